@@ -1,0 +1,38 @@
+"""Report on the studies of a store: `python -m analysis STORE [--study NAME ...] [--out DIR]`."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from analysis.collect import ResultsError, study_names
+from analysis.report import report
+
+
+def main() -> int:
+    """Report on each chosen study; the exit status is 1 where one of them couldn't be."""
+    parser = argparse.ArgumentParser(
+        prog="python -m analysis",
+        description="Collect the finished runs of studies, test every arm against the baseline, and print and write "
+        "tables and a figure. What is there already is written anew; nothing is trained.",
+    )
+    parser.add_argument("store", type=Path, metavar="STORE", help="folder in which studies and runs are")
+    parser.add_argument("--study", nargs="+", metavar="NAME", help="studies to report on (default: all of the store)")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="write to DIR/NAME (default: STORE/reports/NAME)")
+    options = parser.parse_args()
+
+    failed = False
+    try:
+        names = options.study or study_names(options.store)
+    except ResultsError as error:
+        parser.exit(1, f"error: {error}\n")
+    for name in names:
+        try:
+            report(options.store, name, options.out / name if options.out else None)
+        except ResultsError as error:
+            print(f"error: {error}", file=sys.stderr)
+            failed = True
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,99 @@
+"""A study's report: collect, score, test; write the tables and a figure, and print the tables."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+from rich.console import Console, RenderableType
+from rich.text import Text
+
+from analysis.caption import caption_scores, caption_tests, describe
+from analysis.collect import Run, collect, written_whole
+from analysis.figure import draw
+from analysis.scores import image_scores, summarise
+from analysis.significance import compare
+from analysis.table import MARKS, score_grids, verdict_grids
+
+PLAIN_WIDTH = 110
+"""Columns of the output where it isn't a terminal."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What is known of a study now."""
+
+    study: str
+    cells: pd.DataFrame
+    """Mean F1 by class, arm and subgroup (`analysis.scores.summarise`)."""
+    tests: pd.DataFrame
+    """Arms against the baseline (`analysis.significance.compare`)."""
+    missing: tuple[Run, ...]
+    """Runs that aren't finished; the numbers are without them."""
+    files: tuple[Path, ...]
+    """What was written."""
+
+
+def report(store: Path, study: str, out: Path | None = None) -> Report:
+    """Report on a study's finished runs: write files, print the tables.
+
+    Args:
+        store: the folder in which `studies` and `runs` are.
+        study: its name.
+        out: folder for table.md, table.csv, tests.csv and f1.png; `STORE/reports/<study>` by default.
+
+    Raises:
+        analysis.collect.ResultsError: the store's content can't be made into results; the message names the file.
+    """
+    collected = collect(store, study)
+    arms, baseline, column = collected.study.arms, collected.study.baseline, collected.subgroup_column
+    scores = image_scores(collected.images, arms)
+    cells, tests = summarise(scores), compare(scores, baseline)
+
+    by = f" by {column}" if scores["subgroup"].nunique() > 1 else ""
+    incomplete = " (INCOMPLETE)" if collected.missing else ""
+    title = f"Study {study}: F1 with and without metadata"
+    about = describe(collected)
+    score_tables = score_grids(cells, arms, f"F1 of each arm{by}{incomplete}")
+    verdict_tables = verdict_grids(tests, f"Did metadata help? Each arm against {baseline}{by}{incomplete}", column)
+    verdict_caption = caption_tests(tests, baseline)
+
+    out = out or store / "reports" / study
+    markdown = [
+        f"# {title}",
+        *about,
+        f"Command: `{collected.study.command}`",
+        *(grid.to_markdown() for grid in score_tables),
+        caption_scores(cells, scores, "in **bold**", "<u>underlined</u>"),
+        *(grid.to_markdown() for grid in verdict_tables),
+        *verdict_caption,
+        "![F1 of each arm and seed](f1.png)",
+    ]
+    with written_whole(out / "table.md") as path:
+        path.write_text("\n\n".join(part.rstrip() for part in markdown) + "\n", encoding="utf-8")
+    with written_whole(out / "table.csv") as path:
+        cells.to_csv(path, index=False, float_format="%.6g")
+    with written_whole(out / "tests.csv") as path:
+        tests.to_csv(path, index=False, float_format="%.6g")
+    with written_whole(out / "f1.png") as path:
+        draw(
+            scores, arms, baseline, f"{study}: F1 on test images of {collected.study.dataset}{incomplete}", column, path
+        )
+
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=PLAIN_WIDTH)
+    best, second = (
+        ("in bold", "underlined") if console.is_terminal else (f"marked {MARKS['best']}", f"marked {MARKS['second']}")
+    )
+    parts: list[RenderableType] = [Text(title, "bold"), *map(Text, about), ""]
+    for tables, caption in (
+        (score_tables, [caption_scores(cells, scores, best, second)]),
+        (verdict_tables, verdict_caption),
+    ):
+        parts += [table for grid in tables for table in grid.to_rich(console.width, console.is_terminal)]
+        parts += [*(Text(paragraph, "dim") for paragraph in caption), ""]
+    files = (*(out / name for name in ("table.md", "table.csv", "tests.csv", "f1.png")), collected.path)
+    for part in parts:
+        console.print(part)
+    console.print(Text("Written:\n" + "\n".join(f"  {file}" for file in files)), soft_wrap=True)
+    return Report(study, cells, tests, collected.missing, files)

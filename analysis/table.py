@@ -1,0 +1,169 @@
+"""The tables: arms by subgroups as in the paper's Table 1, and a verdict on each arm for each subgroup.
+
+Both are a `Grid`, which knows how to become a terminal's tables and Markdown.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import pandas as pd
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from analysis.significance import ALPHA
+
+Emphasis = Literal["plain", "best", "second", "helps", "hurts", "faint"]
+
+STYLES: dict[Emphasis, str] = {
+    "plain": "",
+    "best": "bold",
+    "second": "underline",
+    "helps": "bold green",
+    "hurts": "bold red",
+    "faint": "dim",
+}
+MARKS: dict[Emphasis, str] = {"best": "*", "second": "'"}
+"""What shows a rank where the output has no styles."""
+MARKDOWN: dict[Emphasis, str] = {"best": "**{}**", "second": "<u>{}</u>", "helps": "**{}**", "hurts": "**{}**"}
+
+RANKS: dict[float, Emphasis] = {1: "best", 2: "second"}
+VERDICTS: dict[str, Emphasis] = {"helps": "helps", "hurts": "hurts", "mixed": "plain"}
+"""How verdicts look; those not named here are faint."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell of two lines (side by side in Markdown), the first of them emphasised."""
+
+    first: str
+    second: str = ""
+    emphasis: Emphasis = "plain"
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table of cells, with a label for each row."""
+
+    title: str
+    corner: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, tuple[Cell, ...]], ...]
+
+    def to_rich(self, width: int, styled: bool) -> list[Table]:
+        """Tables of at most `width` characters where a column fits at all: columns go on in the next table.
+
+        Without `styled`, ranks are shown by `MARKS` instead of bold and underline.
+        """
+        widths = [max(len(column), *(_width(row[i]) for _, row in self.rows)) for i, column in enumerate(self.columns)]
+        label = max(len(self.corner), *(len(name) for name, _ in self.rows))
+        tables: list[Table] = []
+        start = 0
+        while start < len(self.columns):
+            end, used = start + 1, label + 2 + widths[start] + 2
+            while end < len(self.columns) and used + widths[end] + 2 <= width:
+                used, end = used + widths[end] + 2, end + 1
+            title = Text(self.title if start == 0 else f"{self.title} (continued)", "bold")
+            table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+            table.add_column(Text(self.corner), no_wrap=True)
+            for column in self.columns[start:end]:
+                table.add_column(Text(column), justify="right", no_wrap=True)
+            for name, cells in self.rows:
+                table.add_row(Text(name), *(_rich(cell, styled) for cell in cells[start:end]))
+            tables.append(table)
+            start = end
+        return tables
+
+    def to_markdown(self) -> str:
+        """The title as a heading, then the whole table."""
+        lines = [[self.corner, *self.columns]]
+        lines += [[name, *(_markdown(cell) for cell in cells)] for name, cells in self.rows]
+        lines = [[_escape(line[0]), *line[1:]] for line in lines]
+        lines[0][1:] = map(_escape, self.columns)
+        lines.insert(1, ["---"] + ["---:"] * len(self.columns))
+        return f"## {_escape(self.title)}\n\n" + "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _width(cell: Cell) -> int:
+    return max(len(cell.first) + len(MARKS.get(cell.emphasis, "")), len(cell.second))
+
+
+def _rich(cell: Cell, styled: bool) -> Text:
+    mark = "" if styled else MARKS.get(cell.emphasis, "")
+    return Text.assemble(mark, (cell.first, STYLES[cell.emphasis]), (f"\n{cell.second}" if cell.second else "", "dim"))
+
+
+def _markdown(cell: Cell) -> str:
+    first = MARKDOWN.get(cell.emphasis, "{}").format(_escape(cell.first))
+    return f"{first} {_escape(cell.second)}".rstrip()
+
+
+def _escape(text: str) -> str:
+    return re.sub(r"([\\|*_<>`\[\]])", r"\\\1", text).replace("\n", " ")
+
+
+def score_grids(cells: pd.DataFrame, arms: Sequence[str], title: str) -> list[Grid]:
+    """Table 1 for every class: a row per arm, a column per subgroup, mean F1 ± SD across seeds.
+
+    Args:
+        cells: of `analysis.scores.summarise`.
+        arms: the rows; one without a finished run has dashes.
+        title: of the table; the class is appended where there are several.
+    """
+    grids = []
+    for name, part in cells.groupby("class", observed=True):
+        printed = part["mean"].map("{:.3f}".format)
+        spread = part["sd"].map("± {:.3f}".format).where(part["sd"].notna(), "")
+        rank = printed.astype(float).groupby(part["subgroup"], observed=True).rank("dense", ascending=False)
+        shown = {
+            (arm, subgroup): Cell(mean, sd, RANKS.get(place, "plain"))
+            for arm, subgroup, mean, sd, place in zip(part["arm"], part["subgroup"], printed, spread, rank, strict=True)
+        }
+        columns = tuple(part["subgroup"].cat.remove_unused_categories().cat.categories)
+        rows = tuple((arm, tuple(shown.get((arm, column), Cell("-")) for column in columns)) for arm in arms)
+        several = cells["class"].nunique() > 1
+        grids.append(Grid(f"{title}, class {name}" if several else title, "arm", columns, rows))
+    return grids
+
+
+def verdict_grids(tests: pd.DataFrame, title: str, corner: str) -> list[Grid]:
+    """For every class: a row per subgroup, a column per arm but the baseline; verdict, difference and p after Holm.
+
+    Args:
+        tests: of `analysis.significance.compare`.
+        title: of the table; the class is appended where there are several.
+        corner: what the subgroups are, e.g. "cell_line".
+    """
+    grids = []
+    grouped = bool((tests["n_units"] < tests["n_images"]).any())
+    for name, part in tests.groupby("class", observed=True):
+        rows = []
+        for subgroup, row in part.groupby("subgroup", observed=True):
+            n = f"{row['n_images'].iloc[0]}" + (f" in {row['n_units'].iloc[0]}" if grouped else "")
+            rows.append(
+                (
+                    str(subgroup),
+                    (Cell(n), *map(_verdict, row["verdict"], row["difference"], row["p_holm"], row["p_smallest"])),
+                )
+            )
+        several = tests["class"].nunique() > 1
+        columns = ("images in groups" if grouped else "images", *part["arm"].unique())
+        grids.append(Grid(f"{title}, class {name}" if several else title, corner, columns, tuple(rows)))
+    return grids
+
+
+def _verdict(verdict: str, difference: float, p: float, smallest: float) -> Cell:
+    # A p-value that couldn't have been below the level even uncorrected says nothing: it isn't shown.
+    numbers = f"{difference:+z.3f}" if smallest >= ALPHA else f"{difference:+z.3f} {format_p(p)}"
+    return Cell(verdict, numbers, VERDICTS.get(verdict, "faint"))
+
+
+def format_p(p: float) -> str:
+    """A p-value with three decimals, two above 0.1: `p=0.002`, `p=0.31`, `p<0.001`, `p=1`."""
+    if p < 0.001:
+        return "p<0.001"
+    if p < 0.1:
+        return f"p={p:.3f}"
+    return f"p={p:.2f}" if p < 0.995 else "p=1"

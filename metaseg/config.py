@@ -1,0 +1,146 @@
+"""The typed configuration of a run: everything that can change its numbers, and nothing else.
+
+The dataclasses are frozen and hold plain values, so that a configuration can be hashed into a run id (`metaseg.study`),
+stored as JSON, and turned into command-line options (`metaseg.cli`). Field docstrings are the options' help texts.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+MetadataMode = Literal["true", "zeros", "shuffled", "absent"]
+"""How an arm sees metadata: each sample's own, all zeros, permuted among samples, or not at all."""
+
+Split = Literal["train", "val", "test"]
+SPLITS: tuple[Split, ...] = get_args(Split)
+
+Position = Literal["encoder", "bottleneck", "decoder"]
+POSITIONS: tuple[Position, ...] = get_args(Position)
+
+
+class ConfigError(ValueError):
+    """A setting that can't be: the message names it, its value and what was expected."""
+
+
+def _require(condition: bool, setting: str, value: object, expected: str) -> None:
+    if not condition:
+        raise ConfigError(f"{setting} is {value!r}; expected {expected}")
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """What is read from a manifest, and how it is split where the manifest doesn't say."""
+
+    classes: tuple[str, ...] = ("foreground",)
+    """Names of the foreground classes. One: every mask value above 0 is that class (instance labels are binarised).
+    Several: mask value k is the k-th name."""
+
+    channels: Literal["auto", "grey", "rgb"] = "auto"
+    """Channels of the network's input. auto: rgb when any image has colour, else grey. Grey images are repeated into
+    rgb; colour images become grey by ITU-R 601 luma."""
+
+    val_fraction: float = 0.2
+    """Share of samples for validation, where the manifest has no split column."""
+
+    test_fraction: float = 0.2
+    """Share of samples for test, where the manifest has no split column."""
+
+    split_seed: int = 0
+    """Seed of the split and of --limit-per-group's choice. It is not the seed of a run."""
+
+    limit_per_group: int | None = None
+    """Keep at most this many samples of each value of the first categorical metadata column."""
+
+    def __post_init__(self) -> None:
+        _require(len(self.classes) >= 1, "classes", self.classes, "at least one name")
+        _require(len(set(self.classes)) == len(self.classes), "classes", self.classes, "distinct names")
+        _require(0 < self.val_fraction < 1, "val_fraction", self.val_fraction, "a share between 0 and 1")
+        _require(0 < self.test_fraction < 1, "test_fraction", self.test_fraction, "a share between 0 and 1")
+        _require(
+            self.val_fraction + self.test_fraction < 1,
+            "val_fraction + test_fraction",
+            self.val_fraction + self.test_fraction,
+            "less than 1, so that samples are left for training",
+        )
+        _require(
+            self.limit_per_group is None or self.limit_per_group >= 3,
+            "limit_per_group",
+            self.limit_per_group,
+            "at least 3 (one for each of train, val and test)",
+        )
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """The U-Net. The block itself belongs to the arm."""
+
+    width: int = 16
+    """Channels of the first level; each level below has twice as many."""
+
+    depth: int = 4
+    """Number of times the image is halved."""
+
+    reduction: int = 4
+    """Reduction ratio: a block's hidden layer has channels / reduction units (paper: 4)."""
+
+    positions: tuple[Position, ...] = POSITIONS
+    """Where blocks sit: any subset of encoder, bottleneck and decoder."""
+
+    def __post_init__(self) -> None:
+        _require(self.width >= 1, "width", self.width, "at least 1 channel")
+        _require(self.depth >= 1, "depth", self.depth, "at least 1")
+        _require(self.reduction >= 1, "reduction", self.reduction, "at least 1")
+        _require(set(self.positions) <= set(POSITIONS), "positions", self.positions, f"a subset of {POSITIONS}")
+
+
+@dataclass(frozen=True)
+class ScheduleConfig:
+    """How long and how fast a run trains."""
+
+    epochs: int = 100
+    """Passes over the training samples, one random crop of each (paper: 100)."""
+
+    cycles: int = 8
+    """Triangular learning-rate cycles over the whole training (paper: 8)."""
+
+    lr_min: float = 2e-4
+    """Lowest learning rate (paper: 2e-4)."""
+
+    lr_max: float = 8e-4
+    """Highest learning rate (paper: 8e-4)."""
+
+    batch_size: int = 8
+    """Samples a step, summed over all workers of the run."""
+
+    crop: int = 128
+    """Side of the square training crop, in pixels. Smaller images are reflected up to it."""
+
+    validate_every: int = 1
+    """Epochs between validations at full resolution; the last epoch is always validated."""
+
+    def __post_init__(self) -> None:
+        _require(self.epochs >= 1, "epochs", self.epochs, "at least 1")
+        _require(self.cycles >= 1, "cycles", self.cycles, "at least 1")
+        _require(0 < self.lr_min <= self.lr_max, "lr_min", self.lr_min, f"above 0 and at most lr_max ({self.lr_max})")
+        _require(self.batch_size >= 1, "batch_size", self.batch_size, "at least 1")
+        _require(self.crop >= 8, "crop", self.crop, "at least 8 pixels")
+        _require(self.validate_every >= 1, "validate_every", self.validate_every, "at least 1")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """One run, fully resolved: what its run id is a hash of (`metaseg.run.run_id`)."""
+
+    block: str
+    """Name of the block (`metaseg.blocks.BLOCKS`)."""
+
+    metadata_mode: MetadataMode
+    """How the run sees metadata, in training and in evaluation."""
+
+    seed: int
+    """Of the weights' initialisation, the samples' order and crops, and shuffled metadata."""
+
+    dataset: str
+    """Fingerprint of the prepared dataset: pixels, masks, metadata, split, classes and channels."""
+
+    network: NetworkConfig
+    schedule: ScheduleConfig

@@ -1,0 +1,283 @@
+"""Preparing a dataset: a manifest is validated, split and decoded once into memory-mapped uint8 arrays."""
+
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property, partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from metaseg.config import SPLITS, DataConfig, Split
+from metaseg.data.decode import DECODER_VERSION, Pixels, decode_image, decode_mask, to_channels
+from metaseg.data.files import Files, digests_of, source_files, warn_of_duplicates
+from metaseg.data.manifest import Manifest, ManifestError, MetadataColumn
+from metaseg.data.split import assign_splits, limit_per_subgroup
+
+Progress = Callable[[int, int], None]
+
+_CHUNK = 64  # samples decoded ahead of what is written, so that memory stays bounded
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Decoded, validated samples in uint8 memory maps."""
+
+    path: Path
+    """Its folder; `Dataset.open(path)` opens it again, in any process."""
+    name: str
+    """Short name."""
+    table: pd.DataFrame
+    """A row a sample, sorted by image: image, mask, split, group, subgroup, height, width (pixels), mean and std (of
+    the image's uint8 values; the std of a constant image is 1), and the metadata columns (str or float64)."""
+    metadata: tuple[MetadataColumn, ...]
+    """Which columns are metadata."""
+    classes: tuple[str, ...]
+    """Names of mask values 1, 2, ..."""
+    channels: int
+    """1 (grey) or 3 (RGB), of every image."""
+    stored_channels: tuple[int, ...]
+    """Channels that each image takes on disk: a grey one is stored once also in an RGB dataset."""
+    fingerprint: str
+    """Hex digest of all that can change a result: files, table, splits, classes, channels, decoder."""
+
+    @classmethod
+    def open(cls, path: Path) -> "Dataset":
+        """Open a prepared dataset.
+
+        Raises:
+            ManifestError: when it isn't one, or not a whole one.
+        """
+        if not (path / "dataset.json").is_file():
+            raise ManifestError(f"{path} is no prepared dataset; expected a folder that holds dataset.json")
+        fields = json.loads((path / "dataset.json").read_text())
+        dataset = cls(
+            path=path,
+            name=fields["name"],
+            table=pd.read_parquet(path / "table.parquet"),
+            metadata=tuple(MetadataColumn(**column) for column in fields["metadata"]),
+            classes=tuple(fields["classes"]),
+            channels=fields["channels"],
+            stored_channels=tuple(fields["stored_channels"]),
+            fingerprint=fields["fingerprint"],
+        )
+        for file, starts in (("images.bin", dataset._image_starts), ("masks.bin", dataset._mask_starts)):
+            size = (path / file).stat().st_size
+            if size != starts[-1]:
+                raise ManifestError(
+                    f"{path / file} has {size} bytes; expected {starts[-1]}: remove the folder to decode again"
+                )
+        return dataset
+
+    def image(self, i: int) -> npt.NDArray[np.uint8]:
+        """Image of row `i` as a read-only view `(H, W, channels)`."""
+        shape = (*self._sizes[i], self.stored_channels[i])
+        return to_channels(
+            self._images[self._image_starts[i] : self._image_starts[i + 1]].reshape(shape), self.channels
+        )
+
+    def mask(self, i: int) -> npt.NDArray[np.uint8]:
+        """Mask of row `i` as a read-only view `(H, W)`, values 0 to `len(classes)`."""
+        return self._masks[self._mask_starts[i] : self._mask_starts[i + 1]].reshape(self._sizes[i])
+
+    def indices(self, split: Split) -> npt.NDArray[np.int64]:
+        """Rows of a split, ascending."""
+        return np.flatnonzero(self.table["split"] == split)
+
+    @cached_property
+    def _sizes(self) -> npt.NDArray[np.int64]:
+        return self.table[["height", "width"]].to_numpy(np.int64)
+
+    @cached_property
+    def _mask_starts(self) -> npt.NDArray[np.int64]:
+        return np.cumsum([0, *self._sizes.prod(axis=1)])
+
+    @cached_property
+    def _image_starts(self) -> npt.NDArray[np.int64]:
+        return np.cumsum([0, *(self._sizes.prod(axis=1) * self.stored_channels)])
+
+    @cached_property
+    def _images(self) -> npt.NDArray[np.uint8]:
+        return np.asarray(np.memmap(self.path / "images.bin", dtype=np.uint8, mode="r"))
+
+    @cached_property
+    def _masks(self) -> npt.NDArray[np.uint8]:
+        return np.asarray(np.memmap(self.path / "masks.bin", dtype=np.uint8, mode="r"))
+
+
+def prepare(
+    manifest: Manifest, config: DataConfig, cache: Path, progress: Progress = lambda done, total: None
+) -> Dataset:
+    """Validate, split and decode a manifest; or find that `cache` holds just this, without decoding anything.
+
+    Samples are split (where the manifest doesn't say), then limited, and only what is kept is decoded. The order of the
+    manifest's rows changes nothing. Images with equal bytes are warned about.
+
+    Args:
+        manifest: what to prepare.
+        config: classes, channels, split and limit.
+        cache: the dataset's folder is `cache/FINGERPRINT`; it appears complete or not at all.
+        progress: called with the number of samples decoded and of all samples.
+
+    Raises:
+        ManifestError: listing missing or unreadable files, sizes and bit depths that don't fit, empty splits, classes
+            or metadata values that training lacks.
+    """
+    table = _kept_samples(manifest, config)
+    files = source_files(manifest, table)
+    with ThreadPoolExecutor() as pool:
+        digests = list(pool.map(digests_of, files))
+        warn_of_duplicates(manifest, table, [image for image, *_ in digests])
+        fingerprint = _fingerprint(manifest, config, table, digests)
+        folder = cache / fingerprint
+        if not folder.exists():
+            temporary = cache / f".{fingerprint}.{uuid.uuid4().hex}"
+            temporary.mkdir(parents=True)
+            try:
+                _decode(manifest, config, table, files, fingerprint, temporary, pool, progress)
+                os.rename(temporary, folder)
+            except OSError:
+                if not folder.exists():  # else another process was first
+                    raise
+            finally:
+                shutil.rmtree(temporary, ignore_errors=True)
+    return replace(Dataset.open(folder), name=manifest.name)
+
+
+def _kept_samples(manifest: Manifest, config: DataConfig) -> pd.DataFrame:
+    """The samples to decode, sorted by image, with `row`, their position in the manifest."""
+    source = manifest.table
+    table = pd.DataFrame({"row": np.arange(len(source)), "image": source["image"].array, "mask": source["mask"].array})
+    table["group"] = source["group" if "group" in source else "image"].array
+    values = {column.name: column.cast(source[column.name]).array for column in manifest.metadata}
+    table["subgroup"] = values.get(manifest.subgroup_column or "", "all")
+    table["split"] = (
+        source["split"].array
+        if "split" in source
+        else assign_splits(
+            table["group"], table["subgroup"], config.val_fraction, config.test_fraction, config.split_seed
+        )
+    )
+    table = table.assign(**values)
+    if config.limit_per_group is not None:
+        table = table[limit_per_subgroup(table, config.limit_per_group, config.split_seed)]
+    table = table.sort_values("image", ignore_index=True)
+    ManifestError.check(manifest.source, list(_split_problems(manifest, table)))
+    return table
+
+
+def _split_problems(manifest: Manifest, table: pd.DataFrame) -> Iterator[str]:
+    """What is wrong with the splits of the kept samples."""
+    sizes = table["split"].value_counts().reindex(SPLITS, fill_value=0)
+    for split in SPLITS:
+        if not sizes[split]:
+            found = ", ".join(f"{size} {name}" for name, size in sizes.items())
+            groups, subgroups = table["group"].nunique(), table["subgroup"].nunique()
+            too_few = (
+                f": {groups} groups (which stay whole) of {subgroups} subgroups (which all need training) are too few"
+            )
+            reason = "" if "split" in manifest.table else too_few
+            yield f"no sample is in split {split!r} ({found}); expected at least one{reason}"
+    if not sizes["train"]:
+        return
+    training = table[table["split"] == "train"]
+    for column in (column.name for column in manifest.metadata if column.kind == "categorical"):
+        known = sorted(training[column].unique())
+        for value, rows in table[~table[column].isin(known)].groupby(column):
+            row, split = rows["row"].iloc[0], rows["split"].iloc[0]
+            yield (
+                f"{manifest.where(row)}: {column!r} is {value!r} in split {split!r} ({len(rows)} samples), but in no "
+                f"training sample; expected one of {', '.join(known)}. Move one of its groups to split 'train' in the "
+                "table, or remove its rows"
+            )
+
+
+def _fingerprint(manifest: Manifest, config: DataConfig, table: pd.DataFrame, digests: Sequence[Sequence[str]]) -> str:
+    content = {
+        "decoder": DECODER_VERSION,
+        "classes": config.classes,
+        "channels": config.channels,
+        "metadata": [asdict(column) for column in manifest.metadata],
+        "table": table.drop(columns="row").to_dict("list"),
+        "files": digests,
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+class _Sample(NamedTuple):
+    image: Pixels
+    mask: Pixels
+    mean: float
+    std: float
+
+
+def _decode_sample(files: Files, config: DataConfig) -> _Sample | ManifestError:
+    try:
+        image, mask = decode_image(files[0]), decode_mask(files[1], config.classes)
+    except ManifestError as error:
+        return error
+    if image.shape[:2] != mask.shape:
+        sizes = " and ".join(f"{width}x{height}" for height, width in (image.shape[:2], mask.shape))
+        return ManifestError(
+            f"{files[0]} and its mask {files[1][0]} are {sizes} (width x height); expected the same size"
+        )
+    if config.channels == "grey":
+        image = to_channels(image, 1)
+    return _Sample(image, mask, float(image.mean(dtype=np.float64)), float(image.std(dtype=np.float64)) or 1.0)
+
+
+def _decode(
+    manifest: Manifest,
+    config: DataConfig,
+    table: pd.DataFrame,
+    files: Sequence[Files],
+    fingerprint: str,
+    folder: Path,
+    pool: ThreadPoolExecutor,
+    progress: Progress,
+) -> None:
+    """Write a dataset's files into `folder`."""
+    problems = []
+    stored_channels = []
+    facts = []
+    trained = np.zeros(1 + len(config.classes), dtype=np.int64)
+    with (folder / "images.bin").open("wb") as images, (folder / "masks.bin").open("wb") as masks:
+        for start in range(0, len(files), _CHUNK):
+            decoded = pool.map(partial(_decode_sample, config=config), files[start : start + _CHUNK])
+            for i, sample in enumerate(decoded, start):
+                if isinstance(sample, ManifestError):
+                    problems.append(f"{manifest.where(table['row'][i])}: {sample}")
+                else:
+                    images.write(sample.image.tobytes())
+                    masks.write(sample.mask.tobytes())
+                    stored_channels.append(sample.image.shape[2])
+                    facts.append((*sample.mask.shape, sample.mean, sample.std))
+                    if table["split"][i] == "train":
+                        trained += np.bincount(sample.mask.ravel(), minlength=len(trained))
+                progress(i + 1, len(files))
+    ManifestError.check(manifest.source, problems)
+    absent = [name for name, pixels in zip(config.classes, trained[1:], strict=True) if not pixels]
+    ManifestError.check(
+        manifest.source,
+        [f"class {name!r} has no pixel in any training mask; expected it in at least one" for name in absent],
+    )
+    table = table.drop(columns="row")
+    table[["height", "width", "mean", "std"]] = pd.DataFrame(facts)
+    table.to_parquet(folder / "table.parquet", index=False)
+    fields = {
+        "name": manifest.name,
+        "metadata": [asdict(column) for column in manifest.metadata],
+        "classes": config.classes,
+        "channels": 1 if config.channels == "grey" else 3 if config.channels == "rgb" else max(stored_channels),
+        "stored_channels": stored_channels,
+        "fingerprint": fingerprint,
+    }
+    (folder / "dataset.json").write_text(json.dumps(fields))

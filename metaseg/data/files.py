@@ -1,0 +1,59 @@
+"""The files that a manifest names: where they are, what they hold in bytes, and which are the same."""
+
+import hashlib
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from metaseg.data.decode import mask_files
+from metaseg.data.manifest import Manifest, ManifestError
+
+Files = tuple[Path, list[Path]]
+"""A sample's image file, and its mask's file or files."""
+
+
+def source_files(manifest: Manifest, table: pd.DataFrame) -> list[Files]:
+    """Each sample's image file and mask files, which exist and lie inside the root."""
+    files: list[Files] = []
+    problems = []
+    for row, image, mask in zip(table["row"], table["image"], table["mask"], strict=True):
+        try:
+            files.append((manifest.file(image), mask_files(manifest.file(mask))))
+            if files[-1][0].is_dir():
+                raise ManifestError(f"{image!r} is a folder; expected an image file")
+            for file in files[-1][1]:
+                if file.is_symlink() and not manifest.holds(file):
+                    raise ManifestError(f"{file} leaves the root {manifest.root}; expected a file inside it")
+        except ManifestError as error:
+            problems.append(f"{manifest.where(row)}: {error}")
+    ManifestError.check(manifest.source, problems)
+    return files
+
+
+def digests_of(files: Files) -> list[str]:
+    """SHA-256 of a sample's files: the image's first."""
+    digests = []
+    for path in (files[0], *files[1]):
+        with path.open("rb") as file:
+            digests.append(hashlib.file_digest(file, "sha256").hexdigest())
+    return digests
+
+
+def warn_of_duplicates(manifest: Manifest, table: pd.DataFrame, digests: Sequence[str]) -> None:
+    """Warn of images with equal bytes, and again of those that a split boundary runs through."""
+    equal = table.assign(digest=digests)
+    equal = equal[equal["digest"].duplicated(keep=False)]
+    within: list[str] = []
+    across: list[str] = []
+    for _, rows in equal.groupby("digest", sort=False):
+        first, *others = (f"{image} ({split})" for image, split in zip(rows["image"], rows["split"], strict=True))
+        (across if rows["split"].nunique() > 1 else within).extend(f"{first} = {other}" for other in others)
+    for pairs, consequence in (
+        (within, "in one split"),
+        (across, "in different splits, which makes test scores too good"),
+    ):
+        if pairs:
+            shown = "; ".join(pairs[:10]) + (f"; ... and {len(pairs) - 10} more" if len(pairs) > 10 else "")
+            warnings.warn(f"{manifest.source}: images with equal content {consequence}: {shown}", stacklevel=3)

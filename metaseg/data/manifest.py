@@ -1,0 +1,152 @@
+"""The manifest: the table that is a dataset, and the rules that it must keep."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from metaseg.config import SPLITS
+
+Kind = Literal["categorical", "continuous"]
+
+RESERVED = ("image", "mask", "split", "group", "subgroup", "height", "width", "mean", "std")
+"""Columns of a prepared dataset's table, which a metadata column can't be called."""
+
+_SHOWN = 10
+
+
+class ManifestError(ValueError):
+    """Data that can't be used: the message names where it is, what it holds and what was expected."""
+
+    @classmethod
+    def check(cls, source: str, problems: Sequence[str]) -> None:
+        """Raise one error that lists `problems`, the first few in full, unless there are none."""
+        if len(problems) == 1:
+            raise cls(f"{source}: {problems[0]}")
+        if problems:
+            lines = [f"{source}: {len(problems)} problems", *problems[:_SHOWN]]
+            if len(problems) > _SHOWN:
+                lines.append(f"... and {len(problems) - _SHOWN} more")
+            raise cls("\n  ".join(lines))
+
+
+@dataclass(frozen=True)
+class MetadataColumn:
+    """A column whose values the network may see."""
+
+    name: str
+    kind: Kind
+
+    def cast(self, values: pd.Series) -> pd.Series:
+        """Values as the kind has them: str, or float64 with NaN for what is no number."""
+        if self.kind == "categorical":
+            return values.astype(str)
+        return pd.to_numeric(values, errors="coerce").astype(np.float64)
+
+
+@dataclass(frozen=True, eq=False)
+class Manifest:
+    """The table that is a dataset: one row a sample.
+
+    Raises:
+        ManifestError: when the table breaks a rule that can be checked without opening a file: a missing column or
+            value, an unknown split, a group in two splits, an image listed twice, a metadata value that is no number.
+    """
+
+    name: str
+    """Short name of the dataset."""
+    root: Path
+    """Folder that image and mask paths are relative to, and never leave."""
+    table: pd.DataFrame
+    """Columns `image` and `mask` (a file, or a folder of one file an object); optionally `split` (train, val or test)
+    and `group` (samples that must share a split); and the metadata columns. Paths, splits and groups are strings."""
+    metadata: tuple[MetadataColumn, ...]
+    """Which columns are metadata."""
+    source: str
+    """What errors call the manifest."""
+
+    def __post_init__(self) -> None:
+        columns = list(self.table.columns)
+        required = ["image", "mask", *(column.name for column in self.metadata)]
+        problems = [f"has no column {name!r}; it has {_listed(columns)}" for name in required if name not in columns]
+        problems += [
+            f"metadata column {column.name!r} has a name that the dataset needs for itself; rename it in the table"
+            for column in self.metadata
+            if column.name in RESERVED
+        ]
+        names = [column.name for column in self.metadata]
+        problems += [f"metadata column {name!r} is given twice" for name in names if names.count(name) > 1]
+        if not len(self.table):
+            problems.append("has no rows")
+        ManifestError.check(self.source, problems)
+        ManifestError.check(self.source, [*self._empty(), *self._not_numbers(), *self._listed_twice(), *self._splits()])
+
+    @property
+    def subgroup_column(self) -> str | None:
+        """First categorical metadata column, which results are broken down by."""
+        return next((column.name for column in self.metadata if column.kind == "categorical"), None)
+
+    def where(self, row: int) -> str:
+        """How errors name the row at position `row`: counted from 1, with its line in a CSV file."""
+        return f"row {row + 1} (line {row + 2})" if self.source.endswith(".csv") else f"row {row + 1}"
+
+    def file(self, relative: str) -> Path:
+        """Absolute path of an image or mask.
+
+        Raises:
+            ManifestError: when it leaves the root (absolute, by "..", or by a symbolic link) or doesn't exist.
+        """
+        path = self.root / relative
+        pure = PurePosixPath(relative)
+        if pure.is_absolute() or ".." in pure.parts or not self.holds(path):
+            raise ManifestError(f"{relative!r} leaves the root {self.root}; expected a relative path inside it")
+        if not path.exists():
+            raise ManifestError(f"{relative!r} doesn't exist; expected it in {self.root}")
+        return path
+
+    def holds(self, path: Path) -> bool:
+        """Whether `path`, its symbolic links followed, lies inside the root."""
+        return path.resolve().is_relative_to(self.root.resolve())
+
+    def _empty(self) -> Iterator[str]:
+        optional = [name for name in ("split", "group") if name in self.table]
+        for name in ["image", "mask", *optional, *(column.name for column in self.metadata)]:
+            for row in np.flatnonzero(self.table[name].isna()).tolist():
+                yield f"{self.where(row)}: no value in column {name!r} (empty, or a marker such as NA)"
+
+    def _not_numbers(self) -> Iterator[str]:
+        for column in self.metadata:
+            if column.kind == "continuous":
+                values = self.table[column.name]
+                bad = ~np.isfinite(column.cast(values).to_numpy()) & values.notna().to_numpy()
+                for row in np.flatnonzero(bad).tolist():
+                    yield f"{self.where(row)}: {column.name!r} is {values.iloc[row]!r}; expected a finite number"
+
+    def _listed_twice(self) -> Iterator[str]:
+        first_rows: dict[str, int] = {}
+        for row, image in enumerate(self.table["image"]):
+            first = first_rows.setdefault(image, row)
+            if first != row and not pd.isna(image):
+                yield f"{self.where(row)}: image {image!r} is also {self.where(first)}; expected one row an image"
+
+    def _splits(self) -> Iterator[str]:
+        if "split" not in self.table:
+            return
+        split = self.table["split"]
+        for row in np.flatnonzero(~split.isin(SPLITS) & split.notna()).tolist():
+            yield f"{self.where(row)}: split is {split.iloc[row]!r}; expected one of {', '.join(SPLITS)}"
+        if "group" in self.table:
+            rows = pd.DataFrame({"group": self.table["group"], "split": split, "row": range(len(split))})
+            firsts = rows.dropna().drop_duplicates(["group", "split"])
+            for group, found in firsts[firsts["group"].duplicated(keep=False)].groupby("group"):
+                places = " and ".join(
+                    f"{s} ({self.where(r)})" for s, r in zip(found["split"], found["row"], strict=True)
+                )
+                yield f"group {group!r} is in {places}; expected all of a group in one split"
+
+
+def _listed(names: Sequence[object]) -> str:
+    return ", ".join(map(str, names))

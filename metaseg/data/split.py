@@ -1,0 +1,98 @@
+"""Splitting samples into train, val and test, and keeping fewer of them.
+
+Both choices are functions of a seed, of the groups' and the images' names, and never of the order of rows.
+"""
+
+import hashlib
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from metaseg.config import SPLITS, Split
+
+
+def assign_splits(
+    group: pd.Series, subgroup: pd.Series, val_fraction: float, test_fraction: float, seed: int
+) -> list[Split]:
+    """Give every sample a split: groups stay whole, and each subgroup is divided in the wanted proportions.
+
+    A group belongs to the subgroup of most of its samples. Within a subgroup, groups are taken from large to small (by
+    powers of two, in seeded order between equals), and each goes to the split that is emptiest for its share. Three or
+    more groups of a subgroup are in all splits; of two, one is in train; a single one is in train.
+
+    Args:
+        group: `(N,)` what must share a split.
+        subgroup: `(N,)` what proportions are kept within.
+        val_fraction: share of samples for val.
+        test_fraction: share of samples for test; the rest is for train.
+        seed: of the order between groups of about the same size.
+
+    Returns:
+        `N` splits.
+    """
+    shares: dict[Split, float] = {"train": 1 - val_fraction - test_fraction, "val": val_fraction, "test": test_fraction}
+    counts = pd.DataFrame({"group": group.to_numpy(), "subgroup": subgroup.to_numpy()}).value_counts().reset_index()
+    counts = counts.sort_values(["count", "subgroup"], ascending=[False, True])
+    groups = counts.groupby("group").agg(stratum=("subgroup", "first"), size=("count", "sum"))
+    groups["magnitude"] = np.log2(groups["size"]).astype(int)
+    groups["order"] = seeded_order(groups.index.to_series(), seed, "split")
+    groups = groups.sort_values(["stratum", "magnitude", "order"], ascending=[True, False, True])
+
+    assigned: dict[object, Split] = {}
+    overall = dict.fromkeys(SPLITS, 0)
+    for _, stratum in groups.groupby("stratum"):
+        filled = dict.fromkeys(SPLITS, 0)
+        for taken, (name, size) in enumerate(stratum["size"].items()):
+            empty = [split for split in SPLITS if not filled[split]]
+            candidates = empty if len(stratum) - taken <= len(empty) else list(SPLITS)
+            if taken == len(stratum) - 1 and not filled["train"]:
+                candidates = ["train"]
+            split = min(candidates, key=lambda s: _fill(s, size, shares, filled, overall))
+            assigned[name] = split
+            filled[split] += size
+            overall[split] += size
+    return [assigned[name] for name in group]
+
+
+def _fill(
+    split: Split, size: int, shares: dict[Split, float], filled: dict[Split, int], overall: dict[Split, int]
+) -> tuple[float, float]:
+    """How full a split would be for its share, in the subgroup and then, where splits are level, in all subgroups.
+
+    Counting half of the new group favours neither large nor small shares (the rule of Sainte-Lague).
+    """
+    return round((filled[split] + size / 2) / shares[split], 6), round((overall[split] + size / 2) / shares[split], 6)
+
+
+def limit_per_subgroup(table: pd.DataFrame, limit: int, seed: int) -> npt.NDArray[np.bool_]:
+    """Choose at most `limit` samples of each subgroup, from its splits in proportion.
+
+    Within a split, whole groups are taken in seeded order, and only the last is taken in part. Every split that the
+    subgroup is in keeps at least one sample (for `limit` >= 3).
+
+    Args:
+        table: `N` rows with columns image, group, subgroup and split.
+        limit: samples to keep of each subgroup.
+        seed: of the choice.
+
+    Returns:
+        `(N,)` whether to keep each row.
+    """
+    order = table[["subgroup", "split"]].reset_index(drop=True)
+    order["by_group"] = seeded_order(table["group"], seed, "limit group")
+    order["by_image"] = seeded_order(table["image"], seed, "limit image")
+    order = order.sort_values(["by_group", "by_image"])
+    parts = order.groupby(["subgroup", "split"])
+    # the k-th of n samples stands at k/n, so that cutting at one place cuts all splits in proportion
+    order["position"] = parts.cumcount() / parts["split"].transform("size")
+    order = order.sort_values("position", kind="stable")
+    kept = np.zeros(len(table), dtype=np.bool_)
+    kept[order.groupby("subgroup").head(limit).index] = True
+    return kept
+
+
+def seeded_order(names: pd.Series, seed: int, purpose: str) -> list[int]:
+    """A random-looking number for each name, a function of (seed, purpose, name) alone."""
+    digests = (hashlib.sha256(f"{seed}/{purpose}/{name}".encode()).digest() for name in names)
+    return [int.from_bytes(digest[:7]) for digest in digests]

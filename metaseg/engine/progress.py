@@ -1,0 +1,107 @@
+"""A study's progress in the terminal: a line for each run that ends, and a live table of those that are running."""
+
+import time
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from metaseg.study import PlannedRun
+from metaseg.training.fit import Epoch
+
+HEARTBEAT_SECONDS = 15.0
+"""Time between lines that tell the state where there is no live table (output goes to a file or a job's log)."""
+
+
+def clock(seconds: float) -> str:
+    """`m:ss` or `h:mm:ss`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+class StudyProgress:
+    """Shows the runs of `missing` as they start, train and end. Use as a context manager."""
+
+    def __init__(self, missing: Sequence[PlannedRun], console: Console) -> None:
+        self._console = console
+        self._runs = {run.run_id: run for run in missing}
+        self._running: dict[str, float] = {}
+        self._epochs: dict[str, Epoch] = {}
+        self._val_f1: dict[str, float] = {}
+        self._ended = 0
+        self._began: float | None = None
+        self._heartbeat = time.monotonic()
+        self._live = Live(get_renderable=self._render, console=console, refresh_per_second=2, transient=True)
+
+    def __enter__(self) -> "StudyProgress":
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._live.stop()
+
+    def started(self, run: PlannedRun) -> None:
+        """A slot took the run."""
+        self._began = self._began or time.monotonic()
+        self._running[run.run_id] = time.monotonic()
+
+    def update(self, news: Mapping[str, Epoch]) -> None:
+        """Newest epochs of runs, by run id."""
+        self._epochs.update(news)
+        self._val_f1.update({run: epoch.val_f1 for run, epoch in news.items() if epoch.val_f1 is not None})
+        if not self._console.is_terminal and time.monotonic() - self._heartbeat > HEARTBEAT_SECONDS:
+            self._heartbeat = time.monotonic()
+            states = [f"{self._runs[run].label}: {', '.join(self._cells(run))}" for run in self._running]
+            self._console.print(f"  {self._summary()} | {' | '.join(states)}", soft_wrap=True, highlight=False)
+
+    def done(self, run: PlannedRun) -> None:
+        """The run is in the store."""
+        best = f"val F1 {self._val_f1[run.run_id]:.3f}" if run.run_id in self._val_f1 else ""
+        self._end(run, Text("done  ", style="green"), best)
+
+    def failed(self, run: PlannedRun, reason: str) -> None:
+        """The run ended with an error."""
+        self._end(run, Text("FAILED", style="bold red"), reason)
+
+    def _end(self, run: PlannedRun, status: Text, note: str) -> None:
+        self._ended += 1
+        seconds = time.monotonic() - self._running.pop(run.run_id)
+        line = Text.assemble(status, f" {run.label:<24} {run.run_id}  {clock(seconds):>6}  {note}")
+        self._console.print(
+            Text.assemble(line, f"  ({self._ended}/{len(self._runs)})"), soft_wrap=True, highlight=False
+        )
+
+    def _cells(self, run: str) -> list[str]:
+        epochs = self._runs[run].config.schedule.epochs
+        if run not in self._epochs:
+            return [f"epoch 0/{epochs}"]
+        newest = self._epochs[run]
+        cells = [f"epoch {newest.epoch}/{epochs}", f"loss {newest.train_loss:.3f}"]
+        if run in self._val_f1:
+            cells.append(f"val F1 {self._val_f1[run]:.3f}")
+        return [*cells, f"{newest.images_per_second:.0f} images/s"]
+
+    def _time_left(self) -> str:
+        """By the epochs a second of this session so far; runs are taken to need the epochs they were given."""
+        planned = sum(run.config.schedule.epochs for run in self._runs.values())
+        finished = sum(epoch.epoch for epoch in self._epochs.values())
+        if self._began is None or not finished:
+            return "?"
+        return clock((time.monotonic() - self._began) / finished * (planned - finished))
+
+    def _summary(self) -> str:
+        waiting = len(self._runs) - self._ended - len(self._running)
+        return f"{self._ended} done, {len(self._running)} running, {waiting} waiting, time left {self._time_left()}"
+
+    def _render(self) -> RenderableType:
+        table = Table.grid(padding=(0, 2))
+        for run in self._running:
+            table.add_row(self._runs[run].label, *self._cells(run))
+        return Group(table, Text(self._summary(), style="bold"))

@@ -1,0 +1,112 @@
+"""From options to a report: what every page under `studies/` does once it has said what it compares."""
+
+import shlex
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.table import Table
+
+from metaseg.config import ConfigError
+from metaseg.data.dataset import Dataset, prepare
+from metaseg.data.manifest import Manifest, ManifestError
+from metaseg.options import StudyOptions
+from metaseg.store import Store
+from metaseg.study import Study, find_arm, plan
+
+FAILED, MISUSED, INTERRUPTED = 1, 2, 130
+"""Exit codes: a run failed; a setting, a file or a value was wrong; Ctrl-C."""
+
+Progressed = Callable[[int, int], None]
+"""Called with how many items are done, and how many there are."""
+
+
+def launch(name: str, options: StudyOptions, read: Callable[[Path, Progressed], Manifest]) -> int:
+    """Prepare the data, train what is missing and report.
+
+    Args:
+        name: of the study; its record and reports are kept under it.
+        options: from the command line.
+        read: makes the manifest; gets a folder that it may write to, and a progress callback.
+
+    Returns:
+        The process's exit code: 0, or one of `FAILED`, `MISUSED` and `INTERRUPTED`.
+    """
+    console = Console()
+    try:
+        return _launch(name, options, read, console)
+    except (ConfigError, ManifestError) as error:
+        console.print(f"[bold red]error:[/] {error}", soft_wrap=True, highlight=False)
+        return MISUSED
+    except KeyboardInterrupt:
+        console.print("\nStopped. Finished runs are kept: the same command goes on with what is missing.")
+        return INTERRUPTED
+
+
+def _launch(name: str, options: StudyOptions, read: Callable[[Path, Progressed], Manifest], console: Console) -> int:
+    for arm in options.arms:
+        find_arm(arm)
+    store = Store.at(options.storage)
+    dataset = _prepare(options, read, store, console)
+    study = plan(name, dataset, options.arms, options.seeds, options.network, options.schedule)
+    _print_plan(study, store, console, options.dry_run)
+    if options.dry_run:
+        return 0
+    store.write_study(name, study.record([Path(sys.executable).name, *sys.argv]))
+
+    # Only now: neither a dry run nor a wrong setting has to wait for Ray's or matplotlib's import.
+    from analysis.report import report
+
+    from metaseg.engine import run_study
+
+    outcome = run_study(study, store, options.workers_per_run, console)
+    report(store.root, name)
+    for run, reason in outcome.failed.items():
+        where = store.run_folder(run.run_id) / "FAILED.json"
+        console.print(
+            f"[bold red]failed:[/] {run.label} ({run.run_id}): {reason}\n  traceback: {where}", soft_wrap=True
+        )
+    if outcome.failed:
+        console.print(f"{len(outcome.failed)} of {len(study.runs)} runs failed; the same command tries them again.")
+        return FAILED
+    again = shlex.join(sys.argv)
+    console.print(
+        f"More seeds make this firmer: python {again} --seeds {options.seeds + 2} (keeps the {len(study.runs)} runs)"
+    )
+    return 0
+
+
+def _prepare(
+    options: StudyOptions, read: Callable[[Path, Progressed], Manifest], store: Store, console: Console
+) -> Dataset:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+
+        def shown(description: str) -> Progressed:
+            task = progress.add_task(description, total=None)
+            return lambda done, total: progress.update(task, completed=done, total=total)
+
+        manifest = read(store.root / "datasets", shown("Reading the manifest"))
+        return prepare(manifest, options.data, store.cache, shown("Decoding images"))
+
+
+def _print_plan(study: Study, store: Store, console: Console, every_run: bool) -> None:
+    table = study.dataset.table
+    sizes = ", ".join(f"{len(study.dataset.indices(split))} {split}" for split in ("train", "val", "test"))
+    metadata = ", ".join(f"{column.name} ({column.kind})" for column in study.dataset.metadata)
+    console.print(f"[bold]{study.name}[/] on {study.dataset.name}: {len(table)} images ({sizes}); metadata: {metadata}")
+    missing = study.missing(store)
+    console.print(
+        f"{len(study.runs)} runs, {len(study.runs) - len(missing)} already done; store: {store.root}", soft_wrap=True
+    )
+    if not every_run:
+        return
+    listing = Table("run id", "arm", "seed", "block", "metadata", "state")
+    for run in study.runs:
+        state = "missing" if run in missing else "done"
+        listing.add_row(
+            run.run_id, run.arm.name, str(run.config.seed), run.config.block, run.config.metadata_mode, state
+        )
+    console.print(listing)

@@ -1,0 +1,45 @@
+"""Losses of a sample: cross-entropy plus soft Dice, never averaged over a batch.
+
+A batch's loss is a mean of its samples' losses, whoever shares the batch: that is what makes data-parallel training
+equal to training on one worker.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def soft_dice(probability: Tensor, target: Tensor) -> Tensor:
+    """Soft Dice of each sample and class.
+
+    Args:
+        probability: `(N, K, H, W)` in [0, 1].
+        target: `(N, K, H, W)`, 0 or 1.
+
+    Returns:
+        `(N, K)` in (0, 1]; one pixel is added to numerator and denominator, so that an empty class predicted empty
+        scores 1.
+    """
+    overlap = (probability * target).sum(dim=(2, 3))
+    total = probability.sum(dim=(2, 3)) + target.sum(dim=(2, 3))
+    return (2 * overlap + 1) / (total + 1)
+
+
+def segmentation_loss(logits: Tensor, target: Tensor) -> Tensor:
+    """Cross-entropy plus `1 - soft Dice`, for each sample.
+
+    Args:
+        logits: `(N, 1, H, W)` for one class (binary cross-entropy), or `(N, 1 + K, H, W)` with background first.
+        target: `(N, H, W)` integers, 0 background, k the k-th class.
+
+    Returns:
+        `(N,)` losses, in float32 whatever the logits' type. Dice is averaged over the K classes, without background.
+    """
+    logits = logits.float()
+    if logits.shape[1] == 1:
+        one_class = target[:, None].float()
+        entropy = F.binary_cross_entropy_with_logits(logits, one_class, reduction="none").mean(dim=(1, 2, 3))
+        return entropy + 1 - soft_dice(torch.sigmoid(logits), one_class)[:, 0]
+    entropy = F.cross_entropy(logits, target.long(), reduction="none").mean(dim=(1, 2))
+    classes = F.one_hot(target.long(), logits.shape[1]).movedim(-1, 1)[:, 1:].float()
+    return entropy + 1 - soft_dice(torch.softmax(logits, dim=1)[:, 1:], classes).mean(dim=1)

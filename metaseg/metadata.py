@@ -1,0 +1,140 @@
+"""Metadata as vectors: a table's columns become one float vector a sample, by rules fixed on the training samples."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from metaseg.config import MetadataMode
+from metaseg.data.manifest import MetadataColumn
+
+
+class UnknownMetadataError(ValueError):
+    """A metadata value that the training samples didn't have."""
+
+
+@dataclass(frozen=True)
+class CategoricalCode:
+    """One-hot code of a column; `vocabulary` is every value seen in training, sorted."""
+
+    column: str
+    vocabulary: tuple[str, ...]
+
+    @property
+    def size(self) -> int:
+        """Elements of the code."""
+        return len(self.vocabulary)
+
+    def encode(self, values: pd.Series) -> npt.NDArray[np.float32]:
+        """`(N,)` values to `(N, size)` one-hot rows; raises `UnknownMetadataError` listing the known values."""
+        codes = pd.Index(self.vocabulary).get_indexer(pd.Index(values.astype(str)))
+        if (codes < 0).any():
+            unknown = sorted(set(values.astype(str)[codes < 0]))
+            raise UnknownMetadataError(
+                f"metadata column {self.column!r} has value(s) {', '.join(map(repr, unknown))} that training lacked; "
+                f"known: {', '.join(map(repr, self.vocabulary))}"
+            )
+        return np.eye(self.size, dtype=np.float32)[codes]
+
+
+@dataclass(frozen=True)
+class ContinuousCode:
+    """A number standardised by the training samples' mean and standard deviation (1 where they don't vary)."""
+
+    column: str
+    mean: float
+    std: float
+
+    @property
+    def size(self) -> int:
+        """Elements of the code."""
+        return 1
+
+    def encode(self, values: pd.Series) -> npt.NDArray[np.float32]:
+        """`(N,)` values to `(N, 1)` standardised ones; raises `UnknownMetadataError` for one that isn't finite."""
+        numbers = pd.to_numeric(values, errors="coerce").to_numpy(np.float64)
+        if not np.isfinite(numbers).all():
+            bad = values[~np.isfinite(numbers)].iloc[0]
+            raise UnknownMetadataError(f"metadata column {self.column!r} has value {bad!r}; expected a finite number")
+        return ((numbers - self.mean) / self.std).astype(np.float32)[:, None]
+
+
+Code = CategoricalCode | ContinuousCode
+
+
+@dataclass(frozen=True)
+class MetadataEncoder:
+    """Codes of several columns, concatenated in order."""
+
+    codes: tuple[Code, ...]
+
+    @classmethod
+    def fit(cls, columns: Sequence[MetadataColumn], training: pd.DataFrame) -> "MetadataEncoder":
+        """Fix vocabularies and statistics on the training samples' table."""
+        codes: list[Code] = []
+        for column in columns:
+            values = training[column.name]
+            if column.kind == "categorical":
+                codes.append(CategoricalCode(column.name, tuple(sorted(set(values.astype(str))))))
+            else:
+                numbers = values.to_numpy(np.float64)
+                codes.append(ContinuousCode(column.name, float(numbers.mean()), float(numbers.std()) or 1.0))
+        return cls(tuple(codes))
+
+    @property
+    def size(self) -> int:
+        """M, elements of a sample's vector."""
+        return sum(code.size for code in self.codes)
+
+    def encode(self, table: pd.DataFrame) -> npt.NDArray[np.float32]:
+        """One vector a row: `(N, M)`; raises `UnknownMetadataError` for a value that training didn't have."""
+        empty = np.zeros((len(table), 0), dtype=np.float32)
+        return np.concatenate([empty, *(code.encode(table[code.column]) for code in self.codes)], axis=1)
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """Plain values that `from_json` turns back into an equal encoder."""
+        return [asdict(code) for code in self.codes]
+
+    @classmethod
+    def from_json(cls, codes: Sequence[dict[str, Any]]) -> "MetadataEncoder":
+        """The encoder that `to_json` described."""
+        return cls(
+            tuple(
+                CategoricalCode(code["column"], tuple(code["vocabulary"]))
+                if "vocabulary" in code
+                else ContinuousCode(**code)
+                for code in codes
+            )
+        )
+
+
+def apply_mode(
+    vectors: npt.NDArray[np.float32], mode: MetadataMode, partition: npt.NDArray[np.object_], seed: int
+) -> npt.NDArray[np.float32]:
+    """What an arm sees of the samples' true vectors.
+
+    Args:
+        vectors: `(N, M)`, the true ones.
+        mode: `true` keeps them; `zeros` sets them to 0, so that the network keeps its inputs but learns nothing from
+            them;
+            `shuffled` permutes them among the samples of a part, so that each vector stays a likely one; `absent`
+            removes
+            them: `(N, 0)`.
+        partition: `(N,)` the split of each sample: permutations stay inside a split.
+        seed: of the permutation, which stays the same for the whole run.
+    """
+    if mode == "true":
+        return vectors
+    if mode == "zeros":
+        return np.zeros_like(vectors)
+    if mode == "absent":
+        return vectors[:, :0]
+    shuffled = vectors.copy()
+    generator = np.random.default_rng([seed, 0x5EED])
+    for part in sorted(set(partition)):
+        members = np.flatnonzero(partition == part)
+        shuffled[members] = vectors[generator.permutation(members)]
+    return shuffled

@@ -1,0 +1,81 @@
+"""Using a trained run: its folder and an image with metadata in, a mask out."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+from safetensors.torch import load_file
+
+from metaseg.config import ConfigError, MetadataMode
+from metaseg.data.decode import to_channels
+from metaseg.metadata import MetadataEncoder
+from metaseg.training.evaluate import predict_logits
+from metaseg.unet import UNet
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A trained network with all that is needed to use it."""
+
+    model: UNet
+    encoder: MetadataEncoder
+    metadata_mode: MetadataMode
+    classes: tuple[str, ...]
+    channels: int
+
+    @classmethod
+    def load(cls, folder: Path) -> "Predictor":
+        """Open a finished run's folder in a store; raises `ConfigError` when it isn't one."""
+        if not (folder / "DONE").exists():
+            raise ConfigError(f"{folder} is no finished run; expected a folder STORE/runs/RUN_ID that holds DONE")
+        config = json.loads((folder / "config.json").read_text())
+        dataset, arm = config["dataset"], config["arm"]
+        encoder = MetadataEncoder.from_json(dataset["metadata"])
+        classes = tuple(dataset["classes"])
+        model = UNet(
+            dataset["channels"],
+            1 if len(classes) == 1 else 1 + len(classes),
+            arm["block"],
+            0 if arm["metadata_mode"] == "absent" else encoder.size,
+            **config["network"],
+        )
+        model.load_state_dict(load_file(folder / "weights.safetensors"))
+        return cls(model.eval(), encoder, arm["metadata_mode"], classes, dataset["channels"])
+
+    def encode(self, metadata: Mapping[str, str | float]) -> npt.NDArray[np.float32]:
+        """The vector `(1, M)` that the network sees for one image's metadata.
+
+        Raises:
+            UnknownMetadataError: a value that training didn't have.
+            ConfigError: a column is missing or isn't one of the run's.
+        """
+        if self.metadata_mode == "absent":
+            return np.zeros((1, 0), dtype=np.float32)
+        expected = [code.column for code in self.encoder.codes]
+        if set(metadata) != set(expected):
+            raise ConfigError(f"metadata columns are {sorted(metadata)}; this run expects {sorted(expected)}")
+        vector = self.encoder.encode(pd.DataFrame([dict(metadata)]))
+        return np.zeros_like(vector) if self.metadata_mode == "zeros" else vector
+
+    @torch.no_grad()
+    def predict(self, pixels: npt.NDArray[np.uint8], metadata: Mapping[str, str | float]) -> npt.NDArray[np.uint8]:
+        """Segment one image.
+
+        Args:
+            pixels: `(H, W, 1)` or `(H, W, 3)` uint8, as `metaseg.data.decode.decode_image` gives them.
+            metadata: column name to value.
+
+        Returns:
+            `(H, W)` uint8, 0 background, k the k-th of `classes`.
+        """
+        vector = torch.from_numpy(self.encode(metadata))
+        image = torch.tensor(to_channels(pixels, self.channels)).movedim(-1, 0)[None].float()
+        image = (image - image.mean()) / (image.std(correction=0) or 1.0)
+        logits = predict_logits(self.model, image, vector)
+        label = logits[:, 0] > 0 if len(self.classes) == 1 else logits.argmax(dim=1)
+        return label[0].to(torch.uint8).numpy()

@@ -1,0 +1,135 @@
+"""A run, the unit of work: its id, and its execution from data to the store. Plain Python; the engine decides where."""
+
+import hashlib
+import io
+import json
+import platform
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from safetensors.torch import save
+
+import metaseg
+from metaseg.config import RunConfig
+from metaseg.data.dataset import Dataset
+from metaseg.store import Store, to_json
+from metaseg.training import TRAINING_VERSION
+from metaseg.training.evaluate import evaluate
+from metaseg.training.fit import Epoch, Fitted, fit
+from metaseg.training.world import World
+
+
+def run_id(config: RunConfig) -> str:
+    """16 hex digits: a hash of the whole resolved configuration and the training code's declared version.
+
+    The configuration holds the dataset's fingerprint. Where a run is computed, by how many workers, is no part of it.
+    """
+    canonical = json.dumps({"config": asdict(config), "training_version": TRAINING_VERSION}, sort_keys=True)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+def execute(
+    config: RunConfig,
+    dataset: Dataset,
+    store: Store,
+    device: torch.device,
+    on_epoch: Callable[[Epoch], None] = lambda epoch: None,
+) -> None:
+    """Train the run, evaluate it on the test images and commit it to the store.
+
+    In a process group every worker calls this; the first one writes.
+
+    Raises:
+        Exception: whatever `metaseg.training.fit.fit` raises; the store then doesn't have the run.
+    """
+    started = time.time()
+    fitted = fit(config, dataset, device, on_epoch)
+    images = evaluate_test_images(fitted, dataset, device)
+    if World.current().rank == 0:
+        weights = {name: tensor.cpu().contiguous() for name, tensor in fitted.model.state_dict().items()}
+        store.commit_run(
+            run_id(config),
+            {
+                "config.json": to_json(describe(config, dataset, fitted, device, time.time() - started)),
+                "history.parquet": to_parquet(pd.DataFrame([asdict(epoch) for epoch in fitted.history])),
+                "images.parquet": to_parquet(images),
+                "weights.safetensors": save(weights),
+            },
+        )
+
+
+def evaluate_test_images(fitted: Fitted, dataset: Dataset, device: torch.device) -> pd.DataFrame:
+    """A row per test image and class: integer counts in pixels, and what is known of the image."""
+    samples = dataset.indices("test")
+    counts = evaluate(fitted.model, dataset, samples, fitted.vectors, device)
+    classes = len(dataset.classes)
+    rows = dataset.table.iloc[samples.repeat(classes)].reset_index(drop=True)
+    table = pd.DataFrame({"image": rows["image"], "class": list(dataset.classes) * len(samples)})
+    table["evaluation"] = "as-trained"
+    table[["group", "subgroup"]] = rows[["group", "subgroup"]]
+    table[["tp", "fp", "fn", "tn"]] = counts.reshape(-1, 4)
+    for column in dataset.metadata:
+        table[f"meta_{column.name}"] = rows[column.name]
+    return table
+
+
+def to_parquet(table: pd.DataFrame) -> bytes:
+    """The table as a Parquet file; equal tables give equal bytes."""
+    buffer = io.BytesIO()
+    table.to_parquet(buffer, index=False)
+    return buffer.getvalue()
+
+
+def describe(
+    config: RunConfig, dataset: Dataset, fitted: Fitted, device: torch.device, seconds: float
+) -> dict[str, Any]:
+    """What `config.json` says: the resolved configuration, how to use the weights, and where they were made."""
+    return {
+        "run_id": run_id(config),
+        "arm": {"block": config.block, "metadata_mode": config.metadata_mode},
+        "seed": config.seed,
+        "network": asdict(config.network),
+        "schedule": asdict(config.schedule),
+        "dataset": {
+            "name": dataset.name,
+            "fingerprint": dataset.fingerprint,
+            "classes": dataset.classes,
+            "channels": dataset.channels,
+            "metadata": fitted.encoder.to_json(),
+            "subgroup_column": next((column.name for column in dataset.metadata if column.kind == "categorical"), None),
+        },
+        "parameters": sum(parameter.numel() for parameter in fitted.model.parameters()),
+        "best_epoch": fitted.best_epoch,
+        "seconds": round(seconds, 1),
+        "training_version": TRAINING_VERSION,
+        "versions": {"metaseg": metaseg.__version__, "python": platform.python_version(), "torch": torch.__version__},
+        "git_commit": git_commit(),
+        "hardware": {
+            "host": platform.node(),
+            "machine": platform.machine(),
+            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+            "workers": World.current().size,
+            "threads": torch.get_num_threads(),
+        },
+    }
+
+
+def git_commit() -> str | None:
+    """The commit that this package was run from, with `+changes` where it wasn't clean; None outside a checkout."""
+    try:
+        described = subprocess.run(
+            ["git", "describe", "--always", "--abbrev=40", "--dirty=+changes", "--exclude=*"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            timeout=10,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return described.stdout.strip() or None

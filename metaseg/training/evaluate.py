@@ -1,0 +1,82 @@
+"""Full-resolution evaluation: a network and samples in, integer counts out."""
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from metaseg.data.batches import to_input
+from metaseg.data.dataset import Dataset
+from metaseg.metrics import confusion_counts
+from metaseg.training.world import World, autocast
+from metaseg.unet import UNet
+
+TILED_ABOVE = 2048 * 2048
+"""Pixels of the largest image that passes through the network in one piece."""
+
+TILE, MARGIN = 1024, 128
+"""Sides, in pixels, of a tile and of the context around it that is computed and thrown away."""
+
+BATCH_PIXELS = 512 * 512
+"""Pixels that a batch of small images holds together at most."""
+
+
+def predict_logits(model: UNet, image: Tensor, metadata: Tensor) -> Tensor:
+    """Logits `(N, out_channels, H, W)` of whole images `(N, C, H, W)`; in tiles where an image is above `TILED_ABOVE`.
+
+    Normalisation and squeezing then see a tile instead of the image, so tiled logits differ slightly from whole ones.
+    """
+    height, width = image.shape[2:]
+    if height * width <= TILED_ABOVE:
+        whole: Tensor = model(image, metadata)
+        return whole
+    rows = []
+    for top in range(0, height, TILE):
+        row = []
+        for left in range(0, width, TILE):
+            above, before = max(0, top - MARGIN), max(0, left - MARGIN)
+            window = image[:, :, above : top + TILE + MARGIN, before : left + TILE + MARGIN]
+            logits = model(window, metadata)
+            row.append(logits[:, :, top - above :, left - before :][:, :, :TILE, :TILE])
+        rows.append(torch.cat(row, dim=3))
+    return torch.cat(rows, dim=2)
+
+
+def evaluation_batches(dataset: Dataset, samples: npt.NDArray[np.int64]) -> list[npt.NDArray[np.int64]]:
+    """Positions in `samples`, in batches of images of one size. A function of the samples alone, not of the workers."""
+    sizes = dataset.table.loc[samples, ["height", "width"]].to_numpy(np.int64)
+    batches = []
+    for height, width in np.unique(sizes, axis=0):
+        members = np.flatnonzero((sizes == (height, width)).all(axis=1))
+        at_once = max(1, BATCH_PIXELS // int(height * width))
+        batches += [members[start : start + at_once] for start in range(0, len(members), at_once)]
+    return batches
+
+
+@torch.no_grad()
+def evaluate(
+    model: UNet, dataset: Dataset, samples: npt.NDArray[np.int64], vectors: Tensor, device: torch.device
+) -> npt.NDArray[np.int64]:
+    """Counts of each of `samples`, computed together by the workers of the current process group.
+
+    Args:
+        model: the network (not its data-parallel wrapper), on `device`.
+        dataset: the decoded samples.
+        samples: `(n,)` rows of the dataset's table.
+        vectors: `(len(dataset.table), M)` metadata of all samples, on `device`.
+        device: where to compute.
+
+    Returns:
+        `(n, K, 4)`: tp, fp, fn, tn in pixels, of each sample and class; the same on every worker.
+    """
+    world = World.current()
+    model.eval()
+    counts = torch.zeros(len(samples), len(dataset.classes), 4, dtype=torch.int64, device=device)
+    for positions in evaluation_batches(dataset, samples)[world.rank :: world.size]:
+        members = samples[positions]
+        pixels = np.stack([dataset.image(int(sample)) for sample in members])
+        target = torch.from_numpy(np.stack([dataset.mask(int(sample)) for sample in members])).to(device)
+        with autocast(device):
+            logits = predict_logits(model, to_input(dataset, members, pixels, device), vectors[members])
+        counts[positions] = confusion_counts(logits, target)
+    return world.sum(counts).cpu().numpy()

@@ -1,0 +1,48 @@
+"""Fixtures that all tests share."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from scipy.ndimage import gaussian_filter
+
+from metaseg.config import DataConfig
+from metaseg.data.dataset import Dataset, prepare
+from metaseg.datasets.table import read_table
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Folder of real images: `METASEG_TEST_DATA`, else `../shared/data` beside the checkout."""
+    folder = Path(os.environ.get("METASEG_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no real images at {folder}; METASEG_TEST_DATA can name another folder")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A CSV of 26 smooth random images of two sizes; the mask is where an image is above 127. 16 train, 4 val, 6 test."""
+    folder = tmp_path_factory.mktemp("tiny")
+    generator = np.random.default_rng(0)
+    rows = []
+    for number, split in enumerate(["train"] * 16 + ["val"] * 4 + ["test"] * 6):
+        size = (24, 20) if number % 3 else (20, 30)
+        smooth = gaussian_filter(generator.standard_normal(size), 3)
+        pixels = np.interp(smooth, (smooth.min(), smooth.max()), (0, 255)).astype(np.uint8)
+        image, mask = f"image{number}.png", f"mask{number}.png"
+        Image.fromarray(pixels).save(folder / image)
+        Image.fromarray((pixels > 127).astype(np.uint8) * 255).save(folder / mask)
+        rows.append({"image": image, "mask": mask, "split": split, "line": "abc"[number % 3], "dose": number / 10})
+    pd.DataFrame(rows).to_csv(folder / "manifest.csv", index=False)
+    return folder / "manifest.csv"
+
+
+@pytest.fixture(scope="session")
+def tiny_dataset(tiny_manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """The tiny manifest, prepared, with metadata `line` (categorical) and `dose` (continuous)."""
+    manifest = read_table(tiny_manifest, ["line", "dose"])
+    return prepare(manifest, DataConfig(), tmp_path_factory.mktemp("cache"))

@@ -1,0 +1,88 @@
+"""Writes stores as a finished study leaves them, without training anything."""
+
+import hashlib
+import json
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+PIXELS = 10_000
+
+
+def image_rows(
+    f1: npt.ArrayLike, subgroup: Sequence[str] | None = None, group: Sequence[str] | None = None, name: str = "nucleus"
+) -> pd.DataFrame:
+    """An `images.parquet` whose F1 are those given, to three decimals."""
+    tp = np.round(np.asarray(f1) * 1000).astype(np.int64)
+    fp = (2000 - 2 * tp) // 2
+    images = [f"images/{i:03}.png" for i in range(len(tp))]
+    subgroup = subgroup if subgroup is not None else ["all"] * len(tp)
+    return pd.DataFrame(
+        {
+            "image": images,
+            "class": name,
+            "evaluation": "as-trained",
+            "group": group if group is not None else images,
+            "subgroup": subgroup,
+            "tp": tp,
+            "fp": fp,
+            "fn": 2000 - 2 * tp - fp,
+            "tn": PIXELS - tp,
+            "meta_cell_line": subgroup,
+        }
+    )
+
+
+def seal(folder: Path) -> None:
+    """Write `DONE` for what is in the run's folder now."""
+    checksums = {
+        name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in ("config.json", "images.parquet")
+    }
+    (folder / "DONE").write_text(json.dumps({"sha256": checksums}))
+
+
+def run_id(arm: str, seed: int) -> str:
+    return hashlib.sha256(f"{arm} {seed}".encode()).hexdigest()[:16]
+
+
+def write_study(
+    store: Path,
+    rows: Callable[[str, int], pd.DataFrame],
+    name: str = "cells",
+    arms: Sequence[str] = ("baseline", "sme"),
+    seeds: int = 2,
+    unfinished: Collection[tuple[str, int]] = (),
+) -> None:
+    """A study with one run per arm and seed, of which `rows(arm, seed)` are the results."""
+    runs = [{"run_id": run_id(arm, seed), "arm": arm, "seed": seed} for seed in range(seeds) for arm in arms]
+    for run in runs:
+        arm, seed = str(run["arm"]), int(str(run["seed"]))
+        folder = store / "runs" / str(run["run_id"])
+        folder.mkdir(parents=True)
+        config = {
+            "run_id": run["run_id"],
+            "arm": {
+                "block": "se" if arm == "baseline" else arm,
+                "metadata_mode": "absent" if arm == "baseline" else "true",
+            },
+            "seed": seed,
+            "dataset": {"name": "fake", "fingerprint": "f00d", "subgroup_column": "cell_line"},
+            "parameters": 1234,
+        }
+        (folder / "config.json").write_text(json.dumps(config))
+        rows(arm, seed).to_parquet(folder / "images.parquet", index=False)
+        if (arm, seed) not in unfinished:
+            seal(folder)
+    study = {
+        "name": name,
+        "dataset": "fake",
+        "baseline": "baseline",
+        "arms": list(arms),
+        "runs": runs,
+        "command": "study.py",
+    }
+    (store / "studies").mkdir(exist_ok=True)
+    (store / "studies" / f"{name}.json").write_text(json.dumps(study))

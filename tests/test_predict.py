@@ -1,0 +1,79 @@
+"""Using a trained run on an image, with the metadata that it was trained with."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from metaseg.config import ConfigError, NetworkConfig, RunConfig, ScheduleConfig
+from metaseg.metadata import UnknownMetadataError
+from metaseg.predict import Predictor
+from metaseg.run import execute, run_id
+from metaseg.store import Store
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_dataset, tmp_path_factory) -> Path:
+    """Folder of a finished run of `sme`."""
+    store = Store(tmp_path_factory.mktemp("store"))
+    network, schedule = NetworkConfig(width=4, depth=2), ScheduleConfig(epochs=2, batch_size=4, crop=16)
+    config = RunConfig("sme", "true", 0, tiny_dataset.fingerprint, network, schedule)
+    execute(config, tiny_dataset, store, torch.device("cpu"))
+    return store.run_folder(run_id(config))
+
+
+def test_a_prediction_is_the_evaluated_one(trained, tiny_dataset):
+    images = pd.read_parquet(trained / "images.parquet").set_index("image")
+    predictor = Predictor.load(trained)
+    for sample in tiny_dataset.indices("test"):
+        row = tiny_dataset.table.iloc[sample]
+        mask = predictor.predict(tiny_dataset.image(sample), {"line": row["line"], "dose": row["dose"]})
+        counts = images.loc[row["image"]]
+        assert int(mask.sum()) == counts["tp"] + counts["fp"]
+        assert int((mask & tiny_dataset.mask(sample)).sum()) == counts["tp"]
+
+
+def test_an_unknown_value_or_column_is_one_readable_error(trained):
+    predictor = Predictor.load(trained)
+    pixels = np.zeros((16, 16, 1), dtype=np.uint8)
+    with pytest.raises(UnknownMetadataError, match="'line' has value.* 'HeLa' .*known: 'a', 'b', 'c'"):
+        predictor.predict(pixels, {"line": "HeLa", "dose": 1.0})
+    with pytest.raises(ConfigError, match=r"columns are \['line'\]; this run expects \['dose', 'line'\]"):
+        predictor.predict(pixels, {"line": "a"})
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="is no finished run"):
+        Predictor.load(tmp_path)
+
+
+def test_dummy_arms_see_zeros(trained, tiny_dataset):
+    predictor = dataclasses.replace(Predictor.load(trained), metadata_mode="zeros")
+    assert not predictor.encode({"line": "b", "dose": 2.0}).any()
+
+
+def command(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "metaseg", "predict", *map(str, arguments)], capture_output=True, text=True, timeout=60
+    )
+
+
+def test_the_command_writes_a_mask_and_names_what_it_doesnt_know(trained, tiny_manifest, tmp_path):
+    arguments = ["--run", trained, "--image", tiny_manifest.parent / "image0.png", "--out", tmp_path / "mask.png"]
+    done = command(*arguments, "--metadata", "line=a", "dose=0.5")
+    assert done.returncode == 0, done.stderr
+    with Image.open(tmp_path / "mask.png") as mask:
+        assert set(np.unique(np.asarray(mask))) <= {0, 255}
+    assert json.loads((trained / "config.json").read_text())["dataset"]["classes"][0] in done.stdout
+
+    unknown = command(*arguments, "--metadata", "line=HeLa", "dose=0.5")
+    assert unknown.returncode == 1
+    assert unknown.stderr.strip().startswith("error: metadata column 'line' has value(s) 'HeLa'")
+    assert len(unknown.stderr.strip().splitlines()) == 1
