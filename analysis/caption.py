@@ -13,9 +13,8 @@ def describe(collected: Collected) -> list[str]:
     first = collected.images[collected.images["run_id"] == collected.images["run_id"].iloc[0]]
     images, groups, subgroups = (first[column].nunique() for column in ("image", "group", "subgroup"))
     grouped = f" in {groups} groups" if groups < images else ""
-    about = (
-        f"Dataset {study.dataset}: {images} test images{grouped}, {subgroups} values of {collected.subgroup_column}. "
-    )
+    spread = f", {subgroups} values of {collected.subgroup_column}" if subgroups > 1 else ""
+    about = f"Dataset {study.dataset}: {images} test images{grouped}{spread}. "
     about += f"{len(study.runs) - len(missing)} of {len(study.runs)} runs are finished."
     arms = collected.images.drop_duplicates("arm").set_index("arm").reindex([*study.arms]).dropna(subset="block")
     listed = [
@@ -66,8 +65,8 @@ def caption_tests(tests: pd.DataFrame, baseline: str) -> list[str]:
         f"method, over {family}. helps, hurts: corrected p < {ALPHA}. no evidence: not so, which isn't evidence of no "
         "effect.",
         "p-values are conditional on these seeds: they treat the trained networks as fixed and say how sure the "
-        "difference is on new images. They say nothing about new seeds: a difference no larger than ± above may be the "
-        "seeds' alone.",
+        "difference is on new images. They say nothing about new seeds: a difference as small as the spread across "
+        "seeds may be theirs alone.",
     ]
     few = tests[tests["verdict"] == "too few"]
     if len(few):

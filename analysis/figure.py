@@ -37,7 +37,7 @@ def draw(scores: pd.DataFrame, arms: Sequence[str], baseline: str, title: str, c
     classes = list(seeds["class"].unique())
     subgroups = list(seeds["subgroup"].cat.remove_unused_categories().cat.categories)
     shown = [arm for arm in arms if arm in set(seeds["arm"])]
-    width = max(5.5, 1.8 + len(subgroups) * (0.45 + 0.15 * len(shown)))
+    width = max(4.5, 1.8 + len(subgroups) * (0.45 + 0.15 * len(shown)))
     figure = Figure(figsize=(min(width, 24), 0.9 + 3.1 * len(classes)), layout="constrained")
     FigureCanvasAgg(figure)
     panels = figure.subplots(len(classes), 1, squeeze=False)[:, 0]
@@ -71,7 +71,7 @@ def _draw_class(
     """One panel: subgroups along x, the arms of one beside each other."""
     step = 0.8 / len(arms)
     offsets = (np.arange(len(arms)) - len(arms) / 2 + 0.3) * step
-    beside = 0.38 * step  # the seeds stand to the right of their mean, which would hide them
+    beside = min(0.38 * step, 0.07)  # the seeds stand to the right of their mean, which would hide them
     for arm, offset in zip(arms, offsets, strict=True):
         colour, marker = styles[arm]
         rows = seeds[seeds["arm"] == arm]
@@ -84,7 +84,7 @@ def _draw_class(
         )
         if arm == baseline:
             panel.hlines(means, centres - 0.43, centres + 0.43, color=colour, linewidth=0.8, alpha=0.6, zorder=1)
-    for i in range(0, len(subgroups), 2):
+    for i in range(0, len(subgroups) if len(subgroups) > 1 else 0, 2):
         panel.axvspan(i - 0.5, i + 0.5, color="#f3f3f3", linewidth=0, zorder=0)
     if OVERALL in subgroups and len(subgroups) > 1:
         panel.axvline(0.5, color="#888888", linewidth=0.8)

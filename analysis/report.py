@@ -90,7 +90,7 @@ def report(store: Path, study: str, out: Path | None = None) -> Report:
         (score_tables, [caption_scores(cells, scores, best, second)]),
         (verdict_tables, verdict_caption),
     ):
-        parts += [table for grid in tables for table in grid.to_rich(console.width, console.is_terminal)]
+        parts += [part for grid in tables for part in grid.to_rich(console.width, console.is_terminal)]
         parts += [*(Text(paragraph, "dim") for paragraph in caption), ""]
     files = (*(out / name for name in ("table.md", "table.csv", "tests.csv", "f1.png")), collected.path)
     for part in parts:

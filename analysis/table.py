@@ -10,6 +10,7 @@ from typing import Literal
 
 import pandas as pd
 from rich import box
+from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -52,29 +53,28 @@ class Grid:
     columns: tuple[str, ...]
     rows: tuple[tuple[str, tuple[Cell, ...]], ...]
 
-    def to_rich(self, width: int, styled: bool) -> list[Table]:
-        """Tables of at most `width` characters where a column fits at all: columns go on in the next table.
+    def to_rich(self, width: int, styled: bool) -> list[RenderableType]:
+        """The title, and tables of at most `width` characters: columns that don't fit go on in the next table.
 
         Without `styled`, ranks are shown by `MARKS` instead of bold and underline.
         """
         widths = [max(len(column), *(_width(row[i]) for _, row in self.rows)) for i, column in enumerate(self.columns)]
         label = max(len(self.corner), *(len(name) for name, _ in self.rows))
-        tables: list[Table] = []
+        parts: list[RenderableType] = [Text(self.title, "bold")]
         start = 0
         while start < len(self.columns):
             end, used = start + 1, label + 2 + widths[start] + 2
             while end < len(self.columns) and used + widths[end] + 2 <= width:
                 used, end = used + widths[end] + 2, end + 1
-            title = Text(self.title if start == 0 else f"{self.title} (continued)", "bold")
-            table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+            table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
             table.add_column(Text(self.corner), no_wrap=True)
             for column in self.columns[start:end]:
                 table.add_column(Text(column), justify="right", no_wrap=True)
             for name, cells in self.rows:
                 table.add_row(Text(name), *(_rich(cell, styled) for cell in cells[start:end]))
-            tables.append(table)
+            parts.append(table)
             start = end
-        return tables
+        return parts
 
     def to_markdown(self) -> str:
         """The title as a heading, then the whole table."""

@@ -45,6 +45,11 @@ def squeeze(features: Tensor) -> Tensor:
     return features.mean(dim=(2, 3))
 
 
+def channelwise(values: Tensor) -> Tensor:
+    """`(N, C)` to `(N, C, 1, 1)`: one value for all pixels of a channel."""
+    return values[:, :, None, None]
+
+
 class Identity(ChannelModulation):
     """`none`: a plain U-Net; features pass unchanged and metadata is not seen."""
 
@@ -62,7 +67,7 @@ class SqueezeExcitation(ChannelModulation):
 
     def forward(self, features: Tensor, metadata: Tensor) -> Tensor:
         """Scale each channel by a gate in (0, 1) computed from the squeezed features."""
-        return features * self.excitation(squeeze(features))[:, :, None, None]
+        return features * channelwise(self.excitation(squeeze(features)))
 
 
 class MetadataExcitation(ChannelModulation):
@@ -76,7 +81,7 @@ class MetadataExcitation(ChannelModulation):
 
     def forward(self, features: Tensor, metadata: Tensor) -> Tensor:
         """Scale each channel by a gate in (0, 1) computed from metadata."""
-        return features * self.excitation(metadata)[:, :, None, None]
+        return features * channelwise(self.excitation(metadata))
 
 
 class SqueezeMetadataExcitation(ChannelModulation):
@@ -90,8 +95,8 @@ class SqueezeMetadataExcitation(ChannelModulation):
 
     def forward(self, features: Tensor, metadata: Tensor) -> Tensor:
         """Scale each channel by a gate in (0, 1) computed from squeezed features and metadata together."""
-        gates = self.excitation(torch.cat([squeeze(features), metadata.to(features.dtype)], dim=1))
-        return features * gates[:, :, None, None]
+        both = torch.cat([squeeze(features), metadata.to(features.dtype)], dim=1)
+        return features * channelwise(self.excitation(both))
 
 
 class FeatureWiseLinearModulation(ChannelModulation):
@@ -112,7 +117,7 @@ class FeatureWiseLinearModulation(ChannelModulation):
 
     def forward(self, features: Tensor, metadata: Tensor) -> Tensor:
         """Scale and shift each channel by amounts computed from metadata."""
-        dgamma, beta = self.generator(metadata)[:, :, None, None].chunk(2, dim=1)
+        dgamma, beta = channelwise(self.generator(metadata)).chunk(2, dim=1)
         return (1 + dgamma) * features + beta
 
 
@@ -134,7 +139,7 @@ class IvadomedFiLM(ChannelModulation):
 
     def forward(self, features: Tensor, metadata: Tensor) -> Tensor:
         """Scale and shift each channel by amounts in (0, 1) computed from metadata."""
-        gamma, beta = self.generator(metadata)[:, :, None, None].chunk(2, dim=1)
+        gamma, beta = channelwise(self.generator(metadata)).chunk(2, dim=1)
         return gamma * features + beta
 
 

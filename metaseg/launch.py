@@ -62,7 +62,8 @@ def _launch(name: str, options: StudyOptions, read: Callable[[Path, Progressed],
     from metaseg.engine import run_study
 
     outcome = run_study(study, store, options.workers_per_run, console)
-    report(store.root, name)
+    if len(outcome.failed) < len(study.runs):
+        report(store.root, name)
     for run, reason in outcome.failed.items():
         where = store.run_folder(run.run_id) / "FAILED.json"
         console.print(

@@ -25,7 +25,7 @@ def real_data() -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A CSV of 26 smooth random images of two sizes; the mask is where an image is above 127. 16 train, 4 val, 6 test."""
+    """A CSV of 26 smooth random images (16 train, 4 val, 6 test) of two sizes; masks are where they are above 127."""
     folder = tmp_path_factory.mktemp("tiny")
     generator = np.random.default_rng(0)
     rows = []

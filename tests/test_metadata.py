@@ -29,7 +29,7 @@ def test_statistics_are_trainings_wherever_they_are_used():
 
 def test_an_unseen_value_is_an_error_that_lists_the_known_ones():
     encoder = MetadataEncoder.fit(COLUMNS, TRAINING)
-    with pytest.raises(UnknownMetadataError, match="'line' has value.* 'HeLa' .*known: 'a', 'b', 'c'"):
+    with pytest.raises(UnknownMetadataError, match=r"'line' has value.* 'HeLa' .*known: 'a', 'b', 'c'"):
         encoder.encode(pd.DataFrame({"line": ["a", "HeLa"], "size": [1.0, 1.0]}))
     with pytest.raises(UnknownMetadataError, match="'size' has value 'big'; expected a finite number"):
         encoder.encode(pd.DataFrame({"line": ["a"], "size": ["big"]}))

@@ -43,7 +43,7 @@ def test_a_prediction_is_the_evaluated_one(trained, tiny_dataset):
 def test_an_unknown_value_or_column_is_one_readable_error(trained):
     predictor = Predictor.load(trained)
     pixels = np.zeros((16, 16, 1), dtype=np.uint8)
-    with pytest.raises(UnknownMetadataError, match="'line' has value.* 'HeLa' .*known: 'a', 'b', 'c'"):
+    with pytest.raises(UnknownMetadataError, match=r"'line' has value.* 'HeLa' .*known: 'a', 'b', 'c'"):
         predictor.predict(pixels, {"line": "HeLa", "dose": 1.0})
     with pytest.raises(ConfigError, match=r"columns are \['line'\]; this run expects \['dose', 'line'\]"):
         predictor.predict(pixels, {"line": "a"})

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
-from metaseg.data.dataset import Dataset
 from torch import Tensor
 
+from metaseg.data.dataset import Dataset
 from metaseg.data.random import Stream, permutation, uniform
 
 
@@ -23,7 +23,7 @@ class Batch:
     samples: Tensor
     """`(N,)` int64, rows of the dataset's table."""
     weight: Tensor
-    """`(N,)` each sample's share of the whole step's loss, times the number of workers (whose gradients are averaged)."""
+    """`(N,)` each sample's share of the step's loss, times the number of workers, whose gradients are averaged."""
 
 
 def to_input(

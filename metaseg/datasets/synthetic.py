@@ -97,10 +97,10 @@ class SyntheticConfig:
     size: int = 128
     """Side of the square images, in pixels."""
 
-    images_per_line: int = 32
+    images_per_line: int = 36
     """Images of each cell line: training, validation and test together."""
 
-    wells_per_line: int = 8
+    wells_per_line: int = 36
     """Wells of each cell line, which images are fields of. A well's images share light, focus and density, and are
     never in two splits: about half of the wells are for training, a third for test, the rest for validation."""
 
@@ -109,6 +109,12 @@ class SyntheticConfig:
 
     seed: int = 0
     """Of the images. It is not the seed of a run."""
+
+    @property
+    def name(self) -> str:
+        """A folder name that no other configuration has."""
+        images = f"{self.size}px-{self.images_per_line}x{self.wells_per_line}"
+        return f"synthetic-{images}-effect{self.metadata_effect:g}-seed{self.seed}-v{VERSION}"
 
     def __post_init__(self) -> None:
         for setting, valid, expected in (

@@ -56,12 +56,13 @@ def _train(
     gpu: bool,
 ) -> Outcome:
     one_worker = workers_per_run == 1
-    slot_class = Slot.options(num_cpus=int(one_worker), num_gpus=int(one_worker and gpu), max_restarts=-1)
-    board = Board.remote()
+    slot_actor: Any = ray.remote(num_cpus=int(one_worker), num_gpus=int(one_worker and gpu), max_restarts=-1)(Slot)
+    board_actor: Any = ray.remote(num_cpus=0)(Board)
+    board = board_actor.remote()
     waiting = list(reversed(missing))
     busy: dict[Any, tuple[Any, PlannedRun | None]] = {}
     for _ in range(slots):
-        slot = slot_class.remote(workers_per_run, gpu)
+        slot = slot_actor.remote(workers_per_run, gpu)
         busy[slot.ready.remote()] = (slot, None)
 
     trained: list[PlannedRun] = []

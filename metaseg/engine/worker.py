@@ -49,9 +49,8 @@ def training_function(settings: dict[str, Job]) -> None:
     execute(job.config, Dataset.open(job.dataset), Store(job.store), device, on_epoch)
 
 
-@ray.remote(num_cpus=0)
 class Board:
-    """The newest epoch of every run that has reported one since the last look."""
+    """An actor that holds the newest epoch of every run that has reported one since the last look."""
 
     def __init__(self) -> None:
         self._news: dict[str, Epoch] = {}
@@ -66,9 +65,8 @@ class Board:
         return news
 
 
-@ray.remote
 class Slot:
-    """A place where one run at a time is fitted with Ray Train, kept warm from run to run.
+    """An actor in which one run at a time is fitted with Ray Train, kept warm from run to run.
 
     A run of one worker trains in this very process (Ray Train's local mode), so the slot holds the worker's CPU or
     GPU. A run of several has workers of its own, which hold the resources; the slot then holds none and waits for
