@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 TORCH := $(shell grep '^torch==' requirements.lock)
 CPU_WHEELS := https://download.pytorch.org/whl/cpu
 
-.PHONY: study test check
+.PHONY: study test check lock
 
 study: $(VENV)/installed  ## train and report the default study (synthetic seven cell lines)
 	$(BIN)/python studies/seven_cells.py $(ARGS)
@@ -30,3 +30,9 @@ $(VENV)/installed: requirements.lock pyproject.toml
 	$(BIN)/pip install --quiet --requirement requirements.lock
 	$(BIN)/pip install --quiet --no-deps --editable .
 	touch $@
+
+lock:  ## resolve pyproject.toml anew and pin what came out
+	$(PYTHON) -m venv --clear .lock
+	.lock/bin/pip install --quiet torch==2.13.0 --editable '.[dev]'
+	.lock/bin/pip freeze --exclude-editable | sed 's/+cpu$$//' | grep -v '^nvidia-\|^triton' >requirements.lock
+	rm -r .lock

@@ -65,8 +65,13 @@ def caption_tests(tests: pd.DataFrame, baseline: str) -> list[str]:
         f"method, over {family}. helps, hurts: corrected p < {ALPHA}. no evidence: not so, which isn't evidence of no "
         "effect.",
         "p-values are conditional on these seeds: they treat the trained networks as fixed and say how sure the "
-        "difference is on new images. They say nothing about new seeds: a difference as small as the spread across "
-        "seeds may be theirs alone.",
+        "difference is on new images. They say nothing about new seeds. "
+        + (
+            "With one seed an arm, any difference may be the seed's alone."
+            if tests["p_seeds"].isna().all()
+            else f"seed noise: p < {ALPHA}, but the runs of an arm differ so much among themselves that the difference "
+            f"may be the seeds' alone (Welch's t test on the means of runs, p >= {ALPHA})."
+        ),
     ]
     few = tests[tests["verdict"] == "too few"]
     if len(few):

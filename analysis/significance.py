@@ -15,7 +15,7 @@ EXACT_UP_TO = 50
 
 
 COLUMNS = ["class", "subgroup", "arm", "n_images", "n_units", "difference", "ci_low", "ci_high"]
-COLUMNS += ["p", "p_smallest", "p_holm", "p_holm_smallest", "verdict"]
+COLUMNS += ["p", "p_smallest", "p_holm", "p_holm_smallest", "p_seeds", "verdict"]
 
 
 def signed_rank(differences: npt.NDArray[np.float64]) -> tuple[float, int]:
@@ -68,6 +68,30 @@ def smallest_holm(p: npt.NDArray[np.float64], smallest: npt.NDArray[np.float64])
     return np.diagonal(holm(np.where(own, smallest, p)))
 
 
+def seed_test(scores: pd.DataFrame, baseline: str) -> pd.Series:
+    """Could the seeds alone make an arm differ this much? Two-sided p of Welch's t test on the means of runs.
+
+    Args:
+        scores: as for `compare`, with `OVERALL`.
+        baseline: the arm that the others are compared with.
+
+    Returns:
+        p by class, subgroup and arm: NaN where an arm has one seed, so that it can't be told.
+    """
+    cell = ["class", "subgroup", "arm"]
+    runs = scores.groupby([*cell, "seed"], observed=True)["f1"].mean()
+    arms = runs.groupby(cell, observed=True).agg(["mean", "var", "count"])
+    base = arms.xs(baseline, level="arm").reindex(arms.droplevel("arm").index).set_axis(arms.index)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        shares = arms["var"] / arms["count"], base["var"] / base["count"]
+        squared = sum(shares)
+        freedom = squared**2 / sum(
+            share**2 / (count - 1) for share, count in zip(shares, (arms["count"], base["count"]), strict=True)
+        )
+        p = 2 * stats.t.sf(np.abs(arms["mean"] - base["mean"]) / np.sqrt(squared), freedom)
+    return pd.Series(np.where(squared == 0, 0.0, p), arms.index, name="p_seeds").drop(baseline, level="arm")
+
+
 def compare(scores: pd.DataFrame, baseline: str) -> pd.DataFrame:
     """Compare each arm with the baseline, on each subgroup and overall.
 
@@ -82,14 +106,17 @@ def compare(scores: pd.DataFrame, baseline: str) -> pd.DataFrame:
     Returns:
         A row per class, subgroup and arm, in this order: n_images, n_units (groups), difference (mean over images, as
         in the table of scores), ci_low and ci_high (its 95 % t interval, with a standard error over groups; NaN with
-        one group), p, p_smallest (2 ^ (1 - n_units): all units change in one direction), p_holm, p_holm_smallest and
-        verdict: helps or hurts (p_holm below `ALPHA`), no evidence, too few (no change of these units could have
-        brought p_holm below `ALPHA`) or mixed (below `ALPHA`, but the ranks of groups and the mean over images have
-        opposite signs). Empty without a run of the baseline, or without one of any other arm.
+        one group), p, p_smallest (2 ^ (1 - n_units): all units change in one direction), p_holm, p_holm_smallest,
+        p_seeds (`seed_test`, not corrected) and verdict: helps or hurts (p_holm below `ALPHA`), seed noise (below
+        `ALPHA`, but p_seeds isn't: these networks differ, and others of other seeds may not), no evidence, too few
+        (no change of these units could have brought p_holm below `ALPHA`) or mixed (below `ALPHA`, but the ranks of
+        groups and the mean over images have opposite signs). Empty without a run of the baseline, or without one of
+        any other arm.
     """
     cell = ["class", "subgroup", "arm"]
     image = ["class", "subgroup", "group", "image"]
-    means = with_overall(scores).groupby([*image, "arm"], observed=True)["f1"].mean().unstack("arm")
+    scores = with_overall(scores)
+    means = scores.groupby([*image, "arm"], observed=True)["f1"].mean().unstack("arm")
     means.columns = means.columns.astype(str)
     arms = [arm for arm in means.columns if arm != baseline]
     if baseline not in means.columns or not arms:
@@ -117,10 +144,12 @@ def compare(scores: pd.DataFrame, baseline: str) -> pd.DataFrame:
             tests.loc[family, "p_holm"] = holm(p)
             tests.loc[family, "p_holm_smallest"] = smallest_holm(p, smallest)
 
+    tests["p_seeds"] = seed_test(scores, baseline)
     found, sign = tests["p_holm"] < ALPHA, np.sign(tests["difference"])
+    noise, few = found & (tests["p_seeds"] >= ALPHA), tests["p_holm_smallest"] >= ALPHA
     tests["verdict"] = np.select(
-        [found & (sign != tests["direction"]), found & (sign > 0), found, tests["p_holm_smallest"] >= ALPHA],
-        ["mixed", "helps", "hurts", "too few"],
+        [found & (sign != tests["direction"]), noise, found & (sign > 0), found, few],
+        ["mixed", "seed noise", "helps", "hurts", "too few"],
         "no evidence",
     )
     return tests.reset_index()[COLUMNS]

@@ -1,7 +1,7 @@
 """From options to a report: what every page under `studies/` does once it has said what it compares."""
 
-import shlex
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -58,7 +58,6 @@ def _launch(name: str, options: StudyOptions, read: Callable[[Path, Progressed],
 
     # Only now: neither a dry run nor a wrong setting has to wait for Ray's or matplotlib's import.
     from analysis.report import report
-
     from metaseg.engine import run_study
 
     outcome = run_study(study, store, options.workers_per_run, console)
@@ -72,10 +71,8 @@ def _launch(name: str, options: StudyOptions, read: Callable[[Path, Progressed],
     if outcome.failed:
         console.print(f"{len(outcome.failed)} of {len(study.runs)} runs failed; the same command tries them again.")
         return FAILED
-    again = shlex.join(sys.argv)
-    console.print(
-        f"More seeds make this firmer: python {again} --seeds {options.seeds + 2} (keeps the {len(study.runs)} runs)"
-    )
+    more = f"--seeds {options.seeds + 2}"
+    console.print(f"More seeds make this firmer: the same command with {more} keeps these {len(study.runs)} runs.")
     return 0
 
 
@@ -89,8 +86,13 @@ def _prepare(
             task = progress.add_task(description, total=None)
             return lambda done, total: progress.update(task, completed=done, total=total)
 
-        manifest = read(store.root / "datasets", shown("Reading the manifest"))
-        return prepare(manifest, options.data, store.cache, shown("Decoding images"))
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", UserWarning)
+            manifest = read(store.root / "datasets", shown("Reading the manifest"))
+            dataset = prepare(manifest, options.data, store.cache, shown("Decoding images"))
+    for warning in caught:
+        console.print(f"[bold yellow]warning:[/] {warning.message}", soft_wrap=True, highlight=False)
+    return dataset
 
 
 def _print_plan(study: Study, store: Store, console: Console, every_run: bool) -> None:

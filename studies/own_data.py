@@ -5,6 +5,9 @@ folder, other columns hold metadata. A column `split` (train, val, test) is used
 split so that `--group-by`'s groups (wells, patients, fields) stay together and each metadata value is in every part.
 
     python studies/own_data.py --manifest images/table.csv --metadata cell_line --group-by well
+
+The defaults are sized for a first answer on a few hundred images within half an hour on two CPU cores; the paper's are
+`--width 64 --depth 4 --epochs 100 --cycles 8 --lr-max 8e-4 --validate-every 1`.
 """
 
 import sys
@@ -12,13 +15,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from metaseg import datasets
+from metaseg.config import NetworkConfig, ScheduleConfig
 from metaseg.launch import launch
-from metaseg.options import StudyOptions, parse
+from metaseg.options import NetworkOptions, ScheduleOptions, StudyOptions, parse
 
 
 @dataclass(frozen=True, kw_only=True)
 class OwnData(StudyOptions):
     """Options of the page."""
+
+    arms: tuple[str, ...] = ("baseline", "me", "sme", "sme-dummy")
+    network: NetworkOptions = NetworkConfig(width=8, depth=3)
+    schedule: ScheduleOptions = ScheduleConfig(epochs=16, cycles=1, lr_max=3e-3, validate_every=4)
 
     manifest: Path
     """CSV or Parquet table of the images; or the folder of a published layout (see --layout)."""

@@ -139,11 +139,37 @@ def test_subgroups_are_one_family_and_overall_comparisons_another() -> None:
 def test_a_planted_effect_is_found_where_it_is_and_with_its_sign() -> None:
     rng = np.random.default_rng(4)
     subgroup = ["up"] * 20 + ["down"] * 20 + ["same"] * 20
-    base = rng.uniform(0.6, 0.9, (2, 60))
+    base = rng.uniform(0.6, 0.9, 60) + np.array([[0.0], [0.001]])
     effect = np.repeat([0.05, -0.05, 0.0], 20)
-    f1 = {"baseline": base, "sme": base + effect + rng.normal(0, 0.02, (2, 60))}
+    f1 = {"baseline": base, "sme": base + effect + rng.normal(0, 0.02, 60)}
     verdicts = compare(make_scores(f1, subgroup), "baseline").set_index("subgroup")["verdict"]
     assert verdicts.drop(OVERALL).to_dict() == {"up": "helps", "down": "hurts", "same": "no evidence"}
+
+
+def test_the_seeds_test_is_welchs_on_the_means_of_runs() -> None:
+    rng = np.random.default_rng(5)
+    f1 = {"baseline": rng.uniform(0.5, 0.6, (4, 12)), "sme": rng.uniform(0.5, 0.7, (3, 12))}
+    row = one(compare(make_scores(f1, ["all"] * 12), "baseline"))
+    expected = stats.ttest_ind(f1["sme"].mean(axis=1), f1["baseline"].mean(axis=1), equal_var=False).pvalue
+    assert row["p_seeds"] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("spread", "verdict"), [(0.0, "helps"), (0.001, "helps"), (0.03, "seed noise")])
+def test_a_difference_that_seeds_could_make_is_no_help(spread: float, verdict: str) -> None:
+    """Every image gains, so the images' test is sure; whether new seeds would gain depends on how much seeds differ."""
+    images = np.random.default_rng(6).uniform(0.5, 0.7, 30)
+    seeds = spread * np.array([[-1.0], [0.0], [1.0]])
+    f1 = {"baseline": images + seeds, "sme": images + 0.02 + seeds}
+    row = one(compare(make_scores(f1, ["all"] * 30), "baseline"))
+    assert row["p_holm"] < 0.001
+    assert row["verdict"] == verdict
+
+
+def test_one_seed_cant_tell_seeds_from_effect() -> None:
+    f1 = {"baseline": np.full((1, 30), 0.5), "sme": np.linspace(0.6, 0.7, 30)[None]}
+    row = one(compare(make_scores(f1, ["all"] * 30), "baseline"))
+    assert np.isnan(row["p_seeds"])
+    assert row["verdict"] == "helps"
 
 
 def test_too_few_units_to_decide_are_said_to_be() -> None:
