@@ -1,6 +1,7 @@
 """Fixtures that all tests share."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -46,3 +47,13 @@ def tiny_dataset(tiny_manifest: Path, tmp_path_factory: pytest.TempPathFactory) 
     """The tiny manifest, prepared, with metadata `line` (categorical) and `dose` (continuous)."""
     manifest = read_table(tiny_manifest, ["line", "dose"])
     return prepare(manifest, DataConfig(), tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="session")
+def local_ray() -> Iterator[None]:
+    """One Ray of two cores for all tests that want one; `run_study` uses the connection that is there."""
+    import ray
+
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    yield
+    ray.shutdown()

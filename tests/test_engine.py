@@ -7,7 +7,6 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-import ray
 import torch
 from rich.console import Console
 from safetensors.torch import load_file
@@ -22,19 +21,7 @@ from metaseg.study import Study, plan
 SCHEDULE = ScheduleConfig(epochs=3, cycles=1, batch_size=5, crop=16)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def local_ray():
-    """One Ray for all tests of this file; `run_study` finds it, as it finds a cluster's."""
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
-    yield
-    ray.shutdown()
-
-
-@pytest.fixture(autouse=True)
-def keep_ray(monkeypatch):
-    """`run_study` disconnects at its end, which here would stop the Ray that all tests share."""
-    monkeypatch.setattr(ray, "init", lambda **settings: None)
-    monkeypatch.setattr(ray, "shutdown", lambda: None)
+pytestmark = pytest.mark.usefixtures("local_ray")
 
 
 @pytest.fixture

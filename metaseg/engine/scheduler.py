@@ -67,7 +67,8 @@ def _train(
 
     trained: list[PlannedRun] = []
     failed: dict[PlannedRun, str] = {}
-    while busy:
+    # A slot still waiting for its resources is no reason to wait once no run is left for it.
+    while waiting or any(run for _, run in busy.values()):
         finished, _ = ray.wait(list(busy), timeout=POLL_SECONDS)
         progress.update(ray.get(board.take.remote()))
         for future in finished:

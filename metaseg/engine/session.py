@@ -44,10 +44,14 @@ class Capacity:
 def session() -> Iterator[Capacity]:
     """Connect to Ray and measure it; on leaving, disconnect, and stop Ray where this process started it.
 
-    `ray.init` finds a cluster by `RAY_ADDRESS` (which `ray job submit` sets) or by `ray start` on this machine.
+    `ray.init` finds a cluster by `RAY_ADDRESS` (which `ray job submit` sets) or by `ray start` on this machine. Where
+    the process has a connection already, as a notebook may, that one is used and kept.
     """
-    ray.init(log_to_driver=False, logging_level=logging.ERROR)
+    connected = ray.is_initialized()
+    if not connected:
+        ray.init(log_to_driver=False, logging_level=logging.ERROR)
     try:
         yield Capacity.of_cluster()
     finally:
-        ray.shutdown()
+        if not connected:
+            ray.shutdown()

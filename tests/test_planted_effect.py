@@ -1,0 +1,46 @@
+"""The whole product on a planted effect and on a null: data in, verdict out."""
+
+import io
+
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from analysis.collect import collect
+from analysis.scores import image_scores
+from analysis.significance import compare
+from metaseg.config import DataConfig, NetworkConfig, ScheduleConfig
+from metaseg.data.dataset import prepare
+from metaseg.datasets.synthetic import LINES, SyntheticConfig, make_seven_cells
+from metaseg.engine import run_study
+from metaseg.store import Store
+from metaseg.study import plan
+
+ALIKE = [name for name, line in LINES.items() if line.side]
+NETWORK = NetworkConfig(width=8, depth=2, reduction=1)
+SCHEDULE = ScheduleConfig(epochs=12, cycles=1, lr_max=1e-2, batch_size=4, crop=64, validate_every=4)
+
+
+def verdicts(effect: float, folder) -> pd.DataFrame:
+    """Train baseline and sme, two seeds each; compare them on look-alike lines and on the others."""
+    config = SyntheticConfig(size=64, images_per_line=20, wells_per_line=20, metadata_effect=effect)
+    store = Store(folder)
+    dataset = prepare(make_seven_cells(folder / "data", config), DataConfig(), store.cache)
+    study = plan("planted", dataset, ["baseline", "sme"], 2, NETWORK, SCHEDULE)
+    store.write_study(study.name, study.record(["pytest"]))
+    assert not run_study(study, store, 1, Console(file=io.StringIO())).failed
+    images = collect(store.root, study.name).images
+    images["subgroup"] = images["subgroup"].isin(ALIKE).map({True: "alike", False: "distinct"})
+    return compare(image_scores(images, ["baseline", "sme"]), "baseline").set_index("subgroup")
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_metadata_helps_where_and_only_where_it_holds_information(tmp_path):
+    planted = verdicts(1.5, tmp_path / "planted")
+    assert planted.loc["alike", "verdict"] == "helps"
+    assert planted.loc["alike", "difference"] > 0.05
+    assert planted.loc["alike", "difference"] > planted.loc["distinct", "difference"] + 0.05
+
+    null = verdicts(0.0, tmp_path / "null")
+    assert not set(null["verdict"]) & {"helps", "hurts"}
+    assert null["difference"].abs().max() < 0.03

@@ -1,0 +1,70 @@
+"""Rules that the whole tree keeps: floors, cluster descriptions, and a README whose commands exist."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from ray.autoscaler._private.util import prepare_config, validate_config
+
+ROOT = Path(__file__).parent.parent
+
+
+def imports(path: Path) -> set[str]:
+    """Dotted names that a file imports, wherever in it."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module}
+    return names
+
+
+def sources(*folders: str) -> list[Path]:
+    return [path for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]
+
+
+def test_only_the_engine_imports_ray():
+    outside = [path for path in sources("metaseg", "analysis", "studies") if "engine" not in path.parts]
+    assert outside
+    assert not [path for path in outside if any(name.split(".")[0] == "ray" for name in imports(path))]
+
+
+@pytest.mark.parametrize(
+    ("floor", "above"),
+    [
+        ("analysis", ("torch", "ray", "metaseg")),
+        ("metaseg/data", ("metaseg.training", "metaseg.run", "metaseg.study", "metaseg.store", "metaseg.engine")),
+        ("metaseg/datasets", ("metaseg.training", "metaseg.run", "metaseg.study", "metaseg.store", "metaseg.engine")),
+        ("metaseg/training", ("metaseg.run", "metaseg.study", "metaseg.store", "metaseg.engine", "analysis")),
+        ("metaseg/engine", ("analysis", "metaseg.launch")),
+    ],
+)
+def test_each_floor_imports_only_what_lies_below_it(floor, above):
+    for path in sources(floor):
+        assert not [name for name in imports(path) if name.startswith(above)], path
+
+
+def test_importing_the_package_is_cheap():
+    code = "import sys, metaseg, metaseg.config; assert not {'torch', 'ray', 'pandas'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "cluster").glob("*.yaml")), ids=lambda path: path.name)
+def test_cluster_descriptions_are_ones_that_ray_up_takes(path):
+    validate_config(prepare_config(yaml.safe_load(path.read_text())))
+
+
+def test_every_file_that_the_documents_point_to_exists():
+    for document in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]:
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", document.read_text()):
+            assert (document.parent / target).exists(), f"{document.relative_to(ROOT)} points to {target}"
+
+
+def test_continuous_integration_runs_the_readmes_test_command():
+    assert "make test" in (ROOT / "README.md").read_text()
+    assert (ROOT / ".ci" / "run").read_text().rstrip().endswith("make test")
