@@ -64,11 +64,11 @@ def caption_tests(tests: pd.DataFrame, baseline: str) -> list[str]:
         f"images' differences, averaged over seeds{averaged}. p is corrected for the number of comparisons by Holm's "
         f"method, over {family}. helps, hurts: corrected p < {ALPHA}. no evidence: not so, which isn't evidence of no "
         "effect.",
-        "p-values are conditional on these seeds: they treat the trained networks as fixed and say how sure the "
-        "difference is on new images. They say nothing about new seeds. "
+        "p-values are conditional on these seeds: they treat the trained networks as fixed and say how often chance in "
+        "the choice of images alone would make them differ as much. They say nothing about new seeds. "
         + (
-            "With one seed an arm, any difference may be the seed's alone."
-            if tests["p_seeds"].isna().all()
+            f"one seed: p < {ALPHA}, but with one seed an arm any difference may be the seed's alone."
+            if tests["p_seeds"].isna().any()
             else f"seed noise: p < {ALPHA}, but the runs of an arm differ so much among themselves that the difference "
             f"may be the seeds' alone (Welch's t test on the means of runs, p >= {ALPHA})."
         ),
@@ -82,7 +82,8 @@ def caption_tests(tests: pd.DataFrame, baseline: str) -> list[str]:
             for (n, smallest), part in cell
         ]
         paragraphs.append(
-            f"too few: even had all n {unit} changed in one direction, corrected p wouldn't be below {ALPHA}. "
+            f"too few: even had all n {unit} changed in one direction, and the other comparisons stayed as they are, "
+            f"corrected p wouldn't be below {ALPHA}. "
             f"{'; '.join(listed)}."
         )
     if (tests["verdict"] == "mixed").any():

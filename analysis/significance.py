@@ -108,7 +108,8 @@ def compare(scores: pd.DataFrame, baseline: str) -> pd.DataFrame:
         in the table of scores), ci_low and ci_high (its 95 % t interval, with a standard error over groups; NaN with
         one group), p, p_smallest (2 ^ (1 - n_units): all units change in one direction), p_holm, p_holm_smallest,
         p_seeds (`seed_test`, not corrected) and verdict: helps or hurts (p_holm below `ALPHA`), seed noise (below
-        `ALPHA`, but p_seeds isn't: these networks differ, and others of other seeds may not), no evidence, too few
+        `ALPHA`, but p_seeds isn't: these networks differ, and others of other seeds may not), one seed (below
+        `ALPHA`, but an arm has one seed, so that p_seeds isn't known), no evidence, too few
         (no change of these units could have brought p_holm below `ALPHA`) or mixed (below `ALPHA`, but the ranks of
         groups and the mean over images have opposite signs). Empty without a run of the baseline, or without one of
         any other arm.
@@ -146,10 +147,11 @@ def compare(scores: pd.DataFrame, baseline: str) -> pd.DataFrame:
 
     tests["p_seeds"] = seed_test(scores, baseline)
     found, sign = tests["p_holm"] < ALPHA, np.sign(tests["difference"])
+    mixed, one_seed = found & (sign != tests["direction"]), found & tests["p_seeds"].isna()
     noise, few = found & (tests["p_seeds"] >= ALPHA), tests["p_holm_smallest"] >= ALPHA
     tests["verdict"] = np.select(
-        [found & (sign != tests["direction"]), noise, found & (sign > 0), found, few],
-        ["mixed", "seed noise", "helps", "hurts", "too few"],
+        [mixed, one_seed, noise, found & (sign > 0), found, few],
+        ["mixed", "one seed", "seed noise", "helps", "hurts", "too few"],
         "no evidence",
     )
     return tests.reset_index()[COLUMNS]

@@ -37,7 +37,7 @@ def main() -> None:
     """Entry point of the `metaseg` command."""
     try:
         tyro.extras.subcommand_cli_from_dict({"predict": predict}, description=__doc__, prog="metaseg")
-    except (ConfigError, ManifestError, UnknownMetadataError) as error:
+    except (ConfigError, ManifestError, UnknownMetadataError, OSError) as error:
         sys.exit(f"error: {error}")
 
 

@@ -1,7 +1,7 @@
 """The typed configuration of a run: everything that can change its numbers, and nothing else.
 
-The dataclasses are frozen and hold plain values, so that a configuration can be hashed into a run id (`metaseg.study`),
-stored as JSON, and turned into command-line options (`metaseg.cli`). Field docstrings are the options' help texts.
+The dataclasses are frozen and hold plain values, so that a configuration can be hashed into a run id (`metaseg.run`),
+stored as JSON, and turned into command-line options (`metaseg.options`). Field docstrings are the options' help texts.
 """
 
 from dataclasses import dataclass

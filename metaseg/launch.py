@@ -1,14 +1,18 @@
 """From options to a report: what every page under `studies/` does once it has said what it compares."""
 
+import os
 import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
+from rich.text import Text
 
+from analysis.collect import ResultsError
 from metaseg.config import ConfigError
 from metaseg.data.dataset import Dataset, prepare
 from metaseg.data.manifest import Manifest, ManifestError
@@ -38,8 +42,11 @@ def launch(name: str, options: StudyOptions, read: Callable[[Path, Progressed], 
     try:
         return _launch(name, options, read, console)
     except (ConfigError, ManifestError) as error:
-        console.print(f"[bold red]error:[/] {error}", soft_wrap=True, highlight=False)
+        _complain(console, "error", str(error))
         return MISUSED
+    except (OSError, ResultsError) as error:
+        _complain(console, "error", f"{type(error).__name__}: {error}")
+        return FAILED
     except KeyboardInterrupt:
         console.print("\nStopped. Finished runs are kept: the same command goes on with what is missing.")
         return INTERRUPTED
@@ -48,7 +55,7 @@ def launch(name: str, options: StudyOptions, read: Callable[[Path, Progressed], 
 def _launch(name: str, options: StudyOptions, read: Callable[[Path, Progressed], Manifest], console: Console) -> int:
     for arm in options.arms:
         find_arm(arm)
-    store = Store.at(options.storage)
+    store = _open_store(options.storage)
     dataset = _prepare(options, read, store, console)
     study = plan(name, dataset, options.arms, options.seeds, options.network, options.schedule)
     _print_plan(study, store, console, options.dry_run)
@@ -61,19 +68,32 @@ def _launch(name: str, options: StudyOptions, read: Callable[[Path, Progressed],
     from metaseg.engine import run_study
 
     outcome = run_study(study, store, options.workers_per_run, console)
+    for run, reason in outcome.failed.items():
+        where = f"traceback: {store.failure(run.run_id)}"
+        _complain(console, "failed", f"{run.label} ({run.run_id}): {reason}\n  {where}")
     if len(outcome.failed) < len(study.runs):
         report(store.root, name)
-    for run, reason in outcome.failed.items():
-        where = store.run_folder(run.run_id) / "FAILED.json"
-        console.print(
-            f"[bold red]failed:[/] {run.label} ({run.run_id}): {reason}\n  traceback: {where}", soft_wrap=True
-        )
     if outcome.failed:
-        console.print(f"{len(outcome.failed)} of {len(study.runs)} runs failed; the same command tries them again.")
+        names = ", ".join(run.label for run in outcome.failed)
+        _complain(console, "failed", f"{len(outcome.failed)} of {len(study.runs)} runs ({names}); run again to retry")
         return FAILED
     more = f"--seeds {options.seeds + 2}"
     console.print(f"More seeds make this firmer: the same command with {more} keeps these {len(study.runs)} runs.")
     return 0
+
+
+def _complain(console: Console, kind: Literal["error", "failed", "warning"], message: str) -> None:
+    """Print what is wrong; `message` is shown as it is, brackets included."""
+    style = "bold yellow" if kind == "warning" else "bold red"
+    console.print(Text.assemble((f"{kind}: ", style), message), soft_wrap=True)
+
+
+def _open_store(where: str) -> Store:
+    if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ and not Path(where).expanduser().is_absolute():
+        raise ConfigError(
+            f"storage is {where!r}; expected an absolute path: a submitted job works in a temporary copy of its folder"
+        )
+    return Store.at(where)
 
 
 def _prepare(
@@ -91,7 +111,7 @@ def _prepare(
             manifest = read(store.root / "datasets", shown("Reading the manifest"))
             dataset = prepare(manifest, options.data, store.cache, shown("Decoding images"))
     for warning in caught:
-        console.print(f"[bold yellow]warning:[/] {warning.message}", soft_wrap=True, highlight=False)
+        _complain(console, "warning", str(warning.message))
     return dataset
 
 
@@ -99,11 +119,11 @@ def _print_plan(study: Study, store: Store, console: Console, every_run: bool) -
     table = study.dataset.table
     sizes = ", ".join(f"{len(study.dataset.indices(split))} {split}" for split in ("train", "val", "test"))
     metadata = ", ".join(f"{column.name} ({column.kind})" for column in study.dataset.metadata)
-    console.print(f"[bold]{study.name}[/] on {study.dataset.name}: {len(table)} images ({sizes}); metadata: {metadata}")
+    images = f"{len(table)} images ({sizes})"
+    console.print(Text(f"{study.name} on {study.dataset.name}: {images}; metadata: {metadata}", "bold"))
     missing = study.missing(store)
-    console.print(
-        f"{len(study.runs)} runs, {len(study.runs) - len(missing)} already done; store: {store.root}", soft_wrap=True
-    )
+    done = len(study.runs) - len(missing)
+    console.print(Text(f"{len(study.runs)} runs, {done} already done; store: {store.root}"), soft_wrap=True)
     if not every_run:
         return
     listing = Table("run id", "arm", "seed", "block", "metadata", "state")

@@ -2,14 +2,29 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from metaseg.config import MetadataMode
-from metaseg.data.manifest import MetadataColumn
+
+Kind = Literal["categorical", "continuous"]
+
+
+@dataclass(frozen=True)
+class MetadataColumn:
+    """A column whose values the network may see."""
+
+    name: str
+    kind: Kind
+
+    def cast(self, values: pd.Series) -> pd.Series:
+        """Values as the kind has them: str, or float64 with NaN for what is no number."""
+        if self.kind == "categorical":
+            return values.astype(str)
+        return pd.to_numeric(values, errors="coerce").astype(np.float64)
 
 
 class UnknownMetadataError(ValueError):
@@ -81,7 +96,11 @@ class MetadataEncoder:
                 codes.append(CategoricalCode(column.name, tuple(sorted(set(values.astype(str))))))
             else:
                 numbers = values.to_numpy(np.float64)
-                codes.append(ContinuousCode(column.name, float(numbers.mean()), float(numbers.std()) or 1.0))
+                codes.append(
+                    ContinuousCode(
+                        column.name, float(numbers.mean()), float(numbers.std()) if np.ptp(numbers) > 0 else 1.0
+                    )
+                )
         return cls(tuple(codes))
 
     @property
@@ -118,12 +137,9 @@ def apply_mode(
 
     Args:
         vectors: `(N, M)`, the true ones.
-        mode: `true` keeps them; `zeros` sets them to 0, so that the network keeps its inputs but learns nothing from
-            them;
-            `shuffled` permutes them among the samples of a part, so that each vector stays a likely one; `absent`
-            removes
-            them: `(N, 0)`.
-        partition: `(N,)` the split of each sample: permutations stay inside a split.
+        mode: `true` keeps them; `zeros` sets them to 0, so that the network keeps its inputs and learns nothing from
+            them; `shuffled` permutes them inside each split, so that each stays a likely one; `absent`: `(N, 0)`.
+        partition: `(N,)` the split of each sample.
         seed: of the permutation, which stays the same for the whole run.
     """
     if mode == "true":

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from metaseg.config import ConfigError, MetadataMode
-from metaseg.data.decode import to_channels
+from metaseg.data.decode import pixel_statistics, to_channels
 from metaseg.metadata import MetadataEncoder
 from metaseg.training.evaluate import predict_logits
 from metaseg.unet import UNet
@@ -74,8 +74,9 @@ class Predictor:
             `(H, W)` uint8, 0 background, k the k-th of `classes`.
         """
         vector = torch.from_numpy(self.encode(metadata))
-        image = torch.tensor(to_channels(pixels, self.channels)).movedim(-1, 0)[None].float()
-        image = (image - image.mean()) / (image.std(correction=0) or 1.0)
+        pixels = to_channels(pixels, self.channels)
+        mean, std = pixel_statistics(pixels)
+        image = (torch.tensor(pixels).movedim(-1, 0)[None].float() - mean) / std
         logits = predict_logits(self.model, image, vector)
         label = logits[:, 0] > 0 if len(self.classes) == 1 else logits.argmax(dim=1)
         return label[0].to(torch.uint8).numpy()

@@ -22,7 +22,7 @@ from metaseg.store import Store, to_json
 from metaseg.training import TRAINING_VERSION
 from metaseg.training.evaluate import evaluate
 from metaseg.training.fit import Epoch, Fitted, fit
-from metaseg.training.world import World
+from metaseg.training.world import World, one_thread
 
 
 def run_id(config: RunConfig) -> str:
@@ -49,8 +49,9 @@ def execute(
         Exception: whatever `metaseg.training.fit.fit` raises; the store then doesn't have the run.
     """
     started = time.time()
-    fitted = fit(config, dataset, device, on_epoch)
-    images = evaluate_test_images(fitted, dataset, device)
+    with one_thread(device):
+        fitted = fit(config, dataset, device, on_epoch)
+        images = evaluate_test_images(fitted, dataset, device)
     if World.current().rank == 0:
         weights = {name: tensor.cpu().contiguous() for name, tensor in fitted.model.state_dict().items()}
         store.commit_run(
@@ -115,7 +116,6 @@ def describe(
             "machine": platform.machine(),
             "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
             "workers": World.current().size,
-            "threads": torch.get_num_threads(),
         },
     }
 

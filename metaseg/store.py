@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -59,20 +60,33 @@ class Store:
         """Whether the run has been trained, evaluated and written completely."""
         return (self.run_folder(run_id) / "DONE").exists()
 
+    def failure(self, run_id: str) -> Path:
+        """Where a failed run's last words are."""
+        return self.root / "failures" / f"{run_id}.json"
+
     def commit_run(self, run_id: str, files: Mapping[str, bytes]) -> None:
-        """Write a run's files, and last the `DONE` with their checksums that makes them a run."""
+        """Write a run's files, and last the `DONE` with their checksums that makes them a run.
+
+        The run's folder appears whole. Where the run is done already, by whomever, nothing is written.
+        """
         folder = self.run_folder(run_id)
-        for name, content in files.items():
-            write_atomically(folder / name, content)
-        checksums = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
-        write_atomically(folder / "DONE", to_json({"sha256": checksums}))
-        (folder / "FAILED.json").unlink(missing_ok=True)
+        temporary = folder.with_name(f".{run_id}.{uuid.uuid4().hex}")
+        try:
+            for name, content in files.items():
+                write_atomically(temporary / name, content)
+            checksums = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+            write_atomically(temporary / "DONE", to_json({"sha256": checksums}))
+            os.rename(temporary, folder)
+        except OSError:
+            if not self.is_done(run_id):  # else another process was first
+                raise
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        self.failure(run_id).unlink(missing_ok=True)
 
     def record_failure(self, run_id: str, error: str, traceback: str) -> None:
-        """Leave a failed run's last words beside where its results would be. It is tried again by the next command."""
-        write_atomically(
-            self.run_folder(run_id) / "FAILED.json", to_json({"error": error, "traceback": traceback.splitlines()})
-        )
+        """Keep a failed run's last words, until it succeeds: the next command tries it again."""
+        write_atomically(self.failure(run_id), to_json({"error": error, "traceback": traceback.splitlines()}))
 
     def write_study(self, name: str, record: Mapping[str, Any]) -> Path:
         """Write what a study declares: its arms, runs and comparisons. The newest declaration under a name counts."""

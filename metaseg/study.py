@@ -108,8 +108,7 @@ def plan(
 
     Raises:
         ConfigError: an unknown or repeated arm, no baseline to compare with, no seed, or an arm that needs metadata
-        where
-            the dataset has none.
+            where the dataset has none.
     """
     chosen = tuple(find_arm(arm) for arm in arms)
     if len(set(chosen)) < len(chosen):

@@ -2,7 +2,8 @@
 
 Give a CSV or Parquet table with one row an image: its columns `image` and `mask` hold paths relative to the table's
 folder, other columns hold metadata. A column `split` (train, val, test) is used where there is one; else images are
-split so that `--group-by`'s groups (wells, patients, fields) stay together and each metadata value is in every part.
+split so that `--group-by`'s groups (wells, patients, fields) stay together and each metadata value is in every part
+(where it has three groups or more).
 
     python studies/own_data.py --manifest images/table.csv --metadata cell_line --group-by well
 
@@ -38,6 +39,9 @@ class OwnData(StudyOptions):
     group_by: str | None = None
     """Column whose values mustn't straddle training, validation and test: well, patient, field of view."""
 
+    name: str | None = None
+    """Name of the study in the store (default: made of the manifest's). A study replaces an older one of its name."""
+
     layout: str = "table"
     """How the manifest is stored: table, or dsb2018 (the Data Science Bowl's published folders)."""
 
@@ -46,7 +50,7 @@ if __name__ == "__main__":
     options = parse(OwnData, __doc__)
     sys.exit(
         launch(
-            f"own_data-{options.manifest.resolve().parent.name}-{options.manifest.stem}",
+            options.name or f"own_data-{options.manifest.resolve().parent.name}-{options.manifest.stem}",
             options,
             lambda folder, progress: datasets.read(
                 options.layout, options.manifest, options.metadata, options.group_by

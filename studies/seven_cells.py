@@ -34,6 +34,8 @@ class SevenCells(StudyOptions):
 
 if __name__ == "__main__":
     options = parse(SevenCells, __doc__)
+    effect = options.synthetic.metadata_effect
+    print(f"The images are SIMULATED: seven synthetic cell lines, metadata effect {effect:g} (0: none).")
     sys.exit(
         launch(
             "seven_cells",

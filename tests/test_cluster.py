@@ -76,7 +76,7 @@ def free_port() -> int:
 
 
 @pytest.fixture
-def head() -> Iterator[dict[str, str]]:
+def head(tmp_path: Path) -> Iterator[dict[str, str]]:
     """A head node of its own on free ports; yields the environment of its clients. Its processes end with it."""
     ray = Path(sys.executable).parent / "ray"
     gcs, dashboard, agent = free_port(), free_port(), free_port()
@@ -90,11 +90,14 @@ def head() -> Iterator[dict[str, str]]:
         str(ray), "start", "--head", "--block", "--num-cpus=2", f"--port={gcs}", f"--dashboard-port={dashboard}",
         f"--dashboard-agent-listen-port={agent}", "--disable-usage-stats",
     ]  # fmt: skip
-    node = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    assert node.stdout is not None
-    for line in node.stdout:
-        if "Ray runtime started" in line:
-            break
+    log = tmp_path / "head.log"
+    with log.open("w") as output:
+        node = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
+    deadline = time.monotonic() + 120
+    while "Ray runtime started" not in log.read_text():
+        assert node.poll() is None, log.read_text()
+        assert time.monotonic() < deadline, log.read_text()
+        time.sleep(0.2)
     yield environment
     node.send_signal(signal.SIGTERM)
     node.wait(timeout=60)

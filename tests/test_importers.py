@@ -9,9 +9,10 @@ from PIL import Image
 from metaseg.config import ConfigError, DataConfig
 from metaseg.data.dataset import prepare
 from metaseg.data.decode import decode_image, decode_mask, mask_files
-from metaseg.data.manifest import ManifestError, MetadataColumn
+from metaseg.data.manifest import ManifestError
 from metaseg.datasets import LAYOUTS, read
 from metaseg.datasets.table import read_table
+from metaseg.metadata import MetadataColumn
 
 
 @pytest.fixture

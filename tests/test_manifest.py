@@ -5,8 +5,9 @@ import pandas as pd
 import pytest
 from helpers_data import edit_csv, write_dataset
 
-from metaseg.data.manifest import Manifest, ManifestError, MetadataColumn
+from metaseg.data.manifest import Manifest, ManifestError
 from metaseg.datasets.table import read_table
+from metaseg.metadata import MetadataColumn
 
 SPLITS = ["train"] * 6 + ["val"] * 3 + ["test"] * 3
 

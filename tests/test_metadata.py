@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metaseg.data.manifest import MetadataColumn
-from metaseg.metadata import MetadataEncoder, UnknownMetadataError, apply_mode
+from metaseg.metadata import MetadataColumn, MetadataEncoder, UnknownMetadataError, apply_mode
 
 COLUMNS = (MetadataColumn("line", "categorical"), MetadataColumn("size", "continuous"))
 TRAINING = pd.DataFrame({"line": ["b", "a", "b", "c"], "size": [1.0, 2.0, 3.0, 6.0]})
@@ -38,6 +37,8 @@ def test_an_unseen_value_is_an_error_that_lists_the_known_ones():
 def test_a_constant_column_is_zero_and_not_a_division_by_zero():
     encoder = MetadataEncoder.fit(COLUMNS[1:], pd.DataFrame({"size": [4.0, 4.0]}))
     assert encoder.encode(pd.DataFrame({"size": [4.0, 5.0]})).tolist() == [[0.0], [1.0]]
+    noisy = MetadataEncoder.fit(COLUMNS[1:], pd.DataFrame({"size": [0.1] * 7}))
+    assert abs(noisy.encode(pd.DataFrame({"size": [0.2]}))).max() < 1, "float noise is no variation"
 
 
 def test_an_encoder_survives_json():

@@ -169,7 +169,7 @@ def test_one_seed_cant_tell_seeds_from_effect() -> None:
     f1 = {"baseline": np.full((1, 30), 0.5), "sme": np.linspace(0.6, 0.7, 30)[None]}
     row = one(compare(make_scores(f1, ["all"] * 30), "baseline"))
     assert np.isnan(row["p_seeds"])
-    assert row["verdict"] == "helps"
+    assert row["verdict"] == "one seed"
 
 
 def test_too_few_units_to_decide_are_said_to_be() -> None:
@@ -177,10 +177,10 @@ def test_too_few_units_to_decide_are_said_to_be() -> None:
     better = base + np.linspace(0.1, 0.2, 20)
     tests = compare(make_scores({"baseline": base, "sme": better}, ["big"] * 17 + ["small"] * 3), "baseline")
     assert one(tests, "small")["p"] == one(tests, "small")["p_smallest"] == 0.25
-    assert (one(tests, "small")["verdict"], one(tests, "big")["verdict"]) == ("too few", "helps")
+    assert (one(tests, "small")["verdict"], one(tests, "big")["verdict"]) == ("too few", "one seed")
 
 
-@pytest.mark.parametrize(("arms", "verdict"), [(1, "helps"), (2, "too few")])
+@pytest.mark.parametrize(("arms", "verdict"), [(1, "one seed"), (2, "too few")])
 def test_correction_can_put_a_decision_out_of_reach(arms: int, verdict: str) -> None:
     base = np.full((1, 6), 0.5)
     f1 = {"baseline": base, **{f"arm {i}": base + np.linspace(0.1, 0.2, 6) for i in range(arms)}}

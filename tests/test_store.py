@@ -39,6 +39,15 @@ def test_a_death_at_any_file_leaves_no_run_and_no_litter_that_matters(tmp_path, 
     store.commit_run("abc", FILES)
     assert store.is_done("abc")
     assert {path.name for path in store.run_folder("abc").iterdir()} == {*FILES, "DONE"}
+    assert list(store.run_folder("abc").parent.iterdir()) == [store.run_folder("abc")]
+
+
+def test_whoever_is_second_changes_nothing(tmp_path):
+    store = Store(tmp_path)
+    store.commit_run("abc", FILES)
+    store.commit_run("abc", {"images.parquet": b"others", "config.json": b"{}"})
+    assert (store.run_folder("abc") / "images.parquet").read_bytes() == FILES["images.parquet"]
+    assert list(store.run_folder("abc").parent.iterdir()) == [store.run_folder("abc")]
 
 
 def test_a_write_that_fails_keeps_the_old_file_and_leaves_no_temporary_one(tmp_path, monkeypatch):
@@ -54,11 +63,11 @@ def test_a_write_that_fails_keeps_the_old_file_and_leaves_no_temporary_one(tmp_p
 def test_a_failure_is_recorded_until_the_run_succeeds(tmp_path):
     store = Store(tmp_path)
     store.record_failure("abc", "ValueError: boom", "Traceback\n  boom")
-    record = json.loads((store.run_folder("abc") / "FAILED.json").read_text())
+    record = json.loads(store.failure("abc").read_text())
     assert record == {"error": "ValueError: boom", "traceback": ["Traceback", "  boom"]}
     assert not store.is_done("abc")
     store.commit_run("abc", FILES)
-    assert not (store.run_folder("abc") / "FAILED.json").exists()
+    assert not store.failure("abc").exists()
 
 
 def test_a_bucket_url_is_refused_and_a_relative_path_made_absolute(tmp_path, monkeypatch):

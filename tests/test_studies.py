@@ -62,6 +62,10 @@ def path_out_of_the_folder(folder: Path) -> None:
     edit(folder, 2, image="../secret.png")
 
 
+def a_name_with_brackets(folder: Path) -> None:
+    edit(folder, 1, image="plate[old]/[red]a.png")
+
+
 def nothing(folder: Path) -> None:
     pass
 
@@ -72,6 +76,7 @@ def nothing(folder: Path) -> None:
         (truncated_image, [], ["table.csv", "row 4", "image3.png", "unreadable"]),
         (mask_of_another_size, [], ["row 6", "mask5.png", "24x24 and 30x24"]),
         (missing_file, [], ["row 8", "'nowhere.png'"]),
+        (a_name_with_brackets, [], ["row 2", "'plate[old]/[red]a.png'"]),
         (path_out_of_the_folder, [], ["row 3", "'../secret.png'", "leaves the root"]),
         (nothing, ["--arms", "baseline", "smee"], ["unknown arm 'smee' (did you mean 'sme'?); known: baseline"]),
         (nothing, ["--metadata", "lines"], ["no column 'lines'; it has image, mask, line"]),
@@ -144,5 +149,5 @@ def test_a_study_with_a_failed_run_says_which_and_exits_non_zero(own):
     assert run.returncode == 1, run.stdout + run.stderr
     assert "failed: baseline seed 0" in run.stdout
     assert "DivergedError" in run.stdout
-    (record,) = store.rglob("FAILED.json")
+    (record,) = store.glob("failures/*.json")
     assert "DivergedError" in json.loads(record.read_text())["error"]

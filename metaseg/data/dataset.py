@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import uuid
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
@@ -17,10 +18,11 @@ import numpy.typing as npt
 import pandas as pd
 
 from metaseg.config import SPLITS, DataConfig, Split
-from metaseg.data.decode import DECODER_VERSION, Pixels, decode_image, decode_mask, to_channels
+from metaseg.data.decode import DECODER_VERSION, Pixels, decode_image, decode_mask, pixel_statistics, to_channels
 from metaseg.data.files import Files, digests_of, source_files, warn_of_duplicates
-from metaseg.data.manifest import Manifest, ManifestError, MetadataColumn
+from metaseg.data.manifest import Manifest, ManifestError
 from metaseg.data.split import assign_splits, limit_per_subgroup
+from metaseg.metadata import MetadataColumn
 
 Progress = Callable[[int, int], None]
 
@@ -171,7 +173,20 @@ def _kept_samples(manifest: Manifest, config: DataConfig) -> pd.DataFrame:
         table = table[limit_per_subgroup(table, config.limit_per_group, config.split_seed)]
     table = table.sort_values("image", ignore_index=True)
     ManifestError.check(manifest.source, list(_split_problems(manifest, table)))
+    _warn_of_absent_subgroups(manifest, table)
     return table
+
+
+def _warn_of_absent_subgroups(manifest: Manifest, table: pd.DataFrame) -> None:
+    """Warn of each subgroup that validation or test has no sample of: results can say nothing of it, or only badly."""
+    for subgroup, rows in table.groupby("subgroup"):
+        absent = [split for split in SPLITS if split not in set(rows["split"])]
+        if absent:
+            warnings.warn(
+                f"{manifest.source}: {subgroup!r} ({len(rows)} samples, {rows['group'].nunique()} groups) has none in "
+                f"{' and '.join(absent)}; expected three groups or more, one for each split",
+                stacklevel=3,
+            )
 
 
 def _split_problems(manifest: Manifest, table: pd.DataFrame) -> Iterator[str]:
@@ -231,7 +246,7 @@ def _decode_sample(files: Files, config: DataConfig) -> _Sample | ManifestError:
         )
     if config.channels == "grey":
         image = to_channels(image, 1)
-    return _Sample(image, mask, float(image.mean(dtype=np.float64)), float(image.std(dtype=np.float64)) or 1.0)
+    return _Sample(image, mask, *pixel_statistics(image))
 
 
 def _decode(

@@ -61,6 +61,11 @@ def to_channels(pixels: Pixels, channels: int) -> Pixels:
     return luma.astype(np.uint8)[..., None]
 
 
+def pixel_statistics(pixels: Pixels) -> tuple[float, float]:
+    """Mean and standard deviation (1 of a constant image) over pixels and channels: what inputs are standardised by."""
+    return float(pixels.mean(dtype=np.float64)), float(pixels.std(dtype=np.float64)) or 1.0
+
+
 def decode_mask(files: Sequence[Path], classes: Sequence[str]) -> Pixels:
     """A mask as `(H, W)`, values 0 (background) to `len(classes)`.
 

@@ -3,14 +3,12 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Literal
 
 import numpy as np
 import pandas as pd
 
 from metaseg.config import SPLITS
-
-Kind = Literal["categorical", "continuous"]
+from metaseg.metadata import MetadataColumn
 
 RESERVED = ("image", "mask", "split", "group", "subgroup", "height", "width", "mean", "std")
 """Columns of a prepared dataset's table, which a metadata column can't be called."""
@@ -31,20 +29,6 @@ class ManifestError(ValueError):
             if len(problems) > _SHOWN:
                 lines.append(f"... and {len(problems) - _SHOWN} more")
             raise cls("\n  ".join(lines))
-
-
-@dataclass(frozen=True)
-class MetadataColumn:
-    """A column whose values the network may see."""
-
-    name: str
-    kind: Kind
-
-    def cast(self, values: pd.Series) -> pd.Series:
-        """Values as the kind has them: str, or float64 with NaN for what is no number."""
-        if self.kind == "categorical":
-            return values.astype(str)
-        return pd.to_numeric(values, errors="coerce").astype(np.float64)
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,7 +7,8 @@ from typing import cast, get_args
 import pandas as pd
 from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
-from metaseg.data.manifest import Kind, Manifest, ManifestError, MetadataColumn
+from metaseg.data.manifest import Manifest, ManifestError
+from metaseg.metadata import Kind, MetadataColumn
 
 _TEXT = ("image", "mask", "split", "group")
 

@@ -1,7 +1,7 @@
 """A study's progress in the terminal: a line for each run that ends, and a live table of those that are running."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from types import TracebackType
 
 from rich.console import Console, Group, RenderableType
@@ -31,7 +31,7 @@ class StudyProgress:
         self._runs = {run.run_id: run for run in missing}
         self._running: dict[str, float] = {}
         self._epochs: dict[str, Epoch] = {}
-        self._val_f1: dict[str, float] = {}
+        self._best_f1: dict[str, float] = {}
         self._ended = 0
         self._began: float | None = None
         self._heartbeat = time.monotonic()
@@ -52,10 +52,12 @@ class StudyProgress:
         self._began = self._began or time.monotonic()
         self._running[run.run_id] = time.monotonic()
 
-    def update(self, news: Mapping[str, Epoch]) -> None:
-        """Newest epochs of runs, by run id."""
-        self._epochs.update(news)
-        self._val_f1.update({run: epoch.val_f1 for run, epoch in news.items() if epoch.val_f1 is not None})
+    def update(self, news: Iterable[tuple[str, Epoch]]) -> None:
+        """Epochs that runs have finished since the last update: run ids with an epoch each, oldest first."""
+        for run, epoch in news:
+            self._epochs[run] = epoch
+            if epoch.val_f1 is not None:
+                self._best_f1[run] = max(epoch.val_f1, self._best_f1.get(run, 0.0))
         if not self._console.is_terminal and time.monotonic() - self._heartbeat > HEARTBEAT_SECONDS:
             self._heartbeat = time.monotonic()
             states = [f"{self._runs[run].label}: {', '.join(self._cells(run))}" for run in self._running]
@@ -63,7 +65,7 @@ class StudyProgress:
 
     def done(self, run: PlannedRun) -> None:
         """The run is in the store."""
-        best = f"val F1 {self._val_f1[run.run_id]:.3f}" if run.run_id in self._val_f1 else ""
+        best = f"best val F1 {self._best_f1[run.run_id]:.3f}" if run.run_id in self._best_f1 else ""
         self._end(run, Text("done  ", style="green"), best)
 
     def failed(self, run: PlannedRun, reason: str) -> None:
@@ -84,8 +86,8 @@ class StudyProgress:
             return [f"epoch 0/{epochs}"]
         newest = self._epochs[run]
         cells = [f"epoch {newest.epoch}/{epochs}", f"loss {newest.train_loss:.3f}"]
-        if run in self._val_f1:
-            cells.append(f"val F1 {self._val_f1[run]:.3f}")
+        if run in self._best_f1:
+            cells.append(f"best val F1 {self._best_f1[run]:.3f}")
         return [*cells, f"{newest.images_per_second:.0f} images/s"]
 
     def _time_left(self) -> str:

@@ -1,11 +1,12 @@
 """The scheduler: gives a study's missing runs to slots, as many at once as Ray has room for."""
 
+import contextlib
 import traceback
 from dataclasses import dataclass
 from typing import Any
 
 import ray
-from ray.exceptions import RayTaskError
+from ray.exceptions import RayError, RayTaskError
 from rich.console import Console
 
 from metaseg.engine.progress import StudyProgress
@@ -57,7 +58,7 @@ def _train(
 ) -> Outcome:
     one_worker = workers_per_run == 1
     slot_actor: Any = ray.remote(num_cpus=int(one_worker), num_gpus=int(one_worker and gpu), max_restarts=-1)(Slot)
-    board_actor: Any = ray.remote(num_cpus=0)(Board)
+    board_actor: Any = ray.remote(num_cpus=0, max_restarts=-1)(Board)
     board = board_actor.remote()
     waiting = list(reversed(missing))
     busy: dict[Any, tuple[Any, PlannedRun | None]] = {}
@@ -70,7 +71,8 @@ def _train(
     # A slot still waiting for its resources is no reason to wait once no run is left for it.
     while waiting or any(run for _, run in busy.values()):
         finished, _ = ray.wait(list(busy), timeout=POLL_SECONDS)
-        progress.update(ray.get(board.take.remote()))
+        with contextlib.suppress(RayError):  # the board is being restarted: no news
+            progress.update(ray.get(board.take.remote()))
         for future in finished:
             slot, run = busy.pop(future)
             try:

@@ -1,6 +1,7 @@
 """What runs inside Ray's processes: the training function, the slots that call it, and the board they report to."""
 
 import logging
+import platform
 import shutil
 import uuid
 from dataclasses import asdict, dataclass
@@ -9,12 +10,11 @@ from typing import Any
 
 import ray
 import ray.train
-import torch
 from ray.train import RunConfig as RayRunConfig
 from ray.train import ScalingConfig, WorkerGroupError
 from ray.train.torch import TorchTrainer, get_device
 
-from metaseg.config import RunConfig
+from metaseg.config import ConfigError, RunConfig
 from metaseg.data.dataset import Dataset
 from metaseg.run import execute, run_id
 from metaseg.store import Store
@@ -36,9 +36,10 @@ def training_function(settings: dict[str, Job]) -> None:
     """Train one run in this process, one of the run's workers. Ray Train calls it, in local mode or in workers."""
     job = settings["job"]
     device = get_device()
-    if device.type == "cpu":
-        # One thread a worker: sums then have one order on every machine, and n slots use n cores.
-        torch.set_num_threads(1)
+    if not job.dataset.exists():
+        raise ConfigError(
+            f"{job.dataset} isn't there on node {platform.node()}; expected the store in a folder that all nodes share"
+        )
     rank = ray.train.get_context().get_world_rank()
 
     def on_epoch(epoch: Epoch) -> None:
@@ -50,18 +51,18 @@ def training_function(settings: dict[str, Job]) -> None:
 
 
 class Board:
-    """An actor that holds the newest epoch of every run that has reported one since the last look."""
+    """An actor that holds the epochs that runs have reported since the last look."""
 
     def __init__(self) -> None:
-        self._news: dict[str, Epoch] = {}
+        self._news: list[tuple[str, Epoch]] = []
 
     def post(self, run: str, epoch: Epoch) -> None:
         """Put up a run's epoch."""
-        self._news[run] = epoch
+        self._news.append((run, epoch))
 
-    def take(self) -> dict[str, Epoch]:
-        """Take down what is up: run ids and their newest epochs."""
-        news, self._news = self._news, {}
+    def take(self) -> list[tuple[str, Epoch]]:
+        """Take down what is up: run ids with an epoch each, oldest first."""
+        news, self._news = self._news, []
         return news
 
 
@@ -86,6 +87,8 @@ class Slot:
 
     def fit(self, job: Job) -> None:
         """Fit a run; it is in the store when this returns. Raises what training raised."""
+        if Store(job.store).is_done(run_id(job.config)):
+            return  # by another study, since this one was planned
         # Ray Train's own records: shared by the workers' nodes, as the store is, and of no use once the run has ended.
         # A name of its own for each attempt, since Ray Train would resume an old one.
         records = job.store / "ray" / f"{run_id(job.config)}-{uuid.uuid4().hex[:8]}"

@@ -18,7 +18,7 @@ from metaseg.losses import segmentation_loss
 from metaseg.metadata import MetadataEncoder, apply_mode
 from metaseg.metrics import f1_score
 from metaseg.training.evaluate import evaluate
-from metaseg.training.world import World, autocast
+from metaseg.training.world import World, autocast, half_precision
 from metaseg.unet import UNet
 
 
@@ -106,7 +106,7 @@ def fit(
     optimizer = torch.optim.Adam(model.parameters(), lr=schedule.lr_min)
     steps = math.ceil(len(training) / schedule.batch_size)
     scheduler = triangular_schedule(optimizer, schedule, steps * schedule.epochs)
-    scaler = torch.amp.GradScaler(device.type, enabled=device.type == "cuda" and not torch.cuda.is_bf16_supported())
+    scaler = torch.amp.GradScaler(device.type, enabled=half_precision(device) == torch.float16)
 
     history: list[Epoch] = []
     best_f1, best_epoch, best_weights = -1.0, 0, model.state_dict()

@@ -1,0 +1,44 @@
+"""What a study shows while it runs, where there is no terminal to draw in."""
+
+import io
+
+from rich.console import Console
+
+from metaseg.config import NetworkConfig, ScheduleConfig
+from metaseg.engine import progress as module
+from metaseg.engine.progress import StudyProgress, clock
+from metaseg.study import plan
+from metaseg.training.fit import Epoch
+
+
+def epoch(number: int, val_f1: float | None = None) -> Epoch:
+    return Epoch(number, 0.5, val_f1, 1e-3, 40.0, 1.0)
+
+
+def test_runs_epochs_best_scores_and_time_left_are_told(tiny_dataset, monkeypatch):
+    schedule = ScheduleConfig(epochs=10)
+    study = plan("study", tiny_dataset, ["baseline", "sme"], 2, NetworkConfig(), schedule)
+    now = iter(range(1000, 9000, 20))
+    monkeypatch.setattr(module.time, "monotonic", lambda: float(next(now)))
+    console = Console(file=io.StringIO(), width=300)
+    with StudyProgress(study.runs, console) as progress:
+        first, second, third, _ = study.runs
+        progress.started(first)
+        progress.started(second)
+        progress.update([(first.run_id, epoch(1, 0.8)), (first.run_id, epoch(2, 0.9)), (first.run_id, epoch(3))])
+        progress.update([(first.run_id, epoch(4, 0.7))])
+        progress.done(first)
+        progress.started(third)
+        progress.failed(second, "DivergedError: loss is nan")
+    lines = console.file.getvalue().splitlines()
+    beat = next(line for line in lines if "running" in line)
+    assert "0 done, 2 running, 2 waiting" in beat
+    assert "baseline seed 0: epoch 3/10, loss 0.500, best val F1 0.900, 40 images/s | sme seed 0: epoch 0/10" in beat
+    assert "time left ?" not in beat
+    done = next(line for line in lines if line.startswith("done"))
+    assert "best val F1 0.900  (1/4)" in done
+    assert any(line.startswith("FAILED sme seed 0") and "DivergedError: loss is nan  (2/4)" in line for line in lines)
+
+
+def test_durations_read_as_clocks():
+    assert [clock(5), clock(65), clock(3725.4)] == ["0:05", "1:05", "1:02:05"]
