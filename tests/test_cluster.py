@@ -1,4 +1,4 @@
-"""Real clusters and real deaths: `ray start`, `ray job submit`, and drivers that are killed. Run with `-m cluster`."""
+"""Real clusters and real deaths: `ray start`, `ray job submit`, and drivers that are killed."""
 
 import os
 import signal
@@ -11,8 +11,6 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-
-pytestmark = pytest.mark.cluster
 
 ROOT = Path(__file__).parent.parent
 SMALL = [
@@ -83,6 +81,7 @@ def head(tmp_path: Path) -> Iterator[dict[str, str]]:
     environment = {
         **os.environ,
         "RAY_AUTH_MODE": "token",
+        "HOME": str(tmp_path),
         "RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{dashboard}",
         "PATH": f"{ray.parent}{os.pathsep}{os.environ['PATH']}",
     }
@@ -90,6 +89,7 @@ def head(tmp_path: Path) -> Iterator[dict[str, str]]:
         str(ray), "start", "--head", "--block", "--num-cpus=2", f"--port={gcs}", f"--dashboard-port={dashboard}",
         f"--dashboard-agent-listen-port={agent}", "--disable-usage-stats",
     ]  # fmt: skip
+    subprocess.run([str(ray), "get-auth-token", "--generate"], env=environment, check=True, capture_output=True)
     log = tmp_path / "head.log"
     with log.open("w") as output:
         node = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
@@ -103,6 +103,7 @@ def head(tmp_path: Path) -> Iterator[dict[str, str]]:
     node.wait(timeout=60)
 
 
+@pytest.mark.cluster
 def test_a_study_runs_on_a_started_cluster_and_as_a_submitted_job(head, tmp_path):
     store = tmp_path / "store"
     submit = ["ray", "job", "submit", "--working-dir", ".", "--", "python", "studies/seven_cells.py", *SMALL]
@@ -121,7 +122,7 @@ def test_a_study_runs_on_a_started_cluster_and_as_a_submitted_job(head, tmp_path
     assert "6 runs, 4 already done" in attached.stdout
 
     failing = subprocess.run(
-        [*submit, "--storage", str(tmp_path / "other"), "--lr-min", "1e30", "--lr-max", "1e38"],
+        [*submit, "--storage", str(tmp_path / "other"), "--lr-min", "1e20", "--lr-max", "1e25"],
         cwd=ROOT, env=head, capture_output=True, text=True, timeout=400,
     )  # fmt: skip
     assert failing.returncode != 0

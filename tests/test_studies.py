@@ -143,7 +143,7 @@ def test_a_study_with_a_failed_run_says_which_and_exits_non_zero(own):
     store = own.parent / "store"
     run = run_page(
         "own_data", "--manifest", own / "table.csv", "--metadata", "line", "--arms", "baseline", "--seeds", "1",
-        "--epochs", "2", "--width", "4", "--depth", "2", "--crop", "16", "--lr-min", "1e30", "--lr-max", "1e38",
+        "--epochs", "2", "--width", "4", "--depth", "2", "--crop", "16", "--lr-min", "1e20", "--lr-max", "1e25",
         store=store, timeout=180,
     )  # fmt: skip
     assert run.returncode == 1, run.stdout + run.stderr
