@@ -4,6 +4,7 @@ Every block is a `ChannelModulation` and is listed by name in `BLOCKS`; `build_b
 one class and one line in that list: it then passes through the same contract tests as all others.
 """
 
+from abc import ABC, abstractmethod
 from typing import ClassVar
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from metaseg.config import ConfigError
 
 
-class ChannelModulation(nn.Module):
+class ChannelModulation(nn.Module, ABC):
     """Base of all blocks: maps `(N, C, H, W)` feature maps to the same shape, one modulation per sample and channel.
 
     Args:
@@ -30,9 +31,9 @@ class ChannelModulation(nn.Module):
         self.metadata_size = metadata_size
         self.hidden = max(1, channels // reduction)
 
+    @abstractmethod
     def forward(self, features: Tensor, metadata: Tensor) -> Tensor:
         """Modulate `features` `(N, C, H, W)` by `metadata` `(N, M)`; returns `(N, C, H, W)`."""
-        raise NotImplementedError
 
 
 def excitation(inputs: int, hidden: int, channels: int) -> nn.Sequential:

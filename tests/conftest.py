@@ -54,6 +54,6 @@ def local_ray() -> Iterator[None]:
     """One Ray of two cores for all tests that want one; `run_study` uses the connection that is there."""
     import ray
 
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False)
     yield
     ray.shutdown()

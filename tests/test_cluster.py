@@ -1,10 +1,12 @@
 """Real clusters and real deaths: `ray start`, `ray job submit`, and drivers that are killed."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -75,13 +77,19 @@ def free_port() -> int:
 
 @pytest.fixture
 def head(tmp_path: Path) -> Iterator[dict[str, str]]:
-    """A head node of its own on free ports; yields the environment of its clients. Its processes end with it."""
+    """A head node of its own on free ports; yields the environment of its clients. Its processes end with it.
+
+    Its address is noted in a folder of its own too, not where other tests' Ray would look; a short one, for sockets.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="ray-"))
+    (folder / "ray").mkdir()
     ray = Path(sys.executable).parent / "ray"
     gcs, dashboard, agent = free_port(), free_port(), free_port()
     environment = {
         **os.environ,
         "RAY_AUTH_MODE": "token",
         "HOME": str(tmp_path),
+        "RAY_TMPDIR": str(folder),
         "RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{dashboard}",
         "PATH": f"{ray.parent}{os.pathsep}{os.environ['PATH']}",
     }
@@ -101,6 +109,7 @@ def head(tmp_path: Path) -> Iterator[dict[str, str]]:
     yield environment
     node.send_signal(signal.SIGTERM)
     node.wait(timeout=60)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.mark.cluster

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
 import ray
+from ray._private.services import find_bootstrap_address
 
 from metaseg.config import ConfigError
 
@@ -40,6 +42,23 @@ class Capacity:
         return self.workers // workers_per_run
 
 
+def address() -> str | None:
+    """What to tell `ray.init`: nothing, so that it looks for a cluster, or "local" where what it would find is dead.
+
+    `ray start` notes its address on the machine, and a head that is killed leaves the note: `ray.init` would then wait
+    for minutes and fail.
+    """
+    noted = find_bootstrap_address(None)
+    if os.environ.get("RAY_ADDRESS") or not noted:
+        return None
+    host, _, port = noted.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=2).close()
+    except OSError:
+        return "local"
+    return None
+
+
 @contextlib.contextmanager
 def session() -> Iterator[Capacity]:
     """Connect to Ray and measure it; on leaving, disconnect, and stop Ray where this process started it.
@@ -49,7 +68,7 @@ def session() -> Iterator[Capacity]:
     """
     connected = ray.is_initialized()
     if not connected:
-        ray.init(log_to_driver=False, logging_level=logging.ERROR)
+        ray.init(address(), log_to_driver=False, logging_level=logging.ERROR)
     try:
         yield Capacity.of_cluster()
     finally:
