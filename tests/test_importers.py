@@ -102,7 +102,8 @@ def test_the_bowl_layout_unites_nuclei_and_joins_its_folds(bowl, tmp_path):
     manifest = read("dsb2018", bowl, ["cluster"], "mosaic_idx")
     assert manifest.table["cluster"].tolist() == list("aabbaa")
     assert manifest.table["group"].tolist() == list("543210")
-    dataset = prepare(manifest, DataConfig(), tmp_path / "cache")
+    with pytest.warns(UserWarning, match=r"'b' \(2 samples, 2 groups\) has none in (val|test)"):
+        dataset = prepare(manifest, DataConfig(), tmp_path / "cache")
     assert dataset.channels == 1
     for i in range(6):
         assert np.argwhere(dataset.mask(i)).tolist() == [[0, i], [4, i]]
