@@ -31,12 +31,9 @@ def to_input(
 ) -> Tensor:
     """Standardise `(N, H, W, C)` uint8 pixels by their images' statistics: `(N, C, H, W)` float32 on `device`."""
     image = torch.from_numpy(pixels).to(device, non_blocking=True).movedim(-1, 1).float()
-    statistics = dataset.table.iloc[samples]
-    mean, std = (
-        torch.from_numpy(statistics[name].to_numpy(np.float32)).to(device)[:, None, None, None]
-        for name in ("mean", "std")
-    )
-    return ((image - mean) / std).contiguous()
+    mean, std = torch.from_numpy(dataset.statistics[samples]).to(device)[:, :, None, None, None].unbind(dim=1)
+    standardised: Tensor = (image - mean) / std
+    return standardised.contiguous()
 
 
 def symmetry(pixels: npt.NDArray[np.uint8], index: int) -> npt.NDArray[np.uint8]:

@@ -95,6 +95,11 @@ class Dataset:
         return np.flatnonzero(self.table["split"] == split)
 
     @cached_property
+    def statistics(self) -> npt.NDArray[np.float32]:
+        """`(samples, 2)` mean and std of each image, as the table has them."""
+        return self.table[["mean", "std"]].to_numpy(np.float32)
+
+    @cached_property
     def _sizes(self) -> npt.NDArray[np.int64]:
         return self.table[["height", "width"]].to_numpy(np.int64)
 
