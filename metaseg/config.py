@@ -127,6 +127,60 @@ class ScheduleConfig:
 
 
 @dataclass(frozen=True)
+class EngineConfig:
+    """Where and how runs are computed. It doesn't change what a run is."""
+
+    workers_per_run: tuple[int, ...] = (1,)
+    """Data-parallel workers that share a run's batches. Two numbers are the least and the most: the run takes what is
+    there when it starts, and again after a fault."""
+
+    cpus_per_worker: float = 1.0
+    """CPU cores that a worker reserves. It computes with one thread."""
+
+    gpus_per_worker: float | None = None
+    """GPUs that a worker reserves: 0.25 packs four runs on one. By default 1 where Ray has GPUs now, else 0; say it
+    where nodes with GPUs join later."""
+
+    max_concurrent: int | None = None
+    """Train at most so many runs at once. By default as many as Ray has room for."""
+
+    max_retries: int = 3
+    """Times that a run is tried again after a fault that isn't its own: a process or node that died. Preemptions don't
+    count. A run that diverges, is out of memory or has a wrong setting isn't tried again."""
+
+    checkpoint_minutes: float = 5.0
+    """Minutes of training between checkpoints: what a fault can cost a run."""
+
+    checkpoint_epochs: int | None = None
+    """Keep a checkpoint after every so many epochs too."""
+
+    def __post_init__(self) -> None:
+        workers = self.workers_per_run
+        _require(
+            len(workers) in (1, 2) and 1 <= workers[0] <= workers[-1],
+            "workers_per_run",
+            workers,
+            "a number from 1, or two: the least and the most",
+        )
+        _require(self.cpus_per_worker >= 0, "cpus_per_worker", self.cpus_per_worker, "at least 0")
+        gpus = self.gpus_per_worker
+        _require(
+            gpus is None or 0 <= gpus < 1 or gpus == int(gpus), "gpus_per_worker", gpus, "a share, or a whole number"
+        )
+        _require(
+            self.max_concurrent is None or self.max_concurrent >= 1, "max_concurrent", self.max_concurrent, "at least 1"
+        )
+        _require(self.max_retries >= 0, "max_retries", self.max_retries, "at least 0")
+        _require(self.checkpoint_minutes > 0, "checkpoint_minutes", self.checkpoint_minutes, "above 0")
+        _require(
+            self.checkpoint_epochs is None or self.checkpoint_epochs >= 1,
+            "checkpoint_epochs",
+            self.checkpoint_epochs,
+            "at least 1",
+        )
+
+
+@dataclass(frozen=True)
 class RunConfig:
     """One run, fully resolved: what its run id is a hash of (`metaseg.run.run_id`)."""
 

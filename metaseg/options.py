@@ -7,12 +7,13 @@ from typing import Annotated, TypeVar
 
 import tyro
 
-from metaseg.config import ConfigError, DataConfig, NetworkConfig, ScheduleConfig
+from metaseg.config import ConfigError, DataConfig, EngineConfig, NetworkConfig, ScheduleConfig
 
 _NO_PREFIX = tyro.conf.arg(name="")
 NetworkOptions = Annotated[NetworkConfig, _NO_PREFIX]
 ScheduleOptions = Annotated[ScheduleConfig, _NO_PREFIX]
 DataOptions = Annotated[DataConfig, _NO_PREFIX]
+EngineOptions = Annotated[EngineConfig, _NO_PREFIX]
 """Groups of settings whose options carry no prefix: `--epochs` instead of `--schedule.epochs`."""
 
 
@@ -32,10 +33,7 @@ class StudyOptions:
     """How many seeds an arm is trained with: 0, 1, 2 ..."""
 
     storage: str = field(default_factory=default_storage)
-    """Folder where runs are kept. A run that is there already is never trained again."""
-
-    workers_per_run: int = 1
-    """Data-parallel workers that share a run's batches. It doesn't change what a run is, only how fast one run goes."""
+    """Folder or bucket (s3://..., gs://...) where runs are kept. A run that is there already is never trained again."""
 
     dry_run: bool = False
     """List the runs, their ids and which are done; train nothing."""
@@ -43,6 +41,7 @@ class StudyOptions:
     network: NetworkOptions = field(default_factory=NetworkConfig)
     schedule: ScheduleOptions = field(default_factory=ScheduleConfig)
     data: DataOptions = field(default_factory=DataConfig)
+    engine: EngineOptions = field(default_factory=EngineConfig)
 
 
 Options = TypeVar("Options", bound=StudyOptions)

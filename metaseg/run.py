@@ -5,9 +5,9 @@ import io
 import json
 import platform
 import subprocess
-import time
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,14 @@ import torch
 from safetensors.torch import save
 
 import metaseg
-from metaseg.config import RunConfig
+from metaseg.checkpoints import StoredCheckpoints
+from metaseg.config import EngineConfig, RunConfig
 from metaseg.data.dataset import Dataset
 from metaseg.store import Store, to_json
 from metaseg.training import TRAINING_VERSION
 from metaseg.training.evaluate import evaluate
-from metaseg.training.fit import Epoch, Fitted, fit
+from metaseg.training.fit import Fitted, fit
+from metaseg.training.history import Epoch
 from metaseg.training.world import World, one_thread
 
 
@@ -40,29 +42,38 @@ def execute(
     store: Store,
     device: torch.device,
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
+    engine: EngineConfig | None = None,
 ) -> None:
     """Train the run, evaluate it on the test images and commit it to the store.
+
+    Training goes on from the run's newest checkpoint in the store, and keeps others as `engine` says.
 
     In a process group every worker calls this; the first one writes.
 
     Raises:
         Exception: whatever `metaseg.training.fit.fit` raises; the store then doesn't have the run.
     """
-    started = time.time()
+    checkpoints = StoredCheckpoints(store, run_id(config), engine or EngineConfig())
     with one_thread(device):
-        fitted = fit(config, dataset, device, on_epoch)
+        fitted = fit(config, dataset, device, on_epoch, checkpoints)
         images = evaluate_test_images(fitted, dataset, device)
     if World.current().rank == 0:
         weights = {name: tensor.cpu().contiguous() for name, tensor in fitted.model.state_dict().items()}
         store.commit_run(
             run_id(config),
             {
-                "config.json": to_json(describe(config, dataset, fitted, device, time.time() - started)),
+                "config.json": to_json(describe(config, dataset, fitted, device)),
                 "history.parquet": to_parquet(pd.DataFrame([asdict(epoch) for epoch in fitted.history])),
                 "images.parquet": to_parquet(images),
                 "weights.safetensors": save(weights),
             },
         )
+
+
+def work(config: RunConfig) -> int:
+    """How long the run takes compared with others on its dataset: multiplications of its training, up to a factor."""
+    network, schedule = config.network, config.schedule
+    return schedule.epochs * schedule.crop**2 * network.width**2 * (network.depth + 1)
 
 
 def evaluate_test_images(fitted: Fitted, dataset: Dataset, device: torch.device) -> pd.DataFrame:
@@ -87,9 +98,7 @@ def to_parquet(table: pd.DataFrame) -> bytes:
     return buffer.getvalue()
 
 
-def describe(
-    config: RunConfig, dataset: Dataset, fitted: Fitted, device: torch.device, seconds: float
-) -> dict[str, Any]:
+def describe(config: RunConfig, dataset: Dataset, fitted: Fitted, device: torch.device) -> dict[str, Any]:
     """What `config.json` says: the resolved configuration, how to use the weights, and where they were made."""
     return {
         "run_id": run_id(config),
@@ -107,7 +116,7 @@ def describe(
         },
         "parameters": sum(parameter.numel() for parameter in fitted.model.parameters()),
         "best_epoch": fitted.best_epoch,
-        "seconds": round(seconds, 1),
+        "seconds": round(sum(epoch.seconds for epoch in fitted.history), 1),
         "training_version": TRAINING_VERSION,
         "versions": {"metaseg": metaseg.__version__, "python": platform.python_version(), "torch": torch.__version__},
         "git_commit": git_commit(),
@@ -120,6 +129,7 @@ def describe(
     }
 
 
+@cache
 def git_commit() -> str | None:
     """The commit that this package was run from, with `+changes` where it wasn't clean; None outside a checkout."""
     try:

@@ -5,27 +5,18 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from metaseg.config import ConfigError
+from metaseg.storage import FolderStorage, Storage, open_storage
 
+KEPT_CHECKPOINTS = 2
+"""The newest, and the one before in case the newest turns out to be damaged."""
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that readers see the old one or the whole new one, whatever happens in between."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+DATASET_FILES = ("images.bin", "masks.bin", "table.parquet", "dataset.json")
 
 
 def to_json(value: Any) -> bytes:
@@ -35,61 +26,128 @@ def to_json(value: Any) -> bytes:
 
 @dataclass(frozen=True)
 class Store:
-    """A folder of runs, studies and what is derived from them."""
+    """Runs, studies and what is derived from them, in a folder or a bucket."""
 
-    root: Path
-    """Absolute."""
+    storage: Storage
 
     @classmethod
-    def at(cls, where: str) -> "Store":
-        """The store at a path (`~` and relative ones are resolved); raises `ConfigError` for a bucket URL."""
-        if "://" in where:
-            raise ConfigError(f"storage is {where!r}; expected a folder: bucket URLs aren't supported yet")
-        return cls(Path(where).expanduser().resolve())
+    def at(cls, where: str | Path) -> "Store":
+        """The store at a path or a bucket's URL; raises `ConfigError` where that can't be reached."""
+        return cls(open_storage(str(where)))
 
     @property
-    def cache(self) -> Path:
-        """Decoded datasets; may be deleted at any time."""
-        return self.root / "cache"
+    def where(self) -> str:
+        """Its absolute path or URL; `Store.at(store.where)` is the same store, in any process."""
+        return self.storage.where
 
-    def run_folder(self, run_id: str) -> Path:
-        """Where a run's files are, or will be."""
-        return self.root / "runs" / run_id
+    @cached_property
+    def scratch(self) -> Path:
+        """A folder for what can be made again: in the store, or on this machine's disk where that is a bucket."""
+        if isinstance(self.storage, FolderStorage):
+            return self.storage.root
+        caches = Path(os.environ.get("METASEG_CACHE", "~/.cache/metaseg")).expanduser()
+        return caches / hashlib.sha256(self.where.encode()).hexdigest()[:16]
+
+    def run_folder(self, run_id: str) -> str:
+        """Where a run's files are, or will be, as a user calls it."""
+        return self.storage.locate(f"runs/{run_id}")
 
     def is_done(self, run_id: str) -> bool:
         """Whether the run has been trained, evaluated and written completely."""
-        return (self.run_folder(run_id) / "DONE").exists()
+        return self.storage.exists(f"runs/{run_id}/DONE")
 
-    def failure(self, run_id: str) -> Path:
-        """Where a failed run's last words are."""
-        return self.root / "failures" / f"{run_id}.json"
+    def done(self) -> set[str]:
+        """Ids of all runs that are done."""
+        return self.storage.subfolders_with("runs", "DONE")
 
     def commit_run(self, run_id: str, files: Mapping[str, bytes]) -> None:
         """Write a run's files, and last the `DONE` with their checksums that makes them a run.
 
-        The run's folder appears whole. Where the run is done already, by whomever, nothing is written.
+        In a folder the run appears at once. Where the run is done already, by whomever, nothing is written.
         """
-        folder = self.run_folder(run_id)
-        temporary = folder.with_name(f".{run_id}.{uuid.uuid4().hex}")
-        try:
-            for name, content in files.items():
-                write_atomically(temporary / name, content)
-            checksums = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
-            write_atomically(temporary / "DONE", to_json({"sha256": checksums}))
-            os.rename(temporary, folder)
-        except OSError:
-            if not self.is_done(run_id):  # else another process was first
-                raise
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
-        self.failure(run_id).unlink(missing_ok=True)
+        checksums = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+        self.storage.publish(f"runs/{run_id}", {**files, "DONE": to_json({"sha256": checksums})}, last="DONE")
+        self.storage.delete(f"failures/{run_id}.json")
+        self.delete_checkpoints(run_id)
 
     def record_failure(self, run_id: str, error: str, traceback: str) -> None:
         """Keep a failed run's last words, until it succeeds: the next command tries it again."""
-        write_atomically(self.failure(run_id), to_json({"error": error, "traceback": traceback.splitlines()}))
+        self.storage.write(f"failures/{run_id}.json", to_json({"error": error, "traceback": traceback.splitlines()}))
 
-    def write_study(self, name: str, record: Mapping[str, Any]) -> Path:
+    def failure(self, run_id: str) -> str:
+        """Where a failed run's last words are, as a user calls it."""
+        return self.storage.locate(f"failures/{run_id}.json")
+
+    def failed(self) -> set[str]:
+        """Ids of the runs whose last words are kept."""
+        return {name.removesuffix(".json") for name in self.storage.names("failures")}
+
+    def write_study(self, name: str, record: Mapping[str, Any]) -> None:
         """Write what a study declares: its arms, runs and comparisons. The newest declaration under a name counts."""
-        path = self.root / "studies" / f"{name}.json"
-        write_atomically(path, to_json(record))
-        return path
+        self.storage.write(f"studies/{name}.json", to_json(record))
+
+    def save_checkpoint(self, run_id: str, position: str, content: bytes) -> None:
+        """Keep a run's state; of older ones, only the last stays.
+
+        Args:
+            run_id: the run's.
+            position: a name that sorts after those of earlier states.
+            content: the state.
+
+        Raises:
+            OSError: the storage doesn't answer now; it isn't waited for, since training can go on.
+        """
+        self.storage.write(f"checkpoints/{run_id}/{position}", content, patience=0)
+        for name in self.storage.names(f"checkpoints/{run_id}")[:-KEPT_CHECKPOINTS]:
+            self.storage.delete(f"checkpoints/{run_id}/{name}")
+
+    def checkpoints(self, run_id: str) -> Iterator[tuple[str, bytes]]:
+        """Where a run's kept states are, and their content, the newest first."""
+        for name in reversed(self.storage.names(f"checkpoints/{run_id}")):
+            content = self.storage.read_or_none(f"checkpoints/{run_id}/{name}")
+            if content is not None:
+                yield self.storage.locate(f"checkpoints/{run_id}/{name}"), content
+
+    def delete_checkpoints(self, run_id: str) -> None:
+        """Remove a run's states: it is done."""
+        self.storage.delete_folder(f"checkpoints/{run_id}")
+
+    def sweep(self) -> None:
+        """Remove what deaths have left of runs that are done now: states, and half-written copies."""
+        done = self.done()
+        for run_id in done.intersection(self.storage.names("checkpoints")):
+            self.delete_checkpoints(run_id)
+        if isinstance(self.storage, FolderStorage):
+            for folder in self.storage.path("runs").glob(".*.*"):
+                if folder.name.split(".")[1] in done:
+                    shutil.rmtree(folder, ignore_errors=True)
+
+    @property
+    def cache(self) -> Path:
+        """Decoded datasets on this machine, or in the store's folder; may be deleted at any time."""
+        return self.scratch / "cache"
+
+    def share_dataset(self, folder: Path) -> None:
+        """Make a decoded dataset in `cache` available to other machines: a bucket gets a copy."""
+        if isinstance(self.storage, FolderStorage) or self.storage.exists(f"cache/{folder.name}/dataset.json"):
+            return
+        files = {name: (folder / name).read_bytes() for name in DATASET_FILES}
+        self.storage.publish(f"cache/{folder.name}", files, last="dataset.json")
+
+    def fetch_dataset(self, fingerprint: str) -> Path:
+        """The folder of a decoded dataset on this machine, brought from the bucket if need be; it may not exist."""
+        folder = self.cache / fingerprint
+        if isinstance(self.storage, FolderStorage) or folder.exists():
+            return folder
+        temporary = folder.with_name(f".{fingerprint}.{uuid.uuid4().hex}")
+        temporary.mkdir(parents=True)
+        try:
+            for name in DATASET_FILES:
+                (temporary / name).write_bytes(self.storage.read(f"cache/{fingerprint}/{name}"))
+            os.rename(temporary, folder)
+        except OSError:
+            if not folder.exists():  # else another process was first
+                raise
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        return folder

@@ -4,10 +4,11 @@ import difflib
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from metaseg.blocks import block_class
-from metaseg.config import ConfigError, MetadataMode, NetworkConfig, RunConfig, ScheduleConfig
+from metaseg.config import ConfigError, EngineConfig, MetadataMode, NetworkConfig, RunConfig, ScheduleConfig
 from metaseg.data.dataset import Dataset
 from metaseg.run import run_id
 from metaseg.store import Store
@@ -59,8 +60,14 @@ class PlannedRun:
 
     arm: Arm
     config: RunConfig
+    workers: tuple[int, ...] | None = None
+    """How many workers this run has, or the least and the most, where it isn't as many as the others."""
 
-    @property
+    def workers_of(self, engine: EngineConfig) -> tuple[int, ...]:
+        """How many workers the run has, or the least and the most."""
+        return self.workers or engine.workers_per_run
+
+    @cached_property
     def run_id(self) -> str:
         """Hash of the resolved configuration; the arm's name is no part of it."""
         return run_id(self.config)
@@ -82,7 +89,8 @@ class Study:
 
     def missing(self, store: Store) -> tuple[PlannedRun, ...]:
         """The runs that the store doesn't have."""
-        return tuple(run for run in self.runs if not store.is_done(run.run_id))
+        done = store.done()
+        return tuple(run for run in self.runs if run.run_id not in done)
 
     def record(self, command: Sequence[str]) -> dict[str, Any]:
         """What the store keeps of the study, for `analysis` to read."""

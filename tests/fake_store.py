@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from metaseg.storage import Storage
+
 PIXELS = 10_000
 
 
@@ -86,3 +88,10 @@ def write_study(
     }
     (store / "studies").mkdir(exist_ok=True)
     (store / "studies" / f"{name}.json").write_text(json.dumps(study))
+
+
+def copy_up(folder: Path, storage: Storage) -> None:
+    """Copy a store from a folder into another storage."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            storage.write(path.relative_to(folder).as_posix(), path.read_bytes())

@@ -22,11 +22,11 @@ from metaseg.store import Store
 @pytest.fixture(scope="module")
 def trained(tiny_dataset, tmp_path_factory) -> Path:
     """Folder of a finished run of `sme`."""
-    store = Store(tmp_path_factory.mktemp("store"))
+    store = Store.at(tmp_path_factory.mktemp("store"))
     network, schedule = NetworkConfig(width=4, depth=2), ScheduleConfig(epochs=2, batch_size=4, crop=16)
     config = RunConfig("sme", "true", 0, tiny_dataset.fingerprint, network, schedule)
     execute(config, tiny_dataset, store, torch.device("cpu"))
-    return store.run_folder(run_id(config))
+    return Path(store.run_folder(run_id(config)))
 
 
 def test_a_prediction_is_the_evaluated_one(trained, tiny_dataset):

@@ -2,76 +2,107 @@
 
 import hashlib
 import json
+from pathlib import Path
 
 import pytest
 
-from metaseg.config import ConfigError
-from metaseg.store import Store, write_atomically
+from metaseg.store import Store
 
 FILES = {"images.parquet": b"rows", "config.json": b"{}"}
 
 
+def files_of(store: Store, run_id: str) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in Path(store.run_folder(run_id)).iterdir()}
+
+
 def test_a_run_exists_once_committed_and_done_holds_checksums(tmp_path):
-    store = Store(tmp_path)
+    store = Store.at(tmp_path)
     assert not store.is_done("abc")
+    assert store.done() == set()
     store.commit_run("abc", FILES)
     assert store.is_done("abc")
-    done = json.loads((store.run_folder("abc") / "DONE").read_text())
+    assert store.done() == {"abc"}
+    done = json.loads(files_of(store, "abc")["DONE"])
     assert done["sha256"] == {name: hashlib.sha256(content).hexdigest() for name, content in FILES.items()}
 
 
 @pytest.mark.parametrize("writes_before_death", range(3))
 def test_a_death_at_any_file_leaves_no_run_and_no_litter_that_matters(tmp_path, monkeypatch, writes_before_death):
-    store = Store(tmp_path)
+    store = Store.at(tmp_path)
     written = []
 
     def mortal(path, content):
         if len(written) == writes_before_death:
-            raise KeyboardInterrupt
+            path.write_bytes(content[: len(content) // 2])
+            raise SystemExit
         written.append(path)
-        write_atomically(path, content)
+        path.write_bytes(content)
 
-    monkeypatch.setattr("metaseg.store.write_atomically", mortal)
-    with pytest.raises(KeyboardInterrupt):
+    monkeypatch.setattr("metaseg.storage._write_flushed", mortal)
+    monkeypatch.setattr("shutil.rmtree", lambda *arguments, **options: None)  # the dead don't tidy up
+    with pytest.raises(SystemExit):
         store.commit_run("abc", FILES)
     assert not store.is_done("abc")
+    assert store.done() == set()
     monkeypatch.undo()
     store.commit_run("abc", FILES)
-    assert store.is_done("abc")
-    assert {path.name for path in store.run_folder("abc").iterdir()} == {*FILES, "DONE"}
-    assert list(store.run_folder("abc").parent.iterdir()) == [store.run_folder("abc")]
+    assert set(files_of(store, "abc")) == {*FILES, "DONE"}
+    store.sweep()
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["abc"]
 
 
 def test_whoever_is_second_changes_nothing(tmp_path):
-    store = Store(tmp_path)
+    store = Store.at(tmp_path)
     store.commit_run("abc", FILES)
     store.commit_run("abc", {"images.parquet": b"others", "config.json": b"{}"})
-    assert (store.run_folder("abc") / "images.parquet").read_bytes() == FILES["images.parquet"]
-    assert list(store.run_folder("abc").parent.iterdir()) == [store.run_folder("abc")]
-
-
-def test_a_write_that_fails_keeps_the_old_file_and_leaves_no_temporary_one(tmp_path, monkeypatch):
-    path = tmp_path / "file"
-    write_atomically(path, b"old")
-    monkeypatch.setattr("os.fsync", lambda handle: (_ for _ in ()).throw(OSError("disk full")))
-    with pytest.raises(OSError, match="disk full"):
-        write_atomically(path, b"new")
-    assert path.read_bytes() == b"old"
-    assert list(tmp_path.iterdir()) == [path]
+    assert files_of(store, "abc")["images.parquet"] == FILES["images.parquet"]
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["abc"]
 
 
 def test_a_failure_is_recorded_until_the_run_succeeds(tmp_path):
-    store = Store(tmp_path)
+    store = Store.at(tmp_path)
     store.record_failure("abc", "ValueError: boom", "Traceback\n  boom")
-    record = json.loads(store.failure("abc").read_text())
+    record = json.loads(Path(store.failure("abc")).read_text())
     assert record == {"error": "ValueError: boom", "traceback": ["Traceback", "  boom"]}
+    assert store.failed() == {"abc"}
     assert not store.is_done("abc")
     store.commit_run("abc", FILES)
-    assert not store.failure("abc").exists()
+    assert store.failed() == set()
 
 
-def test_a_bucket_url_is_refused_and_a_relative_path_made_absolute(tmp_path, monkeypatch):
-    with pytest.raises(ConfigError, match="'s3://bucket/store'; expected a folder"):
-        Store.at("s3://bucket/store")
+def test_a_runs_two_newest_checkpoints_are_kept_until_it_is_done(tmp_path):
+    store = Store.at(tmp_path)
+    for position in ("000001", "000002", "000010"):
+        store.save_checkpoint("abc", position, position.encode())
+    store.save_checkpoint("other", "000001", b"other")
+    assert [content for _, content in store.checkpoints("abc")] == [b"000010", b"000002"]
+    store.commit_run("abc", FILES)
+    assert not list(store.checkpoints("abc"))
+    assert list(store.checkpoints("other"))
+
+
+def test_checkpoints_that_a_death_left_behind_a_done_run_are_swept(tmp_path):
+    store = Store.at(tmp_path)
+    store.commit_run("abc", FILES)
+    for run in ("abc", "unfinished"):
+        store.save_checkpoint(run, "000001", b"state")
+    store.sweep()
+    assert store.storage.names("checkpoints") == ["unfinished"]
+
+
+def test_a_relative_path_is_made_absolute(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert Store.at("here").root == tmp_path / "here"
+    assert Store.at("here").where == str(tmp_path / "here")
+
+
+def test_a_dataset_reaches_other_machines_through_a_bucket(tiny_dataset, tmp_path, monkeypatch):
+    store = Store.at("memory://a-bucket/store")
+    monkeypatch.setenv("METASEG_CACHE", str(tmp_path / "another machine"))
+    store.share_dataset(tiny_dataset.path)
+    folder = Store.at("memory://a-bucket/store").fetch_dataset(tiny_dataset.fingerprint)
+    assert folder.is_relative_to(tmp_path / "another machine")
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == {
+        path.name: path.read_bytes() for path in tiny_dataset.path.iterdir()
+    }
+    store.storage.delete_folder("cache")
+    assert store.fetch_dataset(tiny_dataset.fingerprint) == folder, "not brought twice"

@@ -29,7 +29,7 @@ def test_more_seeds_keep_the_runs_of_fewer(tiny_dataset):
 
 
 def test_only_what_the_store_lacks_is_missing(tiny_dataset, tmp_path):
-    study, store = make(tiny_dataset), Store(tmp_path)
+    study, store = make(tiny_dataset), Store.at(tmp_path)
     assert study.missing(store) == study.runs
     store.commit_run(study.runs[1].run_id, {})
     assert study.missing(store) == (study.runs[0], *study.runs[2:])

@@ -44,7 +44,7 @@ def test_training_learns_and_keeps_the_best_validated_weights(tiny_dataset, conf
 
 def test_the_same_run_twice_gives_the_same_bits(tiny_dataset, config, tmp_path):
     for folder in ("first", "second"):
-        execute(config, tiny_dataset, Store(tmp_path / folder), CPU)
+        execute(config, tiny_dataset, Store.at(tmp_path / folder), CPU)
     for name in ("images.parquet", "weights.safetensors"):
         first, second = ((tmp_path / folder / "runs" / run_id(config) / name) for folder in ("first", "second"))
         assert first.read_bytes() == second.read_bytes()
@@ -82,7 +82,7 @@ dist.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, w
 dataset = Dataset.open(data)
 config = RunConfig("sme", "true", 0, dataset.fingerprint, NetworkConfig(width=4, depth=2),
                    ScheduleConfig(epochs=3, cycles=1, lr_max=3e-3, batch_size=5, crop=16))
-execute(config, dataset, Store(store), torch.device("cpu"))
+execute(config, dataset, Store.at(store), torch.device("cpu"))
 dist.destroy_process_group()
 """
 
@@ -90,13 +90,13 @@ dist.destroy_process_group()
 def test_two_workers_give_the_result_of_one(tiny_dataset, config, tmp_path):
     """Including a last step (of 1 sample) that leaves the second worker without one."""
     assert len(tiny_dataset.indices("train")) % config.schedule.batch_size == 1
-    execute(config, tiny_dataset, Store(tmp_path / "one"), CPU)
+    execute(config, tiny_dataset, Store.at(tmp_path / "one"), CPU)
     root = str(Path(__file__).parent.parent)
     arguments = [str(tmp_path / "rendezvous"), str(tiny_dataset.path), str(tmp_path / "two"), root]
     workers = [subprocess.Popen([sys.executable, "-c", WORKER, str(rank), *arguments]) for rank in range(2)]
     assert [worker.wait(timeout=120) for worker in workers] == [0, 0]
 
-    one, two = (Store(tmp_path / folder).run_folder(run_id(config)) for folder in ("one", "two"))
+    one, two = (Path(Store.at(tmp_path / folder).run_folder(run_id(config))) for folder in ("one", "two"))
     history = [pd.read_parquet(folder / "history.parquet") for folder in (one, two)]
     np.testing.assert_allclose(history[0]["train_loss"], history[1]["train_loss"], rtol=1e-5)
     weights = [load_file(folder / "weights.safetensors") for folder in (one, two)]
@@ -139,9 +139,9 @@ def test_validation_comes_every_nth_epoch_and_at_the_end(tiny_dataset, config):
 
 
 def test_history_has_a_row_an_epoch_and_images_a_row_an_image(tiny_dataset, config, tmp_path):
-    store = Store(tmp_path)
+    store = Store.at(tmp_path)
     execute(config, tiny_dataset, store, CPU)
-    folder = store.run_folder(run_id(config))
+    folder = Path(store.run_folder(run_id(config)))
     history = pd.read_parquet(folder / "history.parquet")
     assert history["epoch"].tolist() == [1, 2, 3]
     images = pd.read_parquet(folder / "images.parquet")

@@ -82,14 +82,15 @@ def epoch_batches(
     device: torch.device,
     rank: int = 0,
     world_size: int = 1,
+    first_step: int = 0,
 ) -> Iterator[Batch]:
-    """Visit every sample once, in an order of the epoch's own.
+    """Visit every sample once, in an order of the epoch's own; or those of step `first_step` (from 0) and later.
 
     Step k holds the same samples whatever `world_size`; worker `rank` gets every `world_size`-th of them. A worker left
     without samples by a short last step gets one of weight 0, since every worker must take part in every step.
     """
     order = permutation(seed, epoch, samples)
-    for start in range(0, len(order), batch_size):
+    for start in range(first_step * batch_size, len(order), batch_size):
         step = order[start : start + batch_size]
         share = step[rank::world_size]
         weight = np.full(len(share), world_size / len(step), dtype=np.float32)

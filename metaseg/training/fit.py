@@ -17,31 +17,15 @@ from metaseg.data.dataset import Dataset
 from metaseg.losses import segmentation_loss
 from metaseg.metadata import MetadataEncoder, apply_mode
 from metaseg.metrics import f1_score
+from metaseg.training.checkpoint import Checkpoints, Parts, State, pack, resume
 from metaseg.training.evaluate import evaluate
+from metaseg.training.history import Epoch
 from metaseg.training.world import World, autocast, half_precision
 from metaseg.unet import UNet
 
 
 class DivergedError(RuntimeError):
     """The training loss stopped being a finite number."""
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """A row of a run's history."""
-
-    epoch: int
-    """Epochs finished, from 1."""
-    train_loss: float
-    """Mean loss of the epoch's crops, each as it was met."""
-    val_f1: float | None
-    """Mean F1 over validation images and classes, at full resolution; None in epochs that weren't validated."""
-    learning_rate: float
-    """Of the epoch's last step."""
-    images_per_second: float
-    """Training crops a second, validation not counted."""
-    seconds: float
-    """Duration of the epoch, validation counted."""
 
 
 @dataclass(frozen=True)
@@ -69,16 +53,28 @@ def triangular_schedule(optimizer: torch.optim.Optimizer, schedule: ScheduleConf
     return CyclicLR(optimizer, schedule.lr_min, schedule.lr_max, step_size_up=half_cycle, cycle_momentum=False)  # type: ignore[arg-type]
 
 
+CHECK_STEPS = 16
+"""Steps between questions whether a checkpoint is due; asking makes workers wait for the first one."""
+
+
 def fit(
-    config: RunConfig, dataset: Dataset, device: torch.device, on_epoch: Callable[[Epoch], None] = lambda epoch: None
+    config: RunConfig,
+    dataset: Dataset,
+    device: torch.device,
+    on_epoch: Callable[[Epoch], None] = lambda epoch: None,
+    checkpoints: Checkpoints | None = None,
 ) -> Fitted:
     """Train the run's network and return it with the weights that validated best.
+
+    Training goes on from the newest checkpoint; with as many workers as before, to the bits of a training that was
+    never interrupted.
 
     Args:
         config: the resolved run; `config.dataset` must be the dataset's fingerprint.
         dataset: the decoded samples, the same on every worker of the current process group.
         device: this worker's.
-        on_epoch: called after each epoch, on every worker.
+        on_epoch: called after each epoch that is trained here, on every worker.
+        checkpoints: where states are kept, or None to keep none.
 
     Raises:
         ConfigError: another dataset, an unknown block, or a block that needs metadata the dataset doesn't have.
@@ -108,14 +104,15 @@ def fit(
     scheduler = triangular_schedule(optimizer, schedule, steps * schedule.epochs)
     scaler = torch.amp.GradScaler(device.type, enabled=half_precision(device) == torch.float16)
 
-    history: list[Epoch] = []
-    best_f1, best_epoch, best_weights = -1.0, 0, model.state_dict()
-    for epoch in range(1, schedule.epochs + 1):
-        started = time.perf_counter()
+    parts: Parts = {"network": model, "optimizer": optimizer, "scheduler": scheduler, "scaler": scaler}
+    state = State() if checkpoints is None else resume(checkpoints, parts)
+    for epoch in range(state.epoch, schedule.epochs + 1):
+        state.epoch = epoch
+        started = time.perf_counter() - state.seconds
         model.train()
-        loss_sum = torch.zeros((), device=device)
+        loss_sum = torch.tensor(own_share(state.loss_sums, world), dtype=torch.float32, device=device)
         rate = 0.0
-        for batch in epoch_batches(
+        batches = epoch_batches(
             dataset,
             training,
             batch_size=schedule.batch_size,
@@ -125,7 +122,9 @@ def fit(
             device=device,
             rank=world.rank,
             world_size=world.size,
-        ):
+            first_step=state.step,
+        )
+        for step, batch in enumerate(batches, start=state.step + 1):
             with autocast(device):
                 logits = parallel(batch.image, vectors[batch.samples])
             losses = segmentation_loss(logits, batch.target)
@@ -136,6 +135,11 @@ def fit(
             rate = optimizer.param_groups[0]["lr"]
             scheduler.step()
             loss_sum += (losses.detach() * (batch.weight > 0)).sum()
+            if checkpoints and step % CHECK_STEPS == 0 and step < steps and is_due(checkpoints, world, epoch, False):
+                state.step, state.loss_sums = step, world.gather(float(loss_sum))
+                state.seconds = time.perf_counter() - started
+                save(checkpoints, world, state, parts)
+        state.step, state.loss_sums, state.seconds = 0, [], 0.0
         train_loss = float(world.sum(loss_sum)) / len(training)
         if not math.isfinite(train_loss):
             raise DivergedError(
@@ -147,10 +151,10 @@ def fit(
         val_f1 = None
         if epoch % schedule.validate_every == 0 or epoch == schedule.epochs:
             val_f1 = float(f1_score(evaluate(model, dataset, validation, vectors, device)).mean())
-            if val_f1 > best_f1:
-                best_f1, best_epoch = val_f1, epoch
-                best_weights = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
-        history.append(
+            if val_f1 > state.best_f1:
+                state.best_f1, state.best_epoch = val_f1, epoch
+                state.best_weights = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+        state.history.append(
             Epoch(
                 epoch=epoch,
                 train_loss=train_loss,
@@ -160,7 +164,28 @@ def fit(
                 seconds=time.perf_counter() - started,
             )
         )
-        on_epoch(history[-1])
+        on_epoch(state.history[-1])
+        state.epoch = epoch + 1
+        if checkpoints and is_due(checkpoints, world, epoch, True):
+            save(checkpoints, world, state, parts)
 
-    model.load_state_dict(best_weights)
-    return Fitted(model, encoder, vectors, best_epoch, tuple(history))
+    model.load_state_dict(state.best_weights)
+    return Fitted(model, encoder, vectors, state.best_epoch, tuple(state.history))
+
+
+def own_share(sums: list[float], world: World) -> float:
+    """This worker's of the sums that as many workers left; the first worker's share is all where they were others."""
+    if len(sums) == world.size:
+        return sums[world.rank]
+    return sum(sums) if world.rank == 0 else 0.0
+
+
+def is_due(checkpoints: Checkpoints, world: World, epoch: int, epoch_ended: bool) -> bool:
+    """Whether the first worker finds it time for a checkpoint; every worker must call it."""
+    return world.agree(world.rank == 0 and checkpoints.is_due(epoch, epoch_ended))
+
+
+def save(checkpoints: Checkpoints, world: World, state: State, parts: Parts) -> None:
+    """Let the first worker keep the state."""
+    if world.rank == 0:
+        checkpoints.save(state.position, pack(state, parts))

@@ -29,6 +29,20 @@ class World:
             dist.all_reduce(tensor)
         return tensor
 
+    def gather(self, value: float) -> list[float]:
+        """All workers' `value`, in the order of their ranks; every worker must call it."""
+        values: list[float] = [value] * self.size
+        if self.size > 1:
+            dist.all_gather_object(values, value)
+        return values
+
+    def agree(self, decision: bool) -> bool:
+        """The first worker's `decision`; every worker must call it."""
+        decisions = [decision]
+        if self.size > 1:
+            dist.broadcast_object_list(decisions, src=0)
+        return decisions[0]
+
 
 def half_precision(device: torch.device) -> torch.dtype | None:
     """The type of mixed precision: bfloat16 on GPUs whose hardware has it, else float16; None where there is no GPU."""

@@ -1,0 +1,123 @@
+"""A run's state in the middle of training, as bytes that tell whether they are whole."""
+
+import hashlib
+import io
+import warnings
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from metaseg.training.history import Epoch
+from metaseg.training.world import World
+
+FORMAT = 1
+"""Raise it when a state's content changes: states of other formats are passed over, and training starts again."""
+
+DIGEST_BYTES = hashlib.sha256().digest_size
+
+
+class CheckpointWarning(UserWarning):
+    """A state couldn't be read or kept. Training goes on, and a fault would cost more than it should."""
+
+
+class Checkpoints(Protocol):
+    """Where `metaseg.training.fit.fit` leaves its states and finds them; the first worker alone calls it."""
+
+    def newest_first(self) -> Iterable[tuple[str, bytes]]:
+        """Kept states, each with what messages call it."""
+
+    def is_due(self, epoch: int, epoch_ended: bool) -> bool:
+        """Whether to save now."""
+
+    def save(self, position: str, content: bytes) -> None:
+        """Keep a state; `position` sorts after those of earlier states. Raises nothing: training can go on."""
+
+
+@dataclass
+class State:
+    """All that the rest of a training depends on. Randomness is counter-based: it has no state but the position."""
+
+    epoch: int = 1
+    """The epoch in which training goes on, from 1."""
+    step: int = 0
+    """Steps of it that are done."""
+    loss_sums: list[float] = field(default_factory=list)
+    """Each worker's sum of losses in these steps."""
+    seconds: float = 0.0
+    """Spent on these steps."""
+    history: list[Epoch] = field(default_factory=list)
+    """Finished epochs."""
+    best_f1: float = -1.0
+    best_epoch: int = 0
+    best_weights: dict[str, Tensor] = field(default_factory=dict)
+    """Weights of the best validation so far; empty before the first."""
+
+    @property
+    def position(self) -> str:
+        """Sorts as training goes on."""
+        return f"{self.epoch:06}-{self.step:08}"
+
+
+Parts = dict[str, Any]
+"""Name to whatever has `state_dict` and `load_state_dict`: network, optimizer, scheduler and gradient scaler."""
+
+
+def pack(state: State, parts: Parts) -> bytes:
+    """A state and its parts as bytes, their SHA-256 first."""
+    content = {
+        "format": FORMAT,
+        "state": {**vars(state), "history": [asdict(epoch) for epoch in state.history]},
+        "parts": {name: part.state_dict() for name, part in parts.items()},
+    }
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    return hashlib.sha256(buffer.getvalue()).digest() + buffer.getvalue()
+
+
+def unpack(content: bytes) -> tuple[State, Parts]:
+    """What `pack` was given; parts as their `state_dict`.
+
+    Raises:
+        ValueError: the content is truncated, altered, or of another format.
+    """
+    digest, payload = content[:DIGEST_BYTES], content[DIGEST_BYTES:]
+    if hashlib.sha256(payload).digest() != digest:
+        raise ValueError(f"its {len(content)} bytes don't have the checksum that they start with")
+    loaded = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+    if loaded["format"] != FORMAT:
+        raise ValueError(f"its format is {loaded['format']}; expected {FORMAT}")
+    fields = {**loaded["state"], "history": [Epoch(**epoch) for epoch in loaded["state"]["history"]]}
+    return State(**fields), loaded["parts"]
+
+
+def resume(checkpoints: Checkpoints, parts: Parts) -> State:
+    """Put `parts` into their newest whole state, on every worker, and return it; a fresh one where there is none.
+
+    A state that is damaged is passed over with a warning, for the one before.
+    """
+    world = World.current()
+    content = next(_whole(checkpoints), b"") if world.rank == 0 else b""
+    if world.size > 1:
+        shared = [content]
+        dist.broadcast_object_list(shared, src=0)
+        content = shared[0]
+    if not content:
+        return State()
+    state, loaded = unpack(content)
+    for name, part in parts.items():
+        part.load_state_dict(loaded[name])
+    return state
+
+
+def _whole(checkpoints: Checkpoints) -> Iterator[bytes]:
+    for name, content in checkpoints.newest_first():
+        try:
+            unpack(content)
+        except ValueError as error:
+            warnings.warn(f"checkpoint {name} is passed over: {error}", CheckpointWarning, stacklevel=2)
+        else:
+            yield content
