@@ -2,10 +2,11 @@
 
 import argparse
 import sys
-from pathlib import Path
 
 from analysis.collect import ResultsError, study_names
 from analysis.report import report
+from metaseg.config import ConfigError
+from metaseg.storage import open_storage
 
 
 def main() -> int:
@@ -15,20 +16,22 @@ def main() -> int:
         description="Collect the finished runs of studies, test every arm against the baseline, and print and write "
         "tables and a figure. What is there already is written anew; nothing is trained.",
     )
-    parser.add_argument("store", type=Path, metavar="STORE", help="folder in which studies and runs are")
+    parser.add_argument("store", metavar="STORE", help="folder or bucket URL in which studies and runs are")
     parser.add_argument("--study", nargs="+", metavar="NAME", help="studies to report on (default: all of the store)")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="write to DIR/NAME (default: STORE/reports/NAME)")
+    parser.add_argument("--out", metavar="DIR", help="write to DIR/NAME (default: STORE/reports/NAME)")
     options = parser.parse_args()
+    out = options.out.rstrip("/") if options.out else None
 
     failed = False
     try:
-        names = options.study or study_names(options.store)
-    except ResultsError as error:
+        storage = open_storage(options.store)
+        names = options.study or study_names(storage)
+    except (ConfigError, OSError, ResultsError) as error:
         parser.exit(1, f"error: {error}\n")
     for name in names:
         try:
-            report(options.store, name, options.out / name if options.out else None)
-        except ResultsError as error:
+            report(storage, name, open_storage(f"{out}/{name}") if out else None)
+        except (ConfigError, OSError, ResultsError) as error:
             print(f"error: {error}", file=sys.stderr)
             failed = True
     return int(failed)

@@ -2,18 +2,17 @@
 
 import hashlib
 import json
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
-from pathlib import Path
+from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from metaseg.storage import Storage
 
 AS_TRAINED = "as-trained"
 """The evaluation in which an arm sees metadata as it did in training: what arms are compared by."""
@@ -57,8 +56,8 @@ class Collected:
     """A study's results."""
 
     study: Study
-    path: Path
-    """The Parquet file."""
+    path: str
+    """The Parquet file: an absolute path or a URL."""
     images: pd.DataFrame
     """Its rows."""
     missing: tuple[Run, ...]
@@ -67,35 +66,23 @@ class Collected:
     """The metadata column that `subgroup` holds, or "subgroup" where the runs don't say."""
 
 
-@contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; what is written there replaces `path` at once, or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def study_names(store: Path) -> list[str]:
+def study_names(storage: Storage) -> list[str]:
     """Names of the store's studies, sorted; raises `ResultsError` where there is none."""
-    names = sorted(path.stem for path in (store / "studies").glob("*.json"))
+    files = storage.names("studies")
+    names = sorted(name.removesuffix(".json") for name in files if name.endswith(".json"))
     if not names:
-        raise ResultsError(f"{store / 'studies'}: no study there")
+        raise ResultsError(f"{storage.locate('studies')}: no study there")
     return names
 
 
-def read_study(store: Path, name: str) -> Study:
+def read_study(storage: Storage, name: str) -> Study:
     """Read what a study declared; raises `ResultsError` for an unknown or malformed one."""
-    names = study_names(store)
+    names = study_names(storage)
     if name not in names:
-        raise ResultsError(f"unknown study {name!r} in {store}; known: {', '.join(names)}")
-    path = store / "studies" / f"{name}.json"
-    record = _read_json(path.read_bytes(), path)
+        raise ResultsError(f"unknown study {name!r} in {storage.where}; known: {', '.join(names)}")
+    file = f"studies/{name}.json"
+    path = storage.locate(file)
+    record = _read_json(storage.read(file), path)
     try:
         runs = tuple(Run(str(run["run_id"]), str(run["arm"]), int(run["seed"])) for run in record["runs"])
         arms = tuple(map(str, record["arms"]))
@@ -109,13 +96,13 @@ def read_study(store: Path, name: str) -> Study:
             raise ResultsError(f"{path}: run {runs[repeated.index[0]]} is listed twice")
     if unknown := sorted({run.arm for run in runs} - set(arms)):
         raise ResultsError(f"{path}: runs of arm {unknown[0]!r}, which isn't among its arms {', '.join(arms)}")
-    if outside := [run for run in runs if Path(run.run_id).name != run.run_id]:
+    if outside := [run for run in runs if PurePosixPath(run.run_id).name != run.run_id]:
         raise ResultsError(f"{path}: run id {outside[0].run_id!r} isn't the name of a folder")
     return study
 
 
-def collect(store: Path, name: str) -> Collected:
-    """Read and check the study's finished runs, and write them to `STORE/results/study=<name>/images.parquet`.
+def collect(storage: Storage, name: str) -> Collected:
+    """Read and check the study's finished runs, and write them to the store's `results/study=<name>/images.parquet`.
 
     Columns: study, dataset, run_id, arm, block, metadata_mode, seed, parameters, then those of the runs' own files.
     Rows keep the order of the study's runs, and of their files: the same runs give the same bytes.
@@ -124,18 +111,18 @@ def collect(store: Path, name: str) -> Collected:
         ResultsError: no finished run; a file that is missing, corrupt or malformed; a row that is there twice; runs
             that were made of different datasets or evaluated on different images.
     """
-    study = read_study(store, name)
+    study, done = read_study(storage, name), storage.subfolders_with("runs", "DONE")
     tables: list[pa.Table] = []
     missing: list[Run] = []
     expected: tuple[Run, str, pd.MultiIndex] | None = None
     subgroup_column: str | None = None
     for run in study.runs:
-        folder = store / "runs" / run.run_id
-        if not (folder / "DONE").exists():
+        if run.run_id not in done:
             missing.append(run)
             continue
-        config, images = _read_run(folder, run)
-        fingerprint, evaluated = str(config["dataset"]["fingerprint"]), _evaluated(images, folder)
+        config, images = _read_run(storage, run)
+        fingerprint = str(config["dataset"]["fingerprint"])
+        evaluated = _evaluated(images, storage.locate(f"runs/{run.run_id}/images.parquet"))
         if expected is None:
             expected = run, fingerprint, evaluated
             subgroup_column = config["dataset"].get("subgroup_column")
@@ -153,12 +140,12 @@ def collect(store: Path, name: str) -> Collected:
         columns["parameters"] = np.full(images.num_rows, int(config["parameters"]))
         tables.append(pa.table(columns | dict(zip(images.column_names, images.columns, strict=True))))
     if not tables:
-        raise ResultsError(f"study {name!r} in {store}: none of its {len(study.runs)} runs is finished")
+        raise ResultsError(f"study {name!r} in {storage.where}: none of its {len(study.runs)} runs is finished")
     table = pa.concat_tables(tables, promote_options="permissive").unify_dictionaries()
-    path = store / "results" / f"study={name}" / "images.parquet"
-    with written_whole(path) as temporary:
-        pq.write_table(table, temporary)
-    return Collected(study, path, table.to_pandas(), tuple(missing), subgroup_column or "subgroup")
+    file, content = f"results/study={name}/images.parquet", BytesIO()
+    pq.write_table(table, content)
+    storage.write(file, content.getvalue())
+    return Collected(study, storage.locate(file), table.to_pandas(), tuple(missing), subgroup_column or "subgroup")
 
 
 def _repeated(value: str, rows: int) -> pa.Array:
@@ -166,7 +153,7 @@ def _repeated(value: str, rows: int) -> pa.Array:
     return pa.DictionaryArray.from_arrays(np.zeros(rows, dtype=np.int32), pa.array([value], pa.string()))
 
 
-def _read_json(content: bytes, path: Path) -> dict[str, Any]:
+def _read_json(content: bytes, path: str) -> dict[str, Any]:
     try:
         value = json.loads(content)
     except ValueError as error:
@@ -176,38 +163,41 @@ def _read_json(content: bytes, path: Path) -> dict[str, Any]:
     return value
 
 
-def _read_run(folder: Path, run: Run) -> tuple[dict[str, Any], pa.Table]:
+def _read_run(storage: Storage, run: Run) -> tuple[dict[str, Any], pa.Table]:
     """The run's configuration and its `images.parquet`, verified against `DONE`."""
-    done = _read_json((folder / "DONE").read_bytes(), folder / "DONE").get("sha256")
+    folder = f"runs/{run.run_id}"
+    where = storage.locate(folder)
+    done = _read_json(storage.read(f"{folder}/DONE"), f"{where}/DONE").get("sha256")
     content = {}
     for name in ("config.json", "images.parquet"):
         if not isinstance(done, dict) or name not in done:
-            raise ResultsError(f"{folder / 'DONE'}: no checksum of {name}")
+            raise ResultsError(f"{where}/DONE: no checksum of {name}")
         try:
-            content[name] = (folder / name).read_bytes()
+            content[name] = storage.read(f"{folder}/{name}")
         except OSError as error:
-            raise ResultsError(f"{folder / name}: can't be read, though its run is done: {error.strerror}") from error
+            reason = error.strerror or error
+            raise ResultsError(f"{where}/{name}: can't be read, though its run is done: {reason}") from error
         found = hashlib.sha256(content[name]).hexdigest()
         if found != done[name]:
-            raise ResultsError(f"{folder / name}: corrupt: its SHA-256 is {found}, DONE says {done[name]}")
+            raise ResultsError(f"{where}/{name}: corrupt: its SHA-256 is {found}, DONE says {done[name]}")
 
-    config = _read_json(content["config.json"], folder / "config.json")
+    config = _read_json(content["config.json"], f"{where}/config.json")
     for keys in (("arm", "block"), ("arm", "metadata_mode"), ("dataset", "fingerprint"), ("parameters",)):
         value: Any = config
         for key in keys:
             value = value.get(key) if isinstance(value, dict) else None
         if value is None:
-            raise ResultsError(f"{folder / 'config.json'}: no {'.'.join(keys)}")
+            raise ResultsError(f"{where}/config.json: no {'.'.join(keys)}")
     for key, wanted in (("run_id", run.run_id), ("seed", run.seed)):
         if config.get(key) != wanted:
-            raise ResultsError(f"{folder / 'config.json'}: {key} is {config.get(key)!r}, the study says {wanted!r}")
+            raise ResultsError(f"{where}/config.json: {key} is {config.get(key)!r}, the study says {wanted!r}")
 
     images = pq.read_table(BytesIO(content["images.parquet"]))
-    _check_rows(images, folder / "images.parquet")
+    _check_rows(images, f"{where}/images.parquet")
     return config, images
 
 
-def _check_rows(images: pa.Table, path: Path) -> None:
+def _check_rows(images: pa.Table, path: str) -> None:
     """Types, values and uniqueness of a run's rows."""
     for column in TEXT + COUNTS:
         if column not in images.column_names:
@@ -230,12 +220,12 @@ def _check_rows(images: pa.Table, path: Path) -> None:
         )
 
 
-def _evaluated(images: pa.Table, folder: Path) -> pd.MultiIndex:
+def _evaluated(images: pa.Table, path: str) -> pd.MultiIndex:
     """What the run was compared on: its images and classes, and where they belong."""
     rows = images.select(TEXT).to_pandas()
     rows = rows[rows["evaluation"] == AS_TRAINED].drop(columns="evaluation")
     if rows.empty:
-        raise ResultsError(f"{folder / 'images.parquet'}: no row of evaluation {AS_TRAINED!r}")
+        raise ResultsError(f"{path}: no row of evaluation {AS_TRAINED!r}")
     return pd.MultiIndex.from_frame(rows)
 
 

@@ -1,7 +1,7 @@
 """The figure: F1 by subgroup and arm, with its seeds."""
 
 from collections.abc import Sequence
-from pathlib import Path
+from io import BytesIO
 
 import numpy as np
 import pandas as pd
@@ -19,8 +19,8 @@ MARKERS = ("o", "^", "v", "P", "X")
 """With more arms than colours, the next round has the next marker."""
 
 
-def draw(scores: pd.DataFrame, arms: Sequence[str], baseline: str, title: str, corner: str, path: Path) -> None:
-    """Draw each arm's F1 on each subgroup and write it as a PNG.
+def draw(scores: pd.DataFrame, arms: Sequence[str], baseline: str, title: str, corner: str) -> bytes:
+    """Draw each arm's F1 on each subgroup; returns a PNG.
 
     A marker is the mean over seeds of the mean over images, small points are the seeds, and a line across the subgroup
     continues the baseline's mean. One panel per class.
@@ -31,7 +31,6 @@ def draw(scores: pd.DataFrame, arms: Sequence[str], baseline: str, title: str, c
         baseline: the arm drawn as squares and lines.
         title: above the figure.
         corner: what the subgroups are, e.g. "cell_line".
-        path: of the PNG.
     """
     seeds = with_overall(scores).groupby(["class", "subgroup", "arm", "seed"], observed=True)["f1"].mean().reset_index()
     classes = list(seeds["class"].unique())
@@ -57,7 +56,9 @@ def draw(scores: pd.DataFrame, arms: Sequence[str], baseline: str, title: str, c
     handles.append(Line2D([], [], color="#999999", marker="o", markersize=3, linestyle="", label="one seed"))
     panels[0].legend(handles=handles, loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False, borderaxespad=0)
     figure.suptitle(title, x=0.01, ha="left", fontsize="medium")
-    figure.savefig(path, format="png", dpi=160)
+    content = BytesIO()
+    figure.savefig(content, format="png", dpi=160)
+    return content.getvalue()
 
 
 def _draw_class(

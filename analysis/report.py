@@ -1,18 +1,18 @@
 """A study's report: collect, score, test; write the tables and a figure, and print the tables."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import pandas as pd
 from rich.console import Console, RenderableType
 from rich.text import Text
 
 from analysis.caption import caption_scores, caption_tests, describe
-from analysis.collect import Run, collect, written_whole
+from analysis.collect import Run, collect
 from analysis.figure import draw
 from analysis.scores import image_scores, summarise
 from analysis.significance import compare
 from analysis.table import MARKS, score_grids, verdict_grids
+from metaseg.storage import Storage
 
 PLAIN_WIDTH = 110
 """Columns of the output where it isn't a terminal."""
@@ -29,22 +29,23 @@ class Report:
     """Arms against the baseline (`analysis.significance.compare`)."""
     missing: tuple[Run, ...]
     """Runs that aren't finished; the numbers are without them."""
-    files: tuple[Path, ...]
-    """What was written."""
+    files: tuple[str, ...]
+    """What was written: absolute paths or URLs."""
 
 
-def report(store: Path, study: str, out: Path | None = None) -> Report:
+def report(storage: Storage, study: str, out: Storage | None = None) -> Report:
     """Report on a study's finished runs: write files, print the tables.
 
     Args:
-        store: the folder in which `studies` and `runs` are.
+        storage: the store's, with `studies` and `runs`.
         study: its name.
-        out: folder for table.md, table.csv, tests.csv and f1.png; `STORE/reports/<study>` by default.
+        out: for table.md, table.csv, tests.csv and f1.png; the store's `reports/<study>` by default.
 
     Raises:
         analysis.collect.ResultsError: the store's content can't be made into results; the message names the file.
+        OSError: something can't be read or written.
     """
-    collected = collect(store, study)
+    collected = collect(storage, study)
     arms, baseline, column = collected.study.arms, collected.study.baseline, collected.subgroup_column
     scores = image_scores(collected.images, arms)
     cells, tests = summarise(scores), compare(scores, baseline)
@@ -57,7 +58,7 @@ def report(store: Path, study: str, out: Path | None = None) -> Report:
     verdict_tables = verdict_grids(tests, f"Did metadata help? Each arm against {baseline}{by}{incomplete}", column)
     verdict_caption = caption_tests(tests, baseline)
 
-    out = out or store / "reports" / study
+    figure_title = f"{study}: F1 on test images of {collected.study.dataset}{incomplete}"
     markdown = [
         f"# {title}",
         *about,
@@ -68,16 +69,15 @@ def report(store: Path, study: str, out: Path | None = None) -> Report:
         *verdict_caption,
         "![F1 of each arm and seed](f1.png)",
     ]
-    with written_whole(out / "table.md") as path:
-        path.write_text("\n\n".join(part.rstrip() for part in markdown) + "\n", encoding="utf-8")
-    with written_whole(out / "table.csv") as path:
-        cells.to_csv(path, index=False, float_format="%.6g")
-    with written_whole(out / "tests.csv") as path:
-        tests.to_csv(path, index=False, float_format="%.6g")
-    with written_whole(out / "f1.png") as path:
-        draw(
-            scores, arms, baseline, f"{study}: F1 on test images of {collected.study.dataset}{incomplete}", column, path
-        )
+    contents = {
+        "table.md": ("\n\n".join(part.rstrip() for part in markdown) + "\n").encode(),
+        "table.csv": cells.to_csv(index=False, float_format="%.6g").encode(),
+        "tests.csv": tests.to_csv(index=False, float_format="%.6g").encode(),
+        "f1.png": draw(scores, arms, baseline, figure_title, column),
+    }
+    target, folder = (out, "") if out else (storage, f"reports/{study}/")
+    for name, content in contents.items():
+        target.write(folder + name, content)
 
     console = Console(highlight=False)
     if not console.is_terminal:
@@ -92,7 +92,7 @@ def report(store: Path, study: str, out: Path | None = None) -> Report:
     ):
         parts += [part for grid in tables for part in grid.to_rich(console.width, console.is_terminal)]
         parts += [*(Text(paragraph, "dim") for paragraph in caption), ""]
-    files = (*(out / name for name in ("table.md", "table.csv", "tests.csv", "f1.png")), collected.path)
+    files = (*(target.locate(folder + name) for name in contents), collected.path)
     for part in parts:
         console.print(part)
     console.print(Text("Written:\n" + "\n".join(f"  {file}" for file in files)), soft_wrap=True)

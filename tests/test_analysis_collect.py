@@ -8,13 +8,19 @@ from pathlib import Path
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from fake_store import image_rows, run_id, seal, write_study
+from fake_store import copy_up, image_rows, run_id, seal, write_study
 
-from analysis.collect import ResultsError, collect
+from analysis.collect import Collected, ResultsError
+from analysis.collect import collect as collect_from
+from metaseg.storage import FolderStorage, open_storage
 
 
 def rows(arm: str, seed: int) -> pd.DataFrame:
     return image_rows([0.8, 0.9, 0.7, 0.6], ["HeLa", "HeLa", "MCF7", "MCF7"])
+
+
+def collect(store: Path, name: str) -> Collected:
+    return collect_from(FolderStorage(store), name)
 
 
 def change(store: Path, arm: str, seed: int, table: pd.DataFrame) -> Path:
@@ -34,7 +40,7 @@ def store(tmp_path: Path) -> Path:
 def test_each_run_and_image_is_one_row_with_its_origin(store: Path) -> None:
     path = collect(store, "cells").path
     table = pq.read_table(path).to_pandas()
-    assert path == store / "results" / "study=cells" / "images.parquet"
+    assert path == str(store / "results" / "study=cells" / "images.parquet")
     assert list(table.columns[:8]) == [
         "study", "dataset", "run_id", "arm", "block", "metadata_mode", "seed", "parameters",
     ]  # fmt: skip
@@ -55,7 +61,7 @@ def test_the_folder_of_results_reads_as_one_dataset_of_studies(store: Path) -> N
     collected = collect(store / "again", "second").path
     target = store / "results" / "study=second" / "images.parquet"
     target.parent.mkdir()
-    collected.rename(target)
+    Path(collected).rename(target)
     assert pd.read_parquet(store / "results").groupby("study", observed=True).size().to_dict() == {
         "cells": 16,
         "second": 16,
@@ -63,22 +69,22 @@ def test_the_folder_of_results_reads_as_one_dataset_of_studies(store: Path) -> N
 
 
 def test_the_same_runs_give_the_same_bytes_and_no_other_file(store: Path) -> None:
-    first = collect(store, "cells").path.read_bytes()
-    again = collect(store, "cells").path
+    first = Path(collect(store, "cells").path).read_bytes()
+    again = Path(collect(store, "cells").path)
     assert again.read_bytes() == first
     assert [path.name for path in again.parent.iterdir()] == ["images.parquet"]
 
 
 def test_a_crash_while_writing_leaves_the_old_file(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = collect(store, "cells").path
+    path = Path(collect(store, "cells").path)
     before = path.read_bytes()
 
-    def half(table: object, where: Path) -> None:
-        where.write_bytes(b"PAR1 half of it")
-        raise OSError("disk full")
+    def half(where: Path, content: bytes) -> None:
+        where.write_bytes(content[: len(content) // 2])
+        raise OSError("no more")
 
-    monkeypatch.setattr("analysis.collect.pq.write_table", half)
-    with pytest.raises(OSError, match="disk full"):
+    monkeypatch.setattr("metaseg.storage._write_flushed", half)
+    with pytest.raises(OSError, match="no more"):
         collect(store, "cells")
     assert path.read_bytes() == before
     assert [path.name for path in path.parent.iterdir()] == ["images.parquet"]
@@ -91,7 +97,7 @@ def test_the_file_appears_by_renaming_a_whole_one(store: Path, monkeypatch: pyte
         renamed.append(pq.read_table(source).num_rows)
         source.rename(target)
 
-    monkeypatch.setattr("analysis.collect.os.replace", replace)
+    monkeypatch.setattr("metaseg.storage.os.replace", replace)
     collect(store, "cells")
     assert renamed == [16]
 
@@ -220,7 +226,22 @@ def test_an_unknown_study_lists_the_known(store: Path) -> None:
         collect(store, "cell")
 
 
-def test_analysis_needs_no_torch_ray_or_metaseg() -> None:
-    code = "import sys, analysis.__main__; print({'torch', 'ray', 'metaseg'} & set(sys.modules))"
+def test_results_are_collected_from_a_bucket_as_from_a_folder(store: Path) -> None:
+    bucket = open_storage("memory://a-bucket/collected")
+    copy_up(store, bucket)
+    collected = collect_from(bucket, "cells")
+    assert collected.path == "memory://a-bucket/collected/results/study=cells/images.parquet"
+    in_folder = Path(collect(store, "cells").path).read_bytes()
+    assert bucket.read("results/study=cells/images.parquet") == in_folder
+    bucket.delete(f"runs/{run_id('sme', 1)}/config.json")
+    with pytest.raises(ResultsError, match=rf"memory://a-bucket/.*{run_id('sme', 1)}/config\.json: can't be read"):
+        collect_from(bucket, "cells")
+
+
+def test_analysis_needs_of_metaseg_only_its_storage() -> None:
+    code = (
+        "import sys, analysis.__main__; print(*sorted(name for name in sys.modules if name.startswith(('torch', 'ray', "
+    )
+    code += "'metaseg', 'fsspec'))))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "set()\n"
+    assert done.stdout == "metaseg metaseg.config metaseg.storage\n"

@@ -1,8 +1,9 @@
 """Scores, tables, figure and the report as a reader gets it."""
 
+import errno
 import subprocess
 import sys
-from io import StringIO
+from io import BytesIO, StringIO
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from analysis.figure import draw
 from analysis.report import report
 from analysis.scores import OVERALL, f1, image_scores, summarise
 from analysis.table import format_p, score_grids, verdict_grids
+from metaseg.storage import FolderStorage
 
 LINES = ["A549", "HT1080", "HeLa", "HepG2", "MCF7", "MDCK", "NIH3T3"]
 ARMS = ["baseline", "me", "sme", "sme-dummy", "film"]
@@ -123,7 +125,7 @@ def test_p_values_read_well(p: float, text: str) -> None:
 
 def test_the_report_of_a_study_is_complete_and_right(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_study(tmp_path, seven_lines, arms=ARMS, seeds=3)
-    result = report(tmp_path, "cells")
+    result = report(FolderStorage(tmp_path), "cells")
     verdicts = result.tests.set_index(["subgroup", "arm"])["verdict"]
     assert verdicts["MDCK", "sme"] == "helps"
     assert (verdicts.drop(index=[("MDCK", "sme"), (OVERALL, "sme")]) == "no evidence").all()
@@ -137,7 +139,7 @@ def test_the_report_of_a_study_is_complete_and_right(tmp_path: Path, capsys: pyt
 
     out = tmp_path / "reports" / "cells"
     assert sorted(path.name for path in out.iterdir()) == ["f1.png", "table.csv", "table.md", "tests.csv"]
-    assert all(path.exists() for path in result.files)
+    assert all(Path(path).exists() for path in result.files)
     table, tests = pd.read_csv(out / "table.csv"), pd.read_csv(out / "tests.csv")
     assert list(table.columns) == ["class", "arm", "subgroup", "n_images", "n_groups", "n_seeds", "mean", "sd"]
     assert len(table) == 5 * 8
@@ -156,13 +158,13 @@ def test_the_report_of_a_study_is_complete_and_right(tmp_path: Path, capsys: pyt
 
 def test_a_report_again_writes_the_same_files(tmp_path: Path) -> None:
     write_study(tmp_path, seven_lines, arms=ARMS[:3])
-    before = {path: path.read_bytes() for path in report(tmp_path, "cells").files}
-    assert {path: path.read_bytes() for path in report(tmp_path, "cells").files} == before
+    before = {path: Path(path).read_bytes() for path in report(FolderStorage(tmp_path), "cells").files}
+    assert {path: Path(path).read_bytes() for path in report(FolderStorage(tmp_path), "cells").files} == before
 
 
 def test_an_incomplete_study_says_so_wherever_it_is_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_study(tmp_path, seven_lines, arms=ARMS[:3], unfinished=[("sme", 1)])
-    result = report(tmp_path, "cells", tmp_path / "out")
+    result = report(FolderStorage(tmp_path), "cells", FolderStorage(tmp_path / "out"))
     assert [run.run_id for run in result.missing] == [run_id("sme", 1)]
     for text in (capsys.readouterr().out, (tmp_path / "out" / "table.md").read_text()):
         assert "INCOMPLETE: 1 of 6 runs are missing: sme seed 1" in text
@@ -173,7 +175,7 @@ def test_a_study_without_its_baseline_has_a_table_but_no_comparison(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_study(tmp_path, seven_lines, seeds=1, unfinished=[("baseline", 0)])
-    assert report(tmp_path, "cells").tests.empty
+    assert report(FolderStorage(tmp_path), "cells").tests.empty
     assert "No comparison: finished runs of baseline and of another arm are needed." in capsys.readouterr().out
 
 
@@ -181,7 +183,7 @@ def test_images_in_groups_are_announced_as_such(tmp_path: Path, capsys: pytest.C
     group = [f"well {i // 4}" for i in range(24)]
     rng = np.random.default_rng(0)
     write_study(tmp_path, lambda arm, seed: image_rows(rng.uniform(0.5, 0.9, 24), ["a"] * 12 + ["b"] * 12, group))
-    report(tmp_path, "cells")
+    report(FolderStorage(tmp_path), "cells")
     printed = " ".join(capsys.readouterr().out.split())
     assert "24 test images in 6 groups" in printed
     assert "a 12 in 3 too few" in printed
@@ -205,11 +207,11 @@ def test_no_comparisons_make_no_verdict_table() -> None:
 
 
 @pytest.mark.parametrize("lines", [["all"], [f"a long name {i}" for i in range(20)]])
-def test_the_figure_copes_with_one_and_with_many_subgroups_and_arms(tmp_path: Path, lines: list[str]) -> None:
+def test_the_figure_copes_with_one_and_with_many_subgroups_and_arms(lines: list[str]) -> None:
     arms = ["baseline", *(f"arm {i}" for i in range(9))]
     scores = image_scores(collected({(arm, 0): [0.5] * len(lines) for arm in arms}, lines), arms)
-    draw(scores, arms, "baseline", "title", "line", tmp_path / "f1")
-    with Image.open(tmp_path / "f1") as figure:
+    content = draw(scores, arms, "baseline", "title", "line")
+    with Image.open(BytesIO(content)) as figure:
         assert figure.format == "PNG"
 
 
@@ -248,3 +250,26 @@ def test_the_command_on_no_store_is_one_readable_line(
     with pytest.raises(SystemExit, match="1"):
         main()
     assert capsys.readouterr().err == f"error: {tmp_path / 'studies'}: no study there\n"
+
+
+def test_the_command_on_a_store_that_cant_be_opened_is_one_readable_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["analysis", "nothing://here"])
+    with pytest.raises(SystemExit, match="1"):
+        main()
+    assert capsys.readouterr().err.startswith("error: storage is 'nothing://here'; expected a folder, s3://BUCKET/")
+
+
+def test_a_disk_that_is_full_is_one_readable_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_study(tmp_path, seven_lines)
+
+    def full(path: Path, content: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("metaseg.storage._write_flushed", full)
+    monkeypatch.setattr(sys, "argv", ["analysis", str(tmp_path)])
+    assert main() == 1
+    assert capsys.readouterr().err == f"error: [Errno 28] {tmp_path} is full: No space left on device\n"

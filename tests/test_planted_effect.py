@@ -24,12 +24,12 @@ SCHEDULE = ScheduleConfig(epochs=12, cycles=1, lr_max=1e-2, batch_size=4, crop=6
 def verdicts(effect: float, folder) -> pd.DataFrame:
     """Train baseline and sme, two seeds each; compare them on look-alike lines and on the others."""
     config = SyntheticConfig(size=64, images_per_line=20, wells_per_line=20, metadata_effect=effect)
-    store = Store(folder)
+    store = Store.at(folder)
     dataset = prepare(make_seven_cells(folder / "data", config), DataConfig(), store.cache)
     study = plan("planted", dataset, ["baseline", "sme"], 2, NETWORK, SCHEDULE)
     store.write_study(study.name, study.record(["pytest"]))
     assert not run_study(study, store, 1, Console(file=io.StringIO())).failed
-    images = collect(store.root, study.name).images
+    images = collect(store.storage, study.name).images
     images["subgroup"] = images["subgroup"].isin(ALIKE).map({True: "alike", False: "distinct"})
     return compare(image_scores(images, ["baseline", "sme"]), "baseline").set_index("subgroup")
 
