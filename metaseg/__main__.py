@@ -2,15 +2,19 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import tyro
 from PIL import Image
+from rich.console import Console
 
 from metaseg.config import ConfigError
 from metaseg.data.decode import decode_image
 from metaseg.data.manifest import ManifestError
 from metaseg.metadata import UnknownMetadataError
 from metaseg.predict import Predictor
+from metaseg.status import print_status
+from metaseg.store import Store
 
 
 def predict(run: Path, image: Path, out: Path, metadata: tuple[str, ...] = ()) -> None:
@@ -33,10 +37,20 @@ def predict(run: Path, image: Path, out: Path, metadata: tuple[str, ...] = ()) -
     print(f"{out}: {share} of {mask.shape[1]}x{mask.shape[0]} pixels")
 
 
+def status(store: tyro.conf.Positional[str]) -> None:
+    """Show how a store's studies stand: done, running, waiting and failed runs. Needs no Ray, and no driver running.
+
+    Args:
+        store: Folder or bucket (s3://..., gs://...) of the runs.
+    """
+    print_status(Store.at(store), Console(highlight=False))
+
+
 def main() -> None:
     """Entry point of the `metaseg` command."""
     try:
-        tyro.extras.subcommand_cli_from_dict({"predict": predict}, description=__doc__, prog="metaseg")
+        commands: dict[str, Any] = {"predict": predict, "status": status}
+        tyro.extras.subcommand_cli_from_dict(commands, description=__doc__, prog="metaseg")
     except (ConfigError, ManifestError, UnknownMetadataError, OSError) as error:
         sys.exit(f"error: {error}")
 

@@ -1,7 +1,10 @@
 """From options to a report: what every page under `studies/` does once it has said what it compares."""
 
 import os
+import shlex
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +24,10 @@ from metaseg.store import Store
 from metaseg.study import Study, find_arm, plan
 
 FAILED, MISUSED, INTERRUPTED = 1, 2, 130
-"""Exit codes: a run failed; a setting, a file or a value was wrong; Ctrl-C."""
+"""Exit codes: a run or the store failed; a setting, a file or a value was wrong; Ctrl-C (SIGTERM: 143)."""
+
+FAREWELL_SECONDS = 20
+"""For what has to be tidied up after a signal: Ray doesn't always let go."""
 
 Progressed = Callable[[int, int], None]
 """Called with how many items are done, and how many there are."""
@@ -39,6 +45,19 @@ def launch(name: str, options: StudyOptions, read: Callable[[Path, Progressed], 
         The process's exit code: 0, or one of `FAILED`, `MISUSED` and `INTERRUPTED`.
     """
     console = Console()
+    signals: list[int] = []
+
+    def stop(number: int, frame: object) -> None:
+        if not signals:  # a second one changes nothing
+            signals.append(number)
+            end = threading.Timer(FAREWELL_SECONDS, os._exit, (128 + number,))
+            end.daemon = True
+            end.start()
+            raise KeyboardInterrupt
+
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, stop)
     try:
         return _launch(name, options, read, console)
     except (ConfigError, ManifestError) as error:
@@ -48,8 +67,13 @@ def launch(name: str, options: StudyOptions, read: Callable[[Path, Progressed], 
         _complain(console, "error", f"{type(error).__name__}: {error}")
         return FAILED
     except KeyboardInterrupt:
-        console.print("\nStopped. Finished runs are kept: the same command goes on with what is missing.")
-        return INTERRUPTED
+        console.print(
+            "\nStopped. Finished runs and checkpoints are kept. To go on, give the same command again:\n  "
+            + shlex.join(_command()),
+            soft_wrap=True,
+            highlight=False,
+        )
+        return 128 + signals[0] if signals else INTERRUPTED
 
 
 def _launch(name: str, options: StudyOptions, read: Callable[[Path, Progressed], Manifest], console: Console) -> int:
@@ -61,18 +85,18 @@ def _launch(name: str, options: StudyOptions, read: Callable[[Path, Progressed],
     _print_plan(study, store, console, options.dry_run)
     if options.dry_run:
         return 0
-    store.write_study(name, study.record([Path(sys.executable).name, *sys.argv]))
+    store.write_study(name, study.record(_command()))
 
     # Only now: neither a dry run nor a wrong setting has to wait for Ray's or matplotlib's import.
     from analysis.report import report
     from metaseg.engine import run_study
 
-    outcome = run_study(study, store, options.workers_per_run, console)
+    outcome = run_study(study, store, options.engine, console)
     for run, reason in outcome.failed.items():
         where = f"traceback: {store.failure(run.run_id)}"
         _complain(console, "failed", f"{run.label} ({run.run_id}): {reason}\n  {where}")
     if len(outcome.failed) < len(study.runs):
-        report(store.root, name)
+        report(store.storage, name)
     if outcome.failed:
         names = ", ".join(run.label for run in outcome.failed)
         _complain(console, "failed", f"{len(outcome.failed)} of {len(study.runs)} runs ({names}); run again to retry")
@@ -82,6 +106,10 @@ def _launch(name: str, options: StudyOptions, read: Callable[[Path, Progressed],
     return 0
 
 
+def _command() -> list[str]:
+    return [Path(sys.executable).name, *sys.argv]
+
+
 def _complain(console: Console, kind: Literal["error", "failed", "warning"], message: str) -> None:
     """Print what is wrong; `message` is shown as it is, brackets included."""
     style = "bold yellow" if kind == "warning" else "bold red"
@@ -89,7 +117,8 @@ def _complain(console: Console, kind: Literal["error", "failed", "warning"], mes
 
 
 def _open_store(where: str) -> Store:
-    if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ and not Path(where).expanduser().is_absolute():
+    relative = "://" not in where and not Path(where).expanduser().is_absolute()
+    if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ and relative:
         raise ConfigError(
             f"storage is {where!r}; expected an absolute path: a submitted job works in a temporary copy of its folder"
         )
@@ -108,8 +137,9 @@ def _prepare(
 
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", UserWarning)
-            manifest = read(store.root / "datasets", shown("Reading the manifest"))
+            manifest = read(store.scratch / "datasets", shown("Reading the manifest"))
             dataset = prepare(manifest, options.data, store.cache, shown("Decoding images"))
+            store.share_dataset(dataset.path)
     for warning in caught:
         _complain(console, "warning", str(warning.message))
     return dataset
@@ -123,7 +153,7 @@ def _print_plan(study: Study, store: Store, console: Console, every_run: bool) -
     console.print(Text(f"{study.name} on {study.dataset.name}: {images}; metadata: {metadata}", "bold"))
     missing = study.missing(store)
     done = len(study.runs) - len(missing)
-    console.print(Text(f"{len(study.runs)} runs, {done} already done; store: {store.root}"), soft_wrap=True)
+    console.print(Text(f"{len(study.runs)} runs, {done} already done; store: {store.where}"), soft_wrap=True)
     if not every_run:
         return
     listing = Table("run id", "arm", "seed", "block", "metadata", "state")

@@ -8,7 +8,7 @@ from metaseg.config import NetworkConfig, ScheduleConfig
 from metaseg.engine import progress as module
 from metaseg.engine.progress import StudyProgress, clock
 from metaseg.study import plan
-from metaseg.training.fit import Epoch
+from metaseg.training.history import Epoch
 
 
 def epoch(number: int, val_f1: float | None = None) -> Epoch:
@@ -21,7 +21,7 @@ def test_runs_epochs_best_scores_and_time_left_are_told(tiny_dataset, monkeypatc
     now = iter(range(1000, 9000, 20))
     monkeypatch.setattr(module.time, "monotonic", lambda: float(next(now)))
     console = Console(file=io.StringIO(), width=300)
-    with StudyProgress(study.runs, console) as progress:
+    with StudyProgress("study", study.runs, console) as progress:
         first, second, third, _ = study.runs
         progress.started(first)
         progress.started(second)

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterable, Sequence
 from types import TracebackType
+from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -10,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from metaseg.study import PlannedRun
-from metaseg.training.fit import Epoch
+from metaseg.training.history import Epoch
 
 HEARTBEAT_SECONDS = 15.0
 """Time between lines that tell the state where there is no live table (output goes to a file or a job's log)."""
@@ -26,13 +27,14 @@ def clock(seconds: float) -> str:
 class StudyProgress:
     """Shows the runs of `missing` as they start, train and end. Use as a context manager."""
 
-    def __init__(self, missing: Sequence[PlannedRun], console: Console) -> None:
+    def __init__(self, study: str, missing: Sequence[PlannedRun], console: Console) -> None:
+        self._study = study
         self._console = console
         self._runs = {run.run_id: run for run in missing}
         self._running: dict[str, float] = {}
         self._epochs: dict[str, Epoch] = {}
         self._best_f1: dict[str, float] = {}
-        self._ended = 0
+        self._done = self._failed = self._faults = 0
         self._began: float | None = None
         self._heartbeat = time.monotonic()
         self._live = Live(get_renderable=self._render, console=console, refresh_per_second=2, transient=True)
@@ -52,12 +54,16 @@ class StudyProgress:
         self._began = self._began or time.monotonic()
         self._running[run.run_id] = time.monotonic()
 
-    def update(self, news: Iterable[tuple[str, Epoch]]) -> None:
-        """Epochs that runs have finished since the last update: run ids with an epoch each, oldest first."""
-        for run, epoch in news:
-            self._epochs[run] = epoch
-            if epoch.val_f1 is not None:
-                self._best_f1[run] = max(epoch.val_f1, self._best_f1.get(run, 0.0))
+    def update(self, news: Iterable[tuple[str, Epoch | str | None]]) -> None:
+        """What runs have told since the last update, oldest first: run ids with an epoch each, a warning, or None."""
+        for run, message in news:
+            if isinstance(message, str):
+                self.note(f"{self._runs[run].label}: {message}")
+            if not isinstance(message, Epoch):
+                continue
+            self._epochs[run] = message
+            if message.val_f1 is not None:
+                self._best_f1[run] = max(message.val_f1, self._best_f1.get(run, 0.0))
         if not self._console.is_terminal and time.monotonic() - self._heartbeat > HEARTBEAT_SECONDS:
             self._heartbeat = time.monotonic()
             states = [f"{self._runs[run].label}: {', '.join(self._cells(run))}" for run in self._running]
@@ -65,19 +71,52 @@ class StudyProgress:
 
     def done(self, run: PlannedRun) -> None:
         """The run is in the store."""
+        self._done += 1
         best = f"best val F1 {self._best_f1[run.run_id]:.3f}" if run.run_id in self._best_f1 else ""
         self._end(run, Text("done  ", style="green"), best)
 
+    def done_elsewhere(self, run: PlannedRun) -> None:
+        """Another driver has put the run into the store."""
+        self._done += 1
+        self._end(run, Text("done  ", style="green"), "by another driver")
+
     def failed(self, run: PlannedRun, reason: str) -> None:
         """The run ended with an error."""
+        self._failed += 1
         self._end(run, Text("FAILED", style="bold red"), reason)
 
+    def again(self, run: PlannedRun, reason: str) -> None:
+        """The run ended with an error and will be tried again."""
+        self._faults += 1
+        self._running.pop(run.run_id)
+        self.note(f"{run.label} again: {reason}")
+
+    def note(self, message: str) -> None:
+        """Tell of something that isn't as it should be."""
+        self._console.print(Text.assemble(("note  ", "yellow"), f" {message}"), soft_wrap=True, highlight=False)
+
+    def status(self) -> dict[str, Any]:
+        """What `metaseg status` shows of this driver."""
+        running = [
+            {"run_id": run, "label": self._runs[run].label, "state": ", ".join(self._cells(run))}
+            for run in self._running
+        ]
+        return {
+            "study": self._study,
+            "runs": len(self._runs),
+            "done": self._done,
+            "failed": self._failed,
+            "retries": self._faults,
+            "running": running,
+            "time_left": self._time_left(),
+        }
+
     def _end(self, run: PlannedRun, status: Text, note: str) -> None:
-        self._ended += 1
-        seconds = time.monotonic() - self._running.pop(run.run_id)
-        line = Text.assemble(status, f" {run.label:<24} {run.run_id}  {clock(seconds):>6}  {note}")
+        began = self._running.pop(run.run_id, None)
+        seconds = "" if began is None else clock(time.monotonic() - began)
+        line = Text.assemble(status, f" {run.label:<24} {run.run_id}  {seconds:>6}  {note}")
         self._console.print(
-            Text.assemble(line, f"  ({self._ended}/{len(self._runs)})"), soft_wrap=True, highlight=False
+            Text.assemble(line, f"  ({self._done + self._failed}/{len(self._runs)})"), soft_wrap=True, highlight=False
         )
 
     def _cells(self, run: str) -> list[str]:
@@ -99,8 +138,11 @@ class StudyProgress:
         return clock((time.monotonic() - self._began) / finished * (planned - finished))
 
     def _summary(self) -> str:
-        waiting = len(self._runs) - self._ended - len(self._running)
-        return f"{self._ended} done, {len(self._running)} running, {waiting} waiting, time left {self._time_left()}"
+        waiting = len(self._runs) - self._done - self._failed - len(self._running)
+        failed = f"{self._failed} failed, " if self._failed else ""
+        return (
+            f"{self._done} done, {failed}{len(self._running)} running, {waiting} waiting, time left {self._time_left()}"
+        )
 
     def _render(self) -> RenderableType:
         table = Table.grid(padding=(0, 2))

@@ -1,21 +1,47 @@
-"""The scheduler: gives a study's missing runs to slots, as many at once as Ray has room for."""
+"""The scheduler: gives a study's missing runs to slots, as many at once as Ray has room for, until none is left."""
 
 import contextlib
-import traceback
-from dataclasses import dataclass
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import RayError, RayTaskError
+from ray.exceptions import RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from rich.console import Console
 
+from metaseg.claims import Session
+from metaseg.config import ConfigError, EngineConfig
+from metaseg.engine.failure import Failure, Kind, explain
 from metaseg.engine.progress import StudyProgress
+from metaseg.engine.room import Worker, can_grow, count, left_beside
 from metaseg.engine.session import session
-from metaseg.engine.worker import Board, Job, Slot
+from metaseg.engine.worker import Board, Execute, Job, Slot
+from metaseg.run import execute, work
+from metaseg.storage import StorageError
 from metaseg.store import Store
 from metaseg.study import PlannedRun, Study
 
+remote: Any = ray.remote
+"""Ray's stubs don't know of all that it takes."""
+
 POLL_SECONDS = 0.5
+
+LOOK_AGAIN_SECONDS = 5.0
+"""Between attempts to claim a run that another driver has; idle slots are closed after as long."""
+
+PATIENCE_SECONDS = 60.0
+"""Without room for any run, before the user is told, and between two times that they are."""
+
+PENDING = 4
+"""Slots that may wait for room, so that nodes that join are used at once."""
+PENDING_WITH_AUTOSCALER = 64
+"""These tell the autoscaler how much is wanted."""
+
+START_ATTEMPTS = 5
+"""Slots in a row that may die before they are ready."""
 
 
 @dataclass(frozen=True)
@@ -23,80 +49,286 @@ class Outcome:
     """How a study ended."""
 
     trained: tuple[PlannedRun, ...]
+    """By this command; others may have trained more."""
     failed: dict[PlannedRun, str]
     """Failed runs and why, in a line."""
+    faults: int
+    """Times that a run was tried again."""
 
 
-def run_study(study: Study, store: Store, workers_per_run: int, console: Console) -> Outcome:
+def run_study(
+    study: Study, store: Store, config: EngineConfig, console: Console, execute: Execute = execute
+) -> Outcome:
     """Train what the store doesn't have yet of the study. Ray isn't started when nothing is missing.
 
-    A run that fails is recorded in the store with its traceback and doesn't stop the others.
+    Runs are started in the order of their number of workers, then of their work (`metaseg.run.work`), the largest
+    first, then of the study. A run that fails is recorded in the store with its traceback and doesn't stop the others.
+    A run that another driver has claimed is left to it; this returns when it is done.
 
     Raises:
-        ConfigError: a run needs more workers than Ray has CPU cores or GPUs.
+        ConfigError: a run needs more workers than Ray has room for, and no autoscaler could make room.
+        StorageError: the store is full or can't be reached.
     """
     missing = study.missing(store)
     if not missing:
-        return Outcome((), {})
+        return Outcome((), {}, 0)
     console.print("Starting Ray ...", style="dim")
-    with session() as capacity:
-        slots = min(len(missing), capacity.runs_at_once(workers_per_run))
-        kind = "GPU" if capacity.gpu else "CPU core"
-        console.print(f"{len(missing)} runs to train, {slots} at once, {workers_per_run} {kind}(s) each.", style="dim")
-        with StudyProgress(missing, console) as progress:
-            return _train(missing, study, store, progress, slots, workers_per_run, capacity.gpu)
-
-
-def _train(
-    missing: tuple[PlannedRun, ...],
-    study: Study,
-    store: Store,
-    progress: StudyProgress,
-    slots: int,
-    workers_per_run: int,
-    gpu: bool,
-) -> Outcome:
-    one_worker = workers_per_run == 1
-    slot_actor: Any = ray.remote(num_cpus=int(one_worker), num_gpus=int(one_worker and gpu), max_restarts=-1)(Slot)
-    board_actor: Any = ray.remote(num_cpus=0, max_restarts=-1)(Board)
-    board = board_actor.remote()
-    waiting = list(reversed(missing))
-    busy: dict[Any, tuple[Any, PlannedRun | None]] = {}
-    for _ in range(slots):
-        slot = slot_actor.remote(workers_per_run, gpu)
-        busy[slot.ready.remote()] = (slot, None)
-
-    trained: list[PlannedRun] = []
-    failed: dict[PlannedRun, str] = {}
-    # A slot still waiting for its resources is no reason to wait once no run is left for it.
-    while waiting or any(run for _, run in busy.values()):
-        finished, _ = ray.wait(list(busy), timeout=POLL_SECONDS)
-        with contextlib.suppress(RayError):  # the board is being restarted: no news
-            progress.update(ray.get(board.take.remote()))
-        for future in finished:
-            slot, run = busy.pop(future)
+    with session(), Session(store.storage) as claims:
+        worker = Worker.of(config)
+        total = count(worker)
+        _require_room(missing, config, worker, total)
+        each = "-".join(map(str, config.workers_per_run))
+        console.print(
+            f"{len(missing)} runs to train, {each} worker(s) each; a worker is {worker}, Ray has room for {total} now.",
+            style="dim",
+        )
+        store.sweep()
+        with StudyProgress(study.name, missing, console) as progress:
+            scheduler = Scheduler(missing, study.dataset.path, store, config, worker, claims, progress, execute)
             try:
-                ray.get(future)
-                if run is not None:
-                    trained.append(run)
-                    progress.done(run)
-            except Exception as error:
-                if run is None:
-                    raise
-                reason, trace = _explain(error)
-                failed[run] = reason
-                store.record_failure(run.run_id, reason, trace)
-                progress.failed(run, reason)
-            if waiting:
-                next_run = waiting.pop()
-                job = Job(next_run.config, study.dataset.path, store.root, board)
-                busy[slot.fit.remote(job)] = (slot, next_run)
-                progress.started(next_run)
-    return Outcome(tuple(trained), failed)
+                return scheduler.run()
+            finally:
+                scheduler.close()
 
 
-def _explain(error: Exception) -> tuple[str, str]:
-    """A line that says why a run failed, and the traceback of where it did."""
-    cause: BaseException = error.cause if isinstance(error, RayTaskError) and error.cause else error
-    lines = str(cause).strip().splitlines() or [""]
-    return f"{type(cause).__name__}: {lines[0]}", "".join(traceback.format_exception(error))
+def _require_room(missing: Sequence[PlannedRun], config: EngineConfig, worker: Worker, total: int) -> None:
+    least = max(run.workers_of(config)[0] for run in missing)
+    if least > total and not can_grow():
+        raise ConfigError(
+            f"workers_per_run is {least}; expected at most {total}: Ray has room for {total} workers of {worker}"
+        )
+
+
+@dataclass(eq=False)
+class Seat:
+    """A slot as the scheduler sees it."""
+
+    slot: Any
+    workers: tuple[int, ...]
+    future: Any = None
+    """Of its becoming ready, or of its run's end; None while it is idle."""
+    run: PlannedRun | None = None
+    begun: bool = False
+    """The run's workers have started."""
+    since: float = field(default_factory=time.monotonic)
+    """When it last became what it is: starting, idle or busy."""
+
+
+class Scheduler:
+    """The state of a study that is being trained. `run` trains it, `close` ends what is left of it in Ray."""
+
+    def __init__(
+        self,
+        missing: Sequence[PlannedRun],
+        dataset: Path,
+        store: Store,
+        config: EngineConfig,
+        worker: Worker,
+        claims: Session,
+        progress: StudyProgress,
+        execute: Execute,
+    ) -> None:
+        self._dataset, self._store, self._config, self._worker = dataset, store, config, worker
+        self._claims, self._progress, self._execute = claims, progress, execute
+        self._waiting = sorted(missing, key=lambda run: (-run.workers_of(config)[0], -work(run.config)))
+        self._held: set[str] = set()
+        """Ids of waiting runs that other drivers had when last looked at."""
+        self._attempts: dict[PlannedRun, int] = {}
+        self._seats: list[Seat] = []
+        self._failed_starts = 0
+        self._trained: list[PlannedRun] = []
+        self._failed: dict[PlannedRun, str] = {}
+        self._faults = 0
+        self._room = count(worker)
+        self._looked = self._moved = time.monotonic()
+        # On the driver's node: it is of use for as long as the driver lives.
+        self._here: Any = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        self._board: Any = remote(num_cpus=0, max_restarts=-1, scheduling_strategy=self._here)(Board).remote()
+
+    def run(self) -> Outcome:
+        """Train until every run is done, by whomever, or has failed."""
+        while self._waiting or self._busy():
+            self._look_around()
+            self._hand_out()
+            self._open_slots()
+            self._close_unused_slots()
+            for seat in self._ended():
+                self._settle(seat)
+            self._hear()
+            self._tell()
+        return Outcome(tuple(self._trained), self._failed, self._faults)
+
+    def close(self) -> None:
+        """Give up what is running, so that others may have it."""
+        for seat in self._seats:
+            ray.kill(seat.slot)
+            if seat.run:
+                with contextlib.suppress(StorageError):
+                    self._claims.release(seat.run.run_id)
+        ray.kill(self._board)
+
+    def _workers(self, run: PlannedRun) -> tuple[int, ...]:
+        return run.workers_of(self._config)
+
+    def _free(self) -> list[PlannedRun]:
+        """Waiting runs that no other driver is known to have."""
+        return [run for run in self._waiting if run.run_id not in self._held]
+
+    def _busy(self) -> list[Seat]:
+        return [seat for seat in self._seats if seat.run]
+
+    def _look_around(self) -> None:
+        """Now and then: has the cluster changed, have other drivers ended runs or died?"""
+        if time.monotonic() - self._looked < LOOK_AGAIN_SECONDS:
+            return
+        self._looked = time.monotonic()
+        self._room = count(self._worker)
+        taken = self._claims.taken() if self._held else set()
+        for run in [run for run in self._waiting if run.run_id in self._held - taken]:
+            self._held.remove(run.run_id)
+            if self._store.is_done(run.run_id):
+                self._waiting.remove(run)
+                self._progress.done_elsewhere(run)
+
+    def _hand_out(self) -> None:
+        """Give each idle slot the first waiting run that fits it and can be claimed."""
+        idle = [seat for seat in self._seats if seat.future is None]
+        for run in self._free() if idle else ():
+            seat = next((seat for seat in idle if seat.workers == self._workers(run)), None)
+            if len(self._busy()) == self._config.max_concurrent:
+                return
+            if seat is None:
+                continue
+            if not self._claims.claim(run.run_id):
+                self._held.add(run.run_id)
+                continue
+            self._waiting.remove(run)
+            if self._store.is_done(run.run_id):  # by another driver, since this study was planned
+                self._claims.release(run.run_id)
+                self._progress.done_elsewhere(run)
+                continue
+            idle.remove(seat)
+            job = Job(run.config, self._dataset, self._store.where, self._config, self._execute, self._board)
+            seat.run, seat.begun, seat.since = run, False, time.monotonic()
+            seat.future = seat.slot.fit.remote(job)
+            self._progress.started(run)
+            if not idle:
+                return
+
+    def _open_slots(self) -> None:
+        """Start slots for waiting runs, several workers first."""
+        free = self._free()
+        for shape in sorted({self._workers(run) for run in free}, reverse=True):
+            runs = sum(self._workers(run) == shape for run in free)
+            slots = sum(seat.workers == shape and not seat.run for seat in self._seats)
+            for _ in range(min(runs - slots, self._slots_allowed(shape, slots))):
+                self._open(shape)
+
+    def _slots_allowed(self, shape: tuple[int, ...], unoccupied: int) -> int:
+        """How many more slots of a shape may be started now; `unoccupied` have no run yet."""
+        most = self._config.max_concurrent
+        allowed = PENDING_WITH_AUTOSCALER if most is None else most - len(self._seats)
+        large = [seat for seat in self._seats if seat.workers[-1] > 1]
+        pending = [seat.workers[0] for seat in large if not seat.begun]
+        if shape[-1] > 1:
+            # One may wait for room: that is what an autoscaler acts on. More would be processes for nothing.
+            used = sum(seat.workers[0] for seat in self._seats)
+            fits = used + shape[0] <= self._room or can_grow() or not large
+            return min(allowed, int(fits and not pending))
+        pending += [self._workers(run)[0] for run in self._free() if self._workers(run)[-1] > 1]
+        if pending:
+            small = len(self._seats) - len(large)
+            return min(allowed, left_beside(self._room, max(pending)) - small)
+        return min(allowed, (PENDING_WITH_AUTOSCALER if can_grow() else PENDING) - unoccupied)
+
+    def _open(self, shape: tuple[int, ...]) -> None:
+        one, worker = shape[-1] == 1, self._worker
+        options: dict[str, Any] = {"num_cpus": worker.cpus, "num_gpus": worker.gpus} if one else {"num_cpus": 0}
+        if not one:
+            options["scheduling_strategy"] = self._here
+        slot = remote(**options)(Slot).remote(shape, worker.cpus, worker.gpus)
+        self._seats.append(Seat(slot, shape, slot.ready.remote()))
+
+    def _close_unused_slots(self) -> None:
+        """Give back room that nothing here can use now: another driver may be waiting for it, or an autoscaler."""
+        shapes = {self._workers(run) for run in self._free()}
+        large = any(shape[-1] > 1 for shape in shapes)
+        for seat in [seat for seat in self._seats if not seat.run]:
+            unused = seat.workers not in shapes or (large and seat.workers[-1] == 1)
+            if unused and (not shapes or time.monotonic() - seat.since > LOOK_AGAIN_SECONDS):
+                ray.kill(seat.slot)
+                self._seats.remove(seat)
+
+    def _ended(self) -> list[Seat]:
+        """Slots that have become ready or whose runs have ended; waits a little for the first."""
+        by_future = {seat.future: seat for seat in self._seats if seat.future is not None}
+        if not by_future:
+            time.sleep(POLL_SECONDS)
+            return []
+        ray.wait(list(by_future), timeout=POLL_SECONDS)
+        ended, _ = ray.wait(list(by_future), num_returns=len(by_future), timeout=0)
+        return [by_future[future] for future in ended]
+
+    def _hear(self) -> None:
+        """Read the board."""
+        with contextlib.suppress(RayError):  # it is being restarted: no news
+            news = ray.get(self._board.take.remote(), timeout=10)
+            for seat in self._busy():
+                seat.begun = seat.begun or any(run == seat.run.run_id for run, _ in news if seat.run)
+            self._progress.update(news)
+
+    def _settle(self, seat: Seat) -> None:
+        """A slot has become ready, or its run has ended."""
+        run, future = seat.run, seat.future
+        seat.run, seat.future, seat.since = None, None, time.monotonic()
+        try:
+            failure: Failure | None = ray.get(future)
+        except RayError as error:
+            failure = explain(error)
+        if run is not None:
+            self._claims.release(run.run_id)
+        if failure is not None:
+            # Whatever it was, the next run gets a fresh process. And a slot that can't be reached mustn't go on.
+            ray.kill(seat.slot)
+            self._seats.remove(seat)
+            self._fail(run, failure)
+        elif run is not None:
+            self._trained.append(run)
+            self._progress.done(run)
+        else:
+            self._failed_starts = 0
+
+    def _fail(self, run: PlannedRun | None, failure: Failure) -> None:
+        """Try the run again or record that it has failed; a slot that died before it had one is replaced."""
+        if run is None:
+            self._failed_starts += 1
+            if self._failed_starts == START_ATTEMPTS:
+                raise RuntimeError(f"{START_ATTEMPTS} slots in a row ended before they were ready: {failure.reason}")
+            return
+        if failure.kind is Kind.STORE:
+            raise StorageError(failure.reason)
+        self._attempts[run] = self._attempts.get(run, 0) + (failure.kind is Kind.MACHINE)
+        if failure.kind is Kind.RUN or self._attempts[run] > self._config.max_retries:
+            self._failed[run] = failure.reason
+            self._store.record_failure(run.run_id, failure.reason, failure.traceback)
+            self._progress.failed(run, failure.reason)
+            return
+        self._faults += 1
+        tries = f"{self._attempts[run]} of {self._config.max_retries}" if failure.kind is Kind.MACHINE else "preempted"
+        self._progress.again(run, f"{failure.reason} (retry {tries})")
+        self._waiting.insert(0, run)
+
+    def _tell(self) -> None:
+        """Let others see how it goes, and the user why it doesn't."""
+        self._claims.status = self._progress.status()
+        now = time.monotonic()
+        if any(seat.begun for seat in self._busy()):
+            self._moved = now
+        if now - self._moved > PATIENCE_SECONDS:
+            self._moved = now
+            reason = (
+                f"{len(self._held)} runs are being trained by another driver"
+                if self._held and not self._free()
+                else f"Ray has room for {self._room} workers of {self._worker} when nothing else runs on it"
+            )
+            self._progress.note(f"still waiting: {reason}; Ctrl-C ends this, and the same command goes on")

@@ -5,41 +5,12 @@ import logging
 import os
 import socket
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 # Before ray is imported: studies run where the network is closed, and a study's data are nobody's statistics.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
 import ray
 from ray._private.services import find_bootstrap_address
-
-from metaseg.config import ConfigError
-
-
-@dataclass(frozen=True)
-class Capacity:
-    """What the whole cluster has, in units of one worker: a GPU where there are any, else a CPU core."""
-
-    workers: int
-    gpu: bool
-
-    @classmethod
-    def of_cluster(cls) -> "Capacity":
-        """Measure the connected cluster."""
-        total = ray.cluster_resources()
-        gpus, cpus = int(total.get("GPU", 0)), int(total.get("CPU", 0))
-        return cls(min(gpus, cpus), True) if gpus else cls(cpus, False)
-
-    def runs_at_once(self, workers_per_run: int) -> int:
-        """How many runs fit side by side; raises `ConfigError` where not even one does."""
-        if workers_per_run < 1:
-            raise ConfigError(f"workers_per_run is {workers_per_run}; expected at least 1")
-        if workers_per_run > self.workers:
-            kind = "GPUs" if self.gpu else "CPU cores"
-            raise ConfigError(
-                f"workers_per_run is {workers_per_run}; expected at most {self.workers}: Ray has {self.workers} {kind}"
-            )
-        return self.workers // workers_per_run
 
 
 def address() -> str | None:
@@ -60,8 +31,8 @@ def address() -> str | None:
 
 
 @contextlib.contextmanager
-def session() -> Iterator[Capacity]:
-    """Connect to Ray and measure it; on leaving, disconnect, and stop Ray where this process started it.
+def session() -> Iterator[None]:
+    """Connect to Ray; on leaving, disconnect, and stop Ray where this process started it.
 
     `ray.init` finds a cluster by `RAY_ADDRESS` (which `ray job submit` sets) or by `ray start` on this machine. Where
     the process has a connection already, as a notebook may, that one is used and kept.
@@ -70,7 +41,7 @@ def session() -> Iterator[Capacity]:
     if not connected:
         ray.init(address(), log_to_driver=False, logging_level=logging.ERROR)
     try:
-        yield Capacity.of_cluster()
+        yield
     finally:
         if not connected:
             ray.shutdown()

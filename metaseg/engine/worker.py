@@ -3,22 +3,30 @@
 import logging
 import platform
 import shutil
-import uuid
+import tempfile
+import warnings
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
-import ray
 import ray.train
+import torch
 from ray.train import RunConfig as RayRunConfig
-from ray.train import ScalingConfig, WorkerGroupError
+from ray.train import ScalingConfig
 from ray.train.torch import TorchTrainer, get_device
 
-from metaseg.config import ConfigError, RunConfig
+from metaseg.config import ConfigError, EngineConfig, RunConfig
 from metaseg.data.dataset import Dataset
-from metaseg.run import execute, run_id
+from metaseg.engine.failure import Failure, explain
+from metaseg.run import run_id
 from metaseg.store import Store
-from metaseg.training.fit import Epoch
+from metaseg.training.checkpoint import CheckpointWarning
+from metaseg.training.history import Epoch
+
+Execute = Callable[[RunConfig, Dataset, Store, torch.device, Callable[[Epoch], None], EngineConfig], None]
+"""What computes a run and commits it to the store, in the current process group: `metaseg.run.execute`."""
 
 
 @dataclass(frozen=True)
@@ -27,41 +35,75 @@ class Job:
 
     config: RunConfig
     dataset: Path
-    store: Path
+    """The decoded dataset on the driver's node, and on others where the store is a folder."""
+    store: str
+    """Its path or URL."""
+    engine: EngineConfig
+    execute: Execute
     board: Any
     """Handle of the `Board` actor."""
+
+
+open_store = cache(Store.at)
+"""One connection a process."""
+
+
+@lru_cache(maxsize=4)
+def open_dataset(path: Path) -> Dataset:
+    """A decoded dataset; its memory maps are kept from run to run."""
+    return Dataset.open(path)
 
 
 def training_function(settings: dict[str, Job]) -> None:
     """Train one run in this process, one of the run's workers. Ray Train calls it, in local mode or in workers."""
     job = settings["job"]
-    device = get_device()
-    if not job.dataset.exists():
+    run = run_id(job.config)
+    store = open_store(job.store)
+    folder = job.dataset if job.dataset.exists() else store.fetch_dataset(job.config.dataset)
+    if not folder.exists():
         raise ConfigError(
-            f"{job.dataset} isn't there on node {platform.node()}; expected the store in a folder that all nodes share"
+            f"{job.dataset} isn't there on node {platform.node()}; expected the store in a folder that all nodes "
+            "share, or in a bucket"
         )
-    rank = ray.train.get_context().get_world_rank()
+    first = ray.train.get_context().get_world_rank() == 0
+    if first:
+        job.board.post.remote(run, None)
 
     def on_epoch(epoch: Epoch) -> None:
-        if rank == 0:
-            job.board.post.remote(run_id(job.config), epoch)
+        if first:
+            job.board.post.remote(run, epoch)
         ray.train.report(asdict(epoch))
 
-    execute(job.config, Dataset.open(job.dataset), Store(job.store), device, on_epoch)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", CheckpointWarning)
+        show = warnings.showwarning
+
+        def tell(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+            if issubclass(category, CheckpointWarning):
+                job.board.post.remote(run, str(message))
+            else:
+                show(message, category, *where, **more)
+
+        warnings.showwarning = tell
+        job.execute(job.config, open_dataset(folder), store, get_device(), on_epoch, job.engine)
+
+
+News = Epoch | str | None
+"""An epoch that a run has finished, a warning, or None: its workers have begun."""
 
 
 class Board:
-    """An actor that holds the epochs that runs have reported since the last look."""
+    """An actor that holds what runs have reported since the last look."""
 
     def __init__(self) -> None:
-        self._news: list[tuple[str, Epoch]] = []
+        self._news: list[tuple[str, News]] = []
 
-    def post(self, run: str, epoch: Epoch) -> None:
-        """Put up a run's epoch."""
-        self._news.append((run, epoch))
+    def post(self, run: str, news: News) -> None:
+        """Put up a run's news."""
+        self._news.append((run, news))
 
-    def take(self) -> list[tuple[str, Epoch]]:
-        """Take down what is up: run ids with an epoch each, oldest first."""
+    def take(self) -> list[tuple[str, News]]:
+        """Take down what is up: run ids with a piece of news each, oldest first."""
         news, self._news = self._news, []
         return news
 
@@ -74,32 +116,36 @@ class Slot:
     them.
     """
 
-    def __init__(self, workers_per_run: int, gpu: bool) -> None:
+    def __init__(self, workers: tuple[int, ...], cpus: float, gpus: float) -> None:
         logging.getLogger("ray.train").setLevel(logging.WARNING)
+        one = workers[-1] == 1
+        number: Any = 0 if one else workers[0] if len(workers) == 1 else workers
         self._scaling = ScalingConfig(
-            num_workers=0 if workers_per_run == 1 else workers_per_run,
-            use_gpu=gpu,
-            resources_per_worker=None if workers_per_run == 1 else {"CPU": 1, **({"GPU": 1} if gpu else {})},
+            num_workers=number,
+            use_gpu=gpus > 0,
+            resources_per_worker=None if one else {"CPU": cpus, **({"GPU": gpus} if gpus else {})},
         )
 
     def ready(self) -> None:
         """Return once the slot has its resources and its imports."""
 
-    def fit(self, job: Job) -> None:
-        """Fit a run; it is in the store when this returns. Raises what training raised."""
-        if Store(job.store).is_done(run_id(job.config)):
-            return  # by another study, since this one was planned
-        # Ray Train's own records: shared by the workers' nodes, as the store is, and of no use once the run has ended.
-        # A name of its own for each attempt, since Ray Train would resume an old one.
-        records = job.store / "ray" / f"{run_id(job.config)}-{uuid.uuid4().hex[:8]}"
+    def fit(self, job: Job) -> Failure | None:
+        """Fit a run; it is in the store when this returns None.
+
+        What went wrong is explained here, since errors of Ray's don't all survive the way to another process.
+        """
+        # Ray Train's own records of a run, which nobody reads: results and checkpoints go to the store. A folder of
+        # its own for each attempt, since Ray Train would resume an old one.
+        records = tempfile.mkdtemp(prefix="metaseg-ray-train-")
         try:
             TorchTrainer(
                 training_function,
                 train_loop_config={"job": job},
                 scaling_config=self._scaling,
-                run_config=RayRunConfig(name=records.name, storage_path=str(records.parent)),
+                run_config=RayRunConfig(name=run_id(job.config), storage_path=records),
             ).fit()
-        except WorkerGroupError as error:
-            raise next(iter(error.worker_failures.values())) from error
+        except Exception as error:
+            return explain(error)
         finally:
             shutil.rmtree(records, ignore_errors=True)
+        return None

@@ -1,0 +1,94 @@
+"""Why a run ended without a result: its own fault, the machines' or the store's; and so whether to try it again."""
+
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+
+import torch
+from ray.exceptions import OutOfMemoryError as RayOutOfMemoryError
+from ray.exceptions import RayActorError, RayError, RayTaskError
+from ray.train import WorkerGroupError
+from ray.train.v2.api.exceptions import ControllerError, PreemptionError
+
+from metaseg.storage import StorageError
+
+OUT_OF_MEMORY = (torch.OutOfMemoryError, MemoryError, RayOutOfMemoryError)
+RAYS_WORDS_FOR_OUT_OF_MEMORY = ("OUT_OF_MEMORY", "low on memory", "memory pressure")
+"""Found in the death of an actor that Ray has killed because its node's memory ran out."""
+
+MACHINES = (RayError, OSError, torch.distributed.DistError, torch.AcceleratorError)
+"""What processes, nodes, networks, disks and GPUs raise."""
+
+
+class Kind(Enum):
+    """Whose fault a failure is. Of several causes, the first in this order counts."""
+
+    RUN = "its own"
+    """It would fail again: it diverged, is out of memory, has a wrong setting, or the code raised."""
+    STORE = "the store's"
+    """The store is full or can't be reached: no run can go on."""
+    PREEMPTION = "a preemption"
+    """The node was taken back: it is tried again, and that doesn't count."""
+    MACHINE = "a machine's"
+    """A process, node, network or device failed: it is tried again, so many times."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A failed attempt at a run."""
+
+    kind: Kind
+    reason: str
+    """In a line."""
+    traceback: str
+
+
+def explain(error: BaseException) -> Failure:
+    """Find the cause in what Ray makes of it.
+
+    When one worker of several dies, the others fail for want of it, and one must not take that for the cause.
+    """
+    cause = min(_causes(error), key=lambda cause: list(Kind).index(_kind(cause)))
+    return Failure(_kind(cause), _reason(cause), "".join(traceback.format_exception(error)))
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """What lies under the wrappings of Ray and Ray Train."""
+    inner = getattr(error, "_base_exc", None)  # Ray Train's holder of a worker's exception
+    if isinstance(error, RayTaskError) and error.cause is not None:
+        yield from _causes(error.cause)
+    elif isinstance(error, WorkerGroupError) and error.worker_failures:
+        for failure in error.worker_failures.values():
+            yield from _causes(failure)
+    elif isinstance(error, ControllerError):
+        yield from _causes(error.controller_failure)
+    elif isinstance(inner, BaseException):
+        yield from _causes(inner)
+    else:
+        yield error
+
+
+def _kind(cause: BaseException) -> Kind:
+    if isinstance(cause, StorageError):
+        return Kind.STORE
+    if isinstance(cause, (*OUT_OF_MEMORY, FileNotFoundError, PermissionError)):
+        return Kind.RUN
+    if isinstance(cause, RayActorError):
+        if any(words in str(cause) for words in RAYS_WORDS_FOR_OUT_OF_MEMORY):
+            return Kind.RUN
+        return Kind.PREEMPTION if cause.preempted else Kind.MACHINE
+    if isinstance(cause, PreemptionError):
+        return Kind.PREEMPTION
+    # gloo tells of a lost neighbour by a plain RuntimeError.
+    return Kind.MACHINE if isinstance(cause, MACHINES) or "gloo" in str(cause) else Kind.RUN
+
+
+def _reason(cause: BaseException) -> str:
+    if isinstance(cause, RayActorError):
+        detail = str(cause).rpartition("Worker exit detail: ")[2] or str(cause)
+        memory = any(words in str(cause) for words in RAYS_WORDS_FOR_OUT_OF_MEMORY)
+        what = "out of memory: Ray ended its process" if memory else "its process died"
+        return f"{what}: {detail.strip().splitlines()[0].removeprefix('Worker ').split('. Some common')[0]}"
+    lines = str(cause).strip().splitlines() or [""]
+    return f"{type(cause).__name__}: {lines[0]}"

@@ -1,0 +1,57 @@
+"""Room: how many workers the cluster's nodes hold, and which runs may take it."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+from ray._private.state import state
+
+from metaseg.config import ConfigError, EngineConfig
+
+
+@dataclass(frozen=True)
+class Worker:
+    """What a worker reserves."""
+
+    cpus: float
+    gpus: float
+
+    @classmethod
+    def of(cls, config: EngineConfig) -> "Worker":
+        """As configured; a GPU by default, where the connected cluster has one now."""
+        gpus = config.gpus_per_worker
+        if gpus is None:
+            gpus = 1.0 if ray.cluster_resources().get("GPU", 0) >= 1 else 0.0
+        if not config.cpus_per_worker and not gpus:
+            raise ConfigError("cpus_per_worker and gpus_per_worker are 0; expected a worker to reserve something")
+        return cls(config.cpus_per_worker, gpus)
+
+    def fit_on(self, resources: dict[str, float]) -> int:
+        """How many of these workers a node with such resources holds."""
+        asked = (("CPU", self.cpus), ("GPU", self.gpus))
+        # Ray counts in ten-thousandths.
+        return min(math.floor(resources.get(name, 0.0) / amount + 1e-4) for name, amount in asked if amount)
+
+    def __str__(self) -> str:
+        parts = [f"{amount:g} {name}" for amount, name in ((self.cpus, "CPU"), (self.gpus, "GPU")) if amount]
+        return " and ".join(parts)
+
+
+def count(worker: Worker) -> int:
+    """How many workers the cluster's living nodes hold when nothing else runs on them."""
+    nodes: list[dict[str, Any]] = ray.nodes()
+    return sum(worker.fit_on(node["Resources"]) for node in nodes if node["Alive"])
+
+
+def can_grow() -> bool:
+    """Whether an autoscaler looks after the cluster, so that asking for more than there is makes sense."""
+    return state.get_cluster_config() is not None
+
+
+def left_beside(total: int, workers: int) -> int:
+    """Workers that runs of `workers` each can never use, of `total`: what one-worker runs may have meanwhile.
+
+    Were they given more, a freed core would go to the next small run each time, and a large one would wait for ever.
+    """
+    return total % workers if workers <= total else total

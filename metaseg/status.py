@@ -1,0 +1,89 @@
+"""How a store's studies stand: what is done and what has failed, and what the drivers that live are doing."""
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from metaseg.config import ConfigError
+from metaseg.store import Store
+
+QUIET_SECONDS = 30.0
+"""After which a driver's sign of life is called old."""
+
+
+@dataclass(frozen=True)
+class StudyStatus:
+    """Runs of a study, counted."""
+
+    name: str
+    runs: int
+    done: int
+    failed: dict[str, str]
+    """Labels of failed runs, and why."""
+    drivers: tuple[dict[str, Any], ...]
+    """What drivers that are training it tell of themselves (`metaseg.claims.Session`)."""
+
+
+def study_statuses(store: Store) -> Iterator[StudyStatus]:
+    """The state of each study of the store, from its files alone: Ray may be running or not.
+
+    Raises:
+        ConfigError: there is no study in the store.
+    """
+    names = store.storage.names("studies")
+    if not names:
+        raise ConfigError(f"{store.where} has no study; expected a store that a study has been started on")
+    done, failed = store.done(), store.failed()
+    contents = (store.storage.read_or_none(f"sessions/{name}") for name in store.storage.names("sessions"))
+    drivers = [json.loads(content) for content in contents if content]
+    for name in names:
+        record = json.loads(store.storage.read(f"studies/{name}"))
+        runs = {run["run_id"]: f"{run['arm']} seed {run['seed']}" for run in record["runs"]}
+        yield StudyStatus(
+            name=record["name"],
+            runs=len(runs),
+            done=len(done.intersection(runs)),
+            failed={runs[run]: _last_words(store, run) for run in runs if run in failed - done},
+            drivers=tuple(driver for driver in drivers if driver["status"].get("study") == record["name"]),
+        )
+
+
+def _last_words(store: Store, run_id: str) -> str:
+    content = store.storage.read_or_none(f"failures/{run_id}.json")
+    return str(json.loads(content)["error"]) if content else ""
+
+
+def print_status(store: Store, console: Console) -> None:
+    """Print a table of the store's studies, then each driver's runs and each failure."""
+    statuses = list(study_statuses(store))
+    table = Table("study", box=None, title=f"Store {store.where}", title_justify="left", title_style="bold")
+    for column in ("runs", "done", "running", "waiting", "failed", "time left"):
+        table.add_column(column, justify="right")
+    for status in statuses:
+        running = sum(len(driver["status"]["running"]) for driver in status.drivers)
+        waiting = max(0, status.runs - status.done - running - len(status.failed))
+        left = ", ".join(driver["status"]["time_left"] for driver in status.drivers) or "-"
+        counts = (status.runs, status.done, running, waiting, len(status.failed))
+        table.add_row(status.name, *map(str, counts), left)
+    console.print(table)
+    for status in statuses:
+        for driver in status.drivers:
+            # By the clocks of two machines: a hint for the reader, nothing is decided by it.
+            seconds = max(0.0, time.time() - driver["time"])
+            age = f"{seconds:.0f} s ago" + (": has it died?" if seconds > QUIET_SECONDS else "")
+            where = f"{driver['host']}, process {driver['pid']}"
+            console.print(Text(f"\n{status.name}: driver on {where}, last seen {age}", "bold"), soft_wrap=True)
+            for run in driver["status"]["running"]:
+                console.print(Text(f"  {run['label']:<24} {run['run_id']}  {run['state']}"), soft_wrap=True)
+        for label, reason in status.failed.items():
+            console.print(Text.assemble(("failed: ", "bold red"), f"{label}: {reason}"), soft_wrap=True)
+        if not status.drivers and status.done < status.runs:
+            console.print(
+                Text(f"{status.name}: nobody is training it; its command goes on with what is missing."), soft_wrap=True
+            )
