@@ -179,6 +179,8 @@ def mortal(self, *arguments):
         os._exit(9)
 Store.save_checkpoint = mortal
 execute(config, dataset, Store.at(store), torch.device("cpu"), engine=EngineConfig(checkpoint_minutes=1e-9))
+dist.barrier()
+dist.destroy_process_group()
 """
 
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from analysis.collect import collect
 from analysis.scores import image_scores
 from analysis.significance import compare
-from metaseg.config import DataConfig, NetworkConfig, ScheduleConfig
+from metaseg.config import DataConfig, EngineConfig, NetworkConfig, ScheduleConfig
 from metaseg.data.dataset import prepare
 from metaseg.datasets.synthetic import LINES, SyntheticConfig, make_seven_cells
 from metaseg.engine import run_study
@@ -28,7 +28,7 @@ def verdicts(effect: float, folder) -> pd.DataFrame:
     dataset = prepare(make_seven_cells(folder / "data", config), DataConfig(), store.cache)
     study = plan("planted", dataset, ["baseline", "sme"], 2, NETWORK, SCHEDULE)
     store.write_study(study.name, study.record(["pytest"]))
-    assert not run_study(study, store, 1, Console(file=io.StringIO())).failed
+    assert not run_study(study, store, EngineConfig(), Console(file=io.StringIO())).failed
     images = collect(store.storage, study.name).images
     images["subgroup"] = images["subgroup"].isin(ALIKE).map({True: "alike", False: "distinct"})
     return compare(image_scores(images, ["baseline", "sme"]), "baseline").set_index("subgroup")

@@ -89,6 +89,7 @@ def _reason(cause: BaseException) -> str:
         detail = str(cause).rpartition("Worker exit detail: ")[2] or str(cause)
         memory = any(words in str(cause) for words in RAYS_WORDS_FOR_OUT_OF_MEMORY)
         what = "out of memory: Ray ended its process" if memory else "its process died"
-        return f"{what}: {detail.strip().splitlines()[0].removeprefix('Worker ').split('. Some common')[0]}"
+        words = detail.strip().splitlines()[0].removeprefix("Worker ").split(". Some common")[0]
+        return what if "connection error code 2" in words else f"{what}: {words}"  # which says just that
     lines = str(cause).strip().splitlines() or [""]
     return f"{type(cause).__name__}: {lines[0]}"

@@ -82,13 +82,13 @@ def run_study(
             f"{len(missing)} runs to train, {each} worker(s) each; a worker is {worker}, Ray has room for {total} now.",
             style="dim",
         )
-        store.sweep()
         with StudyProgress(study.name, missing, console) as progress:
             scheduler = Scheduler(missing, study.dataset.path, store, config, worker, claims, progress, execute)
             try:
                 return scheduler.run()
             finally:
                 scheduler.close()
+                store.sweep()
 
 
 def _require_room(missing: Sequence[PlannedRun], config: EngineConfig, worker: Worker, total: int) -> None:
@@ -152,9 +152,10 @@ class Scheduler:
             self._hand_out()
             self._open_slots()
             self._close_unused_slots()
-            for seat in self._ended():
+            ended = self._ended()
+            self._hear()  # first, since a run's last news are for the line that tells of its end
+            for seat in ended:
                 self._settle(seat)
-            self._hear()
             self._tell()
         return Outcome(tuple(self._trained), self._failed, self._faults)
 

@@ -1,0 +1,33 @@
+"""`python study.py FAULTS PAGE OPTIONS...`: a page under studies/, with the points of `points` in its processes."""
+
+import functools
+import runpy
+import sys
+from pathlib import Path
+from typing import Any
+
+import points
+
+from metaseg import engine, storage
+
+
+def main() -> None:
+    folder, page, *options = sys.argv[1:]
+    engine.run_study = functools.partial(
+        engine.run_study, execute=functools.partial(points.execute, Path(folder))
+    )
+    write = storage._write_flushed
+
+    def write_flushed(path: Path, content: bytes) -> Any:
+        if path.parents[1].name == "results":  # what analysis collects
+            points.half_written(path, content)
+            points.wait_at(Path(folder), "study", "collection")
+        return write(path, content)
+
+    storage._write_flushed = write_flushed
+    sys.argv = [page, *options]
+    runpy.run_path(page, run_name="__main__")
+
+
+if __name__ == "__main__":
+    main()
