@@ -1,8 +1,11 @@
 """Fixtures that all tests share."""
 
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -13,6 +16,9 @@ from scipy.ndimage import gaussian_filter
 from metaseg.config import DataConfig
 from metaseg.data.dataset import Dataset, prepare
 from metaseg.datasets.table import read_table
+
+if TYPE_CHECKING:
+    from kill_matrix import Cluster, Table
 
 
 @pytest.fixture(scope="session")
@@ -57,3 +63,41 @@ def local_ray() -> Iterator[None]:
     ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False)
     yield
     ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator["Cluster"]:
+    """A head without CPUs and two nodes of one CPU each, for studies that are attacked."""
+    from kill_matrix import running_cluster
+
+    # Ray's sockets lie in the folder, and their paths have to be short.
+    folder = Path(tempfile.mkdtemp(prefix="km-"))
+    with running_cluster(folder, nodes=2) as cluster:
+        yield cluster
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def references(tiny_dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
+    """By number of workers: a store with the runs of an attacked study, trained by plain PyTorch in peace."""
+    import torch.multiprocessing
+    from kill_matrix import train_undisturbed
+
+    folder = tmp_path_factory.mktemp("references")
+    for workers in (1, 2):
+        arguments = (workers, folder / f"rendezvous{workers}", tiny_dataset.path, folder / str(workers))
+        torch.multiprocessing.spawn(train_undisturbed, arguments, nprocs=workers)
+    return {workers: folder / str(workers) for workers in (1, 2)}
+
+
+@pytest.fixture(scope="session")
+def table(pytestconfig: pytest.Config) -> Iterator["Table"]:
+    """Of what was done to attacked studies; printed at the end, and written to the file METASEG_KILL_MATRIX."""
+    from kill_matrix import Table
+
+    table = Table()
+    yield table
+    with pytestconfig.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
+        print("\n" + table.to_markdown())
+    if path := os.environ.get("METASEG_KILL_MATRIX"):
+        Path(path).write_text(table.to_markdown() + "\n")

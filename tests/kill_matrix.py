@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 import time
@@ -15,12 +14,19 @@ from pathlib import Path
 
 import pandas as pd
 import psutil
+import torch.distributed
+
+from metaseg.config import NetworkConfig, ScheduleConfig
+from metaseg.data.dataset import Dataset
+from metaseg.run import execute
+from metaseg.store import Store
+from metaseg.study import plan
 
 ROOT = Path(__file__).parent.parent
 FAULTS = Path(__file__).parent / "faults"
 
-EPOCHS, STEPS = 3, 4
-"""Of a run, and of an epoch; a checkpoint is kept after each epoch."""
+RUNS, EPOCHS, STEPS = 4, 3, 4
+"""Of the study, of a run, of an epoch; a checkpoint is kept after each epoch."""
 
 
 @dataclass
@@ -88,6 +94,7 @@ class Fault:
     point: str
     target: str
     signal: str
+    """Its name; empty where there is none."""
 
 
 class Attacked:
@@ -98,10 +105,11 @@ class Attacked:
         self.faults.mkdir(parents=True)
         page = [
             "studies/own_data.py", "--manifest", str(manifest), "--metadata", "line", "dose", "--name", "attacked",
-            "--arms", "baseline", "sme", "--seeds", "2", "--epochs", str(EPOCHS), "--crop", "16", "--batch-size", str(STEPS),
+            "--arms", "baseline", "sme", "--seeds", "2", "--epochs", str(EPOCHS), "--batch-size", "4", "--crop", "16",
             "--width", "4", "--depth", "2", "--cycles", "1", "--checkpoint-epochs", "1", "--storage", str(self.store),
         ]  # fmt: skip
         self.command = [sys.executable, str(FAULTS / "study.py"), str(self.faults), *page, *options]
+        self.environment: dict[str, str] = {}
         self.injected: list[Fault] = []
         self.starts = 0
         self.output = ""
@@ -120,11 +128,15 @@ class Attacked:
         """Make a run wait at a point, once."""
         (self.faults / f"{run}.{point}.armed").touch()
 
-    def start(self) -> subprocess.Popen[str]:
-        """Give the command."""
+    def reached(self) -> list[Path]:
+        """Of points at which a process waits."""
+        return sorted(self.faults.glob("*.reached"))
+
+    def start(self, *prefix: str) -> subprocess.Popen[str]:
+        """Give the command, by another one's mediation if need be."""
         self.starts += 1
         self._driver = subprocess.Popen(
-            self.command, cwd=ROOT, env=self.cluster.environment,
+            [*prefix, *self.command], cwd=ROOT, env=self.cluster.environment | self.environment,
             stdout=(self.faults / f"output{self.starts}").open("w"), stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
         return self._driver
@@ -133,18 +145,25 @@ class Attacked:
         """What the command has printed since it was last given."""
         return (self.faults / f"output{self.starts}").read_text()
 
-    def train(self, hit: Callable[["Attacked", Fault, int, str], None], target: str, number: int) -> None:
-        """Give the command until it succeeds; `hit` is called for each point that is reached."""
+    def train(self, target: str, name: str, hit: "Hit", on_end: Callable[[int, str], None] | None = None) -> None:
+        """Give the command until it succeeds.
+
+        Args:
+            target: what dies or fails.
+            name: of the signal.
+            hit: called for each point that is reached, with the process that waits there and its node.
+            on_end: called with the exit code and the output when the command fails; None where it mustn't.
+        """
         deadline = time.monotonic() + 400
         driver = self.start()
         while True:
             assert time.monotonic() < deadline, self.text()
-            for path in sorted(self.faults.glob("*.reached")):
+            for path in self.reached():
                 run, point, _ = path.name.split(".")
                 about = json.loads(path.read_text())
                 if psutil.pid_exists(about["pid"]):
                     self.keep_stamps()
-                    fault = Fault(run, point, target, signal.Signals(number).name)
+                    fault = Fault(run, point, target, name)
                     hit(self, fault, about["pid"], about["node"])
                     self.injected.append(fault)
                     path.rename(path.with_suffix(".done"))
@@ -154,7 +173,8 @@ class Attacked:
             if driver.poll() is not None:
                 if driver.returncode == 0:
                     return
-                assert target == "driver", self.text()
+                assert on_end, self.text()
+                on_end(driver.returncode, self.text())
                 driver = self.start()
             time.sleep(0.02)
 
@@ -191,7 +211,7 @@ class Attacked:
             assert not list((self.store / folder).glob("*")), f"{folder} aren't tidied up"
 
     def steps_repeated(self) -> int:
-        """Training steps that were done more than once; checks that none was left out, and how many a fault can cost."""
+        """Training steps that were done again; checks that none was left out, and how many a fault has cost."""
         total = 0
         for path in self.faults.glob("*.attempts"):
             attempts = len(path.read_text().splitlines())
@@ -201,6 +221,9 @@ class Attacked:
             assert repeated <= STEPS * (attempts - 1), f"{repeated} steps repeated in {attempts} attempts"
             total += repeated
         return total
+
+
+Hit = Callable[[Attacked, Fault, int, str], None]
 
 
 def send(pids: list[int], number: int) -> None:
@@ -216,3 +239,61 @@ def family(pid: int) -> list[int]:
     """A process and all below it."""
     parent = psutil.Process(pid)
     return [pid, *(child.pid for child in parent.children(recursive=True))]
+
+
+@dataclass
+class Record:
+    """What a row of the table tells."""
+
+    workers: int
+    injected: list[Fault]
+    commands: int
+    """Times that the command was given."""
+    survived: int = 0
+    steps: int = 0
+    """That were trained again."""
+
+
+@dataclass
+class Table:
+    """Of what was injected and survived."""
+
+    records: list[Record] = field(default_factory=list)
+
+    def judge(self, attacked: Attacked, reference: Path, workers: int = 1) -> None:
+        """Enter what was done to the study, check it, and enter that it has survived."""
+        record = Record(workers, attacked.injected, attacked.starts)
+        self.records.append(record)
+        attacked.check(reference)
+        record.steps = attacked.steps_repeated()
+        record.survived = len(record.injected)
+
+    def to_markdown(self) -> str:
+        rows = ["| what failed | signal | workers a run | faults, at | survived | commands given | steps repeated |"]
+        rows.append("| --- | --- | --- | --- | --- | --- | --- |")
+        for record in self.records:
+            points = Counter(fault.point for fault in record.injected)
+            where = ", ".join(point if times == 1 else f"{point} ({times})" for point, times in points.items())
+            fault = record.injected[0]
+            rows.append(
+                f"| {fault.target} | {fault.signal} | {record.workers} | {points.total()}: {where} | {record.survived} "
+                f"| {record.commands} | {record.steps} of {RUNS * EPOCHS * STEPS} |"
+            )
+        injected, survived, steps = (
+            sum(column) for column in zip(*((len(r.injected), r.survived, r.steps) for r in self.records), strict=True)
+        )
+        rows.append(f"\n{injected} faults injected, {survived} survived, {steps} steps repeated.")
+        return "\n".join(rows)
+
+
+def train_undisturbed(rank: int, workers: int, rendezvous: Path, data: Path, store: Path) -> None:
+    """The runs of `Attacked`, as one of `workers` processes."""
+    if workers > 1:
+        torch.distributed.init_process_group("gloo", f"file://{rendezvous}", rank=rank, world_size=workers)
+    dataset = Dataset.open(data)
+    schedule = ScheduleConfig(epochs=EPOCHS, cycles=1, lr_max=3e-3, batch_size=4, crop=16, validate_every=4)
+    for run in plan("", dataset, ["baseline", "sme"], 2, NetworkConfig(width=4, depth=2), schedule).runs:
+        execute(run.config, dataset, Store.at(store), torch.device("cpu"))
+    if workers > 1:
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()

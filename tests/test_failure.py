@@ -7,7 +7,11 @@ import torch
 from ray.core.generated.common_pb2 import ActorDiedErrorContext, NodeDeathInfo
 from ray.exceptions import ActorDiedError, ActorUnavailableError, RayActorError, RayTaskError
 from ray.train import WorkerGroupError
-from ray.train.v2._internal.exceptions import UserExceptionWithTraceback
+from ray.train.v2._internal.exceptions import (
+    UserExceptionWithTraceback,
+    WorkerGroupStartupTimeoutError,
+    WorkerHealthCheckFailedError,
+)
 from ray.train.v2.api.exceptions import ControllerError
 
 from metaseg.config import ConfigError
@@ -54,6 +58,7 @@ def out_of_memory() -> ActorDiedError:
         (ConnectionResetError("reset"), Kind.MACHINE),
         (torch.distributed.DistNetworkError("timed out"), Kind.MACHINE),
         (GLOO, Kind.MACHINE),
+        (WorkerGroupStartupTimeoutError(2), Kind.MACHINE),
         (preempted(), Kind.PREEMPTION),
         (StorageError("/store is full: No space left on device"), Kind.STORE),
     ],
@@ -62,6 +67,7 @@ def test_kinds_are_told_apart_bare_and_wrapped(error, kind):
     assert explain(error).kind is kind
     assert explain(WorkerGroupError("failed", {0: error})).kind is kind
     assert explain(ControllerError(error)).kind is kind
+    assert explain(WorkerGroupError("failed", {0: WorkerHealthCheckFailedError("failed", error)})).kind is kind
     assert explain(WorkerGroupError("failed", {0: UserExceptionWithTraceback(error, "Traceback ...")})).kind is kind
     if not isinstance(error, RayActorError):  # these can't be sent: why a slot explains its failures itself
         assert explain(RayTaskError("fit", "Traceback ...", error)).kind is kind
@@ -84,6 +90,7 @@ def test_of_several_workers_the_cause_counts_not_its_consequences(failures, kind
 
 def test_the_reason_is_a_line_that_says_what_died():
     assert explain(died()).reason == "its process died: exits with an exit code 1. The process receives a SIGTERM."
+    assert explain(died(detail="Worker exits with a connection error code 2. End of file")).reason == "its process died"
     assert explain(out_of_memory()).reason.startswith("out of memory: Ray ended its process: Task was killed")
     assert explain(DivergedError("loss is nan\nand more")).reason == "DivergedError: loss is nan"
     assert "DivergedError" in explain(DivergedError("loss is nan")).traceback

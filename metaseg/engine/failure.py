@@ -9,6 +9,7 @@ import torch
 from ray.exceptions import OutOfMemoryError as RayOutOfMemoryError
 from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.train import WorkerGroupError
+from ray.train.v2._internal.exceptions import RayTrainError, WorkerHealthCheckFailedError
 from ray.train.v2.api.exceptions import ControllerError, PreemptionError
 
 from metaseg.storage import StorageError
@@ -17,7 +18,7 @@ OUT_OF_MEMORY = (torch.OutOfMemoryError, MemoryError, RayOutOfMemoryError)
 RAYS_WORDS_FOR_OUT_OF_MEMORY = ("OUT_OF_MEMORY", "low on memory", "memory pressure")
 """Found in the death of an actor that Ray has killed because its node's memory ran out."""
 
-MACHINES = (RayError, OSError, torch.distributed.DistError, torch.AcceleratorError)
+MACHINES = (RayError, RayTrainError, OSError, torch.distributed.DistError, torch.AcceleratorError)
 """What processes, nodes, networks, disks and GPUs raise."""
 
 
@@ -61,6 +62,8 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
     elif isinstance(error, WorkerGroupError) and error.worker_failures:
         for failure in error.worker_failures.values():
             yield from _causes(failure)
+    elif isinstance(error, WorkerHealthCheckFailedError):
+        yield from _causes(error.health_check_failure)
     elif isinstance(error, ControllerError):
         yield from _causes(error.controller_failure)
     elif isinstance(inner, BaseException):

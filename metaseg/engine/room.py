@@ -6,6 +6,8 @@ from typing import Any
 
 import ray
 from ray._private.state import state
+from ray.core.generated import gcs_pb2
+from ray.util.placement_group import PlacementGroup, remove_placement_group
 
 from metaseg.config import ConfigError, EngineConfig
 
@@ -47,6 +49,19 @@ def count(worker: Worker) -> int:
 def can_grow() -> bool:
     """Whether an autoscaler looks after the cluster, so that asking for more than there is makes sense."""
     return state.get_cluster_config() is not None
+
+
+def free_orphans() -> None:
+    """Give back what controllers of Ray Train had reserved for their workers when they died.
+
+    Ray keeps it for as long as the driver lives, and Ray Train's own remedy needs a dashboard.
+    """
+    job, form = ray.get_runtime_context().get_job_id(), vars(gcs_pb2)["PlacementGroupTableData"]
+    for content in state._connect_and_get_accessor().get_placement_group_table():
+        group = form.FromString(content)
+        orphaned = group.creator_actor_dead and group.state != form.REMOVED
+        if orphaned and group.creator_job_id.hex() == job:
+            remove_placement_group(PlacementGroup(ray.PlacementGroupID(group.placement_group_id)))
 
 
 def left_beside(total: int, workers: int) -> int:

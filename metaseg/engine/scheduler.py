@@ -16,7 +16,7 @@ from metaseg.claims import Session
 from metaseg.config import ConfigError, EngineConfig
 from metaseg.engine.failure import Failure, Kind, explain
 from metaseg.engine.progress import StudyProgress
-from metaseg.engine.room import Worker, can_grow, count, left_beside
+from metaseg.engine.room import Worker, can_grow, count, free_orphans, left_beside
 from metaseg.engine.session import session
 from metaseg.engine.worker import Board, Execute, Job, Slot
 from metaseg.run import execute, work
@@ -184,6 +184,7 @@ class Scheduler:
             return
         self._looked = time.monotonic()
         self._room = count(self._worker)
+        free_orphans()
         taken = self._claims.taken() if self._held else set()
         for run in [run for run in self._waiting if run.run_id in self._held - taken]:
             self._held.remove(run.run_id)

@@ -4,6 +4,7 @@ import logging
 import platform
 import shutil
 import tempfile
+import time
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -17,7 +18,7 @@ from ray.train import RunConfig as RayRunConfig
 from ray.train import ScalingConfig
 from ray.train.torch import TorchTrainer, get_device
 
-from metaseg.config import ConfigError, EngineConfig, RunConfig
+from metaseg.config import EngineConfig, RunConfig
 from metaseg.data.dataset import Dataset
 from metaseg.engine.failure import Failure, explain
 from metaseg.run import run_id
@@ -44,6 +45,9 @@ class Job:
     """Handle of the `Board` actor."""
 
 
+VISIBLE_SECONDS = 60.0
+"""Network folders show what another machine has made after a while; and they may be away for a while."""
+
 open_store = cache(Store.at)
 """One connection a process."""
 
@@ -54,17 +58,25 @@ def open_dataset(path: Path) -> Dataset:
     return Dataset.open(path)
 
 
+def wait_for(dataset: Path) -> None:
+    """Return once it is there; raises `OSError` where it doesn't come: the node's fault, not the run's."""
+    deadline = time.monotonic() + VISIBLE_SECONDS
+    while not dataset.exists():
+        if time.monotonic() > deadline:
+            raise OSError(
+                f"{dataset} isn't there on node {platform.node()}; expected the store in a folder that all nodes "
+                "share, or in a bucket"
+            )
+        time.sleep(1)
+
+
 def training_function(settings: dict[str, Job]) -> None:
     """Train one run in this process, one of the run's workers. Ray Train calls it, in local mode or in workers."""
     job = settings["job"]
     run = run_id(job.config)
     store = open_store(job.store)
     folder = job.dataset if job.dataset.exists() else store.fetch_dataset(job.config.dataset)
-    if not folder.exists():
-        raise ConfigError(
-            f"{job.dataset} isn't there on node {platform.node()}; expected the store in a folder that all nodes "
-            "share, or in a bucket"
-        )
+    wait_for(folder)
     first = ray.train.get_context().get_world_rank() == 0
     if first:
         job.board.post.remote(run, None)
