@@ -210,7 +210,7 @@ class Attacked:
         for folder in ("claims", "sessions", "checkpoints", "failures"):
             assert not list((self.store / folder).glob("*")), f"{folder} aren't tidied up"
 
-    def steps_repeated(self) -> int:
+    def steps_repeated(self, interval: int) -> int:
         """Training steps that were done again; checks that none was left out, and how many a fault has cost."""
         total = 0
         for path in self.faults.glob("*.attempts"):
@@ -218,7 +218,7 @@ class Attacked:
             done = Counter(path.with_suffix(".steps").read_text().splitlines())
             assert set(done) == {f"{epoch} {step}" for epoch in range(1, EPOCHS + 1) for step in range(1, STEPS + 1)}
             repeated = done.total() - len(done)
-            assert repeated <= STEPS * (attempts - 1), f"{repeated} steps repeated in {attempts} attempts"
+            assert repeated <= interval * (attempts - 1), f"{repeated} steps repeated in {attempts} attempts"
             total += repeated
         return total
 
@@ -260,12 +260,19 @@ class Table:
 
     records: list[Record] = field(default_factory=list)
 
-    def judge(self, attacked: Attacked, reference: Path, workers: int = 1) -> None:
-        """Enter what was done to the study, check it, and enter that it has survived."""
+    def judge(self, attacked: Attacked, reference: Path, workers: int = 1, interval: int = STEPS) -> None:
+        """Enter what was done to the study, check it, and enter that it has survived.
+
+        Args:
+            attacked: the study.
+            reference: a store with the same runs, trained in peace.
+            workers: that a run had.
+            interval: steps between checkpoints.
+        """
         record = Record(workers, attacked.injected, attacked.starts)
         self.records.append(record)
         attacked.check(reference)
-        record.steps = attacked.steps_repeated()
+        record.steps = attacked.steps_repeated(interval)
         record.survived = len(record.injected)
 
     def to_markdown(self) -> str:

@@ -56,6 +56,7 @@ def out_of_memory() -> ActorDiedError:
         (died(), Kind.MACHINE),
         (ActorUnavailableError("no answer", b"0" * 16), Kind.MACHINE),
         (ConnectionResetError("reset"), Kind.MACHINE),
+        (FileNotFoundError("images.bin"), Kind.MACHINE),  # the driver has made it: a folder is away
         (torch.distributed.DistNetworkError("timed out"), Kind.MACHINE),
         (GLOO, Kind.MACHINE),
         (WorkerGroupStartupTimeoutError(2), Kind.MACHINE),

@@ -75,7 +75,7 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 def _kind(cause: BaseException) -> Kind:
     if isinstance(cause, StorageError):
         return Kind.STORE
-    if isinstance(cause, (*OUT_OF_MEMORY, FileNotFoundError, PermissionError)):
+    if isinstance(cause, OUT_OF_MEMORY):
         return Kind.RUN
     if isinstance(cause, RayActorError):
         if any(words in str(cause) for words in RAYS_WORDS_FOR_OUT_OF_MEMORY):

@@ -308,7 +308,7 @@ class Scheduler:
                 raise RuntimeError(f"{START_ATTEMPTS} slots in a row ended before they were ready: {failure.reason}")
             return
         if failure.kind is Kind.STORE:
-            raise StorageError(failure.reason)
+            raise StorageError(failure.reason.removeprefix("StorageError: "))
         self._attempts[run] = self._attempts.get(run, 0) + (failure.kind is Kind.MACHINE)
         if failure.kind is Kind.RUN or self._attempts[run] > self._config.max_retries:
             self._failed[run] = failure.reason

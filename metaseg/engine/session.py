@@ -3,13 +3,16 @@
 import contextlib
 import logging
 import os
+import signal
 import socket
+import threading
 from collections.abc import Iterator
 
 # Before ray is imported: studies run where the network is closed, and a study's data are nobody's statistics.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
 import ray
+import ray._private.worker as ray_worker
 from ray._private.services import find_bootstrap_address
 
 
@@ -31,17 +34,35 @@ def address() -> str | None:
 
 
 @contextlib.contextmanager
+def _without_raylets_messages() -> Iterator[None]:
+    """A worker's death would be half a page in the midst of a study's lines, whatever `log_to_driver` says.
+
+    The study tells of it in a line, and Ray's own logs have the rest.
+    """
+    print_message = ray_worker.print_to_stdstream
+    ray_worker.print_to_stdstream = lambda *_, **__: None
+    try:
+        yield
+    finally:
+        ray_worker.print_to_stdstream = print_message
+
+
+@contextlib.contextmanager
 def session() -> Iterator[None]:
     """Connect to Ray; on leaving, disconnect, and stop Ray where this process started it.
 
     `ray.init` finds a cluster by `RAY_ADDRESS` (which `ray job submit` sets) or by `ray start` on this machine. Where
     the process has a connection already, as a notebook may, that one is used and kept.
     """
-    connected = ray.is_initialized()
-    if not connected:
-        ray.init(address(), log_to_driver=False, logging_level=logging.ERROR)
-    try:
+    if ray.is_initialized():
         yield
-    finally:
-        if not connected:
+        return
+    on_sigterm = signal.getsignal(signal.SIGTERM)
+    with _without_raylets_messages():
+        ray.init(address(), log_to_driver=False, logging_level=logging.ERROR)
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, on_sigterm)  # Ray has put its own in its place, which ends the process
+        try:
+            yield
+        finally:
             ray.shutdown()
