@@ -92,11 +92,13 @@ class Storage(ABC):
 
     def delete(self, name: str) -> None:
         """Remove a file, if it is there."""
-        self._patiently(lambda: self._delete(name))
+        with contextlib.suppress(FileNotFoundError):
+            self._patiently(lambda: self._delete(name))
 
     def delete_folder(self, name: str) -> None:
         """Remove a folder with all that is in it, if it is there."""
-        self._patiently(lambda: self._delete_folder(name))
+        with contextlib.suppress(FileNotFoundError):
+            self._patiently(lambda: self._delete_folder(name))
 
     def read_or_none(self, name: str) -> bytes | None:
         """A file's content, or None where there is none."""
@@ -163,7 +165,8 @@ class FolderStorage(Storage):
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._disk: int | None = None
+        # Known from the first, so that a first writing can't go astray.
+        self._disk = root.stat().st_dev if root.exists() else None
 
     @property
     def where(self) -> str:
@@ -261,9 +264,10 @@ class FolderStorage(Storage):
         return [name for name in os.listdir(self.path(folder)) if not name.startswith(".")]
 
     def _delete(self, name: str) -> None:
-        self.path(name).unlink(missing_ok=True)
+        self.path(name).unlink()
 
     def _delete_folder(self, name: str) -> None:
+        self.path(name).stat()
         shutil.rmtree(self.path(name), ignore_errors=True)
 
     def _passes(self, error: Exception) -> bool:
@@ -338,12 +342,10 @@ class BucketStorage(Storage):
         return [key.split("/")[-1] for key in keys if key != marker]
 
     def _delete(self, name: str) -> None:
-        with contextlib.suppress(FileNotFoundError):
-            self._fs.rm_file(self._key(name))
+        self._fs.rm_file(self._key(name))
 
     def _delete_folder(self, name: str) -> None:
-        with contextlib.suppress(FileNotFoundError):
-            self._fs.rm(self._key(name), recursive=True)
+        self._fs.rm(self._key(name), recursive=True)
 
     def _passes(self, error: Exception) -> bool:
         """Clients of buckets have exceptions of their own for a server that is away or overloaded."""

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from fake_store import copy_up, image_rows, run_id, write_study
 from moto_server import S3Server, s3_server
-from test_storage import OPERATIONS
+from test_storage import ALL_OPERATIONS
 
 from metaseg.config import ConfigError
 from metaseg.storage import Storage, StorageError, open_storage
@@ -35,22 +35,16 @@ def server(running: S3Server) -> Iterator[S3Server]:
 
 @pytest.fixture
 def storage(server: S3Server, tmp_path: Path) -> Storage:
-    """Holds runs/a/DONE, as `OPERATIONS` need it; waits for up to 20 seconds."""
+    """Holds runs/a/DONE, as `ALL_OPERATIONS` need it; waits for up to 20 seconds."""
     storage = open_storage(f"{server.bucket}/{tmp_path.name}")
     storage.write("runs/a/DONE", b"done")
     storage.patience = 20
     return storage
 
 
-ALL = OPERATIONS | {
-    "delete": (lambda storage: storage.delete("runs/a/DONE"), None),
-    "delete_folder": (lambda storage: storage.delete_folder("runs"), None),
-}
-
-
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", ALL_OPERATIONS)
 def test_requests_that_fail_are_repeated(server, storage, name):
-    operation, expected = ALL[name]
+    operation, expected = ALL_OPERATIONS[name]
     server.failures = [500, "drop", "drop"]  # a client asks twice of itself when hung up on
     assert operation(storage) == expected
     assert not server.failures

@@ -25,6 +25,11 @@ OPERATIONS: dict[str, tuple[Callable[[Storage], object], object]] = {
 }
 """Every question and every writing, with its answer where runs/a/DONE holds "done"."""
 
+ALL_OPERATIONS = OPERATIONS | {
+    "delete": (lambda storage: storage.delete("runs/a/DONE"), None),
+    "delete_folder": (lambda storage: storage.delete_folder("runs"), None),
+}
+
 
 @pytest.fixture(scope="module")
 def bucket() -> Iterator[str]:

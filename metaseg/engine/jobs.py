@@ -6,10 +6,9 @@ import os
 import shlex
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import tyro
 
 from metaseg.config import ConfigError
 
@@ -23,24 +22,17 @@ FAREWELL_SECONDS = 30
 """Between the signal of `ray job stop` and the kill. Ray's 3 are too few for a study that lets go of its runs."""
 
 
-def submit(
-    command: tyro.conf.Positional[tuple[str, ...]],
-    address: str | None = None,
-    working_dir: Path = Path("."),
-    wait: bool = True,
-) -> int:
-    """Run a study as a job of a Ray cluster, show its log, and end with its exit code.
-
-    metaseg submit -- python studies/seven_cells.py --storage /shared/metaseg-store
-
-    Ctrl-C ends the watching; the job goes on. `ray job stop` stops it, and the same command again goes on with it.
+def submit(command: Sequence[str], address: str | None, working_dir: Path, wait: bool) -> int:
+    """Run a command as a job of a cluster; returns the command's exit code, or one that says what happened to it.
 
     Args:
-        command: After `--`: the study as it would be typed in the working folder.
-        address: The cluster's dashboard, http://HEAD:8265. By default RAY_API_SERVER_ADDRESS, RAY_ADDRESS or the
-            cluster that runs on this machine.
-        working_dir: Folder that the job gets a copy of, without what .gitignore and .rayignore name.
-        wait: Show the log until the job ends.
+        command: as it would be typed in the working folder.
+        address: of the cluster's dashboard; None for the cluster at hand.
+        working_dir: folder that the job gets a copy of.
+        wait: show the log until the job ends; Ctrl-C ends that, and the job goes on.
+
+    Raises:
+        ConfigError: there is no such cluster, or it refuses the job.
     """
     if not command:
         raise ConfigError("the command is missing; expected `metaseg submit -- python studies/seven_cells.py`")
@@ -97,14 +89,14 @@ def _connect(address: str | None) -> "JobSubmissionClient":
         reason = str(error).partition("\n")[0].partition(". ")[0]
         cluster = f"the cluster at {named}" if named else "this machine's cluster"
         raise ConfigError(
-            f"{cluster} wants its token ({reason}); copy ~/.ray/auth_token from its head to this machine, or name a copy "
-            "in RAY_AUTH_TOKEN_PATH"
+            f"{cluster} wants its token ({reason}); copy ~/.ray/auth_token from its head to this machine, or name "
+            "a copy in RAY_AUTH_TOKEN_PATH"
         ) from None
     except (OSError, RuntimeError, ValueError, RayError) as error:
         raise ConfigError(f"{absent} ({error}); {start}") from None
 
 
-def _send(client: "JobSubmissionClient", command: tuple[str, ...], working_dir: Path) -> str:
+def _send(client: "JobSubmissionClient", command: Sequence[str], working_dir: Path) -> str:
     """Ship the folder and submit the job; returns its id.
 
     Raises:

@@ -74,9 +74,10 @@ def training_function(settings: dict[str, Job]) -> None:
     """Train one run in this process, one of the run's workers. Ray Train calls it, in local mode or in workers."""
     job = settings["job"]
     run = run_id(job.config)
+    if "://" not in job.store:
+        wait_for(job.dataset)  # lest an empty mount point be taken for the store
     store = open_store(job.store)
     folder = job.dataset if job.dataset.exists() else store.fetch_dataset(job.config.dataset)
-    wait_for(folder)
     first = ray.train.get_context().get_world_rank() == 0
     if first:
         job.board.post.remote(run, None)
