@@ -1,20 +1,17 @@
-"""`metaseg`: what is done with a store besides running studies on it."""
+"""`metaseg`: what is done with a store or a cluster besides running studies."""
 
 import sys
 from pathlib import Path
 from typing import Any
 
 import tyro
-from PIL import Image
-from rich.console import Console
 
 from metaseg.config import ConfigError
-from metaseg.data.decode import decode_image
-from metaseg.data.manifest import ManifestError
-from metaseg.metadata import UnknownMetadataError
-from metaseg.predict import Predictor
-from metaseg.status import print_status
-from metaseg.store import Store
+
+MISUSED = 2
+"""Exit code where a setting was wrong, as of studies."""
+
+# A command imports what it needs when it is called: `metaseg status` waits for neither torch nor Ray.
 
 
 def predict(run: Path, image: Path, out: Path, metadata: tuple[str, ...] = ()) -> None:
@@ -26,12 +23,22 @@ def predict(run: Path, image: Path, out: Path, metadata: tuple[str, ...] = ()) -
         out: Where to write the mask: 8-bit PNG, 0 background, k the run's k-th class (255 where there is one class).
         metadata: The image's metadata, each COLUMN=VALUE, for the columns that the run was trained with.
     """
-    predictor = Predictor.load(run)
+    from PIL import Image
+
+    from metaseg.data.decode import decode_image
+    from metaseg.data.manifest import ManifestError
+    from metaseg.metadata import UnknownMetadataError
+    from metaseg.predict import Predictor
+
     pairs = [item.partition("=") for item in metadata]
     malformed = [name for name, equals, _ in pairs if not equals]
     if malformed:
         raise ConfigError(f"metadata is {malformed[0]!r}; expected COLUMN=VALUE")
-    mask = predictor.predict(decode_image(image), {name: value for name, _, value in pairs})
+    predictor = Predictor.load(run)
+    try:
+        mask = predictor.predict(decode_image(image), {name: value for name, _, value in pairs})
+    except (ManifestError, UnknownMetadataError) as error:
+        sys.exit(f"error: {error}")
     Image.fromarray(mask * 255 if len(predictor.classes) == 1 else mask).save(out, format="PNG")
     share = ", ".join(f"{name} {(mask == k).mean():.1%}" for k, name in enumerate(predictor.classes, start=1))
     print(f"{out}: {share} of {mask.shape[1]}x{mask.shape[0]} pixels")
@@ -43,15 +50,47 @@ def status(store: tyro.conf.Positional[str]) -> None:
     Args:
         store: Folder or bucket (s3://..., gs://...) of the runs.
     """
+    from rich.console import Console
+
+    from metaseg.status import print_status
+    from metaseg.store import Store
+
     print_status(Store.at(store), Console(highlight=False))
+
+
+def submit(
+    command: tyro.conf.Positional[tuple[str, ...]],
+    address: str | None = None,
+    working_dir: Path = Path("."),
+    wait: bool = True,
+) -> int:
+    """Run a study as a job of a Ray cluster, show its log, and end with its exit code.
+
+    metaseg submit -- python studies/seven_cells.py --storage /shared/metaseg-store
+
+    Ctrl-C ends the watching; the job goes on. `ray job stop` stops it, and the same command again goes on with it.
+
+    Args:
+        command: After `--`: the study as it would be typed in the working folder.
+        address: The cluster's dashboard, http://HEAD:8265. By default RAY_API_SERVER_ADDRESS, RAY_ADDRESS or the
+            cluster that runs on this machine.
+        working_dir: Folder that the job gets a copy of, without what .gitignore and .rayignore name.
+        wait: Show the log until the job ends.
+    """
+    from metaseg.engine import jobs
+
+    return jobs.submit(command, address, working_dir, wait)
 
 
 def main() -> None:
     """Entry point of the `metaseg` command."""
     try:
-        commands: dict[str, Any] = {"predict": predict, "status": status}
-        tyro.extras.subcommand_cli_from_dict(commands, description=__doc__, prog="metaseg")
-    except (ConfigError, ManifestError, UnknownMetadataError, OSError) as error:
+        commands: dict[str, Any] = {"predict": predict, "status": status, "submit": submit}
+        sys.exit(tyro.extras.subcommand_cli_from_dict(commands, description=__doc__, prog="metaseg"))
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(MISUSED)
+    except OSError as error:
         sys.exit(f"error: {error}")
 
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,10 +50,16 @@ class Head:
             command, cwd=cwd, env={**self.environment, **variables}, capture_output=True, text=True, timeout=400
         )
 
-    def open(self, *command: str) -> subprocess.Popen[str]:
+    def request(self, path: str, bearer: str | None, body: bytes | None = None) -> urllib.request.Request:
+        """For the dashboard, with a token or without."""
+        headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {bearer}"} if bearer else {})}
+        return urllib.request.Request(self.dashboard + path, body, headers)
+
+    def open(self, *command: str, **variables: str) -> subprocess.Popen[str]:
         """Start a command as a client of the cluster; both its outputs come as one."""
+        environment = {**self.environment, **variables}
         return subprocess.Popen(
-            command, cwd=ROOT, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
 
 

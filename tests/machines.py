@@ -78,7 +78,11 @@ class Machine:
         """Command lines of what runs there, besides this connection and the sshd."""
         lines = self.run("ps -eo pid=,stat=,args=").splitlines()
         fields = [line.split(None, 2) for line in lines]
-        return [args for pid, state, args in fields if pid != "1" and state[0] != "Z" and not args.startswith(("sshd", "ps "))]
+        return [
+            args
+            for pid, state, args in fields
+            if pid != "1" and state[0] != "Z" and not args.startswith(("sshd", "ps "))
+        ]
 
 
 def need(*programs: str) -> None:
@@ -113,7 +117,9 @@ def machines(folder: Path, names: list[str]) -> Iterator[list[Machine]]:
             ip(f"link add {cable} type veth peer name eth0 netns {space}")
             ip(f"link set {cable} master {bridge} up")
             # By a default route, though it leads nowhere, Ray finds a machine's own address.
-            settings = f"addr add {address}/24 dev eth0;link set eth0 up;link set lo up;route add default via {network}.1"
+            settings = (
+                f"addr add {address}/24 dev eth0;link set eth0 up;link set lo up;route add default via {network}.1"
+            )
             for command in settings.split(";"):
                 ip(f"-n {space} {command}")
             (folder / name).mkdir()
