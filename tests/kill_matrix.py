@@ -154,7 +154,7 @@ class Attacked:
             hit: called for each point that is reached, with the process that waits there and its node.
             on_end: called with the exit code and the output when the command fails; None where it mustn't.
         """
-        deadline = time.monotonic() + 400
+        deadline = time.monotonic() + 900
         driver = self.start()
         while True:
             assert time.monotonic() < deadline, self.text()
