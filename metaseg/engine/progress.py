@@ -89,6 +89,7 @@ class StudyProgress:
         """The run ended with an error and will be tried again."""
         self._faults += 1
         self._running.pop(run.run_id)
+        self._epochs.pop(run.run_id, None)
         self.note(f"{run.label} again: {reason}")
 
     def note(self, message: str) -> None:

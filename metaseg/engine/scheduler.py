@@ -41,7 +41,8 @@ PENDING_WITH_AUTOSCALER = 64
 """These tell the autoscaler how much is wanted."""
 
 START_ATTEMPTS = 5
-"""Slots in a row that may die before they are ready."""
+START_SECONDS = 60.0
+"""Slots in a row that may die before they are ready, and for how long: a node that goes takes several at once."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,7 @@ def run_study(
         console.print(
             f"{len(missing)} runs to train, {each} worker(s) each; a worker is {worker}, Ray has room for {total} now.",
             style="dim",
+            highlight=False,
         )
         with StudyProgress(study.name, missing, console) as progress:
             scheduler = Scheduler(missing, study.dataset.path, store, config, worker, claims, progress, execute)
@@ -135,7 +137,7 @@ class Scheduler:
         """Ids of waiting runs that other drivers had when last looked at."""
         self._attempts: dict[PlannedRun, int] = {}
         self._seats: list[Seat] = []
-        self._failed_starts = 0
+        self._failed_starts: list[float] = []
         self._trained: list[PlannedRun] = []
         self._failed: dict[PlannedRun, str] = {}
         self._faults = 0
@@ -298,14 +300,15 @@ class Scheduler:
             self._trained.append(run)
             self._progress.done(run)
         else:
-            self._failed_starts = 0
+            self._failed_starts.clear()
 
     def _fail(self, run: PlannedRun | None, failure: Failure) -> None:
         """Try the run again or record that it has failed; a slot that died before it had one is replaced."""
         if run is None:
-            self._failed_starts += 1
-            if self._failed_starts == START_ATTEMPTS:
-                raise RuntimeError(f"{START_ATTEMPTS} slots in a row ended before they were ready: {failure.reason}")
+            self._failed_starts.append(time.monotonic())
+            times = len(self._failed_starts)
+            if times >= START_ATTEMPTS and self._failed_starts[-1] - self._failed_starts[0] > START_SECONDS:
+                raise OSError(f"{times} slots in a row ended before they were ready: {failure.reason}")
             return
         if failure.kind is Kind.STORE:
             raise StorageError(failure.reason.removeprefix("StorageError: "))

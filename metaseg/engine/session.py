@@ -48,6 +48,15 @@ def _without_raylets_messages() -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def _same_handler_of_sigterm() -> Iterator[None]:
+    """Ray puts one of its own in its place on connecting, and none on disconnecting; both end the process."""
+    handler = signal.getsignal(signal.SIGTERM)
+    yield
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, handler)
+
+
+@contextlib.contextmanager
 def session() -> Iterator[None]:
     """Connect to Ray; on leaving, disconnect, and stop Ray where this process started it.
 
@@ -57,12 +66,11 @@ def session() -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    on_sigterm = signal.getsignal(signal.SIGTERM)
     with _without_raylets_messages():
-        ray.init(address(), log_to_driver=False, logging_level=logging.ERROR)
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, on_sigterm)  # Ray has put its own in its place, which ends the process
+        with _same_handler_of_sigterm():
+            ray.init(address(), log_to_driver=False, logging_level=logging.ERROR)
         try:
             yield
         finally:
-            ray.shutdown()
+            with _same_handler_of_sigterm():
+                ray.shutdown()
