@@ -15,6 +15,7 @@ import platform
 import threading
 import time
 import uuid
+from collections.abc import Set
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,28 @@ def process_start(pid: int) -> str | None:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
     except (OSError, IndexError):
         return None
+
+
+def is_of_this_machine(session: dict[str, Any]) -> bool:
+    """Whether a session's process is one that this process could see."""
+    return session["machine"] == machine() and session["started"] is not None
+
+
+def is_gone(session: dict[str, Any]) -> bool:
+    """Whether the process of a session of this machine has ended."""
+    return bool(process_start(session["pid"]) != session["started"])
+
+
+def tidy(storage: Storage, done: Set[str]) -> None:
+    """Remove what killed drivers have left: claims of runs that are done, and signs of life on this machine."""
+    for name in storage.names("claims"):
+        if name.rpartition(".")[0] in done:
+            storage.delete(f"claims/{name}")
+    for name in storage.names("sessions"):
+        content = storage.read_or_none(f"sessions/{name}")
+        session = json.loads(content) if content else None
+        if session and is_of_this_machine(session) and is_gone(session):
+            storage.delete(f"sessions/{name}")
 
 
 class Session:
@@ -98,8 +121,8 @@ class Session:
         if content is None:
             return True
         about = json.loads(content)
-        if about["machine"] == machine() and about["started"] is not None:
-            dead = bool(process_start(about["pid"]) != about["started"])
+        if is_of_this_machine(about):
+            dead = is_gone(about)
         else:
             beat, since = self._watched.get(session, (None, 0.0))
             if beat != about["beat"]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from metaseg import claims as module
-from metaseg.claims import Session
+from metaseg.claims import Session, tidy
 from metaseg.storage import FolderStorage
 
 
@@ -61,7 +61,7 @@ def test_what_a_session_leaves_claimed_is_free_at_once(storage):
 KILLED = """
 import os, sys
 from pathlib import Path
-from metaseg.claims import Session
+from metaseg.claims import Session, tidy
 from metaseg.storage import FolderStorage
 with Session(FolderStorage(Path(sys.argv[1]))) as session:
     assert session.claim("a")
@@ -123,3 +123,17 @@ def test_a_store_that_doesnt_answer_for_a_while_doesnt_end_the_beats(storage, mo
         before = beat()
         time.sleep(0.3)
         assert beat() > before
+
+
+def test_what_killed_drivers_left_is_tidied_up_and_nothing_else(storage, tmp_path):
+    script = "import os, sys; from metaseg.claims import Session; from metaseg.storage import FolderStorage\n"
+    script += "session = Session(FolderStorage(__import__('pathlib').Path(sys.argv[1]))).__enter__()\n"
+    script += "session.claim('done'), session.claim('interrupted'), os._exit(9)"
+    subprocess.run([sys.executable, "-c", script, str(tmp_path)], cwd=Path(__file__).parent.parent)
+    with Session(storage) as living:
+        living.claim("running")
+        assert len(storage.names("sessions")) == 2
+        tidy(storage, {"done"})
+        assert storage.names("claims") == ["interrupted.1", "running.1"]
+        assert storage.names("sessions") == [f"{living.id}.json"]
+        assert living.claim("interrupted")

@@ -12,7 +12,7 @@ from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from rich.console import Console
 
-from metaseg.claims import Session
+from metaseg.claims import Session, tidy
 from metaseg.config import ConfigError, EngineConfig
 from metaseg.engine.failure import Failure, Kind, explain
 from metaseg.engine.progress import StudyProgress
@@ -72,6 +72,7 @@ def run_study(
     """
     missing = study.missing(store)
     if not missing:
+        _tidy(store)
         return Outcome((), {}, 0)
     console.print("Starting Ray ...", style="dim")
     with session(), Session(store.storage) as claims:
@@ -90,7 +91,13 @@ def run_study(
                 return scheduler.run()
             finally:
                 scheduler.close()
-                store.sweep()
+                _tidy(store)
+
+
+def _tidy(store: Store) -> None:
+    """Remove what deaths have left."""
+    store.sweep()
+    tidy(store.storage, store.done())
 
 
 def _require_room(missing: Sequence[PlannedRun], config: EngineConfig, worker: Worker, total: int) -> None:
