@@ -107,6 +107,7 @@ def test_two_workers_train_the_run_that_one_worker_trains(study, tmp_path):
     assert json.loads((folder(two, run) / "config.json").read_text())["hardware"]["workers"] == 2
 
 
+@pytest.mark.cluster
 def test_a_failure_of_several_workers_is_explained_by_its_cause(study, tmp_path):
     wild = dataclasses.replace(SCHEDULE, lr_min=1e30, lr_max=1e38)
     broken = dataclasses.replace(study.runs[0], config=dataclasses.replace(study.runs[0].config, schedule=wild))
@@ -182,7 +183,7 @@ def test_a_run_whose_process_dies_is_tried_again_and_then_done(study, tmp_path):
     assert len(outcome.trained) == 2
     assert outcome.faults == 4
     assert [tries(store, run) for run in study.runs] == [3, 3]
-    assert "again: its process died: " in output
+    assert "again: its process died (retry 1 of 3)" in output
     assert "(retry 2 of 3)" in output
 
 
@@ -251,6 +252,7 @@ def test_the_longest_runs_are_started_first(study, tmp_path):
     assert order == [*runs[4:], *runs[:4]]
 
 
+@pytest.mark.cluster
 def test_runs_of_one_and_of_two_workers_in_one_study_all_end(study, tmp_path):
     store = Store.at(tmp_path)
     runs = [dataclasses.replace(run, workers=(2,) if place % 3 == 1 else None) for place, run in enumerate(study.runs)]
@@ -261,6 +263,7 @@ def test_runs_of_one_and_of_two_workers_in_one_study_all_end(study, tmp_path):
     assert workers == [1, 2, 1, 1, 2, 1]
 
 
+@pytest.mark.cluster
 def test_an_elastic_run_takes_what_there_is(study, tmp_path):
     study = dataclasses.replace(study, runs=study.runs[:1])
     store = Store.at(tmp_path)
