@@ -150,7 +150,8 @@ def _print_plan(study: Study, store: Store, console: Console, every_run: bool) -
     sizes = ", ".join(f"{len(study.dataset.indices(split))} {split}" for split in ("train", "val", "test"))
     metadata = ", ".join(f"{column.name} ({column.kind})" for column in study.dataset.metadata)
     images = f"{len(table)} images ({sizes})"
-    console.print(Text(f"{study.name} on {study.dataset.name}: {images}; metadata: {metadata}", "bold"), soft_wrap=True)
+    title = Text(f"{study.name} on {study.dataset.name}: {images}; metadata: {metadata}", "bold")
+    console.print(title, soft_wrap=not console.is_terminal)  # a job's log says it is 80 columns wide
     missing = study.missing(store)
     done = len(study.runs) - len(missing)
     console.print(Text(f"{len(study.runs)} runs, {done} already done; store: {store.where}"), soft_wrap=True)
