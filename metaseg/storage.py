@@ -350,7 +350,8 @@ class BucketStorage(Storage):
     def _passes(self, error: Exception) -> bool:
         """Clients of buckets have exceptions of their own for a server that is away or overloaded."""
         unable = isinstance(error, OSError) and error.errno == errno.ENOSYS
-        return not unable and not isinstance(error, TypeError | ValueError | NotImplementedError)
+        unknown = "Credentials" in type(error).__name__  # so are missing ones, at each of the clouds
+        return not unable and not unknown and not isinstance(error, TypeError | ValueError | NotImplementedError)
 
 
 def open_storage(where: str) -> Storage:

@@ -12,7 +12,7 @@ import pytest
 from fsspec.registry import _registry
 
 from metaseg.config import ConfigError
-from metaseg.storage import Storage, StorageError, open_storage
+from metaseg.storage import BucketStorage, Storage, StorageError, open_storage
 
 OPERATIONS: dict[str, tuple[Callable[[Storage], object], object]] = {
     "read": (lambda storage: storage.read("runs/a/DONE"), b"done"),
@@ -200,3 +200,18 @@ def test_a_missing_package_is_named_with_how_to_install_it(monkeypatch, url, pac
     monkeypatch.delitem(_registry, url.partition(":")[0], raising=False)
     with pytest.raises(ConfigError, match=f"{url}', which needs another package .*: pip install {package}$"):
         open_storage(url)
+
+
+class NoCredentialsError(Exception):
+    """Of a cloud's client that has none."""
+
+
+class WithoutCredentials:
+    def info(self, key: str) -> None:
+        raise NoCredentialsError("Unable to locate credentials")
+
+
+def test_missing_credentials_are_said_at_once() -> None:
+    storage = BucketStorage("s3://bucket/store", WithoutCredentials(), "bucket/store")
+    with pytest.raises(NoCredentialsError):
+        storage.exists("file")

@@ -82,7 +82,7 @@ def nothing(folder: Path) -> None:
         (nothing, ["--metadata", "lines"], ["no column 'lines'; it has image, mask, line"]),
         (nothing, ["--group-by", "well"], ["no column 'well'"]),
         (nothing, ["--layout", "dicom"], ["layout is 'dicom'; expected one of table, dsb2018"]),
-        (nothing, ["--storage", "s3://bucket/store"], ["storage is 's3://bucket/store'; expected a folder"]),
+        (nothing, ["--storage", "ftps9://host/store"], ["storage is 'ftps9://host/store'; expected a folder, s3://"]),
         (nothing, ["--epochs", "0"], ["epochs is 0; expected at least 1"]),
         (nothing, ["--seeds", "0"], ["seeds is 0; expected at least 1"]),
     ],
