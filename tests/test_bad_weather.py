@@ -1,6 +1,8 @@
 """What isn't a death: the store's disk is full or away, clocks disagree, drivers meet, the power fails."""
 
 import contextlib
+import hashlib
+import json
 import os
 import random
 import shutil
@@ -132,7 +134,7 @@ def test_a_power_cut_costs_an_interval(cluster, references, table, tiny_manifest
 RUNS = 200
 
 
-def test_a_study_of_200_runs_killed_at_random_moments_has_200_complete_runs(tiny_dataset, tmp_path, record_property):
+def test_a_study_of_200_runs_killed_at_random_moments_has_200_complete_runs(tmp_path):
     """On a Ray of its own with two cores; the moments are in the report of a failure."""
     seed = int(os.environ.get("METASEG_KILL_SEED", random.SystemRandom().randrange(10**6)))
     moments = random.Random(seed)
@@ -153,5 +155,11 @@ def test_a_study_of_200_runs_killed_at_random_moments_has_200_complete_runs(tiny
         kills.append(len(store.done()))
     last = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=500)
     assert last.returncode == 0, f"seed {seed}: {last.stdout}"
-    assert len(store.done()) == RUNS == len(list((tmp_path / "store" / "runs").iterdir()))
+    folders = list((tmp_path / "store" / "runs").iterdir())
+    assert len(store.done()) == RUNS == len(folders)
+    for folder in folders:
+        checksums = json.loads((folder / "DONE").read_text())["sha256"]
+        assert checksums == {
+            path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir() if path.name != "DONE"
+        }
     print(f"killed after {kills} of {RUNS} runs (METASEG_KILL_SEED={seed})")
