@@ -8,9 +8,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from metaseg.config import MetadataMode
+from metaseg.config import ConfigError, MetadataMode
 
 Kind = Literal["categorical", "continuous"]
+Missing = Literal["error", "mean"]
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,13 @@ class MetadataColumn:
 
     name: str
     kind: Kind
+    missing: Missing = "error"
+    """What a sample without a value is: an error; or, where the column is continuous, taken for the training samples'
+    mean, which is 0 in what the network sees."""
+
+    def __post_init__(self) -> None:
+        if self.missing == "mean" and self.kind != "continuous":
+            raise ConfigError(f"metadata column {self.name!r} is {self.kind}; expected a continuous one to have a mean")
 
     def cast(self, values: pd.Series) -> pd.Series:
         """Values as the kind has them: str, or float64 with NaN for what is no number."""
@@ -62,6 +70,7 @@ class ContinuousCode:
     column: str
     mean: float
     std: float
+    missing: Missing = "error"
 
     @property
     def size(self) -> int:
@@ -69,8 +78,13 @@ class ContinuousCode:
         return 1
 
     def encode(self, values: pd.Series) -> npt.NDArray[np.float32]:
-        """`(N,)` values to `(N, 1)` standardised ones; raises `UnknownMetadataError` for one that isn't finite."""
+        """`(N,)` values to `(N, 1)` standardised ones; raises `UnknownMetadataError` for one that isn't finite.
+
+        Where `missing` is `mean`, an absent value becomes 0.
+        """
         numbers = pd.to_numeric(values, errors="coerce").to_numpy(np.float64)
+        if self.missing == "mean":
+            numbers = np.where(values.isna(), self.mean, numbers)
         if not np.isfinite(numbers).all():
             bad = values[~np.isfinite(numbers)].iloc[0]
             raise UnknownMetadataError(f"metadata column {self.column!r} has value {bad!r}; expected a finite number")
@@ -95,12 +109,9 @@ class MetadataEncoder:
             if column.kind == "categorical":
                 codes.append(CategoricalCode(column.name, tuple(sorted(set(values.astype(str))))))
             else:
-                numbers = values.to_numpy(np.float64)
-                codes.append(
-                    ContinuousCode(
-                        column.name, float(numbers.mean()), float(numbers.std()) if np.ptp(numbers) > 0 else 1.0
-                    )
-                )
+                numbers = values.dropna().to_numpy(np.float64)
+                spread = float(numbers.std()) if np.ptp(numbers) > 0 else 1.0
+                codes.append(ContinuousCode(column.name, float(numbers.mean()), spread, column.missing))
         return cls(tuple(codes))
 
     @property

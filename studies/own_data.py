@@ -17,6 +17,7 @@ from pathlib import Path
 
 from metaseg import datasets
 from metaseg.config import NetworkConfig, ScheduleConfig
+from metaseg.datasets.source import Source
 from metaseg.launch import launch
 from metaseg.options import NetworkOptions, ScheduleOptions, StudyOptions, parse
 
@@ -53,7 +54,7 @@ if __name__ == "__main__":
             options.name or f"own_data-{options.manifest.resolve().parent.name}-{options.manifest.stem}",
             options,
             lambda folder, progress: datasets.read(
-                options.layout, options.manifest, options.metadata, options.group_by
+                options.layout, Source(options.manifest, folder, options.metadata, options.group_by, progress)
             ),
         )
     )

@@ -6,13 +6,19 @@ import pytest
 from helpers_data import write_dataset
 from PIL import Image
 
+from metaseg import datasets
 from metaseg.config import ConfigError, DataConfig
 from metaseg.data.dataset import prepare
 from metaseg.data.decode import decode_image, decode_mask, mask_files
 from metaseg.data.manifest import ManifestError
-from metaseg.datasets import LAYOUTS, read
+from metaseg.datasets import LAYOUTS
+from metaseg.datasets.source import Source
 from metaseg.datasets.table import read_table
 from metaseg.metadata import MetadataColumn
+
+
+def read(layout, path, metadata=(), group_by=None):
+    return datasets.read(layout, Source(path, path.parent / "scratch", tuple(metadata), group_by))
 
 
 @pytest.fixture
@@ -140,10 +146,12 @@ def test_original_and_converted_bowl_images_agree(real_data):
     assert (pairs["group_original"] == pairs["group_converted"]).all()
     overlap = []
     for _, row in pairs.groupby("cluster_original").head(2).iterrows():
-        images = [decode_image(manifest.file(row[f"image_{which}"])) for manifest, which in sides(original, converted)]
+        images = [
+            decode_image(manifest.image_file(row[f"image_{which}"])) for manifest, which in sides(original, converted)
+        ]
         np.testing.assert_array_equal(*images)
         ours, theirs = (
-            decode_mask(mask_files(manifest.file(row[f"mask_{which}"])), ("nucleus",)).astype(bool)
+            decode_mask(mask_files(manifest.mask_file(row[f"mask_{which}"])), ("nucleus",)).astype(bool)
             for manifest, which in sides(original, converted)
         )
         overlap.append((ours & theirs).sum() / (ours | theirs).sum())

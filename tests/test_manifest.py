@@ -6,7 +6,7 @@ import pytest
 from helpers_data import edit_csv, write_dataset
 
 from metaseg.data.manifest import Manifest, ManifestError
-from metaseg.datasets.table import read_table
+from metaseg.datasets.table import read_table, to_manifest
 from metaseg.metadata import MetadataColumn
 
 SPLITS = ["train"] * 6 + ["val"] * 3 + ["test"] * 3
@@ -103,7 +103,7 @@ def test_a_path_that_leaves_the_root_is_an_error(tmp_path, path):
     (root / "folder").symlink_to(tmp_path)
     manifest = Manifest("d", root, pd.DataFrame({"image": [path], "mask": ["m"]}), (), "here")
     with pytest.raises(ManifestError, match="leaves the root"):
-        manifest.file(path)
+        manifest.image_file(path)
 
 
 def test_a_link_inside_the_root_and_a_root_that_is_a_link_are_fine(tmp_path):
@@ -112,6 +112,21 @@ def test_a_link_inside_the_root_and_a_root_that_is_a_link_are_fine(tmp_path):
     (tmp_path / "real" / "b.png").symlink_to("a.png")
     (tmp_path / "root").symlink_to("real")
     manifest = Manifest("d", tmp_path / "root", pd.DataFrame({"image": ["b.png"], "mask": ["a.png"]}), (), "here")
-    assert manifest.file("b.png").samefile(tmp_path / "real" / "a.png")
+    assert manifest.image_file("b.png").samefile(tmp_path / "real" / "a.png")
     with pytest.raises(ManifestError, match=r"'c\.png' doesn't exist"):
-        manifest.file("c.png")
+        manifest.image_file("c.png")
+
+
+def test_an_image_may_have_a_row_for_each_task(table):
+    frame = pd.read_csv(table)
+    twice = pd.concat([frame.assign(task="nuclei"), frame.head(4).assign(task="anomaly")], ignore_index=True)
+    twice.to_csv(table, index=False)
+    with pytest.raises(ManifestError, match=r"row 13 \(line 14\): image 'i0.png' is also row 1"):
+        read_table(table, ["task"])
+    manifest = to_manifest(twice, table.parent, ["task"], None, "t", task="task")
+    assert len(manifest.table) == len(frame) + 4
+    edited = twice.assign(group=[*twice["group"][:-1], "elsewhere"])
+    with pytest.raises(ManifestError, match=r"row 16: image 'i3.png' has group 'elsewhere', but 'g3' in row 4"):
+        to_manifest(edited, table.parent, ["task"], None, "t", task="task")
+    with pytest.raises(ManifestError, match=r"task is 'line'; expected the first categorical metadata column"):
+        to_manifest(twice, table.parent, ["task", "line"], None, "t", task="line")

@@ -37,9 +37,12 @@ class Dataset:
     """Its folder; `Dataset.open(path)` opens it again, in any process."""
     name: str
     """Short name."""
+    about: str
+    """What the images are, in a sentence; empty where the manifest doesn't say."""
     table: pd.DataFrame
-    """A row a sample, sorted by image: image, mask, split, group, subgroup, height, width (pixels), mean and std (of
-    the image's uint8 values; the std of a constant image is 1), and the metadata columns (str or float64)."""
+    """A row a sample, sorted by image and subgroup: image, mask, split, group, subgroup, height, width (pixels), mean
+    and std (of the image's uint8 values; the std of a constant image is 1), the metadata columns (str or float64) and
+    the strata (str)."""
     metadata: tuple[MetadataColumn, ...]
     """Which columns are metadata."""
     classes: tuple[str, ...]
@@ -64,6 +67,7 @@ class Dataset:
         dataset = cls(
             path=path,
             name=fields["name"],
+            about=fields["about"],
             table=pd.read_parquet(path / "table.parquet"),
             metadata=tuple(MetadataColumn(**column) for column in fields["metadata"]),
             classes=tuple(fields["classes"]),
@@ -156,7 +160,7 @@ def prepare(
                     raise
             finally:
                 shutil.rmtree(temporary, ignore_errors=True)
-    return replace(Dataset.open(folder), name=manifest.name)
+    return replace(Dataset.open(folder), name=manifest.name, about=manifest.about)
 
 
 def _kept_samples(manifest: Manifest, config: DataConfig) -> pd.DataFrame:
@@ -173,10 +177,10 @@ def _kept_samples(manifest: Manifest, config: DataConfig) -> pd.DataFrame:
             table["group"], table["subgroup"], config.val_fraction, config.test_fraction, config.split_seed
         )
     )
-    table = table.assign(**values)
+    table = table.assign(**values, **{name: source[name].astype(str).array for name in manifest.strata})
     if config.limit_per_group is not None:
         table = table[limit_per_subgroup(table, config.limit_per_group, config.split_seed)]
-    table = table.sort_values("image", ignore_index=True)
+    table = table.sort_values(["image", "subgroup"], ignore_index=True)
     ManifestError.check(manifest.source, list(_split_problems(manifest, table)))
     _warn_of_absent_subgroups(manifest, table)
     return table
@@ -294,6 +298,7 @@ def _decode(
     table.to_parquet(folder / "table.parquet", index=False)
     fields = {
         "name": manifest.name,
+        "about": manifest.about,
         "metadata": [asdict(column) for column in manifest.metadata],
         "classes": config.classes,
         "channels": 1 if config.channels == "grey" else 3 if config.channels == "rgb" else max(stored_channels),

@@ -20,12 +20,13 @@ def source_files(manifest: Manifest, table: pd.DataFrame) -> list[Files]:
     problems = []
     for row, image, mask in zip(table["row"], table["image"], table["mask"], strict=True):
         try:
-            files.append((manifest.file(image), mask_files(manifest.file(mask))))
+            files.append((manifest.image_file(image), mask_files(manifest.mask_file(mask))))
             if files[-1][0].is_dir():
                 raise ManifestError(f"{image!r} is a folder; expected an image file")
             for file in files[-1][1]:
-                if file.is_symlink() and not manifest.holds(file):
-                    raise ManifestError(f"{file} leaves the root {manifest.root}; expected a file inside it")
+                if file.is_symlink() and not manifest.holds_mask(file):
+                    root = manifest.mask_root or manifest.root
+                    raise ManifestError(f"{file} leaves the root {root}; expected a file inside it")
         except ManifestError as error:
             problems.append(f"{manifest.where(row)}: {error}")
     ManifestError.check(manifest.source, problems)
@@ -43,7 +44,7 @@ def digests_of(files: Files) -> list[str]:
 
 def warn_of_duplicates(manifest: Manifest, table: pd.DataFrame, digests: Sequence[str]) -> None:
     """Warn of images with equal bytes, and again of those that a split boundary runs through."""
-    equal = table.assign(digest=digests)
+    equal = table.assign(digest=digests).drop_duplicates("image")
     equal = equal[equal["digest"].duplicated(keep=False)]
     within: list[str] = []
     across: list[str] = []

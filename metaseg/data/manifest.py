@@ -51,18 +51,28 @@ class Manifest:
     """Which columns are metadata."""
     source: str
     """What errors call the manifest."""
+    mask_root: Path | None = None
+    """Folder that mask paths are relative to, and never leave; `root` by default."""
+    strata: tuple[str, ...] = ()
+    """Further columns, of strings, that arms may be restricted by and networks don't see."""
+    task: str | None = None
+    """Metadata column that says which mask a row asks for, where an image may have several rows; the first one."""
+    about: str = ""
+    """A sentence for tables and figures: what these images are, and above all whether they are simulated."""
 
     def __post_init__(self) -> None:
         columns = list(self.table.columns)
-        required = ["image", "mask", *(column.name for column in self.metadata)]
+        required = ["image", "mask", *(column.name for column in self.metadata), *self.strata]
         problems = [f"has no column {name!r}; it has {_listed(columns)}" for name in required if name not in columns]
         problems += [
-            f"metadata column {column.name!r} has a name that the dataset needs for itself; rename it in the table"
-            for column in self.metadata
-            if column.name in RESERVED
+            f"metadata column {name!r} has a name that the dataset needs for itself; rename it in the table"
+            for name in (*(column.name for column in self.metadata), *self.strata)
+            if name in RESERVED
         ]
-        names = [column.name for column in self.metadata]
+        names = [*(column.name for column in self.metadata), *self.strata]
         problems += [f"metadata column {name!r} is given twice" for name in names if names.count(name) > 1]
+        if self.task not in (None, self.subgroup_column):
+            problems.append(f"task is {self.task!r}; expected the first categorical metadata column")
         if not len(self.table):
             problems.append("has no rows")
         ManifestError.check(self.source, problems)
@@ -77,27 +87,22 @@ class Manifest:
         """How errors name the row at position `row`: counted from 1, with its line in a CSV file."""
         return f"row {row + 1} (line {row + 2})" if self.source.endswith(".csv") else f"row {row + 1}"
 
-    def file(self, relative: str) -> Path:
-        """Absolute path of an image or mask.
+    def image_file(self, relative: str) -> Path:
+        """Path of an image; raises as `inside` does."""
+        return inside(self.root, relative)
 
-        Raises:
-            ManifestError: when it leaves the root (absolute, by "..", or by a symbolic link) or doesn't exist.
-        """
-        path = self.root / relative
-        pure = PurePosixPath(relative)
-        if pure.is_absolute() or ".." in pure.parts or not self.holds(path):
-            raise ManifestError(f"{relative!r} leaves the root {self.root}; expected a relative path inside it")
-        if not path.exists():
-            raise ManifestError(f"{relative!r} doesn't exist; expected it in {self.root}")
-        return path
+    def mask_file(self, relative: str) -> Path:
+        """Path of a mask; raises as `inside` does."""
+        return inside(self.mask_root or self.root, relative)
 
-    def holds(self, path: Path) -> bool:
-        """Whether `path`, its symbolic links followed, lies inside the root."""
-        return path.resolve().is_relative_to(self.root.resolve())
+    def holds_mask(self, path: Path) -> bool:
+        """Whether `path`, its symbolic links followed, lies inside the masks' root."""
+        return holds(self.mask_root or self.root, path)
 
     def _empty(self) -> Iterator[str]:
         optional = [name for name in ("split", "group") if name in self.table]
-        for name in ["image", "mask", *optional, *(column.name for column in self.metadata)]:
+        needed = [column.name for column in self.metadata if column.missing == "error"]
+        for name in ["image", "mask", *optional, *needed, *self.strata]:
             for row in np.flatnonzero(self.table[name].isna()).tolist():
                 yield f"{self.where(row)}: no value in column {name!r} (empty, or a marker such as NA)"
 
@@ -110,11 +115,28 @@ class Manifest:
                     yield f"{self.where(row)}: {column.name!r} is {values.iloc[row]!r}; expected a finite number"
 
     def _listed_twice(self) -> Iterator[str]:
-        first_rows: dict[str, int] = {}
-        for row, image in enumerate(self.table["image"]):
-            first = first_rows.setdefault(image, row)
-            if first != row and not pd.isna(image):
-                yield f"{self.where(row)}: image {image!r} is also {self.where(first)}; expected one row an image"
+        column = self.task
+        tasks = ["" for _ in self.table["image"]] if column is None else self.table[column].astype(str)
+        group = self.table["group"] if "group" in self.table else self.table["image"]
+        split = self.table["split"] if "split" in self.table else self.table["image"]
+        first_rows: dict[tuple[str, str], int] = {}
+        first_of_image: dict[str, int] = {}
+        for row, (image, task) in enumerate(zip(self.table["image"], tasks, strict=True)):
+            if pd.isna(image):
+                continue
+            first = first_rows.setdefault((image, task), row)
+            if first != row:
+                same = f" with the same {column} ({task})" if column else ""
+                one = f"an image and {column}" if column else "an image"
+                yield f"{self.where(row)}: image {image!r} is also {self.where(first)}{same}; expected one row {one}"
+                continue
+            elder = first_of_image.setdefault(image, row)
+            for name, values in (("group", group), ("split", split)):
+                if values.iloc[elder] != values.iloc[row] and not values.iloc[[elder, row]].isna().any():
+                    yield (
+                        f"{self.where(row)}: image {image!r} has {name} {values.iloc[row]!r}, but "
+                        f"{values.iloc[elder]!r} in {self.where(elder)}; expected all rows of an image in one {name}"
+                    )
 
     def _splits(self) -> Iterator[str]:
         if "split" not in self.table:
@@ -130,6 +152,26 @@ class Manifest:
                     f"{s} ({self.where(r)})" for s, r in zip(found["split"], found["row"], strict=True)
                 )
                 yield f"group {group!r} is in {places}; expected all of a group in one split"
+
+
+def inside(root: Path, relative: str) -> Path:
+    """Path of an existing file or folder in `root`.
+
+    Raises:
+        ManifestError: when it leaves the root (absolute, by "..", or by a symbolic link) or doesn't exist.
+    """
+    path = root / relative
+    pure = PurePosixPath(relative)
+    if pure.is_absolute() or ".." in pure.parts or not holds(root, path):
+        raise ManifestError(f"{relative!r} leaves the root {root}; expected a relative path inside it")
+    if not path.exists():
+        raise ManifestError(f"{relative!r} doesn't exist; expected it in {root}")
+    return path
+
+
+def holds(root: Path, path: Path) -> bool:
+    """Whether `path`, its symbolic links followed, lies inside `root`."""
+    return path.resolve().is_relative_to(root.resolve())
 
 
 def _listed(names: Sequence[object]) -> str:

@@ -1,27 +1,27 @@
 """Importers: each reads a published on-disk layout, as it is, into a manifest."""
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable
 
 from metaseg.config import ConfigError
 from metaseg.data.manifest import Manifest
 from metaseg.datasets.dsb2018 import read_dsb2018
+from metaseg.datasets.source import Source
 from metaseg.datasets.table import read_table
 
-LAYOUTS: dict[str, Callable[[Path, Sequence[str], str | None], Manifest]] = {
-    "table": read_table,
-    "dsb2018": read_dsb2018,
+LAYOUTS: dict[str, Callable[[Source], Manifest]] = {
+    "table": lambda source: read_table(source.path, source.metadata, source.group_by),
+    "dsb2018": lambda source: read_dsb2018(source.path, source.metadata, source.group_by),
 }
-"""Readers by name, each called with (path, metadata, group_by)."""
+"""Readers by name."""
 
 
-def read(layout: str, path: Path, metadata: Sequence[str], group_by: str | None = None) -> Manifest:
-    """Read the dataset at `path` by the reader called `layout`.
+def read(layout: str, source: Source) -> Manifest:
+    """Read a dataset by the reader called `layout`.
 
     Raises:
         ConfigError: no layout has that name.
-        ManifestError: what is at `path` isn't of that layout.
+        ManifestError: what is at the source's path isn't of that layout.
     """
     if layout not in LAYOUTS:
         raise ConfigError(f"layout is {layout!r}; expected one of {', '.join(LAYOUTS)}")
-    return LAYOUTS[layout](path, metadata, group_by)
+    return LAYOUTS[layout](source)

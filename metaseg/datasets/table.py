@@ -50,9 +50,18 @@ def read_frame(path: Path, metadata: Sequence[str], group_by: str | None) -> pd.
 
 
 def to_manifest(
-    table: pd.DataFrame, root: Path, metadata: Sequence[str], group_by: str | None, source: str
+    table: pd.DataFrame,
+    root: Path,
+    metadata: Sequence[str],
+    group_by: str | None,
+    source: str,
+    *,
+    mask_root: Path | None = None,
+    strata: Sequence[str] = (),
+    task: str | None = None,
+    about: str = "",
 ) -> Manifest:
-    """A manifest of a table as read; arguments as in `read_table`."""
+    """A manifest of a table as read; arguments as in `read_table`, and as in `Manifest`."""
     kinds = dict(map(_column_and_kind, metadata))
     needed = [*kinds, *([group_by] if group_by else [])]
     unknown = [name for name in dict.fromkeys(needed) if name not in table]
@@ -70,7 +79,9 @@ def to_manifest(
     for name in _TEXT:
         if name in table:
             table[name] = _text(table[name])
-    return Manifest(root.resolve().name, root, table, columns, source)
+    for name in strata:
+        table[name] = _text(table[name])
+    return Manifest(root.resolve().name, root, table, columns, source, mask_root, tuple(strata), task, about)
 
 
 def _column_and_kind(item: str) -> tuple[str, Kind | None]:
