@@ -18,11 +18,8 @@ What follows for a study:
 Every field of view is a function of (seed, line, well, field), so it doesn't depend on how many are made.
 """
 
-import json
-import os
-import tempfile
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +30,7 @@ from PIL import Image
 from metaseg.config import ConfigError, Split
 from metaseg.data.manifest import Manifest
 from metaseg.datasets.brightfield import Look, Scene, draw_scene, draw_well
+from metaseg.datasets.derived import derive
 from metaseg.datasets.table import read_table
 
 VERSION = 1
@@ -143,18 +141,9 @@ def make_seven_cells(
         ConfigError: `folder` holds something else.
     """
     made = {"simulator": VERSION, **asdict(config)}
-    if not _holds(folder, made):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:
-            complete = Path(temporary) / folder.name
-            _write(complete, config, progress)
-            (complete / "parameters.json").write_text(json.dumps(made, indent=2) + "\n")
-            try:
-                os.rename(complete, folder)
-            except OSError:
-                if not _holds(folder, made):  # else another process was first
-                    raise
-    return read_table(folder / "manifest.csv", ["cell_line"])
+    derive(folder, made, lambda complete: _write(complete, config, progress))
+    about = f"SIMULATED brightfield images of seven cell lines, metadata effect {config.metadata_effect:g} (0: none)"
+    return replace(read_table(folder / "manifest.csv", ["cell_line"]), about=about)
 
 
 def field_of_view(config: SyntheticConfig, line: str, well: int, field: int) -> Scene:
@@ -180,20 +169,9 @@ def well_splits(wells: int) -> list[Split]:
     return [split for split, count in share.items() for _ in range(count)]
 
 
-def _holds(folder: Path, made: dict[str, object]) -> bool:
-    """Whether `folder` is the result for `made`; a ConfigError where it is something else."""
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-        return False
-    parameters = folder / "parameters.json"
-    found = json.loads(parameters.read_text()) if parameters.is_file() else "no parameters.json"
-    if found != made:
-        raise ConfigError(f"{folder} is there with {found}; expected {made}, or a folder that doesn't exist yet")
-    return True
-
-
 def _write(folder: Path, config: SyntheticConfig, progress: Callable[[int, int], None]) -> None:
     for name in ("images", "masks"):
-        (folder / name).mkdir(parents=True)
+        (folder / name).mkdir()
     splits = well_splits(config.wells_per_line)
     total = len(LINES) * config.images_per_line
     rows: list[dict[str, object]] = []
