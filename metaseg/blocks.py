@@ -4,6 +4,7 @@ Every block is a `ChannelModulation` and is listed by name in `BLOCKS`; `build_b
 one class and one line in that list: it then passes through the same contract tests as all others.
 """
 
+import math
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
@@ -64,6 +65,22 @@ class SqueezeExcitation(ChannelModulation):
 
     def __init__(self, channels: int, metadata_size: int, reduction: int) -> None:
         super().__init__(channels, metadata_size, reduction)
+        self.excitation = excitation(channels, self.hidden, channels)
+
+    def forward(self, features: Tensor, metadata: Tensor) -> Tensor:
+        """Scale each channel by a gate in (0, 1) computed from the squeezed features."""
+        return features * channelwise(self.excitation(squeeze(features)))
+
+
+class MatchedSqueezeExcitation(ChannelModulation):
+    """`se-matched`: `se` with as many parameters as `sme` has, or just more: a control for capacity.
+
+    It doesn't see metadata; their size only says how many units its hidden layer gets more.
+    """
+
+    def __init__(self, channels: int, metadata_size: int, reduction: int) -> None:
+        super().__init__(channels, metadata_size, reduction)
+        self.hidden = math.ceil(self.hidden * (2 * channels + 1 + metadata_size) / (2 * channels + 1))
         self.excitation = excitation(channels, self.hidden, channels)
 
     def forward(self, features: Tensor, metadata: Tensor) -> Tensor:
@@ -147,6 +164,7 @@ class IvadomedFiLM(ChannelModulation):
 BLOCKS: dict[str, type[ChannelModulation]] = {
     "none": Identity,
     "se": SqueezeExcitation,
+    "se-matched": MatchedSqueezeExcitation,
     "me": MetadataExcitation,
     "sme": SqueezeMetadataExcitation,
     "film": FeatureWiseLinearModulation,

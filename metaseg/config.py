@@ -7,11 +7,15 @@ stored as JSON, and turned into command-line options (`metaseg.options`). Field 
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-MetadataMode = Literal["true", "zeros", "shuffled", "absent"]
-"""How an arm sees metadata: each sample's own, all zeros, permuted among samples, or not at all."""
+MetadataMode = Literal["true", "zeros", "shuffled", "absent", "heads"]
+"""How an arm sees metadata: each sample's own, all zeros, permuted among samples, not at all, or by the output head
+that it picks, instead of by the blocks."""
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
+
+Average = Literal["images", "subgroups"]
+"""What the overall score is: the mean over all test images, or the mean of the subgroups' means."""
 
 Position = Literal["encoder", "bottleneck", "decoder"]
 POSITIONS: tuple[Position, ...] = get_args(Position)
@@ -181,6 +185,19 @@ class EngineConfig:
 
 
 @dataclass(frozen=True)
+class Subset:
+    """The part of a dataset that a run sees: samples whose `column` is `value`."""
+
+    column: str
+    """A metadata column or one of the dataset's strata."""
+
+    value: str
+
+    splits: tuple[Split, ...] = SPLITS
+    """The splits that are cut down; the others stay whole."""
+
+
+@dataclass(frozen=True)
 class RunConfig:
     """One run, fully resolved: what its run id is a hash of (`metaseg.run.run_id`)."""
 
@@ -198,3 +215,6 @@ class RunConfig:
 
     network: NetworkConfig
     schedule: ScheduleConfig
+
+    subset: Subset | None = None
+    """What the run sees of the dataset, where that isn't all."""

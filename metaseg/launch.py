@@ -6,22 +6,24 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import pandas as pd
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-from rich.table import Table
 from rich.text import Text
 
 from analysis.collect import ResultsError
-from metaseg.config import ConfigError
+from metaseg.config import SPLITS, Average, ConfigError
 from metaseg.data.dataset import Dataset, prepare
 from metaseg.data.manifest import Manifest, ManifestError
+from metaseg.estimate import print_estimate
 from metaseg.options import StudyOptions
 from metaseg.store import Store
-from metaseg.study import Study, find_arm, plan
+from metaseg.study import BASELINE, Arm, Study, find_arm, plan
 
 FAILED, MISUSED, INTERRUPTED = 1, 2, 130
 """Exit codes: a run or the store failed; a setting, a file or a value was wrong; Ctrl-C (SIGTERM: 143)."""
@@ -33,13 +35,34 @@ Progressed = Callable[[int, int], None]
 """Called with how many items are done, and how many there are."""
 
 
-def launch(name: str, options: StudyOptions, read: Callable[[Path, Progressed], Manifest]) -> int:
+Pictures = Callable[[Study, Store], Mapping[str, bytes]]
+"""Draws what trained networks do: PNG files by name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """What a page under `studies/` says of its study, besides the options."""
+
+    name: str
+    """Its record and reports are kept under it."""
+    read: Callable[[Path, Progressed], Manifest]
+    """Makes the manifest; gets a folder that it may write to, and a progress callback."""
+    arms: tuple[Arm, ...] = ()
+    """Arms of its own."""
+    baseline: str = BASELINE
+    """The arm that the others are compared with."""
+    average: Average = "images"
+    """What the overall score is."""
+    pictures: Pictures = lambda study, store: {}
+    """Called when all runs are done."""
+
+
+def launch(page: Page, options: StudyOptions) -> int:
     """Prepare the data, train what is missing and report.
 
     Args:
-        name: of the study; its record and reports are kept under it.
+        page: what is compared, and on what.
         options: from the command line.
-        read: makes the manifest; gets a folder that it may write to, and a progress callback.
 
     Returns:
         The process's exit code: 0, or one of `FAILED`, `MISUSED` and `INTERRUPTED`.
@@ -59,7 +82,7 @@ def launch(name: str, options: StudyOptions, read: Callable[[Path, Progressed], 
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, stop)
     try:
-        return _launch(name, options, read, console)
+        return _launch(page, options, console)
     except (ConfigError, ManifestError) as error:
         _complain(console, "error", str(error))
         return MISUSED
@@ -76,16 +99,27 @@ def launch(name: str, options: StudyOptions, read: Callable[[Path, Progressed], 
         return 128 + signals[0] if signals else INTERRUPTED
 
 
-def _launch(name: str, options: StudyOptions, read: Callable[[Path, Progressed], Manifest], console: Console) -> int:
+def _launch(page: Page, options: StudyOptions, console: Console) -> int:
     for arm in options.arms:
-        find_arm(arm)
+        find_arm(arm, page.arms)
     store = _open_store(options.storage)
-    dataset = _prepare(options, read, store, console)
-    study = plan(name, dataset, options.arms, options.seeds, options.network, options.schedule)
-    _print_plan(study, store, console, options.dry_run)
+    dataset = _prepare(options, page.read, store, console)
+    study = plan(
+        page.name,
+        dataset,
+        options.arms,
+        options.seeds,
+        options.network,
+        options.schedule,
+        more_arms=page.arms,
+        baseline=page.baseline,
+        average=page.average,
+    )
+    _print_plan(study, store, console)
     if options.dry_run:
+        print_estimate(study, store, options.engine, console)
         return 0
-    store.write_study(name, study.record(_command()))
+    store.write_study(page.name, study.record(_command()))
 
     # Only now: neither a dry run nor a wrong setting has to wait for Ray's or matplotlib's import.
     from analysis.report import report
@@ -96,7 +130,8 @@ def _launch(name: str, options: StudyOptions, read: Callable[[Path, Progressed],
         where = f"traceback: {store.failure(run.run_id)}"
         _complain(console, "failed", f"{run.label} ({run.run_id}): {reason}\n  {where}")
     if len(outcome.failed) < len(study.runs):
-        report(store.storage, name)
+        pictures = {} if outcome.failed else page.pictures(study, store)
+        report(store.storage, page.name, pictures=pictures, tables={"distribution": distribution(dataset)})
     if outcome.failed:
         names = ", ".join(run.label for run in outcome.failed)
         _complain(console, "failed", f"{len(outcome.failed)} of {len(study.runs)} runs ({names}); run again to retry")
@@ -145,22 +180,21 @@ def _prepare(
     return dataset
 
 
-def _print_plan(study: Study, store: Store, console: Console, every_run: bool) -> None:
-    table = study.dataset.table
-    sizes = ", ".join(f"{len(study.dataset.indices(split))} {split}" for split in ("train", "val", "test"))
-    metadata = ", ".join(f"{column.name} ({column.kind})" for column in study.dataset.metadata)
-    images = f"{len(table)} images ({sizes})"
-    title = Text(f"{study.name} on {study.dataset.name}: {images}; metadata: {metadata}", "bold")
+def _print_plan(study: Study, store: Store, console: Console) -> None:
+    dataset = study.dataset
+    if dataset.about:
+        console.print(Text(f"Data: {dataset.about}", "bold"), soft_wrap=True)
+    sizes = ", ".join(f"{len(dataset.indices(split))} {split}" for split in SPLITS)
+    metadata = ", ".join(f"{column.name} ({column.kind})" for column in dataset.metadata)
+    samples = f"{len(dataset.table)} samples ({sizes})"
+    title = Text(f"{study.name} on {dataset.name}: {samples}; metadata: {metadata}", "bold")
     console.print(title, soft_wrap=not console.is_terminal)  # a job's log says it is 80 columns wide
-    missing = study.missing(store)
-    done = len(study.runs) - len(missing)
+    done = len(study.runs) - len(study.missing(store))
     console.print(Text(f"{len(study.runs)} runs, {done} already done; store: {store.where}"), soft_wrap=True)
-    if not every_run:
-        return
-    listing = Table("run id", "arm", "seed", "block", "metadata", "state")
-    for run in study.runs:
-        state = "missing" if run in missing else "done"
-        listing.add_row(
-            run.run_id, run.arm.name, str(run.config.seed), run.config.block, run.config.metadata_mode, state
-        )
-    console.print(listing)
+
+
+def distribution(dataset: Dataset) -> pd.DataFrame:
+    """How many samples each split has, in all and of each subgroup (paper, Table S1): a row a split."""
+    counts = pd.crosstab(dataset.table["split"], dataset.table["subgroup"]).reindex(SPLITS)
+    counts.insert(0, "all", counts.sum(axis=1))
+    return counts.rename_axis(columns=None).reset_index()

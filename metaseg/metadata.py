@@ -149,11 +149,12 @@ def apply_mode(
     Args:
         vectors: `(N, M)`, the true ones.
         mode: `true` keeps them; `zeros` sets them to 0, so that the network keeps its inputs and learns nothing from
-            them; `shuffled` permutes them inside each split, so that each stays a likely one; `absent`: `(N, 0)`.
+            them; `shuffled` permutes them inside each split, so that each stays a likely one; `absent`: `(N, 0)`;
+            `heads` keeps them, for the network to pick its head by.
         partition: `(N,)` the split of each sample.
         seed: of the permutation, which stays the same for the whole run.
     """
-    if mode == "true":
+    if mode in ("true", "heads"):
         return vectors
     if mode == "zeros":
         return np.zeros_like(vectors)

@@ -1,9 +1,11 @@
 """Command-line options of every study, made from typed configuration: a field is an option, its docstring the help."""
 
+import argparse
 import os
 import sys
-from dataclasses import dataclass, field
-from typing import Annotated, TypeVar
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Any, Literal, TypeVar
 
 import tyro
 
@@ -17,6 +19,12 @@ EngineOptions = Annotated[EngineConfig, _NO_PREFIX]
 """Groups of settings whose options carry no prefix: `--epochs` instead of `--schedule.epochs`."""
 
 
+Preset = Literal["quick", "small", "paper"]
+
+REQUIRED: Any = tyro.MISSING
+"""The value, in a preset, of an option that has to be given."""
+
+
 def default_storage() -> str:
     """`METASEG_STORE`, else `~/metaseg-store`: one place wherever a command runs, also under `ray job submit`."""
     return os.environ.get("METASEG_STORE", "~/metaseg-store")
@@ -26,8 +34,12 @@ def default_storage() -> str:
 class StudyOptions:
     """Options that every study has."""
 
+    preset: Preset = "quick"
+    """What the other options are unless they are given: quick (minutes on two CPU cores), small (about an hour on one
+    GPU) or paper (the paper's own)."""
+
     arms: tuple[str, ...] = ("baseline", "me", "sme", "sme-dummy", "film")
-    """Arms to train; baseline must be one of them."""
+    """Arms to train; the one that the others are compared with must be among them."""
 
     seeds: int = 3
     """How many seeds an arm is trained with: 0, 1, 2 ..."""
@@ -36,7 +48,8 @@ class StudyOptions:
     """Folder or bucket (s3://..., gs://...) where runs are kept. A run that is there already is never trained again."""
 
     dry_run: bool = False
-    """List the runs, their ids and which are done; train nothing."""
+    """List the runs, their ids and which are done, with parameters, memory and time estimated from a few real steps;
+    train nothing."""
 
     network: NetworkOptions = field(default_factory=NetworkConfig)
     schedule: ScheduleOptions = field(default_factory=ScheduleConfig)
@@ -47,10 +60,20 @@ class StudyOptions:
 Options = TypeVar("Options", bound=StudyOptions)
 
 
-def parse(page: type[Options], description: str | None) -> Options:
-    """A page's options from the command line; a setting that can't be ends the process with a line and code 2."""
+def parse(presets: Mapping[Preset, Options], description: str | None) -> Options:
+    """A page's options: the command line's, and for the rest those of the preset that it names.
+
+    A setting that can't be ends the process with a line and code 2.
+    """
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    first.add_argument("--preset", choices=presets, default="quick")
     try:
-        return tyro.cli(page, description=description)
+        preset: Preset = first.parse_known_args()[0].preset
+    except argparse.ArgumentError:
+        preset = "quick"  # tyro says what is wrong
+    default = replace(presets[preset], preset=preset)
+    try:
+        return tyro.cli(type(default), default=default, description=description)
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load
 
 from metaseg.config import ConfigError, MetadataMode
 from metaseg.data.decode import pixel_statistics, to_channels
@@ -33,7 +33,12 @@ class Predictor:
         """Open a finished run's folder in a store; raises `ConfigError` when it isn't one."""
         if not (folder / "DONE").exists():
             raise ConfigError(f"{folder} is no finished run; expected a folder STORE/runs/RUN_ID that holds DONE")
-        config = json.loads((folder / "config.json").read_text())
+        return cls.parse((folder / "config.json").read_bytes(), (folder / "weights.safetensors").read_bytes())
+
+    @classmethod
+    def parse(cls, description: bytes, weights: bytes) -> "Predictor":
+        """The network of a run's `config.json` and `weights.safetensors`."""
+        config = json.loads(description)
         dataset, arm = config["dataset"], config["arm"]
         encoder = MetadataEncoder.from_json(dataset["metadata"])
         classes = tuple(dataset["classes"])
@@ -42,9 +47,10 @@ class Predictor:
             1 if len(classes) == 1 else 1 + len(classes),
             arm["block"],
             0 if arm["metadata_mode"] == "absent" else encoder.size,
+            heads=arm["metadata_mode"] == "heads",
             **config["network"],
         )
-        model.load_state_dict(load_file(folder / "weights.safetensors"))
+        model.load_state_dict(load(weights))
         return cls(model.eval(), encoder, arm["metadata_mode"], classes, dataset["channels"])
 
     def encode(self, metadata: Mapping[str, str | float]) -> npt.NDArray[np.float32]:
@@ -62,7 +68,6 @@ class Predictor:
         vector = self.encoder.encode(pd.DataFrame([dict(metadata)]))
         return np.zeros_like(vector) if self.metadata_mode == "zeros" else vector
 
-    @torch.no_grad()
     def predict(self, pixels: npt.NDArray[np.uint8], metadata: Mapping[str, str | float]) -> npt.NDArray[np.uint8]:
         """Segment one image.
 
@@ -73,10 +78,22 @@ class Predictor:
         Returns:
             `(H, W)` uint8, 0 background, k the k-th of `classes`.
         """
+        logits = self._logits(pixels, metadata)
+        label = logits[0] > 0 if len(self.classes) == 1 else logits.argmax(dim=0)
+        return label.to(torch.uint8).numpy()
+
+    def probabilities(
+        self, pixels: npt.NDArray[np.uint8], metadata: Mapping[str, str | float]
+    ) -> npt.NDArray[np.float32]:
+        """`(K, H, W)` probability of each of `classes` in each pixel; arguments as of `predict`."""
+        logits = self._logits(pixels, metadata)
+        probability = torch.sigmoid(logits) if len(self.classes) == 1 else torch.softmax(logits, dim=0)[1:]
+        return probability.numpy()
+
+    @torch.no_grad()
+    def _logits(self, pixels: npt.NDArray[np.uint8], metadata: Mapping[str, str | float]) -> torch.Tensor:
         vector = torch.from_numpy(self.encode(metadata))
         pixels = to_channels(pixels, self.channels)
         mean, std = pixel_statistics(pixels)
         image = (torch.tensor(pixels).movedim(-1, 0)[None].float() - mean) / std
-        logits = predict_logits(self.model, image, vector)
-        label = logits[:, 0] > 0 if len(self.classes) == 1 else logits.argmax(dim=1)
-        return label[0].to(torch.uint8).numpy()
+        return predict_logits(self.model, image, vector)[0]

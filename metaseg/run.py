@@ -5,20 +5,24 @@ import io
 import json
 import platform
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import torch
 from safetensors.torch import save
+from torch import Tensor
 
 import metaseg
 from metaseg.checkpoints import StoredCheckpoints
 from metaseg.config import EngineConfig, RunConfig
 from metaseg.data.dataset import Dataset
+from metaseg.metadata import CategoricalCode
 from metaseg.store import Store, to_json
 from metaseg.training import TRAINING_VERSION
 from metaseg.training.evaluate import evaluate
@@ -56,7 +60,7 @@ def execute(
     checkpoints = StoredCheckpoints(store, run_id(config), engine or EngineConfig())
     with one_thread(device):
         fitted = fit(config, dataset, device, on_epoch, checkpoints)
-        images = evaluate_test_images(fitted, dataset, device)
+        images = evaluate_test_images(config, fitted, dataset, device)
     if World.current().rank == 0:
         weights = {name: tensor.cpu().contiguous() for name, tensor in fitted.model.state_dict().items()}
         store.commit_run(
@@ -76,19 +80,61 @@ def work(config: RunConfig) -> int:
     return schedule.epochs * schedule.crop**2 * network.width**2 * (network.depth + 1)
 
 
-def evaluate_test_images(fitted: Fitted, dataset: Dataset, device: torch.device) -> pd.DataFrame:
-    """A row per test image and class: integer counts in pixels, and what is known of the image."""
-    samples = dataset.indices("test")
-    counts = evaluate(fitted.model, dataset, samples, fitted.vectors, device)
+def evaluate_test_images(config: RunConfig, fitted: Fitted, dataset: Dataset, device: torch.device) -> pd.DataFrame:
+    """A row per test image, class and evaluation: integer counts in pixels, and what is known of the image."""
     classes = len(dataset.classes)
-    rows = dataset.table.iloc[samples.repeat(classes)].reset_index(drop=True)
-    table = pd.DataFrame({"image": rows["image"], "class": list(dataset.classes) * len(samples)})
-    table["evaluation"] = "as-trained"
-    table[["group", "subgroup"]] = rows[["group", "subgroup"]]
-    table[["tp", "fp", "fn", "tn"]] = counts.reshape(-1, 4)
-    for column in dataset.metadata:
-        table[f"meta_{column.name}"] = rows[column.name]
-    return table
+    tables = []
+    for name, samples, vectors in evaluations(config, fitted, dataset):
+        counts = evaluate(fitted.model, dataset, samples, vectors.to(device), device)
+        rows = dataset.table.iloc[samples.repeat(classes)].reset_index(drop=True)
+        table = pd.DataFrame({"image": rows["image"], "class": list(dataset.classes) * len(samples)})
+        table["evaluation"] = name
+        table[["group", "subgroup"]] = rows[["group", "subgroup"]]
+        table[["tp", "fp", "fn", "tn"]] = counts.reshape(-1, 4)
+        for column in dataset.metadata:
+            table[f"meta_{column.name}"] = rows[column.name]
+        tables.append(table)
+    return pd.concat(tables, ignore_index=True)
+
+
+SWAPPED_UP_TO = 16
+"""Values of a categorical column up to which networks are evaluated with each in place of the true one."""
+
+SWEPT_VALUES = 7
+"""Values of a continuous column that networks are evaluated with in place of the true one."""
+
+
+def evaluations(
+    config: RunConfig, fitted: Fitted, dataset: Dataset
+) -> Iterator[tuple[str, npt.NDArray[np.int64], Tensor]]:
+    """How the network is evaluated: a name, `(n,)` test samples, and the metadata `(all samples, M)` that it is told.
+
+    - `as-trained`: as in training.
+    - Where the network was told true metadata: `zeros`; and `COLUMN=VALUE`, told that value instead of the true one:
+      for each value of a categorical column, the samples that have another; for quantiles of a continuous column's
+      values in training, all samples.
+    """
+    samples = dataset.indices("test", config.subset)
+    yield "as-trained", samples, fitted.vectors
+    if config.metadata_mode not in ("true", "heads"):
+        return
+    if config.metadata_mode == "true":
+        yield "zeros", samples, torch.zeros_like(fitted.vectors)
+    for code in fitted.encoder.codes:
+        told: Sequence[str | float]
+        if isinstance(code, CategoricalCode):
+            told = code.vocabulary if len(code.vocabulary) <= SWAPPED_UP_TO else ()
+        else:
+            training = dataset.table[code.column].iloc[dataset.indices("train")].dropna()
+            quantiles = np.quantile(training, np.linspace(0, 1, SWEPT_VALUES))
+            told = sorted({float(f"{value:.3g}") for value in quantiles})
+        true = dataset.table[code.column].iloc[samples]
+        for value in told:
+            others = samples[(true != value).to_numpy()]
+            if len(others):
+                vectors = fitted.encoder.encode(dataset.table.assign(**{code.column: value}))
+                name = f"{code.column}={value if isinstance(value, str) else format(value, 'g')}"
+                yield name, others, torch.from_numpy(vectors)
 
 
 def to_parquet(table: pd.DataFrame) -> bytes:
@@ -106,8 +152,10 @@ def describe(config: RunConfig, dataset: Dataset, fitted: Fitted, device: torch.
         "seed": config.seed,
         "network": asdict(config.network),
         "schedule": asdict(config.schedule),
+        "subset": asdict(config.subset) if config.subset else None,
         "dataset": {
             "name": dataset.name,
+            "about": dataset.about,
             "fingerprint": dataset.fingerprint,
             "classes": dataset.classes,
             "channels": dataset.channels,

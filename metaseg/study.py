@@ -8,7 +8,17 @@ from functools import cached_property
 from typing import Any
 
 from metaseg.blocks import block_class
-from metaseg.config import ConfigError, EngineConfig, MetadataMode, NetworkConfig, RunConfig, ScheduleConfig
+from metaseg.config import (
+    SPLITS,
+    Average,
+    ConfigError,
+    EngineConfig,
+    MetadataMode,
+    NetworkConfig,
+    RunConfig,
+    ScheduleConfig,
+    Subset,
+)
 from metaseg.data.dataset import Dataset
 from metaseg.run import run_id
 from metaseg.store import Store
@@ -18,17 +28,24 @@ BASELINE = "baseline"
 
 @dataclass(frozen=True)
 class Arm:
-    """One column of an ablation: a block and how it sees metadata."""
+    """One column of an ablation: a block, how it sees metadata and which part of the data it sees."""
 
     name: str
     block: str
     metadata_mode: MetadataMode
+    subset: Subset | None = None
+    """The part of the data that the arm sees, where that isn't all."""
+    stratified: bool = False
+    """Whether the arm is several networks: one for each value of the first categorical metadata column, which sees, and
+    is tested on, samples of that value alone."""
 
 
 ARMS: dict[str, Arm] = {
     arm.name: arm
     for arm in (
         Arm(BASELINE, "se", "absent"),
+        Arm("baseline-stratified", "se", "absent", stratified=True),
+        Arm("baseline-matched", "se-matched", "zeros"),
         Arm("none", "none", "absent"),
         Arm("me", "me", "true"),
         Arm("me-dummy", "me", "zeros"),
@@ -41,17 +58,19 @@ ARMS: dict[str, Arm] = {
         Arm("film-shuffled", "film", "shuffled"),
         Arm("film-ivadomed", "film-ivadomed", "true"),
         Arm("film-ivadomed-dummy", "film-ivadomed", "zeros"),
+        Arm("heads", "se", "heads"),
     )
 }
 
 
-def find_arm(name: str) -> Arm:
-    """Look an arm up by name; raises `ConfigError` that lists the known ones and the closest."""
-    if name not in ARMS:
-        close = difflib.get_close_matches(name, ARMS, n=1)
+def find_arm(name: str, more: Sequence[Arm] = ()) -> Arm:
+    """Look an arm up by name, in `more` and `ARMS`; raises `ConfigError` that lists the known ones and the closest."""
+    known = {**ARMS, **{arm.name: arm for arm in more}}
+    if name not in known:
+        close = difflib.get_close_matches(name, known, n=1)
         hint = f" (did you mean {close[0]!r}?)" if close else ""
-        raise ConfigError(f"unknown arm {name!r}{hint}; known: {', '.join(ARMS)}")
-    return ARMS[name]
+        raise ConfigError(f"unknown arm {name!r}{hint}; known: {', '.join(known)}")
+    return known[name]
 
 
 @dataclass(frozen=True)
@@ -60,6 +79,8 @@ class PlannedRun:
 
     arm: Arm
     config: RunConfig
+    part: str = ""
+    """Which of its arm's networks of this seed it is, where an arm is several."""
     workers: tuple[int, ...] | None = None
     """How many workers this run has, or the least and the most, where it isn't as many as the others."""
 
@@ -75,17 +96,20 @@ class PlannedRun:
     @property
     def label(self) -> str:
         """How messages call the run."""
-        return f"{self.arm.name} seed {self.config.seed}"
+        return f"{self.arm.name} {self.part} seed {self.config.seed}".replace("  ", " ")
 
 
 @dataclass(frozen=True)
 class Study:
-    """A named set of runs; each arm is compared with the arm called `baseline`."""
+    """A named set of runs; each arm is compared with the baseline."""
 
     name: str
     dataset: Dataset
     arms: tuple[Arm, ...]
     runs: tuple[PlannedRun, ...]
+    baseline: str = BASELINE
+    """Name of the arm that the others are compared with."""
+    average: Average = "images"
 
     def missing(self, store: Store) -> tuple[PlannedRun, ...]:
         """The runs that the store doesn't have."""
@@ -97,9 +121,14 @@ class Study:
         return {
             "name": self.name,
             "dataset": self.dataset.name,
-            "baseline": BASELINE,
+            "about": self.dataset.about,
+            "baseline": self.baseline,
+            "average": self.average,
             "arms": [arm.name for arm in self.arms],
-            "runs": [{"run_id": run.run_id, "arm": run.arm.name, "seed": run.config.seed} for run in self.runs],
+            "runs": [
+                {"run_id": run.run_id, "arm": run.arm.name, "seed": run.config.seed, "part": run.part}
+                for run in self.runs
+            ],
             "command": shlex.join(command),
         }
 
@@ -111,28 +140,88 @@ def plan(
     seeds: int,
     network: NetworkConfig,
     schedule: ScheduleConfig,
+    *,
+    more_arms: Sequence[Arm] = (),
+    baseline: str = BASELINE,
+    average: Average = "images",
 ) -> Study:
     """Resolve a study: every arm with seeds 0 to `seeds` - 1, one seed of all arms after the other.
 
+    Args:
+        name: of the study.
+        dataset: what all runs are trained and tested on.
+        arms: names of arms in `ARMS` or `more_arms`.
+        seeds: how many.
+        network: of all runs.
+        schedule: of all runs.
+        more_arms: the study's own.
+        baseline: the arm that the others are compared with.
+        average: what the overall score is.
+
     Raises:
-        ConfigError: an unknown or repeated arm, no baseline to compare with, no seed, or an arm that needs metadata
-            where the dataset has none.
+        ConfigError: an unknown or repeated arm, no baseline to compare with, no seed, or an arm that the dataset isn't
+            fit for: it needs metadata, or a subset, that there isn't.
     """
-    chosen = tuple(find_arm(arm) for arm in arms)
+    chosen = tuple(find_arm(arm, more_arms) for arm in arms)
     if len(set(chosen)) < len(chosen):
         raise ConfigError(f"arms are {', '.join(arms)}; expected each only once")
-    if BASELINE not in arms:
+    if baseline not in arms:
         raise ConfigError(
-            f"arms are {', '.join(arms)}; expected {BASELINE!r} among them: it is what the others are compared with"
+            f"arms are {', '.join(arms)}; expected {baseline!r} among them: it is what the others are compared with"
         )
     if seeds < 1:
         raise ConfigError(f"seeds is {seeds}; expected at least 1")
-    blind = [arm.name for arm in chosen if block_class(arm.block).needs_metadata]
-    if blind and not dataset.metadata:
-        raise ConfigError(f"arms {', '.join(blind)} need metadata, but dataset {dataset.name!r} has no metadata column")
+    for arm in chosen:
+        _check_arm(arm, dataset)
     runs = tuple(
-        PlannedRun(arm, RunConfig(arm.block, arm.metadata_mode, seed, dataset.fingerprint, network, schedule))
+        PlannedRun(
+            arm, RunConfig(arm.block, arm.metadata_mode, seed, dataset.fingerprint, network, schedule, subset), part
+        )
         for seed in range(seeds)
         for arm in chosen
+        for part, subset in _parts(arm, dataset)
     )
-    return Study(name, dataset, chosen, runs)
+    return Study(name, dataset, chosen, runs, baseline, average)
+
+
+def _parts(arm: Arm, dataset: Dataset) -> list[tuple[str, Subset | None]]:
+    """The networks that an arm is: a name and what it sees of the data for each."""
+    if not arm.stratified:
+        return [("", arm.subset)]
+    column = _first_categorical(arm, dataset)
+    values = sorted(dataset.table[column].iloc[dataset.indices("train")].unique())
+    parts = [(value, Subset(column, value)) for value in values]
+    # A value without validation or test samples has no network; preparing the dataset has warned of it.
+    return [(value, part) for value, part in parts if all(len(dataset.indices(split, part)) for split in SPLITS)]
+
+
+def _first_categorical(arm: Arm, dataset: Dataset) -> str:
+    names = [column.name for column in dataset.metadata if column.kind == "categorical"]
+    if not names:
+        raise ConfigError(f"arm {arm.name!r} needs a categorical metadata column; dataset {dataset.name!r} has none")
+    return names[0]
+
+
+def _check_arm(arm: Arm, dataset: Dataset) -> None:
+    """Raise a `ConfigError` where the dataset isn't fit for the arm."""
+    if (block_class(arm.block).needs_metadata or arm.block == "se-matched") and not dataset.metadata:
+        raise ConfigError(f"arm {arm.name!r} needs metadata, but dataset {dataset.name!r} has no metadata column")
+    if arm.metadata_mode == "heads" and [column.kind for column in dataset.metadata] != ["categorical"]:
+        found = ", ".join(f"{column.name} ({column.kind})" for column in dataset.metadata) or "none"
+        raise ConfigError(f"arm {arm.name!r} has a head for each value of one categorical column; metadata is {found}")
+    if arm.stratified and not _parts(arm, dataset):
+        column = _first_categorical(arm, dataset)
+        raise ConfigError(f"arm {arm.name!r}: no value of {column!r} has samples for training, validation and test")
+    if arm.subset is None:
+        return
+    column, value = arm.subset.column, arm.subset.value
+    if column not in dataset.table:
+        columns = ", ".join(dataset.table.columns)
+        raise ConfigError(f"arm {arm.name!r} sees a part by column {column!r}; the dataset has {columns}")
+    for split in arm.subset.splits:
+        if not len(dataset.indices(split, arm.subset)):
+            found = ", ".join(sorted(dataset.table[column].iloc[dataset.indices(split)].astype(str).unique()))
+            raise ConfigError(
+                f"arm {arm.name!r} sees samples whose {column!r} is {value!r}, of which split {split!r} has none: "
+                f"it has {found}"
+            )

@@ -53,6 +53,8 @@ class UNet(nn.Module):
         depth: how often the image is halved.
         reduction: reduction ratio of the blocks.
         positions: which levels have the block; the others have none.
+        heads: whether the image's metadata, a one-hot vector, picks one of `metadata_size` output layers instead of
+            reaching the blocks (paper, section 3.3, "two heads").
 
     Raises:
         ConfigError: an unknown block, or one that needs metadata where there is none.
@@ -68,15 +70,18 @@ class UNet(nn.Module):
         depth: int = 4,
         reduction: int = 4,
         positions: Collection[Position] = POSITIONS,
+        heads: bool = False,
     ) -> None:
         super().__init__()
         self.in_channels = in_channels
         self.metadata_size = metadata_size
+        self.heads = metadata_size if heads else 1
         self.stride = 2**depth
         channels = [width * 2**level for level in range(depth + 1)]
 
         def level(position: Position, inputs: int, outputs: int) -> Level:
-            return Level(inputs, outputs, block if position in positions else "none", metadata_size, reduction)
+            seen = 0 if heads else metadata_size
+            return Level(inputs, outputs, block if position in positions else "none", seen, reduction)
 
         self.encoder = nn.ModuleList(
             level("encoder", inputs, outputs)
@@ -88,7 +93,7 @@ class UNet(nn.Module):
             for here, below in zip(channels[-2::-1], channels[:0:-1], strict=True)
         )
         self.decoder = nn.ModuleList(level("decoder", 2 * here, here) for here in channels[-2::-1])
-        self.head = nn.Conv2d(width, out_channels, kernel_size=1)
+        self.head = nn.Conv2d(width, self.heads * out_channels, kernel_size=1)
 
     def forward(self, image: Tensor, metadata: Tensor | None = None) -> Tensor:
         """Logits of every pixel.
@@ -111,6 +116,8 @@ class UNet(nn.Module):
             expected = (len(image), self.metadata_size)
             raise ValueError(f"metadata has shape {tuple(metadata.shape)}; expected {expected}: one vector a sample")
 
+        picked = metadata.argmax(dim=1) if self.heads > 1 else None
+        metadata = metadata if picked is None else metadata[:, :0]
         height, width = image.shape[2:]
         features = F.pad(image, (0, -width % self.stride, 0, -height % self.stride), mode="replicate")
         skipped = []
@@ -122,4 +129,6 @@ class UNet(nn.Module):
         for upsample, level in zip(self.upsample, self.decoder, strict=True):
             features = level(torch.cat([skipped.pop(), upsample(features)], dim=1), metadata)
         logits: Tensor = self.head(features)
+        if picked is not None:
+            logits = logits.unflatten(1, (self.heads, -1))[torch.arange(len(image), device=image.device), picked]
         return logits[:, :, :height, :width]

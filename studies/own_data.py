@@ -7,8 +7,8 @@ split so that `--group-by`'s groups (wells, patients, fields) stay together and 
 
     python studies/own_data.py --manifest images/table.csv --metadata cell_line --group-by well
 
-The defaults are sized for a first answer on a few hundred images within half an hour on two CPU cores; the paper's are
-`--width 64 --depth 4 --epochs 100 --cycles 8 --lr-max 8e-4 --validate-every 1`.
+The defaults are sized for a first answer on a few hundred images within half an hour on two CPU cores;
+`--preset paper` has the paper's.
 """
 
 import sys
@@ -17,9 +17,11 @@ from pathlib import Path
 
 from metaseg import datasets
 from metaseg.config import NetworkConfig, ScheduleConfig
-from metaseg.datasets.source import Source
-from metaseg.launch import launch
-from metaseg.options import NetworkOptions, ScheduleOptions, StudyOptions, parse
+from metaseg.data.manifest import Manifest
+from metaseg.datasets.source import Progress, Source
+from metaseg.launch import Page, launch
+from metaseg.options import REQUIRED, NetworkOptions, Preset, ScheduleOptions, StudyOptions, parse
+from metaseg.presets import PAPER_NETWORK, PAPER_SCHEDULE, SMALL_NETWORK, SMALL_SCHEDULE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,9 +35,10 @@ class OwnData(StudyOptions):
     manifest: Path
     """CSV or Parquet table of the images; or the folder of a published layout (see --layout)."""
 
-    metadata: tuple[str, ...]
-    """Metadata columns that the networks see. Numbers are continuous and everything else is categorical, unless the
-    name ends in :categorical or :continuous. The first categorical one is what the tables are broken down by."""
+    metadata: tuple[str, ...] = ()
+    """Metadata columns that the networks see; without any, those that a published layout has of its own. Numbers are
+    continuous and everything else is categorical, unless the name ends in :categorical or :continuous. The first
+    categorical one is what the tables are broken down by."""
 
     group_by: str | None = None
     """Column whose values mustn't straddle training, validation and test: well, patient, field of view."""
@@ -44,17 +47,22 @@ class OwnData(StudyOptions):
     """Name of the study in the store (default: made of the manifest's). A study replaces an older one of its name."""
 
     layout: str = "table"
-    """How the manifest is stored: table, or dsb2018 (the Data Science Bowl's published folders)."""
+    """How the manifest is stored: table, or the name of a published layout (dsb2018, livecell, nnunet ...)."""
 
+
+PRESETS: dict[Preset, OwnData] = {
+    "quick": OwnData(manifest=REQUIRED),
+    "small": OwnData(manifest=REQUIRED, network=SMALL_NETWORK, schedule=SMALL_SCHEDULE),
+    "paper": OwnData(manifest=REQUIRED, network=PAPER_NETWORK, schedule=PAPER_SCHEDULE),
+}
 
 if __name__ == "__main__":
-    options = parse(OwnData, __doc__)
-    sys.exit(
-        launch(
-            options.name or f"own_data-{options.manifest.resolve().parent.name}-{options.manifest.stem}",
-            options,
-            lambda folder, progress: datasets.read(
-                options.layout, Source(options.manifest, folder, options.metadata, options.group_by, progress)
-            ),
-        )
-    )
+    options = parse(PRESETS, __doc__)
+
+    def read(folder: Path, progress: Progress) -> Manifest:
+        """The images given."""
+        source = Source(options.manifest, folder, options.metadata, options.group_by, progress)
+        return datasets.read(options.layout, source)
+
+    name = options.name or f"own_data-{options.manifest.resolve().parent.name}-{options.manifest.stem}"
+    sys.exit(launch(Page(name=name, read=read), options))

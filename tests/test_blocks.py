@@ -49,7 +49,7 @@ def test_a_block_that_needs_metadata_refuses_to_be_built_without(name):
 
 
 def test_an_unknown_block_lists_the_known_ones():
-    with pytest.raises(ConfigError, match="'smee'; known: none, se, me, sme, film, film-ivadomed"):
+    with pytest.raises(ConfigError, match="'smee'; known: none, se, se-matched, me, sme, film, film-ivadomed"):
         build_block("smee", channels=16, metadata_size=4, reduction=4)
 
 
@@ -135,3 +135,16 @@ def test_ivadomed_film_equals_its_published_layout_and_is_bounded(inputs):
 
     offset = block(torch.zeros(1, 16, 1, 1), 1e4 * metadata[:1])
     assert ((offset >= 0) & (offset <= 1)).all(), "beta stays in (0, 1)"
+
+
+@pytest.mark.parametrize("reduction", [1, 4, 16])
+@pytest.mark.parametrize("metadata_size", [1, 7, 20])
+@pytest.mark.parametrize("channels", [8, 64, 512])
+def test_the_matched_block_has_at_least_smes_parameters_and_at_most_a_hidden_unit_more(
+    channels, metadata_size, reduction
+):
+    sizes = {
+        name: sum(p.numel() for p in build_block(name, channels, metadata_size, reduction).parameters())
+        for name in ("se-matched", "sme", "se")
+    }
+    assert sizes["se"] < sizes["sme"] <= sizes["se-matched"] < sizes["sme"] + 2 * channels + 1

@@ -30,7 +30,9 @@ def trained(tiny_dataset, tmp_path_factory) -> Path:
 
 
 def test_a_prediction_is_the_evaluated_one(trained, tiny_dataset):
-    images = pd.read_parquet(trained / "images.parquet").set_index("image")
+    images = pd.read_parquet(trained / "images.parquet")
+    told_c = images[images["evaluation"] == "line=c"].set_index("image")
+    images = images[images["evaluation"] == "as-trained"].set_index("image")
     predictor = Predictor.load(trained)
     for sample in tiny_dataset.indices("test"):
         row = tiny_dataset.table.iloc[sample]
@@ -38,6 +40,18 @@ def test_a_prediction_is_the_evaluated_one(trained, tiny_dataset):
         counts = images.loc[row["image"]]
         assert int(mask.sum()) == counts["tp"] + counts["fp"]
         assert int((mask & tiny_dataset.mask(sample)).sum()) == counts["tp"]
+        assert (row["image"] in told_c.index) == (row["line"] != "c")
+        if row["line"] != "c":
+            mask = predictor.predict(tiny_dataset.image(sample), {"line": "c", "dose": row["dose"]})
+            assert int(mask.sum()) == told_c.loc[row["image"], ["tp", "fp"]].sum()
+
+
+def test_probabilities_are_above_one_half_where_the_mask_is(trained, tiny_dataset):
+    predictor = Predictor.load(trained)
+    image, metadata = tiny_dataset.image(0), {"line": "a", "dose": 1.0}
+    probabilities = predictor.probabilities(image, metadata)
+    assert probabilities.shape == (1, *image.shape[:2])
+    np.testing.assert_array_equal(probabilities[0] > 0.5, predictor.predict(image, metadata) > 0)
 
 
 def test_an_unknown_value_or_column_is_one_readable_error(trained):

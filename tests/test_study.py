@@ -3,9 +3,9 @@
 import pytest
 
 from metaseg.blocks import BLOCKS
-from metaseg.config import ConfigError, NetworkConfig, ScheduleConfig
+from metaseg.config import SPLITS, ConfigError, NetworkConfig, ScheduleConfig, Subset
 from metaseg.store import Store
-from metaseg.study import ARMS, plan
+from metaseg.study import ARMS, Arm, plan
 
 NETWORK, SCHEDULE = NetworkConfig(width=4, depth=2), ScheduleConfig(epochs=1)
 
@@ -46,7 +46,7 @@ def test_the_record_names_arms_runs_and_command(tiny_dataset):
 @pytest.mark.parametrize(
     ("arms", "seeds", "message"),
     [
-        (["baseline", "smee"], 1, r"unknown arm 'smee' \(did you mean 'sme'\?\); known: baseline, none, me"),
+        (["baseline", "smee"], 1, r"unknown arm 'smee' \(did you mean 'sme'\?\); known: baseline, .*, sme,"),
         (["baseline", "sme", "sme"], 1, "expected each only once"),
         (["me", "sme"], 1, "expected 'baseline' among them"),
         (["baseline"], 0, "seeds is 0; expected at least 1"),
@@ -59,4 +59,55 @@ def test_what_cant_be_planned_is_said_at_once(tiny_dataset, arms, seeds, message
 
 def test_every_arm_has_a_known_block_and_sees_metadata_only_if_the_block_does():
     for arm in ARMS.values():
-        assert (arm.metadata_mode != "absent") == BLOCKS[arm.block].needs_metadata
+        if arm.metadata_mode == "heads":  # metadata picks the head; the blocks see none
+            assert not BLOCKS[arm.block].needs_metadata
+        elif arm.block == "se-matched":  # needs to know how large metadata are
+            assert arm.metadata_mode == "zeros"
+        else:
+            assert (arm.metadata_mode != "absent") == BLOCKS[arm.block].needs_metadata
+
+
+def test_a_stratified_arm_is_a_network_for_each_value_that_sees_that_value_alone(tiny_dataset):
+    study = make(tiny_dataset, ["baseline", "baseline-stratified"], seeds=2)
+    parts = [run for run in study.runs if run.arm.stratified]
+    assert [(run.config.seed, run.part) for run in parts] == [(seed, line) for seed in (0, 1) for line in "abc"]
+    assert {run["part"] for run in study.record([])["runs"]} == {"", "a", "b", "c"}
+    for run in parts:
+        for split in SPLITS:
+            seen = tiny_dataset.table.iloc[tiny_dataset.indices(split, run.config.subset)]
+            assert set(seen["line"]) == {run.part}
+    assert len({run.run_id for run in study.runs}) == 8
+    assert parts[0].label == "baseline-stratified a seed 0"
+
+
+def test_a_subset_cuts_down_only_its_splits(tiny_dataset):
+    subset = Subset("line", "b", ("train",))
+    arm = Arm("only-b", "se", "absent", subset)
+    study = plan("s", tiny_dataset, ["baseline", "only-b"], 1, NETWORK, SCHEDULE, more_arms=[arm])
+    assert study.runs[1].config.subset == subset
+    assert set(tiny_dataset.table["line"].iloc[tiny_dataset.indices("train", subset)]) == {"b"}
+    assert len(tiny_dataset.indices("val", subset)) == len(tiny_dataset.indices("val"))
+
+
+def test_another_baseline_can_be_declared(tiny_dataset):
+    study = plan("s", tiny_dataset, ["me", "sme"], 1, NETWORK, SCHEDULE, baseline="me", average="subgroups")
+    assert (study.record([])["baseline"], study.record([])["average"]) == ("me", "subgroups")
+
+
+@pytest.mark.parametrize(
+    ("arm", "message"),
+    [
+        (Arm("own", "se", "absent", Subset("well", "A1")), "sees a part by column 'well'; the dataset has image, mask"),
+        (
+            Arm("own", "se", "absent", Subset("line", "z")),
+            "'line' is 'z', of which split 'train' has none: it has a, b, c",
+        ),
+        (
+            Arm("own", "se", "heads"),
+            r"a head for each value of one categorical column; metadata is line \(categorical\), dose",
+        ),
+    ],
+)
+def test_an_arm_that_the_dataset_isnt_fit_for_is_said_at_once(tiny_dataset, arm, message):
+    with pytest.raises(ConfigError, match=message):
+        plan("s", tiny_dataset, ["baseline", "own"], 1, NETWORK, SCHEDULE, more_arms=[arm])

@@ -145,6 +145,7 @@ def test_history_has_a_row_an_epoch_and_images_a_row_an_image(tiny_dataset, conf
     history = pd.read_parquet(folder / "history.parquet")
     assert history["epoch"].tolist() == [1, 2, 3]
     images = pd.read_parquet(folder / "images.parquet")
+    images = images[images["evaluation"] == "as-trained"]
     test = tiny_dataset.table.iloc[tiny_dataset.indices("test")]
     assert images["image"].tolist() == test["image"].tolist()
     assert images["meta_line"].tolist() == test["line"].tolist()

@@ -82,3 +82,22 @@ def test_the_network_exports(block):
     example = (torch.randn(2, 1, 16, 16), torch.randn(2, 3))
     exported = torch.export.export(model, example).module()
     torch.testing.assert_close(exported(*example), model(*example))
+
+
+def test_with_heads_a_samples_metadata_picks_its_output_layer_and_nothing_else():
+    model = network("se", heads=True, out_channels=2)
+    image = torch.randn(1, 1, 16, 16).expand(3, -1, -1, -1)
+    logits = model(image, torch.eye(3))
+    assert logits.shape == (3, 2, 16, 16)
+    with torch.no_grad():  # the second head becomes the first one
+        model.head.weight[2:4], model.head.bias[2:4] = model.head.weight[:2], model.head.bias[:2]
+    after = model(image, torch.eye(3))
+    torch.testing.assert_close(after[1], logits[0])
+    torch.testing.assert_close(after[2], logits[2])
+    assert not torch.allclose(logits[1], logits[0])
+
+
+def test_with_heads_only_the_picked_one_learns():
+    model = network("se", heads=True)
+    model(torch.randn(2, 1, 16, 16), torch.eye(3)[[1, 1]]).sum().backward()
+    assert [bool(gradient.any()) for gradient in model.head.weight.grad] == [False, True, False]

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from metaseg.config import SPLITS, DataConfig, Split
+from metaseg.config import SPLITS, DataConfig, Split, Subset
 from metaseg.data.decode import DECODER_VERSION, Pixels, decode_image, decode_mask, pixel_statistics, to_channels
 from metaseg.data.files import Files, digests_of, source_files, warn_of_duplicates
 from metaseg.data.manifest import Manifest, ManifestError
@@ -94,9 +94,12 @@ class Dataset:
         """Mask of row `i` as a read-only view `(H, W)`, values 0 to `len(classes)`."""
         return self._masks[self._mask_starts[i] : self._mask_starts[i + 1]].reshape(self._sizes[i])
 
-    def indices(self, split: Split) -> npt.NDArray[np.int64]:
-        """Rows of a split, ascending."""
-        return np.flatnonzero(self.table["split"] == split)
+    def indices(self, split: Split, subset: Subset | None = None) -> npt.NDArray[np.int64]:
+        """Rows of a split, ascending; only those of the subset where it cuts this split down."""
+        chosen = self.table["split"] == split
+        if subset and split in subset.splits:
+            chosen &= self.table[subset.column] == subset.value
+        return np.flatnonzero(chosen)
 
     @cached_property
     def statistics(self) -> npt.NDArray[np.float32]:

@@ -44,7 +44,14 @@ def build_network(config: RunConfig, channels: int, classes: int, metadata_size:
     """The run's network with freshly initialised weights, a function of the configuration (its seed included) alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        return UNet(channels, 1 if classes == 1 else 1 + classes, config.block, metadata_size, **asdict(config.network))
+        return UNet(
+            channels,
+            1 if classes == 1 else 1 + classes,
+            config.block,
+            metadata_size,
+            heads=config.metadata_mode == "heads",
+            **asdict(config.network),
+        )
 
 
 def triangular_schedule(optimizer: torch.optim.Optimizer, schedule: ScheduleConfig, steps: int) -> LRScheduler:
@@ -89,8 +96,9 @@ def fit(
         raise ConfigError(f"block {config.block!r} needs metadata, but dataset {dataset.name!r} has no metadata column")
 
     world, schedule = World.current(), config.schedule
-    training, validation = dataset.indices("train"), dataset.indices("val")
-    encoder = MetadataEncoder.fit(dataset.metadata, dataset.table.iloc[training])
+    training, validation = dataset.indices("train", config.subset), dataset.indices("val", config.subset)
+    # On all training samples, whatever the run's subset: a value means the same to all arms.
+    encoder = MetadataEncoder.fit(dataset.metadata, dataset.table.iloc[dataset.indices("train")])
     seen = apply_mode(
         encoder.encode(dataset.table), config.metadata_mode, dataset.table["split"].to_numpy(object), config.seed
     )

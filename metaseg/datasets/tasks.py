@@ -1,0 +1,76 @@
+"""Images with a mask for each of several tasks: the metadata says which mask is wanted."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from metaseg.data.manifest import Manifest, ManifestError
+from metaseg.datasets.table import read_frame, to_manifest
+from metaseg.metadata import MetadataColumn
+
+TASK = "task"
+BOTH_MASKS = "both_masks"
+"""Stratum: `yes` where the image has a row for each of several tasks, else `no`."""
+
+
+def read_tasks(path: Path, group_by: str | None = None) -> Manifest:
+    """Read a CSV or Parquet table with columns `image`, `mask` and `task`; an image may have a row for each task.
+
+    Raises:
+        ManifestError: the file isn't such a table, or an image has two rows for one task.
+    """
+    table = read_frame(path, [f"{TASK}:categorical"], group_by)
+    missing = [name for name in ("image", TASK) if name not in table]
+    ManifestError.check(str(path), [f"has no column {name!r}; it has {', '.join(table.columns)}" for name in missing])
+    table[BOTH_MASKS] = _both(table["image"])
+    return to_manifest(
+        table, path.parent, [f"{TASK}:categorical"], group_by, str(path), strata=(BOTH_MASKS,), task=TASK
+    )
+
+
+def join_tasks(first: Manifest, second: Manifest, tasks: tuple[str, str]) -> Manifest:
+    """One manifest of the rows of two, of whose masks the first ones' are of task `tasks[0]`, the others of `tasks[1]`.
+
+    Images that both have (the same file) get a row for each task. Other metadata are left out.
+
+    Raises:
+        ManifestError: one has splits and the other hasn't, or they differ for an image.
+    """
+    if ("split" in first.table) != ("split" in second.table):
+        have, lack = (first, second) if "split" in first.table else (second, first)
+        raise ManifestError(f"{lack.source} has no column 'split', but {have.source} has; expected both or neither")
+    root = Path(os.path.commonpath([manifest.root.resolve() for manifest in (first, second)]))
+    mask_root = Path(os.path.commonpath([(part.mask_root or part.root).resolve() for part in (first, second)]))
+    parts = []
+    for manifest, task in zip((first, second), tasks, strict=True):
+        images, masks = manifest.root.resolve(), (manifest.mask_root or manifest.root).resolve()
+        part = manifest.table[[name for name in ("image", "mask", "split", "group") if name in manifest.table]].copy()
+        if "group" not in part:
+            part["group"] = part["image"]
+        # Two manifests may call different groups alike.
+        part["group"] = [f"{images.relative_to(root)}/{group}" for group in part["group"]]
+        part["image"] = [(images / image).relative_to(root).as_posix() for image in part["image"]]
+        part["mask"] = [(masks / mask).relative_to(mask_root).as_posix() for mask in part["mask"]]
+        parts.append(part.assign(**{TASK: task}))
+    table = pd.concat(parts, ignore_index=True)
+    table[BOTH_MASKS] = _both(table["image"])
+    abouts = dict.fromkeys(part.about for part in (first, second) if part.about)
+    return replace(
+        first,
+        name=f"{first.name}+{second.name}",
+        root=root,
+        table=table,
+        metadata=(MetadataColumn(TASK, "categorical"),),
+        source=f"{first.source} and {second.source}",
+        mask_root=mask_root,
+        strata=(BOTH_MASKS,),
+        task=TASK,
+        about="; ".join(abouts),
+    )
+
+
+def _both(image: pd.Series) -> pd.Series:
+    return pd.Series(np.where(image.duplicated(keep=False), "yes", "no"), image.index)

@@ -1,0 +1,183 @@
+"""What a run will cost, measured from a few of its own steps on this machine."""
+
+import math
+import os
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from metaseg.config import EngineConfig, RunConfig
+from metaseg.data.batches import epoch_batches, to_input
+from metaseg.data.dataset import Dataset
+from metaseg.losses import segmentation_loss
+from metaseg.metadata import MetadataEncoder, apply_mode
+from metaseg.store import Store
+from metaseg.study import Study
+from metaseg.training.evaluate import predict_logits
+from metaseg.training.fit import build_network
+from metaseg.training.world import autocast, one_thread
+from metaseg.unet import UNet
+
+STEPS = 3
+"""Steps that are timed, after one that isn't."""
+
+PROBE_PIXELS = 4 * 128 * 128
+"""On a CPU a step is measured on at most so many pixels, and what it costs is taken to grow with their number."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """A run's cost on one worker."""
+
+    parameters: int
+    memory: float
+    """Bytes that training holds: weights, gradients, Adam's two moments and what the backward pass needs. On a GPU the
+    measured peak; elsewhere what it would be in full precision there, without the libraries' own."""
+    seconds: float
+    """Training and validation; not the test images."""
+    scaled: bool
+    """Whether a smaller step than the run's was measured."""
+
+
+def measure(config: RunConfig, dataset: Dataset, device: torch.device) -> Cost:
+    """Take a few real steps and one validation image of a run, with the threads of a worker."""
+    training, validation = dataset.indices("train", config.subset), dataset.indices("val", config.subset)
+    schedule = config.schedule
+    crop, batch_size = schedule.crop, min(schedule.batch_size, len(training))
+    if device.type != "cuda":
+        crop = min(crop, math.isqrt(PROBE_PIXELS))
+        batch_size = min(batch_size, max(1, PROBE_PIXELS // crop**2))
+    factor = min(schedule.batch_size, len(training)) * schedule.crop**2 / (batch_size * crop**2)
+
+    encoder = MetadataEncoder.fit(dataset.metadata, dataset.table.iloc[dataset.indices("train")])
+    splits = dataset.table["split"].to_numpy(object)
+    vectors = torch.from_numpy(apply_mode(encoder.encode(dataset.table), config.metadata_mode, splits, config.seed))
+    vectors = vectors.to(device)
+    model = build_network(config, dataset.channels, len(dataset.classes), vectors.shape[1]).to(device)
+    optimizer = torch.optim.Adam(model.parameters())
+    batches = epoch_batches(
+        dataset, training[:batch_size], batch_size=batch_size, crop=crop, seed=config.seed, epoch=1, device=device
+    )
+    batch = next(iter(batches))
+    saved: dict[int, int] = {}
+
+    def count(tensor: torch.Tensor) -> torch.Tensor:
+        if not isinstance(tensor, torch.nn.Parameter):
+            saved[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    def step() -> None:
+        with autocast(device):
+            logits = model(batch.image, vectors[batch.samples])
+        loss = (segmentation_loss(logits, batch.target) * batch.weight).sum()
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+
+    with one_thread(device):
+        with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+            step()
+        synchronise(device)
+        started = time.perf_counter()
+        for _ in range(STEPS):
+            step()
+        synchronise(device)
+        seconds_a_step = (time.perf_counter() - started) / STEPS * factor
+        seconds_a_validation = validation_seconds(model, dataset, validation, vectors, device)
+
+    weights = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
+    memory = 4 * weights + factor * sum(saved.values())
+    if device.type == "cuda":
+        memory = torch.cuda.max_memory_allocated(device)
+    steps = math.ceil(len(training) / schedule.batch_size) * schedule.epochs
+    validations = math.ceil(schedule.epochs / schedule.validate_every)
+    return Cost(
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        memory=memory,
+        seconds=steps * seconds_a_step + validations * seconds_a_validation,
+        scaled=factor != 1,
+    )
+
+
+def print_estimate(study: Study, store: Store, engine: EngineConfig, console: Console) -> None:
+    """Print every run of a study, and what the missing ones will cost on this machine."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    missing = {run.run_id for run in study.missing(store)}
+    costs: dict[tuple[str, str], Cost] = {}
+    listing = Table("run id", "arm", "seed", "block", "metadata", "samples", "parameters", "memory", "time", "state")
+    seconds = 0.0
+    for run in track(study.runs, "Timing a few steps", console=console, transient=True):
+        key = run.arm.name, run.part
+        if key not in costs:
+            costs[key] = measure(run.config, study.dataset, device)
+        cost = costs[key]
+        seconds += cost.seconds if run.run_id in missing else 0
+        listing.add_row(
+            run.run_id,
+            f"{run.arm.name} {run.part}".strip(),
+            str(run.config.seed),
+            run.config.block,
+            run.config.metadata_mode,
+            str(len(study.dataset.indices("train", run.config.subset))),
+            f"{cost.parameters:,}",
+            f"{cost.memory / 2**30:.2f} GiB",
+            readable(cost.seconds),
+            "missing" if run.run_id in missing else "done",
+        )
+    console.print(listing)
+    at_once = torch.cuda.device_count() or int((os.cpu_count() or 1) / max(engine.cpus_per_worker, 0.01))
+    at_once = max(1, min(at_once, engine.max_concurrent or at_once, len(missing)))
+    what = torch.cuda.get_device_name() if device.type == "cuda" else "one core"
+    smaller = (
+        ", on smaller steps, whose cost is taken to grow with their pixels"
+        if any(cost.scaled for cost in costs.values())
+        else ""
+    )
+    console.print(
+        f"{len(missing)} runs are missing: about {readable(seconds / at_once)} on this machine, {at_once} at once "
+        f"(measured on {what}{smaller}; without start-up, test images and what runs at once takes from each other). "
+        f"Memory: at most about {max(cost.memory for cost in costs.values()) / 2**30:.2f} GiB a run of GPU memory.",
+        soft_wrap=True,
+        highlight=False,
+    )
+
+
+def readable(seconds: float) -> str:
+    """A duration to two digits: `45 s`, `12 min`, `3.4 h`, `2.1 d`."""
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= (2 if unit == "min" else 1) * size:
+            return f"{seconds / size:.{0 if seconds / size >= 10 else 1}f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def synchronise(device: torch.device) -> None:
+    """Wait for what a GPU still computes."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+@torch.no_grad()
+def validation_seconds(
+    model: UNet, dataset: Dataset, validation: npt.NDArray[np.int64], vectors: torch.Tensor, device: torch.device
+) -> float:
+    """How long all validation images will take, by the time that a piece of the first takes."""
+    first = validation[:1]
+    pixels = dataset.image(int(first[0]))[None]
+    side = math.isqrt(PROBE_PIXELS) if device.type != "cuda" else max(pixels.shape)
+    piece = pixels[:, :side, :side]
+    image = to_input(dataset, first, np.ascontiguousarray(piece), device)
+    model.eval()
+    started = time.perf_counter()
+    with autocast(device):
+        predict_logits(model, image, vectors[first])
+    synchronise(device)
+    seconds = time.perf_counter() - started
+    model.train()
+    total = (dataset.table.loc[validation, "height"] * dataset.table.loc[validation, "width"]).sum()
+    return float(seconds * total / (piece.shape[1] * piece.shape[2]))

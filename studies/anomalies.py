@@ -1,0 +1,104 @@
+"""Nuclei and anomalies: can one network with one output do two tasks, and does the rare one gain? (paper, section 3.3)
+
+All images have a mask of nuclei; a few (365 of 3024 in the paper) also have one of anomalies: debris, bubbles, spots
+out of focus. The metadata says which mask is wanted. Compared with one network a task (the paper's "baseline
+stratified"): networks that are told the task, one that isn't ("dummy"), and, on the images with both masks, one output
+for each task ("heads-subset") against the task as metadata ("sme-subset"). It prints Table 3; with labels swapped at
+test time: `swapped.csv`. Figure 2B is `overlays.png`.
+
+    python studies/anomalies.py                                       # simulated images
+    python studies/anomalies.py --manifest table.csv --group-by well  # a row for each image and task
+    python studies/anomalies.py --manifest nuclei.csv --artseg ArtSeg # nuclei of a table, anomalies of ArtSeg's folders
+
+A table has columns image, mask and task (nuclei or anomaly); an image with both masks has two rows. Without
+`--manifest` the images are **simulated** (`metaseg.datasets.anomalies`); `--synthetic.metadata-effect 0` makes both
+tasks ask for the same mask, so that the task says nothing.
+"""
+
+import sys
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from metaseg.datasets.artseg import ArtSegConfig, read_artseg
+from metaseg.illustrate import overlays
+
+from metaseg.config import NetworkConfig, ScheduleConfig, Subset
+from metaseg.data.manifest import Manifest
+from metaseg.datasets.anomalies import AnomalyConfig, make_anomalies
+from metaseg.datasets.source import Progress, Source
+from metaseg.datasets.table import read_table
+from metaseg.datasets.tasks import join_tasks, read_tasks
+from metaseg.launch import Page, launch
+from metaseg.options import NetworkOptions, Preset, ScheduleOptions, StudyOptions, parse
+from metaseg.presets import PAPER_NETWORK, PAPER_SCHEDULE, SMALL_NETWORK, SMALL_SCHEDULE
+from metaseg.study import ARMS as KNOWN
+from metaseg.study import Arm
+
+BASELINE = "baseline-stratified"
+
+BOTH_MASKS = Subset("both_masks", "yes", ("train", "val"))
+"""The multi-label subset; all test samples stay, so that its arms' rows are comparable with the others'."""
+
+OWN_ARMS = (
+    replace(KNOWN["heads"], name="heads-subset", subset=BOTH_MASKS),
+    replace(KNOWN["sme"], name="sme-subset", subset=BOTH_MASKS),
+    Arm("matched-stratified", "se-matched", "zeros", stratified=True),
+)
+
+ARMS = (BASELINE, "me", "sme-dummy", "sme", "heads-subset", "sme-subset")
+CONTROLS = ("matched-stratified", "sme-shuffled")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Anomalies(StudyOptions):
+    """Options of the page."""
+
+    arms: tuple[str, ...] = ARMS + CONTROLS
+    network: NetworkOptions = NetworkConfig(width=8, depth=3, reduction=1)
+    schedule: ScheduleOptions = ScheduleConfig(
+        epochs=10, cycles=1, lr_max=1e-2, batch_size=4, crop=96, validate_every=2
+    )
+
+    manifest: Path | None = None
+    """CSV or Parquet table with columns image, mask and task (no task with --artseg). Without it, images are
+    simulated."""
+
+    artseg: Path | None = None
+    """ArtSeg's folder, with train, validation and test in it: masks of anomalies, beside the manifest's of nuclei."""
+
+    artseg_masks: ArtSegConfig = field(default_factory=ArtSegConfig)
+
+    group_by: str | None = None
+    """Column whose values mustn't straddle training, validation and test: well, patient, field of view."""
+
+    synthetic: AnomalyConfig = field(default_factory=AnomalyConfig)
+
+
+PRESETS: dict[Preset, Anomalies] = {
+    "quick": Anomalies(),
+    "small": Anomalies(network=SMALL_NETWORK, schedule=SMALL_SCHEDULE, synthetic=AnomalyConfig(size=256, images=756)),
+    "paper": Anomalies(network=PAPER_NETWORK, schedule=PAPER_SCHEDULE, synthetic=AnomalyConfig(size=1080, images=3024)),
+}
+
+if __name__ == "__main__":
+    options = parse(PRESETS, __doc__)
+
+    def read(folder: Path, progress: Progress) -> Manifest:
+        """The images given, else simulated ones."""
+        if options.manifest is None:
+            return make_anomalies(folder / options.synthetic.name, options.synthetic, progress)
+        if options.artseg is None:
+            return read_tasks(options.manifest, options.group_by)
+        nuclei = read_table(options.manifest, (), options.group_by)
+        anomalies = read_artseg(Source(options.artseg, folder, progress=progress), options.artseg_masks)
+        return join_tasks(nuclei, anomalies, ("nuclei", "anomaly"))
+
+    page = Page(
+        name="anomalies",
+        read=read,
+        arms=OWN_ARMS,
+        baseline=BASELINE,
+        average="subgroups",
+        pictures=overlays((BASELINE, "sme")),
+    )
+    sys.exit(launch(page, options))

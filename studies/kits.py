@@ -1,0 +1,91 @@
+"""Kidney tumours: does telling the network the tumour's size help, and does it obey? (paper, section 3.4 and Figure 2A)
+
+Axial CT slices with kidney, tumour and cyst; the metadata is the tumour's radiographic size in cm, a number. Networks
+are told the true size, zero, or, after training, a series of sizes with the image held fixed: `sweep.png` shows the
+masks, `response.png` and `response.csv` the predicted area against the given size.
+
+    python studies/kits.py                                        # simulated slices
+    python studies/kits.py --layout kits --manifest kits21        # KiTS19, KiTS21 or KiTS23 as downloaded
+    python studies/kits.py --manifest slices/manifest.csv --size radiographic_size_cm --group-by case_id \\
+        --classes kidney tumour                                   # slices that are there already
+
+Without `--manifest` the slices are **simulated** (`metaseg.datasets.renal`): where a tumour ends isn't visible, and its
+size tells; `--synthetic.metadata-effect 0` takes that away.
+"""
+
+import sys
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+from metaseg.datasets.renal import RENAL_CLASSES, RenalConfig, make_renal
+from metaseg.illustrate import both, overlays, sweep
+
+from metaseg.config import DataConfig, NetworkConfig, ScheduleConfig
+from metaseg.data.manifest import Manifest
+from metaseg.datasets.kits import KitsConfig, kits_classes, read_kits
+from metaseg.datasets.source import Progress, Source
+from metaseg.datasets.table import read_table
+from metaseg.launch import Page, launch
+from metaseg.options import DataOptions, NetworkOptions, Preset, ScheduleOptions, StudyOptions, parse
+from metaseg.presets import PAPER_NETWORK, PAPER_SCHEDULE, SMALL_NETWORK, SMALL_SCHEDULE
+
+ARMS = ("baseline", "me-dummy", "me", "sme-dummy", "sme", "film-dummy", "film")
+CONTROLS = ("baseline-matched", "sme-shuffled")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kits(StudyOptions):
+    """Options of the page."""
+
+    arms: tuple[str, ...] = ARMS + CONTROLS
+    network: NetworkOptions = NetworkConfig(width=8, depth=3, reduction=1)
+    schedule: ScheduleOptions = ScheduleConfig(
+        epochs=16, cycles=1, lr_max=1e-2, batch_size=4, crop=128, validate_every=4
+    )
+    data: DataOptions = DataConfig(classes=RENAL_CLASSES)
+
+    manifest: Path | None = None
+    """A CSV or Parquet table of slices, or the folder of a download (with --layout kits). Without it, slices are
+    simulated."""
+
+    layout: Literal["table", "kits"] = "table"
+    """How the manifest is stored: table, or kits (KiTS19, KiTS21 or KiTS23 as downloaded)."""
+
+    size: str = "radiographic_size"
+    """The table's column that holds the tumour's size."""
+
+    group_by: str = "case_id"
+    """The table's column that holds the case."""
+
+    kits: KitsConfig = field(default_factory=KitsConfig)
+    synthetic: RenalConfig = field(default_factory=RenalConfig)
+
+
+PRESETS: dict[Preset, Kits] = {
+    "quick": Kits(),
+    "small": Kits(
+        network=SMALL_NETWORK, schedule=SMALL_SCHEDULE, synthetic=RenalConfig(size=256, cases=120, slices_per_case=6)
+    ),
+    "paper": Kits(
+        network=PAPER_NETWORK, schedule=PAPER_SCHEDULE, synthetic=RenalConfig(size=512, cases=200, slices_per_case=52)
+    ),
+}
+
+
+if __name__ == "__main__":
+    options = parse(PRESETS, __doc__)
+    if options.layout == "kits" and options.manifest is not None:
+        options = replace(options, data=replace(options.data, classes=kits_classes(options.manifest)))
+
+    def read(folder: Path, progress: Progress) -> Manifest:
+        """The slices given, else simulated ones."""
+        if options.manifest is None:
+            return make_renal(folder / options.synthetic.name, options.synthetic, progress)
+        if options.layout == "kits":
+            return read_kits(Source(options.manifest, folder, progress=progress), options.kits)
+        return read_table(options.manifest, [f"{options.size}:continuous"], options.group_by)
+
+    name = "kits" if options.manifest is None else f"kits-{options.manifest.resolve().parent.name}"
+    pictures = both(overlays(("baseline", "sme"), label="tumour"), sweep("sme"))
+    sys.exit(launch(Page(name=name, read=read, pictures=pictures), options))
