@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
+from rich import box
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -26,6 +27,11 @@ from metaseg.unet import UNet
 
 STEPS = 3
 """Steps that are timed, after one that isn't."""
+
+_NUMBERS = ("seed", "samples", "parameters", "memory", "time")
+
+LOG_WIDTH = 132
+"""Columns of the listing where it goes to a file."""
 
 PROBE_PIXELS = 4 * 128 * 128
 """On a CPU a step is measured on at most so many pixels, and what it costs is taken to grow with their number."""
@@ -110,7 +116,9 @@ def print_estimate(study: Study, store: Store, engine: EngineConfig, console: Co
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     missing = {run.run_id for run in study.missing(store)}
     costs: dict[tuple[str, str], Cost] = {}
-    listing = Table("run id", "arm", "seed", "block", "metadata", "samples", "parameters", "memory", "time", "state")
+    listing = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in ("run id", "arm", "seed", "block, metadata", "samples", "parameters", "memory", "time", "state"):
+        listing.add_column(heading, justify="right" if heading in _NUMBERS else "left", no_wrap=True)
     seconds = 0.0
     for run in track(study.runs, "Timing a few steps", console=console, transient=True):
         key = run.arm.name, run.part
@@ -122,15 +130,15 @@ def print_estimate(study: Study, store: Store, engine: EngineConfig, console: Co
             run.run_id,
             f"{run.arm.name} {run.part}".strip(),
             str(run.config.seed),
-            run.config.block,
-            run.config.metadata_mode,
+            f"{run.config.block}, {run.config.metadata_mode}",
             str(len(study.dataset.indices("train", run.config.subset))),
             f"{cost.parameters:,}",
             f"{cost.memory / 2**30:.2f} GiB",
             readable(cost.seconds),
             "missing" if run.run_id in missing else "done",
         )
-    console.print(listing)
+    wide = console if console.is_terminal else Console(file=console.file, width=LOG_WIDTH)
+    wide.print(listing, highlight=False)
     at_once = torch.cuda.device_count() or int((os.cpu_count() or 1) / max(engine.cpus_per_worker, 0.01))
     at_once = max(1, min(at_once, engine.max_concurrent or at_once, len(missing)))
     what = torch.cuda.get_device_name() if device.type == "cuda" else "one core"

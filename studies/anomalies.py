@@ -19,15 +19,14 @@ import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from metaseg.datasets.artseg import ArtSegConfig, read_artseg
-from metaseg.illustrate import overlays
-
 from metaseg.config import NetworkConfig, ScheduleConfig, Subset
 from metaseg.data.manifest import Manifest
 from metaseg.datasets.anomalies import AnomalyConfig, make_anomalies
+from metaseg.datasets.artseg import ArtSegConfig, read_artseg
 from metaseg.datasets.source import Progress, Source
 from metaseg.datasets.table import read_table
 from metaseg.datasets.tasks import join_tasks, read_tasks
+from metaseg.illustrate import overlays
 from metaseg.launch import Page, launch
 from metaseg.options import NetworkOptions, Preset, ScheduleOptions, StudyOptions, parse
 from metaseg.presets import PAPER_NETWORK, PAPER_SCHEDULE, SMALL_NETWORK, SMALL_SCHEDULE

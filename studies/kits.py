@@ -18,14 +18,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from metaseg.datasets.renal import RENAL_CLASSES, RenalConfig, make_renal
-from metaseg.illustrate import both, overlays, sweep
-
 from metaseg.config import DataConfig, NetworkConfig, ScheduleConfig
 from metaseg.data.manifest import Manifest
 from metaseg.datasets.kits import KitsConfig, kits_classes, read_kits
+from metaseg.datasets.renal import RENAL_CLASSES, RenalConfig, make_renal
 from metaseg.datasets.source import Progress, Source
 from metaseg.datasets.table import read_table
+from metaseg.illustrate import both, overlays, sweep
 from metaseg.launch import Page, launch
 from metaseg.options import DataOptions, NetworkOptions, Preset, ScheduleOptions, StudyOptions, parse
 from metaseg.presets import PAPER_NETWORK, PAPER_SCHEDULE, SMALL_NETWORK, SMALL_SCHEDULE
@@ -87,5 +86,5 @@ if __name__ == "__main__":
         return read_table(options.manifest, [f"{options.size}:continuous"], options.group_by)
 
     name = "kits" if options.manifest is None else f"kits-{options.manifest.resolve().parent.name}"
-    pictures = both(overlays(("baseline", "sme"), label="tumour"), sweep("sme"))
+    pictures = both(overlays(("baseline", "sme"), label="tumour"), sweep("sme", "tumour"))
     sys.exit(launch(Page(name=name, read=read, pictures=pictures), options))

@@ -41,10 +41,10 @@ def test_each_run_and_image_is_one_row_with_its_origin(store: Path) -> None:
     path = collect(store, "cells").path
     table = pq.read_table(path).to_pandas()
     assert path == str(store / "results" / "study=cells" / "images.parquet")
-    assert list(table.columns[:8]) == [
-        "study", "dataset", "run_id", "arm", "block", "metadata_mode", "seed", "parameters",
+    assert list(table.columns[:9]) == [
+        "study", "dataset", "run_id", "arm", "part", "block", "metadata_mode", "seed", "parameters",
     ]  # fmt: skip
-    assert list(table.columns[8:]) == list(rows("sme", 0).columns)
+    assert list(table.columns[9:]) == list(rows("sme", 0).columns)
     assert len(table) == 4 * 4
     assert not table.duplicated(["run_id", "image", "class", "evaluation"]).any()
     sme = table[(table["arm"] == "sme") & (table["seed"] == 1)]

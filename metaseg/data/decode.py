@@ -85,7 +85,7 @@ def decode_mask(files: Sequence[Path], classes: Sequence[str]) -> Pixels:
         )
     united: Pixels | None = None
     for path in files:
-        values = _grey_if_equal(_load(path, is_mask=True))
+        values = load_mask(path)
         if values.shape[2] != 1:
             raise ManifestError(f"{path}: is a colour mask; expected one channel, or three equal ones")
         mask = (
@@ -97,6 +97,15 @@ def decode_mask(files: Sequence[Path], classes: Sequence[str]) -> Pixels:
     if united is None:
         raise ValueError("a mask needs at least one file")
     return united
+
+
+def load_mask(path: Path) -> Stored:
+    """A mask's values as stored: `(H, W, 1)`, or `(H, W, 3)` where it has colour.
+
+    Raises:
+        ManifestError: naming the file, when it can't be read.
+    """
+    return _grey_if_equal(_load(path, is_mask=True))
 
 
 def mask_files(path: Path) -> list[Path]:

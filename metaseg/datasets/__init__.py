@@ -4,13 +4,23 @@ from collections.abc import Callable
 
 from metaseg.config import ConfigError
 from metaseg.data.manifest import Manifest
+from metaseg.datasets.artseg import read_artseg
 from metaseg.datasets.dsb2018 import read_dsb2018
+from metaseg.datasets.kits import read_kits
+from metaseg.datasets.livecell import read_livecell
+from metaseg.datasets.nnunet import read_nnunet
+from metaseg.datasets.seven_cells import read_seven_cells
 from metaseg.datasets.source import Source
 from metaseg.datasets.table import read_table
 
 LAYOUTS: dict[str, Callable[[Source], Manifest]] = {
     "table": lambda source: read_table(source.path, source.metadata, source.group_by),
     "dsb2018": lambda source: read_dsb2018(source.path, source.metadata, source.group_by),
+    "seven-cells": read_seven_cells,
+    "livecell": read_livecell,
+    "artseg": read_artseg,
+    "kits": read_kits,
+    "nnunet": read_nnunet,
 }
 """Readers by name."""
 

@@ -1,0 +1,142 @@
+"""One case of KiTS: from its two NIfTI volumes to 8-bit PNG slices, without ever holding the volume as floats."""
+
+import gzip
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from metaseg.config import ConfigError
+from metaseg.data.manifest import ManifestError
+
+Volume = npt.NDArray[np.uint8]
+"""`(slices, height, width)`"""
+
+_BLOCK = 16
+"""Columns that are read at once: 140 MB of the largest case in float64."""
+
+_MOST_VOXELS = 2**30
+"""Nearly four times the largest case published; a header that claims more isn't believed."""
+
+
+def write_slices(
+    imaging: Path, segmentation: Path, classes: Sequence[str], window: tuple[float, float], step: int, folder: Path
+) -> None:
+    """Write images/slice_%04d.png and masks/slice_%04d.png of every `step`-th slice with a label into `folder`.
+
+    Args:
+        imaging: volume of Hounsfield units, `(slices, height, width)`.
+        segmentation: volume of labels of the same shape: 0 background, k the k-th of `classes`.
+        classes: what labels mean.
+        window: Hounsfield units that become 0 and 255; what lies outside is clipped.
+        step: 1 keeps all slices with a label.
+        folder: is there and empty.
+
+    Raises:
+        ManifestError: a volume can't be read or isn't such a volume, their shapes differ, or nothing is labelled.
+    """
+    labels = _labels(segmentation, classes)
+    kept = np.flatnonzero(labels.any(axis=(1, 2)))[::step]
+    if not len(kept):
+        raise ManifestError(f"{segmentation}: labels nothing; expected slices with {' or '.join(classes)}")
+    masks = np.ascontiguousarray(labels[kept])
+    shape = labels.shape
+    del labels  # before the images are made
+    images = _images(imaging, shape, kept, window)
+    for name in ("images", "masks"):
+        (folder / name).mkdir()
+    for number, image, mask in zip(kept, images, masks, strict=True):
+        Image.fromarray(image).save(folder / "images" / f"slice_{number:04d}.png")
+        Image.fromarray(mask).save(folder / "masks" / f"slice_{number:04d}.png")
+
+
+def _labels(path: Path, classes: Sequence[str]) -> Volume:
+    with _Stream(path) as stream:
+        if stream.first_axis != "z":
+            raise ManifestError(
+                f"{path}: its first axis is the scanner's {stream.first_axis}; expected z (slices), as published"
+            )
+        labels = np.empty(stream.shape, dtype=np.uint8)
+        for columns, block in stream.blocks():
+            with np.errstate(invalid="ignore"):  # NaN is found to differ below
+                labels[..., columns] = block.astype(np.uint8)
+            stored = labels[..., columns]
+            if stored.max() > len(classes) or not np.array_equal(stored, block):
+                found = np.unique(block)
+                expected = ", ".join(f"{k} {name}" for k, name in enumerate(("background", *classes)))
+                shown = ", ".join(f"{value:g}" for value in found[:10])
+                raise ManifestError(f"{path}: has labels {shown}; expected {expected}")
+    return labels
+
+
+def _images(path: Path, shape: tuple[int, ...], kept: npt.NDArray[np.intp], window: tuple[float, float]) -> Volume:
+    """The slices `kept` of a volume of `shape`, windowed."""
+    low, high = window
+    with _Stream(path) as stream:
+        if stream.shape != shape:
+            raise ManifestError(f"{path}: has shape {stream.shape}; expected {shape}, as its segmentation")
+        images = np.empty((len(kept), *shape[1:]), dtype=np.uint8)
+        for columns, block in stream.blocks():
+            units = block[kept].astype(np.float32)
+            if not np.isfinite(units).all():
+                raise ManifestError(f"{path}: has a value that is not finite; expected Hounsfield units")
+            np.clip(units, low, high, out=units)
+            images[..., columns] = np.rint((units - low) * (255 / (high - low)))
+    return images
+
+
+class _Stream:
+    """A .nii.gz file, read once from front to back: gzip can't be read at random, and NIfTI stores the first axis, here
+    the slices, fastest, so that no slice is in one piece. What is in one piece is a range of the last axis."""
+
+    shape: tuple[int, ...]
+    first_axis: Literal["x", "y", "z"]
+    """Of the scanner's axes the one that the array's first is nearest to."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            import nibabel
+        except ImportError as error:
+            raise ConfigError(f"{path} needs another package ({error}): pip install 'metaseg[kits]'") from error
+        self._path = path
+        self._file = gzip.open(path)  # noqa: SIM115 (closed by __exit__)
+        try:
+            image = nibabel.Nifti1Image.from_stream(self._file)
+            self.shape, self._values = image.shape, image.dataobj
+            self.first_axis = ("x", "y", "z")[int(np.abs(np.asarray(image.affine)[:3, 0]).argmax())]
+        except Exception as error:  # a damaged header can raise anything inside a parser
+            self._file.close()
+            raise self._unreadable(error) from error
+        if len(self.shape) != 3 or not 0 < np.prod(self.shape, dtype=np.float64) <= _MOST_VOXELS:
+            self._file.close()
+            raise ManifestError(
+                f"{path}: has shape {self.shape}; expected (slices, height, width), at most {_MOST_VOXELS} voxels"
+            )
+
+    def __enter__(self) -> "_Stream":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._file.close()
+
+    def blocks(self) -> Iterator[tuple[slice, npt.NDArray[Any]]]:
+        """All voxels, a few columns at a time, as stored or scaled as the header says."""
+        for start in range(0, self.shape[2], _BLOCK):
+            columns = slice(start, min(start + _BLOCK, self.shape[2]))
+            try:
+                block = np.asarray(self._values[..., columns])
+            except (OSError, EOFError, ValueError, zlib.error) as error:
+                raise self._unreadable(error) from error
+            yield columns, block
+        try:
+            while self._file.read(1 << 20):  # gzip's checksum is at the end
+                pass
+        except (OSError, EOFError, zlib.error) as error:
+            raise self._unreadable(error) from error
+
+    def _unreadable(self, error: Exception) -> ManifestError:
+        return ManifestError(f"{self._path}: unreadable volume ({error}); expected a whole .nii.gz file")

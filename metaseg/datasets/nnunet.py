@@ -1,0 +1,329 @@
+"""nnU-Net's raw format, versions 1 and 2, for images in PNG or TIFF: read into a manifest, written from a dataset.
+
+Isensee et al., "nnU-Net: a self-configuring method for deep learning-based biomedical image segmentation", Nature
+Methods 18 (2021).
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from metaseg.config import ConfigError
+from metaseg.data.dataset import Dataset
+from metaseg.data.manifest import Manifest, ManifestError
+from metaseg.data.split import assign_splits
+from metaseg.datasets.derived import derive
+from metaseg.datasets.source import Source
+from metaseg.datasets.table import read_frame, to_manifest
+from metaseg.metadata import MetadataColumn
+
+VERSION = 1
+"""Raised whenever other files are written of the same dataset."""
+
+_ENDINGS = (".png", ".tif", ".tiff")
+
+_VAL_FRACTION = 0.2
+"""Share of the training cases for validation, where only the test cases are told."""
+
+
+@dataclass(frozen=True)
+class NnunetConfig:
+    """What is read of a case."""
+
+    channel: int | None = None
+    """Which channel to read where each has a file of its own: 0 is NAME_0000. By default a case has one file, which is
+    grey or RGB."""
+
+
+@dataclass(frozen=True)
+class _Description:
+    """What dataset.json says."""
+
+    channels: int
+    classes: tuple[str, ...]
+    ending: str
+    cases: int | None
+    metadata: tuple[MetadataColumn, ...]
+    about: str
+
+
+def read_nnunet(source: Source, config: NnunetConfig = NnunetConfig()) -> Manifest:
+    """Read `imagesTr/NAME_0000.EXT` with `labelsTr/NAME.EXT`, and `imagesTs` with `labelsTs` where there are labels.
+
+    `nnunet_classes` gives the classes that a `DataConfig` needs. A file `metadata.csv` beside `dataset.json`, which
+    has a row for each NAME in its column `case`, may hold metadata, `group` and `split`.
+
+    Args:
+        source: the folder that holds `dataset.json`. Its metadata are columns of metadata.csv; where it has none, those
+            that `export_nnunet` noted in dataset.json.
+        config: which channel is read.
+
+    Returns:
+        A row a case that has a label. Splits are metadata.csv's. Where that has none, cases of imagesTs are for test,
+        and a fifth of the others, by whole groups, is for validation; without labelled test cases, there is no split.
+
+    Raises:
+        ManifestError: dataset.json can't be read, or says what isn't supported (labels that aren't 0, 1, 2 ...,
+            regions, an ignore label, volumes); or, listed together, files are missing, or rows of metadata.csv.
+        ConfigError: there is no such channel.
+    """
+    root = source.path
+    description = _describe(root)
+    tested = (root / "labelsTs").is_dir()
+    table = _cases(root, description, ("Tr", "Ts") if tested else ("Tr",), config)
+    in_test = table["image"].str.startswith("imagesTs/")
+    columns = source.metadata or tuple(f"{column.name}:{column.kind}" for column in description.metadata)
+    if (root / "metadata.csv").is_file():
+        table = _joined(table, root / "metadata.csv", columns, source.group_by)
+    elif columns or source.group_by:
+        wanted = ", ".join([*columns, *([source.group_by] if source.group_by else [])])
+        raise ManifestError(f"{root} has no metadata.csv; expected it, with columns case, {wanted}")
+    manifest = to_manifest(table, root, source.metadata, source.group_by, str(root), about=description.about)
+    if not source.metadata:
+        manifest = replace(manifest, metadata=description.metadata)
+    if not tested:
+        return manifest
+    if "split" in manifest.table:
+        ManifestError.check(str(root / "metadata.csv"), _split_problems(manifest.table, in_test))
+        return manifest
+    return replace(manifest, table=manifest.table.assign(split=_splits(manifest, in_test)))
+
+
+def nnunet_classes(path: Path) -> tuple[str, ...]:
+    """Names of the classes 1, 2, ... of the dataset in folder `path`; raises as `read_nnunet` does."""
+    return _describe(path).classes
+
+
+def _describe(root: Path) -> _Description:
+    path = root / "dataset.json"
+    try:
+        content = json.loads(path.read_bytes())
+    except FileNotFoundError as error:
+        raise ManifestError(f"{path} doesn't exist; expected nnU-Net's, beside imagesTr and labelsTr") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise ManifestError(f"{path}: unreadable JSON ({error}); expected nnU-Net's dataset.json") from error
+    if not isinstance(content, dict):
+        raise ManifestError(f"{path}: is {content!r:.80}; expected an object with channel_names and labels")
+    problems = []
+    channels = content.get("channel_names", content.get("modality"))
+    if not isinstance(channels, dict) or not channels:
+        problems.append(f'channel_names is {channels!r:.80}; expected such as {{"0": "grey"}}')
+    if "dataset" in content:
+        problems.append("lists its files under 'dataset'; expected them in imagesTr and labelsTr")
+    ending = content.get("file_ending") or _ending(root)
+    if ending not in _ENDINGS:
+        problems.append(f"file_ending is {ending!r}; expected {', '.join(_ENDINGS)} (images, no volumes)")
+    cases = content.get("numTraining")
+    if cases is not None and type(cases) is not int:
+        problems.append(f"numTraining is {cases!r:.80}; expected a whole number")
+    metadata: tuple[MetadataColumn, ...] = ()
+    try:
+        metadata = tuple(MetadataColumn(**column) for column in content.get("metadata", ()))
+    except (TypeError, ConfigError):
+        problems.append(f"metadata is {content['metadata']!r:.80}; expected a list of columns' name and kind")
+    classes = _classes(content, problems)
+    ManifestError.check(str(path), problems)
+    about = " ".join(str(content.get("description") or f"nnU-Net dataset {root}").split())
+    return _Description(len(channels or {}), classes, str(ending), cases, metadata, about)
+
+
+def _ending(root: Path) -> str | None:
+    """Version 1 doesn't name the ending: the one that the training images have."""
+    names = [path.name for path in (root / "imagesTr").glob("[!.]*")]
+    found = sorted({match[0] for name in names if (match := re.search(r"(\.nii)?\.[^.]+$", name))})
+    return ", ".join(found) or None
+
+
+def _classes(content: Mapping[str, Any], problems: list[str]) -> tuple[str, ...]:
+    """Names of values 1, 2, ...; of `labels`, version 2 has name to value, and version 1 value to name."""
+    labels = content.get("labels")
+    if not isinstance(labels, dict):
+        problems.append(f'labels is {labels!r:.80}; expected such as {{"background": 0, "nucleus": 1}}')
+        return ()
+    pairs = [(name, value) for name, value in labels.items()]
+    if "channel_names" not in content:
+        pairs = [(name, int(value) if re.fullmatch(r"\d{1,5}", value) else value) for value, name in labels.items()]
+    if regions := [name for name, value in pairs if isinstance(value, list)]:
+        problems.append(f"label {regions[0]!r} is a region of several values; expected one value a label")
+    elif "ignore" in (name for name, _ in pairs):
+        problems.append("has a label 'ignore', for pixels that nobody annotated; expected masks without")
+    elif any(type(value) is not int or not isinstance(name, str) for name, value in pairs):
+        problems.append(f"labels is {labels!r:.80}; expected a name and a whole number each")
+    elif sorted(value for _, value in pairs) != list(range(max(2, len(pairs)))):
+        values = ", ".join(str(value) for _, value in sorted(pairs, key=lambda pair: pair[1]))
+        problems.append(f"labels have the values {values}; expected 0 (background), 1, 2 ... without a gap")
+    else:
+        return tuple(name for name, _ in sorted(pairs, key=lambda pair: pair[1])[1:])
+    return ()
+
+
+def _cases(root: Path, description: _Description, parts: Sequence[str], config: NnunetConfig) -> pd.DataFrame:
+    """The labelled cases: `case`, `image` and `mask`."""
+    ending = description.ending
+    folders = [f"{kind}{part}" for part in parts for kind in ("images", "labels")]
+    missing = [f"has no folder {name}; expected files in it" for name in folders if not (root / name).is_dir()]
+    ManifestError.check(str(root), missing)
+    problems: list[str] = []
+    images = {part: _channel_files(root / f"images{part}", ending, problems) for part in parts}
+    numbers = _numbers(description.channels, [found for cases in images.values() for found in cases.values()])
+    if config.channel is not None and config.channel not in numbers:
+        raise ConfigError(f"channel is {config.channel}; expected one of {', '.join(map(str, numbers))}, as in {root}")
+    rows = []
+    for part, cases in images.items():
+        labels = {path.name.removesuffix(ending) for path in (root / f"labels{part}").glob(f"[!.]*{ending}")}
+        problems += [
+            f"images{part}: case {case} has channels {', '.join(map(str, found))}; expected "
+            f"{', '.join(map(str, numbers))}"
+            for case, found in cases.items()
+            if found != numbers
+        ]
+        problems += [
+            f"images{part}: case {case} has no label; expected labels{part}/{case}{ending}"
+            for case in sorted(cases.keys() - labels)
+        ]
+        problems += [
+            f"labels{part}/{case}{ending} has no image; expected images{part}/{case}_0000{ending}"
+            for case in sorted(labels - cases.keys())
+        ]
+        for case in cases:
+            image = f"images{part}/{case}_{config.channel or 0:04d}{ending}"
+            rows.append({"case": case, "image": image, "mask": f"labels{part}/{case}{ending}"})
+    for case in sorted(images["Tr"].keys() & images.get("Ts", {}).keys()):
+        problems.append(f"case {case} is in imagesTr and in imagesTs; expected it in one")
+    if description.cases not in (None, len(images["Tr"])):
+        problems.append(f"dataset.json has numTraining {description.cases}; expected {len(images['Tr'])}, as imagesTr")
+    ManifestError.check(str(root), problems)
+    if not images["Tr"]:
+        raise ManifestError(f"{root / 'imagesTr'} holds no image; expected NAME_0000{ending}")
+    if len(numbers) > 1 and config.channel is None:
+        raise ManifestError(
+            f"{root}: each case has {len(numbers)} files, one a channel; expected one grey channel or an RGB file, or "
+            "a choice (channel=0)"
+        )
+    return pd.DataFrame(rows)
+
+
+def _channel_files(folder: Path, ending: str, problems: list[str]) -> dict[str, list[int]]:
+    """The channels of each case that there is a file of, sorted."""
+    cases: dict[str, list[int]] = {}
+    for path in sorted(folder.glob(f"[!.]*{ending}")):
+        if match := re.fullmatch(r"(.+)_(\d{4})", path.name.removesuffix(ending)):
+            cases.setdefault(match[1], []).append(int(match[2]))
+        else:
+            problems.append(f"{folder.name}/{path.name} has no channel; expected a name such as NAME_0000{ending}")
+    return cases
+
+
+def _numbers(channels: int, found: Sequence[Sequence[int]]) -> list[int]:
+    """The files that each case has: one a channel, except where all three are in one RGB file."""
+    return [0] if channels == 3 and all(numbers == [0] for numbers in found) else list(range(channels))
+
+
+def _joined(table: pd.DataFrame, path: Path, columns: Sequence[str], group_by: str | None) -> pd.DataFrame:
+    """The cases with the columns of metadata.csv."""
+    rows = read_frame(path, [*columns, "case:categorical"], group_by)
+    if "case" not in rows:
+        raise ManifestError(f"{path}: has no column 'case'; it has {', '.join(map(str, rows.columns))}")
+    missing = sorted(set(table["case"]) - set(rows["case"]))
+    twice = sorted(set(rows["case"][rows["case"].duplicated()].dropna()))
+    problems = [f"has no row for case {case!r}; expected one for each that has a label" for case in missing]
+    problems += [f"has case {case!r} in several rows; expected one" for case in twice]
+    ManifestError.check(str(path), problems)
+    rows = rows.drop(columns=["image", "mask"], errors="ignore")
+    return table.merge(rows, on="case", how="left", validate="one_to_one")
+
+
+def _split_problems(table: pd.DataFrame, in_test: pd.Series) -> list[str]:
+    """Where metadata.csv and the folders are at odds about what is for test."""
+    return [
+        f"case {case!r} has split {split!r}, but is in {'imagesTs' if test else 'imagesTr'}; expected test in "
+        "imagesTs, and only there"
+        for case, split, test in zip(table["case"], table["split"], in_test, strict=True)
+        if (split == "test") != test
+    ]
+
+
+def _splits(manifest: Manifest, in_test: pd.Series) -> list[str]:
+    """Test where the folder says so; the others are divided into training and validation by whole groups."""
+    table = manifest.table
+    others = table[~in_test]
+    subgroup = others[manifest.subgroup_column] if manifest.subgroup_column else others["case"].map(lambda _: "all")
+    group = others["group" if "group" in table else "case"]
+    # A third split can't be empty: it gets next to nothing, which goes to training.
+    assigned = assign_splits(group, subgroup, _VAL_FRACTION, test_fraction=1e-6, seed=0)
+    divided = pd.Series(assigned, index=others.index, dtype=str).replace("test", "train")
+    return divided.reindex(table.index, fill_value="test").tolist()
+
+
+def export_nnunet(dataset: Dataset, folder: Path, dataset_id: int) -> Path:
+    """Write a prepared dataset for nnU-Net version 2, for `nnUNetv2_plan_and_preprocess` and for `read_nnunet`.
+
+    Images and masks are PNG files of what our networks see, before it is standardised. Cases for training and
+    validation are in imagesTr, those for test in imagesTs and labelsTs. `splits_final.json` has our training and
+    validation cases as its only fold: nnU-Net reads it in its folder of preprocessed data. `metadata.csv` has each
+    case's split, group and metadata, which nnU-Net doesn't see.
+
+    Args:
+        dataset: what to write.
+        folder: nnU-Net's folder of raw data.
+        dataset_id: nnU-Net's number of the dataset, 1 to 999.
+
+    Returns:
+        `folder/DatasetID_NAME`, which appears complete or not at all, and stays where it is there already.
+
+    Raises:
+        ConfigError: the number can't be, or is another dataset's; `folder/DatasetID_NAME` holds something else; a class
+            or metadata column has a name that the format needs for itself.
+    """
+    if not 1 <= dataset_id <= 999:
+        raise ConfigError(f"dataset_id is {dataset_id}; expected 1 to 999")
+    if taken := sorted({"background", "ignore"} & set(dataset.classes)):
+        raise ConfigError(
+            f"a class is called {taken[0]!r}, which means something else to nnU-Net; expected other names"
+        )
+    if "case" in [column.name for column in dataset.metadata]:
+        raise ConfigError("a metadata column is called 'case', as that of nnU-Net's cases; expected another name")
+    name = re.sub(r"[^A-Za-z0-9]+", "_", dataset.name).strip("_")[:80] or "metaseg"
+    target = folder / f"Dataset{dataset_id:03d}_{name}"
+    if others := sorted(path.name for path in folder.glob(f"Dataset{dataset_id:03d}_*") if path != target):
+        raise ConfigError(f"dataset_id is {dataset_id}, which {others[0]} in {folder} has; expected a free one")
+    made = {"nnunet": VERSION, "dataset": dataset.fingerprint, "name": dataset.name, "about": dataset.about}
+    return derive(target, made, lambda complete: _write(dataset, complete))
+
+
+def _write(dataset: Dataset, folder: Path) -> None:
+    for name in ("imagesTr", "labelsTr", "imagesTs", "labelsTs"):
+        (folder / name).mkdir()
+    table = dataset.table
+    # The number makes names differ, also where the file system doesn't tell case, and never a device's.
+    stems = [re.sub(r"[^A-Za-z0-9]+", "-", Path(image).stem)[:80].strip("-") for image in table["image"]]
+    cases = pd.Series([f"{number:05d}-{stem}" for number, stem in enumerate(stems)])
+    for i, (case, split) in enumerate(zip(cases, table["split"], strict=True)):
+        part = "Ts" if split == "test" else "Tr"
+        pixels = np.ascontiguousarray(dataset.image(i))
+        image = Image.fromarray(pixels[..., 0] if dataset.channels == 1 else pixels)
+        image.save(folder / f"images{part}" / f"{case}_0000.png")
+        Image.fromarray(dataset.mask(i)).save(folder / f"labels{part}" / f"{case}.png")
+    columns = table[["split", "group", *(column.name for column in dataset.metadata)]]
+    columns.insert(0, "case", cases)
+    columns.to_csv(folder / "metadata.csv", index=False)
+    fold = {split: cases[dataset.indices(split)].tolist() for split in ("train", "val")}
+    (folder / "splits_final.json").write_text(json.dumps([fold], indent=2) + "\n")
+    names = ("grey",) if dataset.channels == 1 else ("R", "G", "B")
+    content = {
+        "channel_names": {str(number): name for number, name in enumerate(names)},
+        "labels": {name: value for value, name in enumerate(("background", *dataset.classes))},
+        "numTraining": sum(map(len, fold.values())),
+        "file_ending": ".png",
+        "name": dataset.name,
+        "description": dataset.about,
+        "metadata": [asdict(column) for column in dataset.metadata],
+    }
+    (folder / "dataset.json").write_text(json.dumps(content, indent=2) + "\n")
