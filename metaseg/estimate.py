@@ -179,7 +179,7 @@ def validation_seconds(
     pixels = dataset.image(int(first[0]))[None]
     side = math.isqrt(PROBE_PIXELS) if device.type != "cuda" else max(pixels.shape)
     piece = pixels[:, :side, :side]
-    image = to_input(dataset, first, np.ascontiguousarray(piece), device)
+    image = to_input(dataset, first, piece.copy(), device)
     model.eval()
     started = time.perf_counter()
     with autocast(device):

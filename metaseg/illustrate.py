@@ -53,7 +53,7 @@ def overlays(arms: tuple[str, str], label: str | None = None) -> Pictures:
         if any(score.empty for score in scores):
             return {}
         rows = []
-        for sample in _chosen(dataset, (scores[1] - scores[0]).dropna(), number):
+        for sample in chosen(dataset, (scores[1] - scores[0]).dropna(), number):
             row = dataset.table.iloc[sample]
             panels = []
             for arm in arms:
@@ -84,7 +84,7 @@ def probabilities(arms: tuple[str, str], column: str) -> Pictures:
         if any(score.empty for score in scores):
             return {}
         rows = []
-        for sample in _chosen(dataset, (scores[1] - scores[0]).dropna(), 1):
+        for sample in chosen(dataset, (scores[1] - scores[0]).dropna(), 1):
             row, metadata = dataset.table.iloc[sample], _metadata(dataset, sample)
             first, second = (_predictor(study, store, arm, row["subgroup"]) for arm in arms)
             image = dataset.image(sample)
@@ -174,19 +174,25 @@ def _scores(study: Study, store: Store, arm: str, label: str) -> pd.Series:
     return rows.groupby(["image", "subgroup"])["f1"].mean()
 
 
-def _chosen(dataset: Dataset, gain: pd.Series, number: int) -> list[int]:
-    """Rows of the dataset's table."""
+def chosen(dataset: Dataset, gain: pd.Series, number: int) -> list[int]:
+    """Of each subgroup, the row of the dataset's table whose gain is the median; of a single one, those at `QUANTILES`.
+
+    Args:
+        dataset: the decoded samples.
+        gain: by (image, subgroup).
+        number: mask value of the class; images without it aren't chosen.
+    """
     table = dataset.table.reset_index().set_index(["image", "subgroup"])["index"]
     found = gain.rename("gain").to_frame().join(table)
     found = found[[bool((dataset.mask(sample) == number).any()) for sample in found["index"]]]
     of = found.index.get_level_values("subgroup")
     subgroups = sorted(of.unique())[:MOST_ROWS]
     quantiles = QUANTILES if len(subgroups) == 1 else (0.5,)
-    chosen = []
+    rows = []
     for subgroup in subgroups:
         part = found[of == subgroup].sort_values("gain", kind="stable")
-        chosen += [int(part["index"].iloc[round(quantile * (len(part) - 1))]) for quantile in quantiles]
-    return chosen
+        rows += [int(part["index"].iloc[round(quantile * (len(part) - 1))]) for quantile in quantiles]
+    return rows
 
 
 def _predictor(study: Study, store: Store, arm: str, subgroup: str) -> Predictor:

@@ -70,7 +70,8 @@ class Anomalies(StudyOptions):
     group_by: str | None = None
     """Column whose values mustn't straddle training, validation and test: well, patient, field of view."""
 
-    synthetic: AnomalyConfig = field(default_factory=AnomalyConfig)
+    # Twice the simulator's default: of 252 images, 8 would be tested for anomalies.
+    synthetic: AnomalyConfig = field(default_factory=lambda: AnomalyConfig(images=504))
 
 
 PRESETS: dict[Preset, Anomalies] = {

@@ -6,10 +6,9 @@ Methods 18 (2021).
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,14 +19,12 @@ from metaseg.data.dataset import Dataset
 from metaseg.data.manifest import Manifest, ManifestError
 from metaseg.data.split import assign_splits
 from metaseg.datasets.derived import derive
+from metaseg.datasets.nnunet_description import Description, describe
 from metaseg.datasets.source import Source
 from metaseg.datasets.table import read_frame, to_manifest
-from metaseg.metadata import MetadataColumn
 
 VERSION = 1
 """Raised whenever other files are written of the same dataset."""
-
-_ENDINGS = (".png", ".tif", ".tiff")
 
 _VAL_FRACTION = 0.2
 """Share of the training cases for validation, where only the test cases are told."""
@@ -40,18 +37,6 @@ class NnunetConfig:
     channel: int | None = None
     """Which channel to read where each has a file of its own: 0 is NAME_0000. By default a case has one file, which is
     grey or RGB."""
-
-
-@dataclass(frozen=True)
-class _Description:
-    """What dataset.json says."""
-
-    channels: int
-    classes: tuple[str, ...]
-    ending: str
-    cases: int | None
-    metadata: tuple[MetadataColumn, ...]
-    about: str
 
 
 def read_nnunet(source: Source, config: NnunetConfig = NnunetConfig()) -> Manifest:
@@ -75,7 +60,7 @@ def read_nnunet(source: Source, config: NnunetConfig = NnunetConfig()) -> Manife
         ConfigError: there is no such channel.
     """
     root = source.path
-    description = _describe(root)
+    description = describe(root)
     tested = (root / "labelsTs").is_dir()
     table = _cases(root, description, ("Tr", "Ts") if tested else ("Tr",), config)
     in_test = table["image"].str.startswith("imagesTs/")
@@ -98,73 +83,10 @@ def read_nnunet(source: Source, config: NnunetConfig = NnunetConfig()) -> Manife
 
 def nnunet_classes(path: Path) -> tuple[str, ...]:
     """Names of the classes 1, 2, ... of the dataset in folder `path`; raises as `read_nnunet` does."""
-    return _describe(path).classes
+    return describe(path).classes
 
 
-def _describe(root: Path) -> _Description:
-    path = root / "dataset.json"
-    try:
-        content = json.loads(path.read_bytes())
-    except FileNotFoundError as error:
-        raise ManifestError(f"{path} doesn't exist; expected nnU-Net's, beside imagesTr and labelsTr") from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise ManifestError(f"{path}: unreadable JSON ({error}); expected nnU-Net's dataset.json") from error
-    if not isinstance(content, dict):
-        raise ManifestError(f"{path}: is {content!r:.80}; expected an object with channel_names and labels")
-    problems = []
-    channels = content.get("channel_names", content.get("modality"))
-    if not isinstance(channels, dict) or not channels:
-        problems.append(f'channel_names is {channels!r:.80}; expected such as {{"0": "grey"}}')
-    if "dataset" in content:
-        problems.append("lists its files under 'dataset'; expected them in imagesTr and labelsTr")
-    ending = content.get("file_ending") or _ending(root)
-    if ending not in _ENDINGS:
-        problems.append(f"file_ending is {ending!r}; expected {', '.join(_ENDINGS)} (images, no volumes)")
-    cases = content.get("numTraining")
-    if cases is not None and type(cases) is not int:
-        problems.append(f"numTraining is {cases!r:.80}; expected a whole number")
-    metadata: tuple[MetadataColumn, ...] = ()
-    try:
-        metadata = tuple(MetadataColumn(**column) for column in content.get("metadata", ()))
-    except (TypeError, ConfigError):
-        problems.append(f"metadata is {content['metadata']!r:.80}; expected a list of columns' name and kind")
-    classes = _classes(content, problems)
-    ManifestError.check(str(path), problems)
-    about = " ".join(str(content.get("description") or f"nnU-Net dataset {root}").split())
-    return _Description(len(channels or {}), classes, str(ending), cases, metadata, about)
-
-
-def _ending(root: Path) -> str | None:
-    """Version 1 doesn't name the ending: the one that the training images have."""
-    names = [path.name for path in (root / "imagesTr").glob("[!.]*")]
-    found = sorted({match[0] for name in names if (match := re.search(r"(\.nii)?\.[^.]+$", name))})
-    return ", ".join(found) or None
-
-
-def _classes(content: Mapping[str, Any], problems: list[str]) -> tuple[str, ...]:
-    """Names of values 1, 2, ...; of `labels`, version 2 has name to value, and version 1 value to name."""
-    labels = content.get("labels")
-    if not isinstance(labels, dict):
-        problems.append(f'labels is {labels!r:.80}; expected such as {{"background": 0, "nucleus": 1}}')
-        return ()
-    pairs = [(name, value) for name, value in labels.items()]
-    if "channel_names" not in content:
-        pairs = [(name, int(value) if re.fullmatch(r"\d{1,5}", value) else value) for value, name in labels.items()]
-    if regions := [name for name, value in pairs if isinstance(value, list)]:
-        problems.append(f"label {regions[0]!r} is a region of several values; expected one value a label")
-    elif "ignore" in (name for name, _ in pairs):
-        problems.append("has a label 'ignore', for pixels that nobody annotated; expected masks without")
-    elif any(type(value) is not int or not isinstance(name, str) for name, value in pairs):
-        problems.append(f"labels is {labels!r:.80}; expected a name and a whole number each")
-    elif sorted(value for _, value in pairs) != list(range(max(2, len(pairs)))):
-        values = ", ".join(str(value) for _, value in sorted(pairs, key=lambda pair: pair[1]))
-        problems.append(f"labels have the values {values}; expected 0 (background), 1, 2 ... without a gap")
-    else:
-        return tuple(name for name, _ in sorted(pairs, key=lambda pair: pair[1])[1:])
-    return ()
-
-
-def _cases(root: Path, description: _Description, parts: Sequence[str], config: NnunetConfig) -> pd.DataFrame:
+def _cases(root: Path, description: Description, parts: Sequence[str], config: NnunetConfig) -> pd.DataFrame:
     """The labelled cases: `case`, `image` and `mask`."""
     ending = description.ending
     folders = [f"{kind}{part}" for part in parts for kind in ("images", "labels")]
@@ -285,9 +207,7 @@ def export_nnunet(dataset: Dataset, folder: Path, dataset_id: int) -> Path:
     if not 1 <= dataset_id <= 999:
         raise ConfigError(f"dataset_id is {dataset_id}; expected 1 to 999")
     if taken := sorted({"background", "ignore"} & set(dataset.classes)):
-        raise ConfigError(
-            f"a class is called {taken[0]!r}, which means something else to nnU-Net; expected other names"
-        )
+        raise ConfigError(f"a class is called {taken[0]!r}, which nnU-Net has a use for; expected another name")
     if "case" in [column.name for column in dataset.metadata]:
         raise ConfigError("a metadata column is called 'case', as that of nnU-Net's cases; expected another name")
     name = re.sub(r"[^A-Za-z0-9]+", "_", dataset.name).strip("_")[:80] or "metaseg"

@@ -1,0 +1,101 @@
+"""The file dataset.json of nnU-Net's raw format, versions 1 and 2."""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from metaseg.config import ConfigError
+from metaseg.data.manifest import ManifestError
+from metaseg.metadata import MetadataColumn
+
+_ENDINGS = (".png", ".tif", ".tiff")
+
+
+@dataclass(frozen=True)
+class Description:
+    """What dataset.json says."""
+
+    channels: int
+    """Channels that are named, of a case."""
+    classes: tuple[str, ...]
+    """Names of mask values 1, 2, ..."""
+    ending: str
+    """Of the images' and masks' names: .png, .tif or .tiff."""
+    cases: int | None
+    """Training cases that there should be."""
+    metadata: tuple[MetadataColumn, ...]
+    """Columns of metadata.csv that an export noted."""
+    about: str
+    """A sentence on the images."""
+
+
+def describe(root: Path) -> Description:
+    """Read `root/dataset.json`.
+
+    Raises:
+        ManifestError: it isn't there or can't be read, or, listed together, what it says is wrong or isn't supported.
+    """
+    path = root / "dataset.json"
+    try:
+        content = json.loads(path.read_bytes())
+    except FileNotFoundError as error:
+        raise ManifestError(f"{path} doesn't exist; expected nnU-Net's, beside imagesTr and labelsTr") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise ManifestError(f"{path}: unreadable JSON ({error}); expected nnU-Net's dataset.json") from error
+    if not isinstance(content, dict):
+        raise ManifestError(f"{path}: is {content!r:.80}; expected an object with channel_names and labels")
+    problems = []
+    channels = content.get("channel_names", content.get("modality"))
+    if not isinstance(channels, dict) or not channels:
+        problems.append(f'channel_names is {channels!r:.80}; expected such as {{"0": "grey"}}')
+        channels = {}
+    if "dataset" in content:
+        problems.append("lists its files under 'dataset'; expected them in imagesTr and labelsTr")
+    ending = str(content.get("file_ending") or _ending(root))
+    if ending not in _ENDINGS:
+        problems.append(f"file_ending is {ending!r}; expected {', '.join(_ENDINGS)} (images, no volumes)")
+    cases = content.get("numTraining")
+    if cases is not None and type(cases) is not int:
+        problems.append(f"numTraining is {cases!r:.80}; expected a whole number")
+    metadata: tuple[MetadataColumn, ...] = ()
+    try:
+        metadata = tuple(MetadataColumn(**column) for column in content.get("metadata", ()))
+    except (TypeError, ConfigError):
+        problems.append(f"metadata is {content['metadata']!r:.80}; expected a list of columns' name and kind")
+    classes = _classes(content, problems)
+    ManifestError.check(str(path), problems)
+    about = " ".join(str(content.get("description") or f"nnU-Net dataset {root}").split())
+    return Description(len(channels or {}), classes, str(ending), cases, metadata, about)
+
+
+def _ending(root: Path) -> str:
+    """Version 1 doesn't name the ending: the one that the training images have."""
+    names = [path.name for path in (root / "imagesTr").glob("[!.]*")]
+    found = sorted({match[0] for name in names if (match := re.search(r"(\.nii)?\.[^.]+$", name))})
+    return ", ".join(found)
+
+
+def _classes(content: Mapping[str, Any], problems: list[str]) -> tuple[str, ...]:
+    """Names of values 1, 2, ...; of `labels`, version 2 has name to value, and version 1 value to name."""
+    labels = content.get("labels")
+    if not isinstance(labels, dict):
+        problems.append(f'labels is {labels!r:.80}; expected such as {{"background": 0, "nucleus": 1}}')
+        return ()
+    pairs = [(name, value) for name, value in labels.items()]
+    if "channel_names" not in content:
+        pairs = [(name, int(value) if re.fullmatch(r"\d{1,5}", value) else value) for value, name in labels.items()]
+    if regions := [name for name, value in pairs if isinstance(value, list)]:
+        problems.append(f"label {regions[0]!r} is a region of several values; expected one value a label")
+    elif "ignore" in (name for name, _ in pairs):
+        problems.append("has a label 'ignore', for pixels that nobody annotated; expected masks without")
+    elif any(type(value) is not int or not isinstance(name, str) for name, value in pairs):
+        problems.append(f"labels is {labels!r:.80}; expected a name and a whole number each")
+    elif sorted(value for _, value in pairs) != list(range(max(2, len(pairs)))):
+        values = ", ".join(str(value) for _, value in sorted(pairs, key=lambda pair: pair[1]))
+        problems.append(f"labels have the values {values}; expected 0 (background), 1, 2 ... without a gap")
+    else:
+        return tuple(name for name, _ in sorted(pairs, key=lambda pair: pair[1])[1:])
+    return ()

@@ -1,0 +1,56 @@
+"""Images with a mask for each task: from one table, or joined from two manifests."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from helpers_data import write_dataset
+from PIL import Image
+
+from metaseg.config import DataConfig
+from metaseg.data.dataset import prepare
+from metaseg.data.manifest import ManifestError
+from metaseg.datasets.table import read_table
+from metaseg.datasets.tasks import join_tasks, read_tasks
+
+SPLITS = ["train"] * 6 + ["val"] * 3 + ["test"] * 3
+
+
+def test_a_table_may_have_a_row_for_each_task_of_an_image(tmp_path):
+    path = write_dataset(tmp_path / "d", split=SPLITS, task=["nuclei"] * 12)
+    table = pd.read_csv(path)
+    Image.fromarray(np.tile(np.uint8([0, 255]), (6, 4))).save(path.parent / "anomaly.png")
+    few = table.iloc[[0, 6, 9]].assign(task="anomaly", mask="anomaly.png")
+    pd.concat([table, few]).to_csv(path, index=False)
+    manifest = read_tasks(path)
+    assert manifest.table["both_masks"].value_counts().to_dict() == {"no": 9, "yes": 6}
+    dataset = prepare(manifest, DataConfig(), tmp_path / "cache")
+    rows = dataset.table[dataset.table["both_masks"] == "yes"]
+    assert rows["subgroup"].tolist() == ["anomaly", "nuclei"] * 3
+    anomaly, nuclei = rows.index[:2]
+    assert (dataset.image(anomaly) == dataset.image(nuclei)).all()
+    assert (dataset.mask(anomaly) != dataset.mask(nuclei)).any()
+
+
+def test_a_table_without_tasks_says_what_it_has(tmp_path):
+    with pytest.raises(ManifestError, match="has no column 'task'; it has image, mask"):
+        read_tasks(write_dataset(tmp_path / "d"))
+
+
+def test_two_manifests_are_joined_by_file_and_keep_their_groups_apart(tmp_path):
+    nuclei = read_table(write_dataset(tmp_path / "a", split=SPLITS, well=range(12)), (), "well")
+    other = read_table(write_dataset(tmp_path / "b", split=SPLITS, well=range(12)), (), "well")
+    joined = join_tasks(nuclei, other, ("nuclei", "anomaly"))
+    assert joined.table["task"].value_counts().to_dict() == {"nuclei": 12, "anomaly": 12}
+    assert joined.table["group"].nunique() == 24
+    assert set(joined.table["both_masks"]) == {"no"}
+    assert all(joined.image_file(image).exists() for image in joined.table["image"])
+    assert all(joined.mask_file(mask).exists() for mask in joined.table["mask"])
+    same = join_tasks(nuclei, nuclei, ("nuclei", "anomaly"))
+    assert (same.table["group"].nunique(), set(same.table["both_masks"])) == (12, {"yes"})
+
+
+def test_a_split_in_one_manifest_alone_is_refused(tmp_path):
+    with_split = read_table(write_dataset(tmp_path / "a", split=SPLITS), ())
+    without = read_table(write_dataset(tmp_path / "b"), ())
+    with pytest.raises(ManifestError, match=r"has no column 'split', but .* has; expected both or neither"):
+        join_tasks(with_split, without, ("nuclei", "anomaly"))
