@@ -100,11 +100,24 @@ def test_what_is_wrong_is_one_readable_error_before_training(own, damage, argume
     assert not (own.parent / "store" / "runs").exists()
 
 
-@pytest.mark.parametrize("page", ["seven_cells", "own_data"])
+PAGES = sorted(path.stem for path in (ROOT / "studies").glob("*.py"))
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_help_names_the_options_of_every_study(page, tmp_path):
     run = run_page(page, "--help", store=tmp_path / "store")
     assert run.returncode == 0
-    options = ["--dry-run", "--seeds", "--epochs", "--storage", "--arms", "--workers-per-run", "--width", "--lr-max"]
+    options = [
+        "--preset",
+        "--dry-run",
+        "--seeds",
+        "--epochs",
+        "--storage",
+        "--arms",
+        "--workers-per-run",
+        "--width",
+        "--lr-max",
+    ]
     assert all(option in run.stdout for option in options)
 
 
@@ -126,10 +139,12 @@ def test_a_study_of_own_images_trains_reports_and_computes_nothing_twice(own):
     assert "Did metadata help?" in first.stdout
     (results,) = (store / "results").rglob("*.parquet")
     rows = pd.read_parquet(results)
-    assert len(rows) == 2 * rows["image"].nunique()
-    assert not rows.duplicated(["run_id", "image", "class"]).any()
+    assert (rows["evaluation"] == "as-trained").sum() == 2 * rows["image"].nunique()
+    assert set(rows["evaluation"]) == {"as-trained", "zeros", "line=a", "line=b"}
+    assert not rows.duplicated(["run_id", "image", "class", "evaluation"]).any()
     (report,) = (store / "reports").iterdir()
-    assert {path.name for path in report.iterdir()} == {"table.md", "table.csv", "tests.csv", "f1.png"}
+    files = {path.name for path in report.iterdir()}
+    assert files >= {"table.md", "table.csv", "tests.csv", "f1.png", "controls.csv", "swapped.png", "distribution.csv"}
 
     stamps = {path: path.stat().st_mtime_ns for path in (store / "runs").rglob("*")}
     again = run_page("own_data", *arguments, store=store)
@@ -151,3 +166,34 @@ def test_a_study_with_a_failed_run_says_which_and_exits_non_zero(own):
     assert "DivergedError" in run.stdout
     (record,) = store.glob("failures/*.json")
     assert "DivergedError" in json.loads(record.read_text())["error"]
+
+
+SMALL = {
+    "seven_cells": ["--synthetic.images-per-line", "6", "--synthetic.wells-per-line", "6"],
+    "livecell": ["--synthetic.images-per-line", "6", "--synthetic.wells-per-line", "6"],
+    "annotation_styles": ["--synthetic.images-per-line", "6", "--synthetic.wells-per-line", "6"],
+    "anomalies": ["--synthetic.images", "24"],
+    "kits": ["--synthetic.cases", "12", "--synthetic.slices-per-case", "1"],
+}
+"""Options that make a page's simulated images few."""
+
+PICTURES = {
+    "seven_cells": {"overlays.png", "swapped.png"},
+    "livecell": {"overlays.png", "swapped.png"},
+    "annotation_styles": {"overlays.png", "probabilities.png"},
+    "anomalies": {"overlays.png", "swapped.png"},
+    "kits": {"overlays.png", "sweep.png", "response.png"},
+}
+
+
+@pytest.mark.parametrize("page", PICTURES)
+def test_every_page_of_the_paper_leaves_its_tables_and_figures_and_says_that_they_are_simulated(page, tmp_path):
+    baseline = "baseline-stratified" if page == "anomalies" else "baseline"
+    tiny = ["--synthetic.size", "64", "--crop", "32", "--width", "4", "--depth", "1", "--epochs", "1", "--seeds", "1"]
+    store = tmp_path / "store"
+    run = run_page(page, *SMALL[page], *tiny, "--arms", baseline, "sme", store=store, timeout=180)
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "Data: SIMULATED" in run.stdout
+    files = {path.name for path in (store / "reports" / page).iterdir()}
+    assert files >= {"table.md", "table.csv", "tests.csv", "controls.csv", "distribution.csv"} | PICTURES[page]
+    assert "SIMULATED" in (store / "reports" / page / "table.md").read_text()

@@ -303,12 +303,6 @@ def test_a_setting_that_cannot_be_is_an_error_that_names_it(setting: str, value:
         StyleConfig(**settings)
 
 
-def test_without_scikit_image_the_error_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "skimage.measure", None)
-    with pytest.raises(ConfigError, match=r"pip install 'metaseg\[styles\]'"):
-        polygonise(circle(3), 1)
-
-
 def test_real_nuclei_are_polygonised_one_by_one(real_data: Path) -> None:
     labels = np.asarray(Image.open(min((real_data / "dsb2018" / "labels").glob("*.png"))))
     assert len(np.unique(labels)) > 5
