@@ -54,9 +54,7 @@ class Anomalies(StudyOptions):
 
     arms: tuple[str, ...] = ARMS + CONTROLS
     network: NetworkOptions = NetworkConfig(width=8, depth=3, reduction=1)
-    schedule: ScheduleOptions = ScheduleConfig(
-        epochs=10, cycles=1, lr_max=1e-2, batch_size=4, crop=96, validate_every=2
-    )
+    schedule: ScheduleOptions = ScheduleConfig(epochs=8, cycles=1, lr_max=1e-2, batch_size=4, crop=96, validate_every=2)
 
     manifest: Path | None = None
     """CSV or Parquet table with columns image, mask and task (no task with --artseg). Without it, images are

@@ -40,7 +40,7 @@ class Kits(StudyOptions):
     arms: tuple[str, ...] = ARMS + CONTROLS
     network: NetworkOptions = NetworkConfig(width=8, depth=3, reduction=1)
     schedule: ScheduleOptions = ScheduleConfig(
-        epochs=16, cycles=1, lr_max=1e-2, batch_size=4, crop=128, validate_every=4
+        epochs=20, cycles=1, lr_max=3e-3, batch_size=2, crop=96, validate_every=5
     )
     data: DataOptions = DataConfig(classes=RENAL_CLASSES)
 
@@ -58,7 +58,7 @@ class Kits(StudyOptions):
     """The table's column that holds the case."""
 
     kits: KitsConfig = field(default_factory=KitsConfig)
-    synthetic: RenalConfig = field(default_factory=RenalConfig)
+    synthetic: RenalConfig = field(default_factory=lambda: RenalConfig(size=96, cases=80))
 
 
 PRESETS: dict[Preset, Kits] = {
