@@ -15,7 +15,7 @@ from rich.console import Console
 
 from analysis.__main__ import main
 from analysis.collect import ResultsError
-from analysis.figure import draw
+from analysis.figure import Title, draw
 from analysis.report import report
 from analysis.scores import OVERALL, f1, image_scores, summarise
 from analysis.table import format_p, score_grids, verdict_grids
@@ -210,7 +210,7 @@ def test_no_comparisons_make_no_verdict_table() -> None:
 def test_the_figure_copes_with_one_and_with_many_subgroups_and_arms(lines: list[str]) -> None:
     arms = ["baseline", *(f"arm {i}" for i in range(9))]
     scores = image_scores(collected({(arm, 0): [0.5] * len(lines) for arm in arms}, lines), arms)
-    content = draw(scores, arms, "baseline", "title", "line")
+    content = draw(scores, arms, "baseline", Title("title"), "line")
     with Image.open(BytesIO(content)) as figure:
         assert figure.format == "PNG"
 

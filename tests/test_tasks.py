@@ -1,5 +1,7 @@
 """Images with a mask for each task: from one table, or joined from two manifests."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -45,6 +47,10 @@ def test_two_manifests_are_joined_by_file_and_keep_their_groups_apart(tmp_path):
     assert set(joined.table["both_masks"]) == {"no"}
     assert all(joined.image_file(image).exists() for image in joined.table["image"])
     assert all(joined.mask_file(mask).exists() for mask in joined.table["mask"])
+    table = nuclei.table.drop(columns="group").assign(image="a/" + nuclei.table["image"])
+    deeper = replace(nuclei, root=tmp_path, mask_root=nuclei.root, table=table)
+    shared = join_tasks(deeper, nuclei, ("nuclei", "anomaly"))
+    assert (shared.table["group"].nunique(), set(shared.table["both_masks"])) == (12, {"yes"})
     same = join_tasks(nuclei, nuclei, ("nuclei", "anomaly"))
     assert (same.table["group"].nunique(), set(same.table["both_masks"])) == (12, {"yes"})
 

@@ -19,7 +19,7 @@ from metaseg.data.dataset import Dataset
 from metaseg.data.manifest import Manifest, ManifestError
 from metaseg.data.split import assign_splits
 from metaseg.datasets.derived import derive
-from metaseg.datasets.nnunet_description import Description, describe
+from metaseg.datasets.nnunet_description import METADATA, Description, describe
 from metaseg.datasets.source import Source
 from metaseg.datasets.table import read_frame, to_manifest
 
@@ -244,6 +244,6 @@ def _write(dataset: Dataset, folder: Path) -> None:
         "file_ending": ".png",
         "name": dataset.name,
         "description": dataset.about,
-        "metadata": [asdict(column) for column in dataset.metadata],
+        METADATA: [asdict(column) for column in dataset.metadata],
     }
     (folder / "dataset.json").write_text(json.dumps(content, indent=2) + "\n")

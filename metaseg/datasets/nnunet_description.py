@@ -5,11 +5,14 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from metaseg.config import ConfigError
 from metaseg.data.manifest import ManifestError
-from metaseg.metadata import MetadataColumn
+from metaseg.metadata import Kind, MetadataColumn, Missing
+
+METADATA = "metaseg_metadata"
+"""Key under which an export notes the metadata columns; nnU-Net has no use for it."""
 
 _ENDINGS = (".png", ".tif", ".tiff")
 
@@ -60,15 +63,11 @@ def describe(root: Path) -> Description:
     cases = content.get("numTraining")
     if cases is not None and type(cases) is not int:
         problems.append(f"numTraining is {cases!r:.80}; expected a whole number")
-    metadata: tuple[MetadataColumn, ...] = ()
-    try:
-        metadata = tuple(MetadataColumn(**column) for column in content.get("metadata", ()))
-    except (TypeError, ConfigError):
-        problems.append(f"metadata is {content['metadata']!r:.80}; expected a list of columns' name and kind")
+    metadata = _metadata(content, problems)
     classes = _classes(content, problems)
     ManifestError.check(str(path), problems)
     about = " ".join(str(content.get("description") or f"nnU-Net dataset {root}").split())
-    return Description(len(channels or {}), classes, str(ending), cases, metadata, about)
+    return Description(len(channels), classes, ending, cases, metadata, about)
 
 
 def _ending(root: Path) -> str:
@@ -78,6 +77,19 @@ def _ending(root: Path) -> str:
     return ", ".join(found)
 
 
+def _metadata(content: Mapping[str, Any], problems: list[str]) -> tuple[MetadataColumn, ...]:
+    columns = content.get(METADATA, [])
+    try:
+        metadata = tuple(MetadataColumn(**column) for column in columns)
+        kinds = {column.kind for column in metadata} <= set(get_args(Kind))
+        if kinds and all(isinstance(column.name, str) and column.missing in get_args(Missing) for column in metadata):
+            return metadata
+    except (TypeError, ConfigError):  # no list of objects, or with other fields
+        pass
+    problems.append(f"{METADATA} is {columns!r:.80}; expected a list of objects with name, kind and missing")
+    return ()
+
+
 def _classes(content: Mapping[str, Any], problems: list[str]) -> tuple[str, ...]:
     """Names of values 1, 2, ...; of `labels`, version 2 has name to value, and version 1 value to name."""
     labels = content.get("labels")
@@ -85,7 +97,7 @@ def _classes(content: Mapping[str, Any], problems: list[str]) -> tuple[str, ...]
         problems.append(f'labels is {labels!r:.80}; expected such as {{"background": 0, "nucleus": 1}}')
         return ()
     pairs = [(name, value) for name, value in labels.items()]
-    if "channel_names" not in content:
+    if "modality" in content and "channel_names" not in content:
         pairs = [(name, int(value) if re.fullmatch(r"\d{1,5}", value) else value) for value, name in labels.items()]
     if regions := [name for name, value in pairs if isinstance(value, list)]:
         problems.append(f"label {regions[0]!r} is a region of several values; expected one value a label")

@@ -51,11 +51,13 @@ def join_tasks(first: Manifest, second: Manifest, tasks: tuple[str, str]) -> Man
         if "group" not in part:
             part["group"] = part["image"]
         # Two manifests may call different groups alike.
-        part["group"] = [f"{images.relative_to(root)}/{group}" for group in part["group"]]
+        part["group"] = [f"{task} {group}" for group in part["group"]]
         part["image"] = [(images / image).relative_to(root).as_posix() for image in part["image"]]
         part["mask"] = [(masks / mask).relative_to(mask_root).as_posix() for mask in part["mask"]]
         parts.append(part.assign(**{TASK: task}))
     table = pd.concat(parts, ignore_index=True)
+    # An image that both have is in one group: the first one's.
+    table["group"] = table.groupby("image", sort=False)["group"].transform("first")
     table[BOTH_MASKS] = _both(table["image"])
     abouts = dict.fromkeys(part.about for part in (first, second) if part.about)
     return replace(
