@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from analysis.collect import ResultsError, study_names
+from analysis.record import ResultsError, study_names
 from analysis.report import report
 from metaseg.config import ConfigError
 from metaseg.storage import open_storage

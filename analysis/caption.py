@@ -2,27 +2,34 @@
 
 import pandas as pd
 
-from analysis.collect import Collected
+from analysis.collect import AS_TRAINED, Collected
+from analysis.controls import ZEROED
+from analysis.record import Study
 from analysis.scores import OVERALL
 from analysis.significance import ALPHA
+from analysis.table import format_p
 
 
 def describe(collected: Collected) -> list[str]:
     """Paragraphs before the tables: dataset, arms, runs, and above all which runs are missing."""
     study, missing = collected.study, collected.missing
-    first = collected.images[collected.images["run_id"] == collected.images["run_id"].iloc[0]]
-    images, groups, subgroups = (first[column].nunique() for column in ("image", "group", "subgroup"))
+    tested = collected.images[collected.images["evaluation"] == AS_TRAINED]
+    images, groups, subgroups = (tested[column].nunique() for column in ("image", "group", "subgroup"))
     grouped = f" in {groups} groups" if groups < images else ""
     spread = f", {subgroups} values of {collected.subgroup_column}" if subgroups > 1 else ""
     about = f"Dataset {study.dataset}: {images} test images{grouped}{spread}. "
     about += f"{len(study.runs) - len(missing)} of {len(study.runs)} runs are finished."
-    arms = collected.images.drop_duplicates("arm").set_index("arm").reindex([*study.arms]).dropna(subset="block")
-    listed = [
-        f"{arm} (block {block}, metadata {mode}, {parameters:,.0f} parameters)"
-        for arm, block, mode, parameters in zip(
-            arms.index, arms["block"], arms["metadata_mode"], arms["parameters"], strict=True
-        )
-    ]
+    networks = tested.drop_duplicates(["arm", "part"])
+    listed = []
+    for arm in study.arms:
+        own = networks[networks["arm"] == arm]
+        if len(own):
+            first, parts = own.iloc[0], [part for part in own["part"] if part]
+            each = f", one network each for {', '.join(parts)}" if parts else ""
+            listed.append(
+                f"{arm} (block {first['block']}, metadata {first['metadata_mode']}, {first['parameters']:,.0f} "
+                f"parameters{each})"
+            )
     paragraphs = [about, f"Arms: {'; '.join(listed)}."]
     if missing:
         paragraphs.insert(
@@ -33,14 +40,16 @@ def describe(collected: Collected) -> list[str]:
     return paragraphs
 
 
-def caption_scores(cells: pd.DataFrame, scores: pd.DataFrame, best: str, second: str) -> str:
+def caption_scores(cells: pd.DataFrame, scores: pd.DataFrame, study: Study, best: str, second: str) -> str:
     """What the table of scores shows, and the convention for empty masks; `best` and `second` say how ranks look."""
+    overall = "all test images" if study.average == "images" else "the unweighted mean of the subgroups' means"
     few, many = cells["n_seeds"].min(), cells["n_seeds"].max()
     seeds = f"{few}" if few == many else f"{few} to {many}"
     spread = "± the SD of these means across seeds" if many > 1 else "one seed, so no spread is known"
-    columns = (
-        f"{OVERALL}: all test images; subgroups in alphabetical order. " if cells["subgroup"].nunique() > 1 else ""
-    )
+    columns = f"{OVERALL}: {overall}; subgroups in alphabetical order. " if cells["subgroup"].nunique() > 1 else ""
+    shown = cells.groupby("class", observed=True)
+    if any(len(part) < part["arm"].nunique() * part["subgroup"].nunique() for _, part in shown):
+        columns += "A dash: no run of the arm covers all images of the column. "
     return (
         "F1 = 2TP / (2TP + FP + FN) of each image. A cell is the mean over images, averaged over seeds "
         f"({seeds} an arm; {spread}). {columns}Best of a column {best}, second {second}; equal printed values share a "
@@ -49,8 +58,9 @@ def caption_scores(cells: pd.DataFrame, scores: pd.DataFrame, best: str, second:
     )
 
 
-def caption_tests(tests: pd.DataFrame, baseline: str) -> list[str]:
+def caption_tests(tests: pd.DataFrame, study: Study) -> list[str]:
     """What the verdicts are, and which of them no data could have decided."""
+    baseline = study.baseline
     if tests.empty:
         return [f"No comparison: finished runs of {baseline} and of another arm are needed."]
     overall = tests["subgroup"] == OVERALL
@@ -59,11 +69,13 @@ def caption_tests(tests: pd.DataFrame, baseline: str) -> list[str]:
     grouped = bool((tests["n_units"] < tests["n_images"]).any())
     unit = "groups" if grouped else "images"
     averaged = ", then within each group (its images aren't independent: the group is the unit)" if grouped else ""
+    subgroups = study.average == "subgroups" and bool((~overall).any())
+    weighted = f" In row {OVERALL} images are weighted so that each subgroup counts the same." if subgroups else ""
     paragraphs = [
         f"Numbers are the difference of mean F1 from {baseline}, and p of a two-sided Wilcoxon signed-rank test of the "
         f"images' differences, averaged over seeds{averaged}. p is corrected for the number of comparisons by Holm's "
         f"method, over {family}. helps, hurts: corrected p < {ALPHA}. no evidence: not so, which isn't evidence of no "
-        "effect.",
+        f"effect.{weighted}",
         "p-values are conditional on these seeds: they treat the trained networks as fixed and say how often chance in "
         "the choice of images alone would make them differ as much. They say nothing about new seeds. "
         + (
@@ -89,3 +101,60 @@ def caption_tests(tests: pd.DataFrame, baseline: str) -> list[str]:
     if (tests["verdict"] == "mixed").any():
         paragraphs.append(f"mixed: p < {ALPHA}, but the {unit}' ranks point the other way than the mean over images.")
     return paragraphs
+
+
+def caption_controls(controls: pd.DataFrame, study: Study, macro: bool) -> str:
+    """What the networks were told, and what the numbers are."""
+    columns = [column for column in dict.fromkeys(controls["column"]) if column]
+    told = ["zeros: metadata zeroed at test time."] if (controls["control"] == ZEROED).any() else []
+    for column in columns:
+        told.append(f"wrong {column}: told another value than the image's, the mean over all others.")
+        told.append(f"worst {column}: the swap (true as told) of the lowest F1, on its images.")
+    averaged = "" if study.average == "images" else ", by subgroups as in row Average but for the worst swap"
+    return (
+        f"The same weights, told something else at test time. Numbers are mean F1{' (macro)' if macro else ''} over "
+        f"images and seeds{averaged}, and the difference from F1 as trained of the same images. {' '.join(told)}"
+    )
+
+
+def caption_swapped(matrices: pd.DataFrame) -> str:
+    """The worst swap of each arm, below the heat map."""
+    wrong = matrices[matrices["true"] != matrices["given"]]
+    worst = wrong.loc[wrong.groupby(["column", "arm"], sort=False)["f1"].idxmin()]
+    listed = [
+        f"{arm}, {true} as {given}: {f1:.3f}"
+        for arm, true, given, f1 in worst[["arm", "true", "given", "f1"]].itertuples(index=False, name=None)
+    ]
+    return f"F1 where networks are told each value (swapped.csv). Worst swaps: {'; '.join(listed)}."
+
+
+def caption_response(told: pd.DataFrame) -> str:
+    """What the curves are."""
+    columns = ", ".join(told["column"].unique())
+    return (
+        f"How predictions follow {columns} as told, with the image held fixed (response.csv). Above: the predicted "
+        "area of all images over their true area; thin lines are single images that hold the class. Below: F1 minus F1 "
+        "told the truth, against how far the value told is from the truth."
+    )
+
+
+def caption_difficulty(found: pd.DataFrame, baseline: str) -> tuple[str, str]:
+    """One line that says how much, and a paragraph that says what of."""
+    listed = []
+    for _, row in found.iterrows():
+        categorical = row["kind"] == "categorical"
+        share = max(row["corrected"], 0) if categorical else row["explained"]
+        sign = "" if categorical else f", rank correlation {row['correlation']:+.2f}"
+        known = f"{100 * share:.0f} % ({format_p(row['p'])}{sign})"
+        listed.append(f"{row['column']} {known if pd.notna(row['explained']) else 'nothing: all scores are equal'}")
+    line = (
+        f"Difficulty: how much of the variance of {baseline}'s F1 metadata alone explains, without any network: "
+        f"{'; '.join(listed)}."
+    )
+    words = (
+        "F1 of images (macro over classes, mean over seeds), averaged within groups. explained: eta squared of a "
+        "one-way analysis of variance, or Spearman's correlation squared; corrected: epsilon squared, which is 0 in "
+        "the mean where the column says nothing (negative values are printed as 0 % above); p: of 9999 permutations. "
+        "A column that explains much tells which images are hard, which isn't the same as helping to segment them."
+    )
+    return line, words

@@ -1,54 +1,33 @@
 """Collect a study's finished runs into one Parquet file: one row per run, test image, class and evaluation."""
 
 import hashlib
-import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from io import BytesIO
-from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from analysis.record import ResultsError as ResultsError
+from analysis.record import Run, Study, read_json, read_study
 from metaseg.storage import Storage
 
 AS_TRAINED = "as-trained"
 """The evaluation in which an arm sees metadata as it did in training: what arms are compared by."""
 
-KEY = ["image", "class", "evaluation"]
-TEXT = [*KEY, "group", "subgroup"]
+ROW = ["image", "subgroup", "class"]
+"""What a score is of: an image has several subgroups where they are tasks, each with its own mask."""
+
+KEY = [*ROW, "evaluation"]
+TEXT = [*KEY, "group"]
 COUNTS = ["tp", "fp", "fn", "tn"]
 
-
-class ResultsError(ValueError):
-    """Something in the store that results can't be made of: the message names the file and what is wrong with it."""
-
-
-@dataclass(frozen=True)
-class Run:
-    """A run that a study asks for, finished or not."""
-
-    run_id: str
-    arm: str
-    seed: int
-
-    def __str__(self) -> str:
-        return f"{self.arm} seed {self.seed} ({self.run_id})"
-
-
-@dataclass(frozen=True)
-class Study:
-    """What a study declared when it was started."""
-
-    name: str
-    dataset: str
-    baseline: str
-    arms: tuple[str, ...]
-    """In the order of display."""
-    runs: tuple[Run, ...]
-    command: str
+Evaluated = tuple[Run, str, pd.DataFrame]
+"""A finished run, its dataset's fingerprint, and what it was evaluated on as it was trained: `ROW` and group."""
 
 
 @dataclass(frozen=True)
@@ -66,72 +45,37 @@ class Collected:
     """The metadata column that `subgroup` holds, or "subgroup" where the runs don't say."""
 
 
-def study_names(storage: Storage) -> list[str]:
-    """Names of the store's studies, sorted; raises `ResultsError` where there is none."""
-    files = storage.names("studies")
-    names = sorted(name.removesuffix(".json") for name in files if name.endswith(".json"))
-    if not names:
-        raise ResultsError(f"{storage.locate('studies')}: no study there")
-    return names
-
-
-def read_study(storage: Storage, name: str) -> Study:
-    """Read what a study declared; raises `ResultsError` for an unknown or malformed one."""
-    names = study_names(storage)
-    if name not in names:
-        raise ResultsError(f"unknown study {name!r} in {storage.where}; known: {', '.join(names)}")
-    file = f"studies/{name}.json"
-    path = storage.locate(file)
-    record = _read_json(storage.read(file), path)
-    try:
-        runs = tuple(Run(str(run["run_id"]), str(run["arm"]), int(run["seed"])) for run in record["runs"])
-        arms = tuple(map(str, record["arms"]))
-        study = Study(name, record["dataset"], record["baseline"], arms, runs, record["command"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise ResultsError(f"{path}: not a study's record: {error!r}") from error
-    table = pd.DataFrame([(run.run_id, run.arm, run.seed) for run in runs], columns=["run_id", "arm", "seed"])
-    for columns in (["run_id"], ["arm", "seed"]):
-        repeated = table[table.duplicated(columns)]
-        if len(repeated):
-            raise ResultsError(f"{path}: run {runs[repeated.index[0]]} is listed twice")
-    if unknown := sorted({run.arm for run in runs} - set(arms)):
-        raise ResultsError(f"{path}: runs of arm {unknown[0]!r}, which isn't among its arms {', '.join(arms)}")
-    if outside := [run for run in runs if PurePosixPath(run.run_id).name != run.run_id]:
-        raise ResultsError(f"{path}: run id {outside[0].run_id!r} isn't the name of a folder")
-    return study
-
-
 def collect(storage: Storage, name: str) -> Collected:
     """Read and check the study's finished runs, and write them to the store's `results/study=<name>/images.parquet`.
 
-    Columns: study, dataset, run_id, arm, block, metadata_mode, seed, parameters, then those of the runs' own files.
+    Columns: study, dataset, run_id, arm, part, block, metadata_mode, seed, parameters, then those of the runs' own
+    files.
     Rows keep the order of the study's runs, and of their files: the same runs give the same bytes.
 
     Raises:
         ResultsError: no finished run; a file that is missing, corrupt or malformed; a row that is there twice; runs
-            that were made of different datasets or evaluated on different images.
+            that were made of different datasets, or evaluated on different images where their arms have no parts;
+            parts that share an image or go beyond the images of other arms.
     """
     study, done = read_study(storage, name), storage.subfolders_with("runs", "DONE")
     tables: list[pa.Table] = []
+    evaluated: list[Evaluated] = []
     missing: list[Run] = []
-    expected: tuple[Run, str, pd.MultiIndex] | None = None
     subgroup_column: str | None = None
     for run in study.runs:
         if run.run_id not in done:
             missing.append(run)
             continue
         config, images = _read_run(storage, run)
-        fingerprint = str(config["dataset"]["fingerprint"])
-        evaluated = _evaluated(images, storage.locate(f"runs/{run.run_id}/images.parquet"))
-        if expected is None:
-            expected = run, fingerprint, evaluated
-            subgroup_column = config["dataset"].get("subgroup_column")
-        _check_comparable(run, fingerprint, evaluated, expected)
+        subgroup_column = subgroup_column or config["dataset"].get("subgroup_column")
+        rows = images.filter(pc.equal(images["evaluation"], AS_TRAINED)).select([*ROW, "group"]).to_pandas()
+        evaluated.append((run, str(config["dataset"]["fingerprint"]), rows))
         constants = {
             "study": study.name,
             "dataset": study.dataset,
             "run_id": run.run_id,
             "arm": run.arm,
+            "part": run.part,
             "block": str(config["arm"]["block"]),
             "metadata_mode": str(config["arm"]["metadata_mode"]),
         }
@@ -141,6 +85,7 @@ def collect(storage: Storage, name: str) -> Collected:
         tables.append(pa.table(columns | dict(zip(images.column_names, images.columns, strict=True))))
     if not tables:
         raise ResultsError(f"study {name!r} in {storage.where}: none of its {len(study.runs)} runs is finished")
+    _check_comparable(evaluated)
     table = pa.concat_tables(tables, promote_options="permissive").unify_dictionaries()
     file, content = f"results/study={name}/images.parquet", BytesIO()
     pq.write_table(table, content)
@@ -153,21 +98,11 @@ def _repeated(value: str, rows: int) -> pa.Array:
     return pa.DictionaryArray.from_arrays(np.zeros(rows, dtype=np.int32), pa.array([value], pa.string()))
 
 
-def _read_json(content: bytes, path: str) -> dict[str, Any]:
-    try:
-        value = json.loads(content)
-    except ValueError as error:
-        raise ResultsError(f"{path}: not JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise ResultsError(f"{path}: expected a JSON object, found {type(value).__name__}")
-    return value
-
-
 def _read_run(storage: Storage, run: Run) -> tuple[dict[str, Any], pa.Table]:
     """The run's configuration and its `images.parquet`, verified against `DONE`."""
     folder = f"runs/{run.run_id}"
     where = storage.locate(folder)
-    done = _read_json(storage.read(f"{folder}/DONE"), f"{where}/DONE").get("sha256")
+    done = read_json(storage.read(f"{folder}/DONE"), f"{where}/DONE").get("sha256")
     content = {}
     for name in ("config.json", "images.parquet"):
         if not isinstance(done, dict) or name not in done:
@@ -181,7 +116,7 @@ def _read_run(storage: Storage, run: Run) -> tuple[dict[str, Any], pa.Table]:
         if found != done[name]:
             raise ResultsError(f"{where}/{name}: corrupt: its SHA-256 is {found}, DONE says {done[name]}")
 
-    config = _read_json(content["config.json"], f"{where}/config.json")
+    config = read_json(content["config.json"], f"{where}/config.json")
     for keys in (("arm", "block"), ("arm", "metadata_mode"), ("dataset", "fingerprint"), ("parameters",)):
         value: Any = config
         for key in keys:
@@ -214,35 +149,61 @@ def _check_rows(images: pa.Table, path: str) -> None:
         raise ResultsError(f"{path}: row {negative.index[0] + 1}: a negative count of pixels")
     repeated = rows[rows.duplicated(KEY)]
     if len(repeated):
-        first = ", ".join(f"{column} {repeated.iloc[0][column]!r}" for column in KEY)
+        first = _name(KEY, repeated.iloc[0][KEY])
         raise ResultsError(
             f"{path}: {len(repeated)} rows are there twice; the first is row {repeated.index[0] + 1}: {first}"
         )
-
-
-def _evaluated(images: pa.Table, path: str) -> pd.MultiIndex:
-    """What the run was compared on: its images and classes, and where they belong."""
-    rows = images.select(TEXT).to_pandas()
-    rows = rows[rows["evaluation"] == AS_TRAINED].drop(columns="evaluation")
-    if rows.empty:
+    if not (rows["evaluation"] == AS_TRAINED).any():
         raise ResultsError(f"{path}: no row of evaluation {AS_TRAINED!r}")
-    return pd.MultiIndex.from_frame(rows)
 
 
-def _check_comparable(
-    run: Run, fingerprint: str, evaluated: pd.MultiIndex, expected: tuple[Run, str, pd.MultiIndex]
-) -> None:
-    """Paired tests need all runs to have been made of one dataset and evaluated on the same images."""
-    first, first_fingerprint, first_evaluated = expected
-    if fingerprint != first_fingerprint:
-        raise ResultsError(
-            f"run {run} is of dataset {fingerprint}, run {first} of {first_fingerprint}; expected one dataset"
-        )
-    if evaluated.equals(first_evaluated):
-        return
-    different = evaluated.symmetric_difference(first_evaluated)
-    if len(different):
-        row = ", ".join(f"{column} {value!r}" for column, value in zip(different.names, different[0], strict=True))
-        raise ResultsError(
-            f"runs {first} and {run} differ in {len(different)} of their evaluated images; the first: {row}"
-        )
+def _check_comparable(evaluated: list[Evaluated]) -> None:
+    """Paired tests need all runs to be of one dataset and, but for parts, to have been evaluated on the same images."""
+    first, first_fingerprint, _ = evaluated[0]
+    for run, fingerprint, _ in evaluated:
+        if fingerprint != first_fingerprint:
+            raise ResultsError(
+                f"run {run} is of dataset {fingerprint}, run {first} of {first_fingerprint}; expected one dataset"
+            )
+    whole = [(run, pd.MultiIndex.from_frame(rows)) for run, _, rows in evaluated if not run.part]
+    parts = [(run, rows) for run, _, rows in evaluated if run.part]
+    for run, index in whole[1:]:
+        if not index.equals(whole[0][1]) and len(different := index.symmetric_difference(whole[0][1])):
+            raise ResultsError(
+                f"runs {whole[0][0]} and {run} differ in {len(different)} of their evaluated images; the first: "
+                f"{_name([*ROW, 'group'], different[0])}"
+            )
+    for run, rows in parts if whole else []:
+        beyond = pd.MultiIndex.from_frame(rows).difference(whole[0][1])
+        if len(beyond):
+            raise ResultsError(
+                f"run {run} was evaluated on {len(beyond)} images that run {whole[0][0]} wasn't; the first: "
+                f"{_name([*ROW, 'group'], beyond[0])}"
+            )
+    if parts:
+        _check_parts(parts)
+
+
+def _check_parts(parts: list[tuple[Run, pd.DataFrame]]) -> None:
+    """No two parts of an arm's seed were evaluated on the same image, and an image is in one group for all arms."""
+    rows = pd.concat(
+        [rows.assign(arm=run.arm, seed=run.seed, run=number) for number, (run, rows) in enumerate(parts)],
+        ignore_index=True,
+    )
+    grouped = rows.drop_duplicates([*ROW, "group"])
+    for table, key, wrong in (
+        (rows, ["arm", "seed", *ROW], "were both evaluated on"),
+        (grouped, ROW, "differ in the group of"),
+    ):
+        repeated = table[table.duplicated(key)]
+        if len(repeated):
+            second = repeated.iloc[0]
+            first = table[(table[key] == second[key]).all(axis=1)].iloc[0]
+            raise ResultsError(
+                f"runs {parts[first['run']][0]} and {parts[second['run']][0]} {wrong} {len(repeated)} images; "
+                f"the first: {_name(ROW, second[ROW])}"
+            )
+
+
+def _name(columns: Iterable[str], values: Iterable[object]) -> str:
+    return ", ".join(f"{column} {value!r}" for column, value in zip(columns, values, strict=True))

@@ -1,6 +1,8 @@
 """The figure: F1 by subgroup and arm, with its seeds."""
 
+import textwrap
 from collections.abc import Sequence
+from dataclasses import dataclass
 from io import BytesIO
 
 import numpy as np
@@ -10,7 +12,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis.scores import OVERALL, with_overall
+from analysis.record import Average
+from analysis.scores import OVERALL, run_means, with_overall
 
 BASELINE_COLOUR = "#222222"
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
@@ -19,7 +22,37 @@ MARKERS = ("o", "^", "v", "P", "X")
 """With more arms than colours, the next round has the next marker."""
 
 
-def draw(scores: pd.DataFrame, arms: Sequence[str], baseline: str, title: str, corner: str) -> bytes:
+@dataclass(frozen=True)
+class Title:
+    """What stands above a figure."""
+
+    text: str
+    about: str = ""
+    """One sentence on the data; empty where it isn't known."""
+
+
+def arm_styles(arms: Sequence[str], baseline: str) -> dict[str, tuple[str, str]]:
+    """Colour and marker of each arm, the same in all figures of a study."""
+    others = [arm for arm in arms if arm != baseline]
+    styles = {
+        arm: (COLOURS[i % len(COLOURS)], MARKERS[i // len(COLOURS) % len(MARKERS)]) for i, arm in enumerate(others)
+    }
+    return styles | {baseline: (BASELINE_COLOUR, "s")}
+
+
+def to_png(figure: Figure, title: Title) -> bytes:
+    """The figure as a PNG with the title above it, broken into lines that fit its width."""
+    characters = int(figure.get_figwidth() * 13)
+    lines = textwrap.wrap(title.text, characters) + textwrap.wrap(title.about, characters)
+    figure.suptitle("\n".join(lines), x=0.01, ha="left", fontsize="medium")
+    content = BytesIO()
+    figure.savefig(content, format="png", dpi=160)
+    return content.getvalue()
+
+
+def draw(
+    scores: pd.DataFrame, arms: Sequence[str], baseline: str, title: Title, corner: str, average: Average = "images"
+) -> bytes:
     """Draw each arm's F1 on each subgroup; returns a PNG.
 
     A marker is the mean over seeds of the mean over images, small points are the seeds, and a line across the subgroup
@@ -31,8 +64,9 @@ def draw(scores: pd.DataFrame, arms: Sequence[str], baseline: str, title: str, c
         baseline: the arm drawn as squares and lines.
         title: above the figure.
         corner: what the subgroups are, e.g. "cell_line".
+        average: what `OVERALL` is.
     """
-    seeds = with_overall(scores).groupby(["class", "subgroup", "arm", "seed"], observed=True)["f1"].mean().reset_index()
+    seeds = run_means(with_overall(scores, average)).reset_index()
     classes = list(seeds["class"].unique())
     subgroups = list(seeds["subgroup"].cat.remove_unused_categories().cat.categories)
     shown = [arm for arm in arms if arm in set(seeds["arm"])]
@@ -40,11 +74,7 @@ def draw(scores: pd.DataFrame, arms: Sequence[str], baseline: str, title: str, c
     figure = Figure(figsize=(min(width, 24), 0.9 + 3.1 * len(classes)), layout="constrained")
     FigureCanvasAgg(figure)
     panels = figure.subplots(len(classes), 1, squeeze=False)[:, 0]
-    others = [arm for arm in arms if arm != baseline]
-    styles = {
-        arm: (COLOURS[i % len(COLOURS)], MARKERS[i // len(COLOURS) % len(MARKERS)]) for i, arm in enumerate(others)
-    }
-    styles[baseline] = (BASELINE_COLOUR, "s")
+    styles = arm_styles(arms, baseline)
     for panel, name in zip(panels, classes, strict=True):
         _draw_class(panel, seeds[seeds["class"] == name], subgroups, shown, baseline, styles)
         panel.set_ylabel("F1" if len(classes) == 1 else f"F1, {name}")
@@ -55,10 +85,7 @@ def draw(scores: pd.DataFrame, arms: Sequence[str], baseline: str, title: str, c
     ]
     handles.append(Line2D([], [], color="#999999", marker="o", markersize=3, linestyle="", label="one seed"))
     panels[0].legend(handles=handles, loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False, borderaxespad=0)
-    figure.suptitle(title, x=0.01, ha="left", fontsize="medium")
-    content = BytesIO()
-    figure.savefig(content, format="png", dpi=160)
-    return content.getvalue()
+    return to_png(figure, title)
 
 
 def _draw_class(

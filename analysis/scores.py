@@ -6,10 +6,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from analysis.collect import AS_TRAINED, ResultsError
+from analysis.collect import AS_TRAINED
+from analysis.record import Average, ResultsError
 
 OVERALL = "Average"
-"""The subgroup of all test images, as the tables call it."""
+"""The subgroup of all test images, as the tables call it: their mean, or the mean of the subgroups' means."""
 
 MACRO = "macro"
 """The mean over classes of an image's F1, in tables of several classes."""
@@ -52,21 +53,54 @@ def image_scores(images: pd.DataFrame, arms: Sequence[str]) -> pd.DataFrame:
     return scores.astype({column: pd.CategoricalDtype(order, ordered=True) for column, order in orders.items()})
 
 
-def with_overall(scores: pd.DataFrame) -> pd.DataFrame:
-    """The scores a second time as subgroup `OVERALL`; only as that where there is a single subgroup."""
+def with_overall(scores: pd.DataFrame, average: Average = "images") -> pd.DataFrame:
+    """The scores a second time as subgroup `OVERALL`; only as that where there is a single subgroup.
+
+    A run (arm and seed, all parts together) that lacks some of a subgroup's images, or of all images, has no rows
+    there: its mean would be over other images than those of the runs it is compared with.
+
+    Returns:
+        The columns of `scores`, and: stratum, the subgroup that a row of `OVERALL` comes from, and weight, so that
+        the mean of weight * value over a run's rows is the average wanted: 1, but for rows of `OVERALL` where
+        `average` is "subgroups": N / (K n), N images in K subgroups of which the row's has n.
+    """
     overall = scores.assign(subgroup=pd.Series(OVERALL, scores.index).astype(scores["subgroup"].dtype))
-    return overall if scores["subgroup"].nunique() == 1 else pd.concat([overall, scores], ignore_index=True)
+    parts = [overall] if scores["subgroup"].nunique() == 1 else [overall, scores]
+    rows = pd.concat([part.assign(stratum=scores["subgroup"]) for part in parts], ignore_index=True)
+
+    cell = ["class", "subgroup"]
+    distinct = rows.drop_duplicates([*cell, "stratum", "image"])
+    images = distinct.groupby(cell, observed=True).size().rename("images")
+    strata = distinct.groupby([*cell, "stratum"], observed=True).size().rename("of_stratum")
+    numbers = rows.join(images, on=cell).join(strata, on=[*cell, "stratum"])
+    rows["weight"] = 1.0
+    if average == "subgroups":
+        count = numbers.join(strata.groupby(cell, observed=True).size().rename("strata"), on=cell)["strata"]
+        rows["weight"] = numbers["images"] / (count * numbers["of_stratum"])
+    found = rows.groupby([*cell, "arm", "seed"], observed=True)["f1"].transform("size")
+    return rows[found == numbers["images"]].reset_index(drop=True)
 
 
-def summarise(scores: pd.DataFrame) -> pd.DataFrame:
+def run_means(rows: pd.DataFrame) -> pd.Series:
+    """Mean F1 of each run in each cell, by class, subgroup, arm and seed; `rows` are those of `with_overall`."""
+    weighted = rows.assign(f1=rows["f1"] * rows["weight"])
+    return weighted.groupby(["class", "subgroup", "arm", "seed"], observed=True)["f1"].mean()
+
+
+def summarise(scores: pd.DataFrame, average: Average = "images") -> pd.DataFrame:
     """Mean F1 of every arm on every subgroup, and its spread over seeds.
+
+    Args:
+        scores: of `image_scores`.
+        average: what `OVERALL` is.
 
     Returns:
         Columns class, arm, subgroup, n_images, n_groups, n_seeds, mean (over seeds, of the mean over images) and sd (of
-        those means across seeds, with n - 1; NaN with one seed), sorted by the first three.
+        those means across seeds, with n - 1; NaN with one seed), sorted by the first three. No row where no run of the
+        arm covers the subgroup.
     """
     cell = ["class", "arm", "subgroup"]
-    rows = with_overall(scores)
+    rows = with_overall(scores, average)
     counts = rows.groupby(cell, observed=True).agg(n_images=("image", "nunique"), n_groups=("group", "nunique"))
-    seeds = rows.groupby([*cell, "seed"], observed=True)["f1"].mean().groupby(cell, observed=True)
+    seeds = run_means(rows).groupby(cell, observed=True)
     return counts.assign(n_seeds=seeds.size(), mean=seeds.mean(), sd=seeds.std()).reset_index()

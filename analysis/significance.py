@@ -5,7 +5,8 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import stats
 
-from analysis.scores import OVERALL, with_overall
+from analysis.record import Average
+from analysis.scores import OVERALL, run_means, with_overall
 
 ALPHA = 0.05
 """Level of the verdicts, after correction."""
@@ -68,19 +69,17 @@ def smallest_holm(p: npt.NDArray[np.float64], smallest: npt.NDArray[np.float64])
     return np.diagonal(holm(np.where(own, smallest, p)))
 
 
-def seed_test(scores: pd.DataFrame, baseline: str) -> pd.Series:
+def seed_test(rows: pd.DataFrame, baseline: str) -> pd.Series:
     """Could the seeds alone make an arm differ this much? Two-sided p of Welch's t test on the means of runs.
 
     Args:
-        scores: as for `compare`, with `OVERALL`.
+        rows: of `analysis.scores.with_overall`.
         baseline: the arm that the others are compared with.
 
     Returns:
         p by class, subgroup and arm: NaN where an arm has one seed, so that it can't be told.
     """
-    cell = ["class", "subgroup", "arm"]
-    runs = scores.groupby([*cell, "seed"], observed=True)["f1"].mean()
-    arms = runs.groupby(cell, observed=True).agg(["mean", "var", "count"])
+    arms = run_means(rows).groupby(["class", "subgroup", "arm"], observed=True).agg(["mean", "var", "count"])
     base = arms.xs(baseline, level="arm").reindex(arms.droplevel("arm").index).set_axis(arms.index)
     with np.errstate(divide="ignore", invalid="ignore"):
         shares = arms["var"] / arms["count"], base["var"] / base["count"]
@@ -92,51 +91,64 @@ def seed_test(scores: pd.DataFrame, baseline: str) -> pd.Series:
     return pd.Series(np.where(squared == 0, 0.0, p), arms.index, name="p_seeds").drop(baseline, level="arm")
 
 
-def compare(scores: pd.DataFrame, baseline: str) -> pd.DataFrame:
+def compare(scores: pd.DataFrame, baseline: str, average: Average = "images") -> pd.DataFrame:
     """Compare each arm with the baseline, on each subgroup and overall.
 
     F1 is averaged over the seeds of an arm, image by image; arm minus baseline is averaged within each `group`, whose
     images aren't independent, and the groups' means are tested (`signed_rank`). Holm's correction takes all comparisons
     on subgroups as one family and all comparisons on `OVERALL` as another.
 
+    Where the overall average is that of subgroups' means, an image's difference counts on `OVERALL` by its weight
+    (`analysis.scores.with_overall`), in the means of groups, too; the interval takes the subgroups as strata.
+
     Args:
-        scores: of `analysis.scores.image_scores`; all runs have the same images.
+        scores: of `analysis.scores.image_scores`. Arms are compared where both have all images.
         baseline: the arm that the others are compared with.
+        average: what `OVERALL` is.
 
     Returns:
         A row per class, subgroup and arm, in this order: n_images, n_units (groups), difference (mean over images, as
         in the table of scores), ci_low and ci_high (its 95 % t interval, with a standard error over groups; NaN with
-        one group), p, p_smallest (2 ^ (1 - n_units): all units change in one direction), p_holm, p_holm_smallest,
+        too few groups), p, p_smallest (2 ^ (1 - n_units): all units change in one direction), p_holm, p_holm_smallest,
         p_seeds (`seed_test`, not corrected) and verdict: helps or hurts (p_holm below `ALPHA`), seed noise (below
         `ALPHA`, but p_seeds isn't: these networks differ, and others of other seeds may not), one seed (below
         `ALPHA`, but an arm has one seed, so that p_seeds isn't known), no evidence, too few
         (no change of these units could have brought p_holm below `ALPHA`) or mixed (below `ALPHA`, but the ranks of
-        groups and the mean over images have opposite signs). Empty without a run of the baseline, or without one of
-        any other arm.
+        groups and the mean over images have opposite signs). No row where the arm's or the baseline's runs
+        don't cover the subgroup.
     """
     cell = ["class", "subgroup", "arm"]
-    image = ["class", "subgroup", "group", "image"]
-    scores = with_overall(scores)
-    means = scores.groupby([*image, "arm"], observed=True)["f1"].mean().unstack("arm")
+    image = ["class", "subgroup", "stratum", "group", "image", "weight"]
+    rows = with_overall(scores, average)
+    means = rows.groupby([*image, "arm"], observed=True)["f1"].mean().unstack("arm")
     means.columns = means.columns.astype(str)
     arms = [arm for arm in means.columns if arm != baseline]
     if baseline not in means.columns or not arms:
         return pd.DataFrame(columns=COLUMNS)
     differences = means[arms].sub(means[baseline], axis=0)
-    differences = differences.melt(var_name="arm", value_name="difference", ignore_index=False).reset_index()
+    differences = differences.melt(var_name="arm", value_name="difference", ignore_index=False).dropna().reset_index()
+    if differences.empty:
+        return pd.DataFrame(columns=COLUMNS)
     differences["arm"] = pd.Categorical(differences["arm"], arms, ordered=True)
-    units = differences.groupby([*cell, "group"], observed=True)["difference"].agg(["mean", "size"])
-    tests = differences.groupby(cell, observed=True)["difference"].agg(n_images="size", difference="mean")
+    strata = [*cell, "stratum"] if average == "subgroups" else cell
+    centre = differences.groupby(strata, observed=True)["difference"].transform("mean")
+    differences["residual"] = differences["weight"] * (differences["difference"] - centre)
+    differences["difference"] *= differences["weight"]
+    units = differences.groupby([*cell, "group"], observed=True).agg({"difference": "mean", "residual": "sum"})
+    grouped = differences.groupby(cell, observed=True)
+    tests = grouped.agg(n_images=("image", "nunique"), difference=("difference", "mean"))
     tests["n_units"] = units.groupby(cell, observed=True).size()
 
-    residuals = units["size"] * (units["mean"] - units.join(tests["difference"])["difference"])
-    squares = (residuals**2).groupby(cell, observed=True).sum()
-    freedom = (tests["n_units"] - 1).where(tests["n_units"] > 1)
-    error = np.sqrt(squares * tests["n_units"] / freedom) / tests["n_images"]
+    squares = (units["residual"] ** 2).groupby(cell, observed=True).sum()
+    freedom = tests["n_units"] - (grouped["stratum"].nunique() if average == "subgroups" else 1)
+    freedom = freedom.where(freedom > 0)
+    error = np.sqrt(squares * tests["n_units"] / freedom) / grouped.size()
     half = stats.t.ppf(0.975, freedom) * error
     tests["ci_low"], tests["ci_high"] = tests["difference"] - half, tests["difference"] + half
 
-    tests[["p", "direction"]] = [signed_rank(unit.to_numpy()) for _, unit in units["mean"].groupby(cell, observed=True)]
+    tests[["p", "direction"]] = [
+        signed_rank(unit.to_numpy()) for _, unit in units["difference"].groupby(cell, observed=True)
+    ]
     tests["p_smallest"] = 2.0 ** (1 - tests["n_units"])
     overall = tests.index.get_level_values("subgroup") == OVERALL
     for family in (overall, ~overall):
@@ -145,7 +157,7 @@ def compare(scores: pd.DataFrame, baseline: str) -> pd.DataFrame:
             tests.loc[family, "p_holm"] = holm(p)
             tests.loc[family, "p_holm_smallest"] = smallest_holm(p, smallest)
 
-    tests["p_seeds"] = seed_test(scores, baseline)
+    tests["p_seeds"] = seed_test(rows, baseline)
     found, sign = tests["p_holm"] < ALPHA, np.sign(tests["difference"])
     mixed, one_seed = found & (sign != tests["direction"]), found & tests["p_seeds"].isna()
     noise, few = found & (tests["p_seeds"] >= ALPHA), tests["p_holm_smallest"] >= ALPHA

@@ -109,7 +109,7 @@ def score_grids(cells: pd.DataFrame, arms: Sequence[str], title: str) -> list[Gr
 
     Args:
         cells: of `analysis.scores.summarise`.
-        arms: the rows; one without a finished run has dashes.
+        arms: the rows; one has dashes where none of its runs covers the subgroup.
         title: of the table; the class is appended where there are several.
     """
     grids = []
@@ -128,6 +128,18 @@ def score_grids(cells: pd.DataFrame, arms: Sequence[str], title: str) -> list[Gr
     return grids
 
 
+def frame_grid(frame: pd.DataFrame, title: str) -> Grid:
+    """Any small table: the first column labels the rows. Numbers have four digits, missing ones are dashes."""
+
+    def show(value: object) -> str:
+        if pd.isna(value):  # type: ignore[call-overload]
+            return "-"
+        return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+    rows = tuple((show(row[0]), tuple(Cell(show(value)) for value in row[1:])) for row in frame.itertuples(index=False))
+    return Grid(title, str(frame.columns[0]), tuple(map(str, frame.columns[1:])), rows)
+
+
 def verdict_grids(tests: pd.DataFrame, title: str, corner: str) -> list[Grid]:
     """For every class: a row per subgroup, a column per arm but the baseline; verdict, difference and p after Holm.
 
@@ -139,17 +151,15 @@ def verdict_grids(tests: pd.DataFrame, title: str, corner: str) -> list[Grid]:
     grids = []
     grouped = bool((tests["n_units"] < tests["n_images"]).any())
     for name, part in tests.groupby("class", observed=True):
+        arms = [arm for arm in part["arm"].cat.categories if (part["arm"] == arm).any()]
         rows = []
         for subgroup, row in part.groupby("subgroup", observed=True):
             n = f"{row['n_images'].iloc[0]}" + (f" in {row['n_units'].iloc[0]}" if grouped else "")
-            rows.append(
-                (
-                    str(subgroup),
-                    (Cell(n), *map(_verdict, row["verdict"], row["difference"], row["p_holm"], row["p_smallest"])),
-                )
-            )
+            verdicts = map(_verdict, row["verdict"], row["difference"], row["p_holm"], row["p_smallest"])
+            shown = dict(zip(row["arm"], verdicts, strict=True))
+            rows.append((str(subgroup), (Cell(n), *(shown.get(arm, Cell("-")) for arm in arms))))
         several = tests["class"].nunique() > 1
-        columns = ("images in groups" if grouped else "images", *part["arm"].unique())
+        columns = ("images in groups" if grouped else "images", *arms)
         grids.append(Grid(f"{title}, class {name}" if several else title, corner, columns, tuple(rows)))
     return grids
 

@@ -1,0 +1,109 @@
+"""What a study declared when it was started: its runs, and what they are compared by."""
+
+import json
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any, Literal, get_args
+
+import pandas as pd
+
+from metaseg.storage import Storage
+
+Average = Literal["images", "subgroups"]
+"""What the overall row of the tables is: the mean over all test images, or the unweighted mean of subgroups' means."""
+
+
+class ResultsError(ValueError):
+    """Something in the store that results can't be made of: the message names the file and what is wrong with it."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run that a study asks for, finished or not."""
+
+    run_id: str
+    arm: str
+    seed: int
+    part: str = ""
+    """The part of the data that the run is trained and tested on, where its arm consists of several networks."""
+
+    def __str__(self) -> str:
+        return f"{self.arm} seed {self.seed}{f' part {self.part}' if self.part else ''} ({self.run_id})"
+
+
+@dataclass(frozen=True)
+class Study:
+    """What a study declared when it was started."""
+
+    name: str
+    dataset: str
+    baseline: str
+    arms: tuple[str, ...]
+    """In the order of display."""
+    runs: tuple[Run, ...]
+    command: str
+    about: str = ""
+    """One sentence on the data, which says SIMULATED where they are; empty where the study doesn't tell."""
+    average: Average = "images"
+
+
+def study_names(storage: Storage) -> list[str]:
+    """Names of the store's studies, sorted; raises `ResultsError` where there is none."""
+    files = storage.names("studies")
+    names = sorted(name.removesuffix(".json") for name in files if name.endswith(".json"))
+    if not names:
+        raise ResultsError(f"{storage.locate('studies')}: no study there")
+    return names
+
+
+def read_study(storage: Storage, name: str) -> Study:
+    """Read what a study declared; raises `ResultsError` for an unknown or malformed one."""
+    names = study_names(storage)
+    if name not in names:
+        raise ResultsError(f"unknown study {name!r} in {storage.where}; known: {', '.join(names)}")
+    file = f"studies/{name}.json"
+    path = storage.locate(file)
+    record = read_json(storage.read(file), path)
+    try:
+        runs = tuple(
+            Run(str(run["run_id"]), str(run["arm"]), int(run["seed"]), str(run.get("part") or ""))
+            for run in record["runs"]
+        )
+        arms = tuple(map(str, record["arms"]))
+        about, average = str(record.get("about") or ""), record.get("average", "images")
+        study = Study(name, record["dataset"], record["baseline"], arms, runs, record["command"], about, average)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ResultsError(f"{path}: not a study's record: {error!r}") from error
+    if average not in get_args(Average):
+        raise ResultsError(f"{path}: average is {average!r}; expected one of {', '.join(get_args(Average))}")
+    _check_runs(study, path)
+    return study
+
+
+def _check_runs(study: Study, path: str) -> None:
+    """Each run is there once, belongs to an arm, and is a folder's name; an arm has parts or has none."""
+    columns = ["run_id", "arm", "seed", "part"]
+    table = pd.DataFrame([(run.run_id, run.arm, run.seed, run.part) for run in study.runs], columns=columns)
+    for key in (["run_id"], ["arm", "seed", "part"]):
+        repeated = table[table.duplicated(key)]
+        if len(repeated):
+            raise ResultsError(f"{path}: run {study.runs[repeated.index[0]]} is listed twice")
+    if unknown := sorted({run.arm for run in study.runs} - set(study.arms)):
+        raise ResultsError(f"{path}: runs of arm {unknown[0]!r}, which isn't among its arms {', '.join(study.arms)}")
+    if outside := [run for run in study.runs if PurePosixPath(run.run_id).name != run.run_id]:
+        raise ResultsError(f"{path}: run id {outside[0].run_id!r} isn't the name of a folder")
+    for arm, parts in table.groupby("arm", sort=False)["part"]:
+        if 0 < (parts == "").sum() < len(parts):
+            first = study.runs[parts.index[parts == ""][0]]
+            raise ResultsError(f"{path}: run {first} has no part; expected one, as other runs of arm {arm!r} have")
+
+
+def read_json(content: bytes, path: str) -> dict[str, Any]:
+    """A JSON object; raises `ResultsError` that names `path` for anything else."""
+    try:
+        value = json.loads(content)
+    except ValueError as error:
+        raise ResultsError(f"{path}: not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise ResultsError(f"{path}: expected a JSON object, found {type(value).__name__}")
+    return value
