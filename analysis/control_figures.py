@@ -35,8 +35,8 @@ def draw_swapped(matrices: pd.DataFrame, title: Title) -> bytes:
         title: above the figure.
     """
     panels = list(matrices.groupby(["column", "arm"], sort=False))
-    across = min(len(panels), COLUMNS)
-    down = -(-len(panels) // across)
+    down = -(-len(panels) // COLUMNS)
+    across = -(-len(panels) // down)
     values = int(matrices.groupby("column")["true"].nunique().max())
     side = max(1.2 + 0.5 * min(values, 16), 2.4)
     figure = Figure(figsize=(max(across * (side + 0.9) + 1.0, 6.0), down * (side + 0.5) + 0.8), layout="constrained")
@@ -135,10 +135,10 @@ def _draw_arms(
 ) -> None:
     for i, arm in enumerate(arms):
         own = curves[curves["arm"] == arm]
-        x, y = own[axes[0]], own[axes[1]]
+        x, y, sd = (own[column].to_numpy(float) for column in (*axes, "sd"))
         colour, marker = styles[arm]
         panel.plot(
             x, y, LINES[i % len(LINES)], color=colour, marker=marker, markersize=4, linewidth=1.6, zorder=3, label=arm
         )
-        spread = own["sd"].fillna(0)
+        spread = np.nan_to_num(sd)
         panel.fill_between(x, y - spread, y + spread, color=colour, alpha=0.2, linewidth=0, zorder=2)

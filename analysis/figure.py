@@ -42,7 +42,7 @@ def arm_styles(arms: Sequence[str], baseline: str) -> dict[str, tuple[str, str]]
 
 def to_png(figure: Figure, title: Title) -> bytes:
     """The figure as a PNG with the title above it, broken into lines that fit its width."""
-    characters = int(figure.get_figwidth() * 13)
+    characters = int(figure.get_figwidth() * 12)
     lines = textwrap.wrap(title.text, characters) + textwrap.wrap(title.about, characters)
     figure.suptitle("\n".join(lines), x=0.01, ha="left", fontsize="medium")
     content = BytesIO()

@@ -133,7 +133,7 @@ def print_estimate(study: Study, store: Store, engine: EngineConfig, console: Co
             f"{run.config.block}, {run.config.metadata_mode}",
             str(len(study.dataset.indices("train", run.config.subset))),
             f"{cost.parameters:,}",
-            f"{cost.memory / 2**30:.2f} GiB",
+            gibibytes(cost.memory),
             readable(cost.seconds),
             "missing" if run.run_id in missing else "done",
         )
@@ -150,10 +150,15 @@ def print_estimate(study: Study, store: Store, engine: EngineConfig, console: Co
     console.print(
         f"{len(missing)} runs are missing: about {readable(seconds / at_once)} on this machine, {at_once} at once "
         f"(measured on {what}{smaller}; without start-up, test images and what runs at once takes from each other). "
-        f"Memory: at most about {max(cost.memory for cost in costs.values()) / 2**30:.2f} GiB a run of GPU memory.",
+        f"GPU memory: at most about {gibibytes(max(cost.memory for cost in costs.values()))} a run.",
         soft_wrap=True,
         highlight=False,
     )
+
+
+def gibibytes(size: float) -> str:
+    """A number of bytes: `120 MiB`, `3.4 GiB`."""
+    return f"{size / 2**20:.0f} MiB" if size < 2**30 else f"{size / 2**30:.1f} GiB"
 
 
 def readable(seconds: float) -> str:

@@ -196,5 +196,6 @@ def _print_plan(study: Study, store: Store, console: Console) -> None:
 def distribution(dataset: Dataset) -> pd.DataFrame:
     """How many samples each split has, in all and of each subgroup (paper, Table S1): a row a split."""
     counts = pd.crosstab(dataset.table["split"], dataset.table["subgroup"]).reindex(SPLITS)
-    counts.insert(0, "all", counts.sum(axis=1))
+    if list(counts) != ["all"]:
+        counts.insert(0, "all", counts.sum(axis=1))
     return counts.rename_axis(columns=None).reset_index()

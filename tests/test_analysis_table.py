@@ -133,12 +133,13 @@ def test_the_report_of_a_study_is_complete_and_right(tmp_path: Path, capsys: pyt
 
     printed = capsys.readouterr().out
     assert "\x1b" not in printed
-    assert max(map(len, printed.splitlines()[:-5])) <= 110
+    assert max(map(len, printed.splitlines()[:-6])) <= 110
     assert "Did metadata help? Each arm against baseline by cell_line" in printed
     assert "INCOMPLETE" not in printed
 
     out = tmp_path / "reports" / "cells"
-    assert sorted(path.name for path in out.iterdir()) == ["f1.png", "table.csv", "table.md", "tests.csv"]
+    files = ["difficulty.csv", "f1.png", "table.csv", "table.md", "tests.csv"]
+    assert sorted(path.name for path in out.iterdir()) == files
     assert all(Path(path).exists() for path in result.files)
     table, tests = pd.read_csv(out / "table.csv"), pd.read_csv(out / "tests.csv")
     assert list(table.columns) == ["class", "arm", "subgroup", "n_images", "n_groups", "n_seeds", "mean", "sd"]

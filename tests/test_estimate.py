@@ -50,7 +50,7 @@ def test_the_listing_has_every_run_and_a_total(tiny_dataset, tmp_path):
     text = output.getvalue()
     assert all(run.run_id in text for run in study.runs)
     assert "10 runs are missing: about" in text
-    assert "GiB a run of GPU memory" in text
+    assert "GPU memory: at most about" in text
 
 
 @pytest.mark.parametrize(
