@@ -78,7 +78,7 @@ def with_overall(scores: pd.DataFrame, average: Average = "images") -> pd.DataFr
         count = numbers.join(strata.groupby(cell, observed=True).size().rename("strata"), on=cell)["strata"]
         rows["weight"] = numbers["images"] / (count * numbers["of_stratum"])
     found = rows.groupby([*cell, "arm", "seed"], observed=True)["f1"].transform("size")
-    return rows[found > 0].reset_index(drop=True)
+    return rows[found == numbers["images"]].reset_index(drop=True)
 
 
 def run_means(rows: pd.DataFrame) -> pd.Series:
