@@ -16,14 +16,13 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from metaseg.datasets.styles import StyleConfig, with_styles
-from metaseg.illustrate import both, overlays, probabilities
-
 from metaseg import datasets
 from metaseg.config import NetworkConfig, ScheduleConfig, Subset
 from metaseg.data.manifest import Manifest
 from metaseg.datasets.source import Progress, Source
+from metaseg.datasets.styles import StyleConfig, with_styles
 from metaseg.datasets.synthetic import SyntheticConfig, make_seven_cells
+from metaseg.illustrate import both, overlays, probabilities
 from metaseg.launch import Page, launch
 from metaseg.options import NetworkOptions, Preset, ScheduleOptions, StudyOptions, parse
 from metaseg.presets import PAPER_NETWORK, PAPER_SCHEDULE, SMALL_NETWORK, SMALL_SCHEDULE

@@ -14,13 +14,12 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from metaseg.datasets.livecell import read_livecell
-from metaseg.datasets.simulated_livecell import LiveCellSimulation, simulate_livecell
-from metaseg.illustrate import overlays
-
 from metaseg.config import NetworkConfig, ScheduleConfig
 from metaseg.data.manifest import Manifest
+from metaseg.datasets.livecell import read_livecell
+from metaseg.datasets.simulated_livecell import LiveCellSimulation, simulate_livecell
 from metaseg.datasets.source import Progress, Source
+from metaseg.illustrate import overlays
 from metaseg.launch import Page, launch
 from metaseg.options import NetworkOptions, Preset, ScheduleOptions, StudyOptions, parse
 from metaseg.presets import PAPER_NETWORK, PAPER_SCHEDULE, SMALL_NETWORK, SMALL_SCHEDULE

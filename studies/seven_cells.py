@@ -16,13 +16,12 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from metaseg.illustrate import overlays
-
 from metaseg.config import NetworkConfig, ScheduleConfig
 from metaseg.data.manifest import Manifest
 from metaseg.datasets.seven_cells import SevenCellsConfig, read_seven_cells
 from metaseg.datasets.source import Progress, Source
 from metaseg.datasets.synthetic import SyntheticConfig, make_seven_cells
+from metaseg.illustrate import overlays
 from metaseg.launch import Page, launch
 from metaseg.options import NetworkOptions, Preset, ScheduleOptions, StudyOptions, parse
 from metaseg.presets import PAPER_NETWORK, PAPER_SCHEDULE, SMALL_NETWORK, SMALL_SCHEDULE
