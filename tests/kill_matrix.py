@@ -206,7 +206,7 @@ class Attacked:
             pd.testing.assert_frame_equal(histories[0][same], histories[1][same], check_exact=True)
         rows = pd.read_parquet(self.store / "results" / "study=attacked" / "images.parquet")
         assert rows["run_id"].nunique() == len(whole)
-        assert not rows.duplicated(["run_id", "image", "class"]).any()
+        assert not rows.duplicated(["run_id", "image", "class", "evaluation"]).any()
         for folder in ("claims", "sessions", "checkpoints", "failures"):
             assert not list((self.store / folder).glob("*")), f"{folder} aren't tidied up"
 

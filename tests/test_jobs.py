@@ -129,7 +129,7 @@ def test_a_stopped_job_goes_on_with_the_same_command(head, tmp_path):
     assert {path: path.stat().st_mtime_ns for path in stamps} == stamps, "what was done wasn't done again"
     rows = pd.read_parquet(store / "results" / "study=seven_cells" / "images.parquet")
     assert rows["run_id"].nunique() == 8
-    assert not rows.duplicated(["run_id", "image", "class"]).any()
+    assert not rows.duplicated(["run_id", "image", "class", "evaluation"]).any()
 
 
 def test_submit_shows_plain_lines_and_ends_with_the_studys_code(head, tmp_path):

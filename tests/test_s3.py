@@ -189,7 +189,7 @@ def test_the_analysis_reports_from_and_to_a_bucket(server, storage, tmp_path):
     subprocess.run([sys.executable, "-m", "analysis", str(tmp_path)], check=True, capture_output=True)
     for file in ("reports/cells/table.md", "reports/cells/f1.png", "results/study=cells/images.parquet"):
         assert storage.read(file) == (tmp_path / file).read_bytes()
-    assert storage.names("reports/cells") == ["f1.png", "table.csv", "table.md", "tests.csv"]
+    assert storage.names("reports/cells") == ["difficulty.csv", "f1.png", "table.csv", "table.md", "tests.csv"]
 
 
 def test_the_analysis_names_what_is_wrong_in_a_bucket(server, storage, tmp_path):
