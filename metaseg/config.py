@@ -4,6 +4,7 @@ The dataclasses are frozen and hold plain values, so that a configuration can be
 stored as JSON, and turned into command-line options (`metaseg.options`). Field docstrings are the options' help texts.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -23,6 +24,12 @@ POSITIONS: tuple[Position, ...] = get_args(Position)
 
 class ConfigError(ValueError):
     """A setting that can't be: the message names it, its value and what was expected."""
+
+
+def check_settings(config: object, rules: Iterable[tuple[str, bool, str]]) -> None:
+    """Raise a `ConfigError` for the first rule, (field, whether it is kept, what is expected), that isn't kept."""
+    for setting, kept, expected in rules:
+        _require(kept, setting, getattr(config, setting), expected)
 
 
 def _require(condition: bool, setting: str, value: object, expected: str) -> None:

@@ -17,11 +17,10 @@ from metaseg.config import EngineConfig, RunConfig
 from metaseg.data.batches import epoch_batches, to_input
 from metaseg.data.dataset import Dataset
 from metaseg.losses import segmentation_loss
-from metaseg.metadata import MetadataEncoder, apply_mode
 from metaseg.store import Store
 from metaseg.study import Study
 from metaseg.training.evaluate import predict_logits
-from metaseg.training.fit import build_network
+from metaseg.training.fit import build_network, encode_metadata
 from metaseg.training.world import autocast, one_thread
 from metaseg.unet import UNet
 
@@ -61,10 +60,7 @@ def measure(config: RunConfig, dataset: Dataset, device: torch.device) -> Cost:
         batch_size = min(batch_size, max(1, PROBE_PIXELS // crop**2))
     factor = min(schedule.batch_size, len(training)) * schedule.crop**2 / (batch_size * crop**2)
 
-    encoder = MetadataEncoder.fit(dataset.metadata, dataset.table.iloc[dataset.indices("train")])
-    splits = dataset.table["split"].to_numpy(object)
-    vectors = torch.from_numpy(apply_mode(encoder.encode(dataset.table), config.metadata_mode, splits, config.seed))
-    vectors = vectors.to(device)
+    vectors = encode_metadata(config, dataset)[1].to(device)
     model = build_network(config, dataset.channels, len(dataset.classes), vectors.shape[1]).to(device)
     optimizer = torch.optim.Adam(model.parameters())
     batches = epoch_batches(

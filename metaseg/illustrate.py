@@ -10,18 +10,11 @@ import pandas as pd
 from metaseg.data.dataset import Dataset
 from metaseg.launch import Pictures
 from metaseg.metrics import f1_score
-from metaseg.pictures import (
-    OverlayRow,
-    Panel,
-    ProbabilityPanel,
-    ProbabilityRow,
-    draw_overlays,
-    draw_probabilities,
-    draw_sweep,
-)
 from metaseg.predict import Predictor
 from metaseg.store import Store
 from metaseg.study import PlannedRun, Study
+
+# What draws is imported when there is something to draw: a page's `--help` doesn't wait for matplotlib.
 
 MOST_ROWS = 4
 """Subgroups that a picture shows, the first by name."""
@@ -47,6 +40,8 @@ def overlays(arms: tuple[str, str], label: str | None = None) -> Pictures:
     """
 
     def draw(study: Study, store: Store) -> Mapping[str, bytes]:
+        from metaseg.pictures import OverlayRow, Panel, draw_overlays
+
         dataset = study.dataset
         number = 1 if label is None else 1 + dataset.classes.index(label)
         scores = [_scores(study, store, arm, dataset.classes[number - 1]) for arm in arms]
@@ -79,6 +74,8 @@ def probabilities(arms: tuple[str, str], column: str) -> Pictures:
     """
 
     def draw(study: Study, store: Store) -> Mapping[str, bytes]:
+        from metaseg.pictures import ProbabilityPanel, ProbabilityRow, draw_probabilities
+
         dataset = study.dataset
         scores = [_scores(study, store, arm, dataset.classes[0]) for arm in arms]
         if any(score.empty for score in scores):
@@ -108,6 +105,8 @@ def sweep(arm: str, label: str) -> Pictures:
     """
 
     def draw(study: Study, store: Store) -> Mapping[str, bytes]:
+        from metaseg.pictures import draw_sweep
+
         dataset = study.dataset
         columns = [column.name for column in dataset.metadata if column.kind == "continuous"]
         scores = _scores(study, store, arm, label)

@@ -35,8 +35,8 @@ class StudyOptions:
     """Options that every study has."""
 
     preset: Preset = "quick"
-    """What the other options are unless they are given: quick (minutes on two CPU cores), small (about an hour on one
-    GPU) or paper (the paper's own)."""
+    """What the other options are unless they are given: quick (minutes on two CPU cores), small (for one GPU) or
+    paper (the paper's own)."""
 
     arms: tuple[str, ...] = ("baseline", "me", "sme", "sme-dummy", "film")
     """Arms to train; the one that the others are compared with must be among them."""

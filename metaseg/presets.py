@@ -2,7 +2,7 @@
 
 from metaseg.config import NetworkConfig, ScheduleConfig
 
-# An hour on one GPU: by the paper's arithmetic divided by what the network and the images are smaller.
+# Meant for about an hour on one GPU; sized by arithmetic, not measured on one.
 SMALL_NETWORK = NetworkConfig(width=32, depth=4)
 SMALL_SCHEDULE = ScheduleConfig(epochs=40, cycles=4, crop=256, batch_size=16, validate_every=2)
 

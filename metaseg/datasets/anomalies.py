@@ -27,7 +27,7 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter, label
 from scipy.special import expit
 
-from metaseg.config import ConfigError, Split
+from metaseg.config import Split, check_settings
 from metaseg.data.manifest import Manifest
 from metaseg.datasets.brightfield import AREA, Field
 from metaseg.datasets.derived import derive
@@ -88,16 +88,15 @@ class AnomalyConfig:
 
     def __post_init__(self) -> None:
         fewest = FIELDS * len(SPLIT_OF_WELLS)
-        for setting, valid, expected in (
+        rules = (
             ("size", self.size >= 64, "at least 64 pixels"),
             ("images", self.images >= fewest, f"at least {fewest} (wells for train, val and test)"),
             ("annotated", 0 < self.annotated <= MAX_ANNOTATED, f"above 0, at most {MAX_ANNOTATED:g}"),
             ("prevalence", self.annotated <= self.prevalence <= 1, f"annotated ({self.annotated:g}) to 1"),
             ("metadata_effect", 0 <= self.metadata_effect <= 1, "0 to 1"),
             ("seed", 0 <= self.seed < 2**32, "0 to 2**32 - 1"),
-        ):
-            if not valid:
-                raise ConfigError(f"{setting} is {getattr(self, setting)!r}; expected {expected}")
+        )
+        check_settings(self, rules)
 
 
 @dataclass(frozen=True)

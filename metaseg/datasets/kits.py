@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple, get_args
 
 import pandas as pd
 
-from metaseg.config import ConfigError
+from metaseg.config import ConfigError, check_settings
 from metaseg.data.manifest import Manifest, ManifestError
 from metaseg.datasets.derived import derive
 from metaseg.datasets.kits_clinical import Record, read_clinical
@@ -53,15 +53,14 @@ class KitsConfig:
 
     def __post_init__(self) -> None:
         low, high = self.hu_window
-        for setting, valid, expected in (
+        rules = (
             ("annotation", self.annotation in get_args(Annotation), "MAJ, OR or AND"),
             ("hu_window", math.isfinite(high - low) and low < high, "two finite numbers, the lower one first"),
             ("missing_size", self.missing_size in ("drop", "mean"), "drop or mean"),
             ("slice_step", self.slice_step >= 1, "at least 1"),
             ("cases", self.cases is None or self.cases >= 1, "at least 1, or None for all"),
-        ):
-            if not valid:
-                raise ConfigError(f"{setting} is {getattr(self, setting)!r}; expected {expected}")
+        )
+        check_settings(self, rules)
 
 
 class _Release(NamedTuple):

@@ -30,7 +30,7 @@ import numpy.typing as npt
 import pandas as pd
 from PIL import Image
 
-from metaseg.config import ConfigError
+from metaseg.config import check_settings
 from metaseg.data.manifest import Manifest
 from metaseg.datasets.abdomen import LEAST_RADIUS, Lesion, Slice, draw_slice
 from metaseg.datasets.derived import derive
@@ -95,15 +95,14 @@ class RenalConfig:
         return f"renal-{images}-effect{self.metadata_effect:g}-seed{self.seed}-v{VERSION}"
 
     def __post_init__(self) -> None:
-        for setting, valid, expected in (
+        rules = (
             ("size", self.size >= 64, "at least 64 pixels"),
             ("cases", self.cases >= 2 * _CYST_EVERY, f"at least {2 * _CYST_EVERY} (so that training has a cyst)"),
             ("slices_per_case", self.slices_per_case >= 1, "at least 1"),
             ("metadata_effect", 0 <= self.metadata_effect <= MAX_EFFECT, f"0 to {MAX_EFFECT:g}"),
             ("seed", 0 <= self.seed < 2**32, "0 to 2**32 - 1"),
-        ):
-            if not valid:
-                raise ConfigError(f"{setting} is {getattr(self, setting)!r}; expected {expected}")
+        )
+        check_settings(self, rules)
 
 
 def make_renal(

@@ -18,7 +18,7 @@ from PIL import Image
 from scipy.ndimage import binary_fill_holes, find_objects, label
 from skimage.measure import find_contours
 
-from metaseg.config import SPLITS, ConfigError, Split
+from metaseg.config import SPLITS, Split, check_settings
 from metaseg.datasets.brightfield import Look, Scene, draw_scene, draw_well
 from metaseg.datasets.derived import derive
 from metaseg.datasets.livecell import FOLDERS
@@ -80,15 +80,14 @@ class LiveCellSimulation:
         return f"livecell-synthetic-{images}-effect{self.metadata_effect:g}-seed{self.seed}-v{VERSION}"
 
     def __post_init__(self) -> None:
-        for setting, valid, expected in (
+        rules = (
             ("size", self.size >= 64, "at least 64 pixels"),
             ("wells_per_line", 3 <= self.wells_per_line <= WELLS, f"3 (one for each split) to {WELLS} (a plate)"),
             ("images_per_line", self.images_per_line >= self.wells_per_line, "at least one image a well"),
             ("metadata_effect", 0 <= self.metadata_effect <= MAX_EFFECT, f"0 to {MAX_EFFECT:g}"),
             ("seed", 0 <= self.seed < 2**32, "0 to 2**32 - 1"),
-        ):
-            if not valid:
-                raise ConfigError(f"{setting} is {getattr(self, setting)!r}; expected {expected}")
+        )
+        check_settings(self, rules)
 
 
 def simulate_livecell(
@@ -106,7 +105,7 @@ def simulate_livecell(
         `folder`, for `metaseg.datasets.livecell.read_livecell`.
 
     Raises:
-        ConfigError: `folder` holds something else, or the package scikit-image isn't there.
+        ConfigError: `folder` holds something else.
     """
     made = {"simulator": VERSION, **asdict(config)}
     return derive(folder, made, lambda complete: _write(complete, config, progress))

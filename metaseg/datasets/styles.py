@@ -21,7 +21,7 @@ from scipy.ndimage import binary_fill_holes, find_objects, label
 from skimage import measure
 from skimage.draw import polygon2mask
 
-from metaseg.config import ConfigError
+from metaseg.config import check_settings
 from metaseg.data.decode import decode_mask, load_mask
 from metaseg.data.files import source_files
 from metaseg.data.manifest import Manifest, ManifestError
@@ -64,15 +64,14 @@ class StyleConfig:
 
     def __post_init__(self) -> None:
         fractions = self.val_fraction + self.test_fraction
-        for setting, valid, expected in (
+        rules = (
             ("fine", 0 <= self.fine < math.inf, "0 pixels or more"),
             ("coarse", self.fine <= self.coarse < math.inf, f"at least fine's {self.fine:g} pixels"),
             ("effect", 0 <= self.effect < math.inf, "0 or more"),
             ("val_fraction", self.val_fraction > 0, "more than 0"),
             ("test_fraction", self.test_fraction > 0 and fractions < 1, "more than 0, and some left for training"),
-        ):
-            if not valid:
-                raise ConfigError(f"{setting} is {getattr(self, setting)!r}; expected {expected}")
+        )
+        check_settings(self, rules)
 
     @property
     def tolerances(self) -> dict[str, float]:
@@ -108,7 +107,6 @@ def with_styles(
 
     Raises:
         ManifestError: the manifest has several masks an image or a column `style`, or a mask can't be read.
-        ConfigError: the package scikit-image isn't there.
     """
     if manifest.task is not None:
         raise ManifestError(f"{manifest.source}: has several masks an image, by {manifest.task!r}; expected one")

@@ -27,7 +27,7 @@ import numpy.typing as npt
 import pandas as pd
 from PIL import Image
 
-from metaseg.config import ConfigError, Split
+from metaseg.config import Split, check_settings
 from metaseg.data.manifest import Manifest
 from metaseg.datasets.brightfield import Look, Scene, draw_scene, draw_well
 from metaseg.datasets.derived import derive
@@ -115,15 +115,14 @@ class SyntheticConfig:
         return f"synthetic-{images}-effect{self.metadata_effect:g}-seed{self.seed}-v{VERSION}"
 
     def __post_init__(self) -> None:
-        for setting, valid, expected in (
+        rules = (
             ("size", self.size >= 64, "at least 64 pixels"),
             ("wells_per_line", self.wells_per_line >= 3, "at least 3 (one for each of train, val and test)"),
             ("images_per_line", self.images_per_line >= self.wells_per_line, "at least one image a well"),
             ("metadata_effect", 0 <= self.metadata_effect <= MAX_EFFECT, f"0 to {MAX_EFFECT:g}"),
             ("seed", 0 <= self.seed < 2**32, "0 to 2**32 - 1"),
-        ):
-            if not valid:
-                raise ConfigError(f"{setting} is {getattr(self, setting)!r}; expected {expected}")
+        )
+        check_settings(self, rules)
 
 
 def make_seven_cells(

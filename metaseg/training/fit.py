@@ -60,6 +60,17 @@ def triangular_schedule(optimizer: torch.optim.Optimizer, schedule: ScheduleConf
     return CyclicLR(optimizer, schedule.lr_min, schedule.lr_max, step_size_up=half_cycle, cycle_momentum=False)  # type: ignore[arg-type]
 
 
+def encode_metadata(config: RunConfig, dataset: Dataset) -> tuple[MetadataEncoder, Tensor]:
+    """The encoder, and `(samples, M)` metadata of all samples of the dataset as the run sees it.
+
+    The encoder is fixed on all training samples, whatever the run's subset: a value means the same to all arms.
+    """
+    encoder = MetadataEncoder.fit(dataset.metadata, dataset.table.iloc[dataset.indices("train")])
+    splits = dataset.table["split"].to_numpy(object)
+    seen = apply_mode(encoder.encode(dataset.table), config.metadata_mode, splits, config.seed)
+    return encoder, torch.from_numpy(seen)
+
+
 CHECK_STEPS = 16
 """Steps between questions whether a checkpoint is due; asking makes workers wait for the first one."""
 
@@ -97,12 +108,8 @@ def fit(
 
     world, schedule = World.current(), config.schedule
     training, validation = dataset.indices("train", config.subset), dataset.indices("val", config.subset)
-    # On all training samples, whatever the run's subset: a value means the same to all arms.
-    encoder = MetadataEncoder.fit(dataset.metadata, dataset.table.iloc[dataset.indices("train")])
-    seen = apply_mode(
-        encoder.encode(dataset.table), config.metadata_mode, dataset.table["split"].to_numpy(object), config.seed
-    )
-    vectors = torch.from_numpy(seen).to(device)
+    encoder, vectors = encode_metadata(config, dataset)
+    vectors = vectors.to(device)
 
     torch.backends.cudnn.deterministic = True
     model = build_network(config, dataset.channels, len(dataset.classes), vectors.shape[1]).to(device)
