@@ -45,20 +45,21 @@ def draw_swapped(matrices: pd.DataFrame, title: Title) -> bytes:
     scale = Normalize(np.floor(matrices["f1"].min() * 10) / 10, np.ceil(matrices["f1"].max() * 10) / 10)
     colours = ScalarMappable(scale, "cividis")
     for axis, ((column, arm), rows) in zip(axes, panels, strict=False):
-        names = sorted({*rows["true"], *rows["given"]})
-        table = rows.pivot(index="true", columns="given", values="f1").reindex(index=names, columns=names).to_numpy()
+        truths, names = sorted(rows["true"].unique()), sorted({*rows["true"], *rows["given"]})
+        table = rows.pivot(index="true", columns="given", values="f1").reindex(index=truths, columns=names).to_numpy()
         axis.imshow(table, cmap="cividis", norm=scale)
-        for i, j in np.ndindex(len(names), len(names)):
+        for i, j in np.ndindex(table.shape):
             f1 = float(table[i, j])
             if np.isfinite(f1) and len(names) <= 16:
                 dark = np.dot(colours.to_rgba(table[i, [j]])[0, :3], (0.299, 0.587, 0.114)) < 0.5
                 colour = "white" if dark else "black"
                 axis.text(j, i, f"{f1:.2f}", ha="center", va="center", size=8, color=colour)
-        for i in range(len(names)):
-            axis.add_patch(Rectangle((i - 0.47, i - 0.47), 0.94, 0.94, fill=False, color="#D55E00", linewidth=1.8))
+        for i, truth in enumerate(truths):
+            corner = names.index(truth) - 0.47, i - 0.47
+            axis.add_patch(Rectangle(corner, 0.94, 0.94, fill=False, color="#D55E00", linewidth=1.8))
         long = max(map(len, names)) * len(names) > 5 * side * 2.2
         axis.set_xticks(range(len(names)), names, rotation=40 if long else 0, ha="right" if long else "center")
-        axis.set_yticks(range(len(names)), names)
+        axis.set_yticks(range(len(truths)), truths)
         axis.tick_params(length=0, labelsize="small")
         axis.set(xlabel=f"{column} told", ylabel=f"true {column}")
         axis.set_title(str(arm), fontsize="medium")

@@ -54,11 +54,13 @@ def measure(config: RunConfig, dataset: Dataset, device: torch.device) -> Cost:
     """Take a few real steps and one validation image of a run, with the threads of a worker."""
     training, validation = dataset.indices("train", config.subset), dataset.indices("val", config.subset)
     schedule = config.schedule
-    crop, batch_size = schedule.crop, min(schedule.batch_size, len(training))
+    samples = round(len(training) / dataset.share)
+    full_batch = min(schedule.batch_size, samples)
+    crop, batch_size = schedule.crop, min(full_batch, len(training))
     if device.type != "cuda":
         crop = min(crop, math.isqrt(PROBE_PIXELS))
         batch_size = min(batch_size, max(1, PROBE_PIXELS // crop**2))
-    factor = min(schedule.batch_size, len(training)) * schedule.crop**2 / (batch_size * crop**2)
+    factor = full_batch * schedule.crop**2 / (batch_size * crop**2)
 
     vectors = encode_metadata(config, dataset)[1].to(device)
     model = build_network(config, dataset.channels, len(dataset.classes), vectors.shape[1]).to(device)
@@ -97,7 +99,7 @@ def measure(config: RunConfig, dataset: Dataset, device: torch.device) -> Cost:
     memory = 4 * weights + factor * sum(saved.values())
     if device.type == "cuda":
         memory = torch.cuda.max_memory_allocated(device)
-    steps = math.ceil(len(training) / schedule.batch_size) * schedule.epochs
+    steps = math.ceil(samples / schedule.batch_size) * schedule.epochs
     validations = math.ceil(schedule.epochs / schedule.validate_every)
     return Cost(
         parameters=sum(parameter.numel() for parameter in model.parameters()),
@@ -123,11 +125,11 @@ def print_estimate(study: Study, store: Store, engine: EngineConfig, console: Co
         cost = costs[key]
         seconds += cost.seconds if run.run_id in missing else 0
         listing.add_row(
-            run.run_id,
+            run.run_id if study.dataset.share == 1 else "-",
             f"{run.arm.name} {run.part}".strip(),
             str(run.config.seed),
             f"{run.config.block}, {run.config.metadata_mode}",
-            str(len(study.dataset.indices("train", run.config.subset))),
+            str(study.samples(run)),
             f"{cost.parameters:,}",
             gibibytes(cost.memory),
             readable(cost.seconds),
@@ -189,4 +191,4 @@ def validation_seconds(
     seconds = time.perf_counter() - started
     model.train()
     total = (dataset.table.loc[validation, "height"] * dataset.table.loc[validation, "width"]).sum()
-    return float(seconds * total / (piece.shape[1] * piece.shape[2]))
+    return float(seconds * total / (piece.shape[1] * piece.shape[2]) / dataset.share)

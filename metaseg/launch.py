@@ -116,6 +116,9 @@ def _launch(page: Page, options: StudyOptions, console: Console) -> int:
         average=page.average,
     )
     _print_plan(study, store, console)
+    if dataset.share < 1:
+        about = f"Planned on {len(dataset.table)} samples: the others are drawn when the study runs, and give run ids."
+        console.print(about, soft_wrap=True, highlight=False)
     if options.dry_run:
         print_estimate(study, store, options.engine, console)
         return 0
@@ -184,9 +187,10 @@ def _print_plan(study: Study, store: Store, console: Console) -> None:
     dataset = study.dataset
     if dataset.about:
         console.print(Text(f"Data: {dataset.about}", "bold"), soft_wrap=True)
-    sizes = ", ".join(f"{len(dataset.indices(split))} {split}" for split in SPLITS)
+    counts = {split: round(len(dataset.indices(split)) / dataset.share) for split in SPLITS}
+    sizes = ", ".join(f"{count} {split}" for split, count in counts.items())
     metadata = ", ".join(f"{column.name} ({column.kind})" for column in dataset.metadata)
-    samples = f"{len(dataset.table)} samples ({sizes})"
+    samples = f"{'about ' if dataset.share < 1 else ''}{sum(counts.values())} samples ({sizes})"
     title = Text(f"{study.name} on {dataset.name}: {samples}; metadata: {metadata}", "bold")
     console.print(title, soft_wrap=not console.is_terminal)  # a job's log says it is 80 columns wide
     done = len(study.runs) - len(study.missing(store))

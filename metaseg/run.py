@@ -160,7 +160,7 @@ def describe(config: RunConfig, dataset: Dataset, fitted: Fitted, device: torch.
             "classes": dataset.classes,
             "channels": dataset.channels,
             "metadata": fitted.encoder.to_json(),
-            "subgroup_column": next((column.name for column in dataset.metadata if column.kind == "categorical"), None),
+            "subgroup_column": dataset.subgroup_column,
         },
         "parameters": sum(parameter.numel() for parameter in fitted.model.parameters()),
         "best_epoch": fitted.best_epoch,

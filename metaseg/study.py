@@ -111,6 +111,10 @@ class Study:
     """Name of the arm that the others are compared with."""
     average: Average = "images"
 
+    def samples(self, run: PlannedRun) -> int:
+        """How many samples a run is trained with; where the dataset serves to plan only, about."""
+        return round(len(self.dataset.indices("train", run.config.subset)) / self.dataset.share)
+
     def missing(self, store: Store) -> tuple[PlannedRun, ...]:
         """The runs that the store doesn't have."""
         done = store.done()

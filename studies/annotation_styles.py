@@ -19,6 +19,7 @@ from pathlib import Path
 from metaseg import datasets
 from metaseg.config import NetworkConfig, ScheduleConfig, Subset
 from metaseg.data.manifest import Manifest
+from metaseg.datasets.sketch import simulate
 from metaseg.datasets.source import Progress, Source
 from metaseg.datasets.styles import StyleConfig, with_styles
 from metaseg.datasets.synthetic import SyntheticConfig, make_seven_cells
@@ -83,7 +84,7 @@ if __name__ == "__main__":
     def read(folder: Path, progress: Progress) -> Manifest:
         """The images given, else simulated ones, with training masks of three styles."""
         if options.manifest is None:
-            manifest = make_seven_cells(folder / options.synthetic.name, options.synthetic, progress)
+            manifest = simulate(make_seven_cells, folder, options.synthetic, progress, dry_run=options.dry_run)
         else:
             source = Source(options.manifest, folder, options.strata, options.group_by, progress)
             manifest = datasets.read(options.layout, source)

@@ -23,6 +23,7 @@ from metaseg.config import NetworkConfig, ScheduleConfig, Subset
 from metaseg.data.manifest import Manifest
 from metaseg.datasets.anomalies import AnomalyConfig, make_anomalies
 from metaseg.datasets.artseg import ArtSegConfig, read_artseg
+from metaseg.datasets.sketch import simulate
 from metaseg.datasets.source import Progress, Source
 from metaseg.datasets.table import read_table
 from metaseg.datasets.tasks import join_tasks, read_tasks
@@ -84,7 +85,7 @@ if __name__ == "__main__":
     def read(folder: Path, progress: Progress) -> Manifest:
         """The images given, else simulated ones."""
         if options.manifest is None:
-            return make_anomalies(folder / options.synthetic.name, options.synthetic, progress)
+            return simulate(make_anomalies, folder, options.synthetic, progress, dry_run=options.dry_run)
         if options.artseg is None:
             return read_tasks(options.manifest, options.group_by)
         nuclei = read_table(options.manifest, (), options.group_by)

@@ -22,6 +22,7 @@ from metaseg.config import DataConfig, NetworkConfig, ScheduleConfig
 from metaseg.data.manifest import Manifest
 from metaseg.datasets.kits import KitsConfig, kits_classes, read_kits
 from metaseg.datasets.renal import RENAL_CLASSES, RenalConfig, make_renal
+from metaseg.datasets.sketch import simulate
 from metaseg.datasets.source import Progress, Source
 from metaseg.datasets.table import read_table
 from metaseg.illustrate import both, overlays, sweep
@@ -80,7 +81,7 @@ if __name__ == "__main__":
     def read(folder: Path, progress: Progress) -> Manifest:
         """The slices given, else simulated ones."""
         if options.manifest is None:
-            return make_renal(folder / options.synthetic.name, options.synthetic, progress)
+            return simulate(make_renal, folder, options.synthetic, progress, dry_run=options.dry_run)
         if options.layout == "kits":
             return read_kits(Source(options.manifest, folder, progress=progress), options.kits)
         return read_table(options.manifest, [f"{options.size}:continuous"], options.group_by)

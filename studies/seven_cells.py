@@ -19,6 +19,7 @@ from pathlib import Path
 from metaseg.config import NetworkConfig, ScheduleConfig
 from metaseg.data.manifest import Manifest
 from metaseg.datasets.seven_cells import SevenCellsConfig, read_seven_cells
+from metaseg.datasets.sketch import simulate
 from metaseg.datasets.source import Progress, Source
 from metaseg.datasets.synthetic import SyntheticConfig, make_seven_cells
 from metaseg.illustrate import overlays
@@ -69,7 +70,7 @@ if __name__ == "__main__":
     def read(folder: Path, progress: Progress) -> Manifest:
         """The images given, else simulated ones."""
         if options.manifest is None:
-            return make_seven_cells(folder / options.synthetic.name, options.synthetic, progress)
+            return simulate(make_seven_cells, folder, options.synthetic, progress, dry_run=options.dry_run)
         source = Source(options.manifest, folder, ("cell_line",), progress=progress)
         return read_seven_cells(source, options.laboratory)
 

@@ -53,6 +53,16 @@ def test_the_listing_has_every_run_and_a_total(tiny_dataset, tmp_path):
     assert "GPU memory: at most about" in text
 
 
+def test_a_part_of_the_samples_costs_and_counts_as_the_whole(config, tiny_dataset, tmp_path):
+    part = dataclasses.replace(tiny_dataset, share=0.01)
+    assert measure(config, part, CPU).seconds > 20 * measure(config, tiny_dataset, CPU).seconds
+    study = plan("s", part, ["baseline"], 1, NetworkConfig(width=4, depth=1), SCHEDULE)
+    assert study.samples(study.runs[0]) == 100 * len(tiny_dataset.indices("train"))
+    output = io.StringIO()
+    print_estimate(study, Store.at(tmp_path), EngineConfig(), Console(file=output, width=120))
+    assert study.runs[0].run_id not in output.getvalue(), "it would be another with all samples"
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"), [(45, "45 s"), (100, "100 s"), (150, "2.5 min"), (4000, "1.1 h"), (200_000, "2.3 d")]
 )

@@ -128,5 +128,5 @@ def test_an_image_may_have_a_row_for_each_task(table):
     edited = twice.assign(group=[*twice["group"][:-1], "elsewhere"])
     with pytest.raises(ManifestError, match=r"row 16: image 'i3.png' has group 'elsewhere', but 'g3' in row 4"):
         to_manifest(edited, table.parent, ["task"], None, "t", task="task")
-    with pytest.raises(ManifestError, match=r"task is 'line'; expected the first categorical metadata column"):
+    with pytest.raises(ManifestError, match=r"task is 'line'; expected the column that results are broken down by"):
         to_manifest(twice, table.parent, ["task", "line"], None, "t", task="line")

@@ -21,7 +21,7 @@ def test_runs_epochs_best_scores_and_time_left_are_told(tiny_dataset, monkeypatc
     now = iter(range(1000, 9000, 20))
     monkeypatch.setattr(module.time, "monotonic", lambda: float(next(now)))
     console = Console(file=io.StringIO(), width=300)
-    with StudyProgress("study", study.runs, console) as progress:
+    with StudyProgress(study, study.runs, console) as progress:
         first, second, third, _ = study.runs
         progress.started(first)
         progress.started(second)
@@ -38,6 +38,23 @@ def test_runs_epochs_best_scores_and_time_left_are_told(tiny_dataset, monkeypatc
     done = next(line for line in lines if line.startswith("done"))
     assert "best val F1 0.900  (1/4)" in done
     assert any(line.startswith("FAILED sme seed 0") and "DivergedError: loss is nan  (2/4)" in line for line in lines)
+
+
+def test_time_left_counts_samples_not_runs(tiny_dataset, monkeypatch):
+    """Of a stratified arm's two networks and a whole one, the parts have half of the samples each."""
+    network, schedule = NetworkConfig(), ScheduleConfig(epochs=10)
+    study = plan("study", tiny_dataset, ["baseline", "baseline-stratified"], 1, network, schedule)
+    whole, *parts = study.runs
+    samples = [study.samples(part) for part in parts]
+    assert study.samples(whole) == sum(samples)
+    monkeypatch.setattr(module.time, "monotonic", lambda: clock_at[0])
+    clock_at = [0.0]
+    with StudyProgress(study, study.runs, Console(file=io.StringIO())) as progress:
+        progress.started(parts[0])
+        clock_at[0] = 60.0
+        progress.update([(parts[0].run_id, epoch(10))])
+        left = 60 * (2 * sum(samples) - samples[0]) / samples[0]
+        assert progress.status()["time_left"] == clock(left)
 
 
 def test_durations_read_as_clocks():

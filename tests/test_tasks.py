@@ -55,6 +55,18 @@ def test_two_manifests_are_joined_by_file_and_keep_their_groups_apart(tmp_path):
     assert (same.table["group"].nunique(), set(same.table["both_masks"])) == (12, {"yes"})
 
 
+def test_a_group_of_one_manifest_joins_the_others_that_share_an_image_with_it(tmp_path):
+    """Wells 0 to 5 of two images each; the second manifest calls them otherwise, and lacks every other image."""
+    nuclei = read_table(write_dataset(tmp_path / "a", well=[k // 2 for k in range(12)]), (), "well")
+    anomalies = replace(nuclei, table=nuclei.table.iloc[::2].assign(group=[f"W{k}" for k in range(6)]))
+    joined = join_tasks(nuclei, anomalies, ("nuclei", "anomaly")).table
+    assert joined["group"].nunique() == 6
+    assert (joined.groupby("group").size() == 3).all()
+    # The second manifest has all images of wells 0 and 1 in one group, which makes one of them.
+    wider = replace(nuclei, table=nuclei.table.iloc[[0, 2]].assign(group="plate"))
+    assert join_tasks(nuclei, wider, ("nuclei", "anomaly")).table["group"].nunique() == 5
+
+
 def test_a_split_in_one_manifest_alone_is_refused(tmp_path):
     with_split = read_table(write_dataset(tmp_path / "a", split=SPLITS), ())
     without = read_table(write_dataset(tmp_path / "b"), ())

@@ -43,6 +43,8 @@ class Dataset:
     """A row a sample, sorted by image and subgroup: image, mask, split, group, subgroup, height, width (pixels), mean
     and std (of the image's uint8 values; the std of a constant image is 1), the metadata columns (str or float64) and
     the strata (str)."""
+    subgroup_column: str | None
+    """The column whose values `subgroup` holds; None where it is "all" everywhere."""
     metadata: tuple[MetadataColumn, ...]
     """Which columns are metadata."""
     classes: tuple[str, ...]
@@ -53,6 +55,8 @@ class Dataset:
     """Channels that each image takes on disk: a grey one is stored once also in an RGB dataset."""
     fingerprint: str
     """Hex digest of all that can change a result: files, table, splits, classes, channels, decoder."""
+    share: float = 1.0
+    """Which share of the study's images these are; below 1 only where they serve to plan it."""
 
     @classmethod
     def open(cls, path: Path) -> "Dataset":
@@ -69,6 +73,7 @@ class Dataset:
             name=fields["name"],
             about=fields["about"],
             table=pd.read_parquet(path / "table.parquet"),
+            subgroup_column=fields.get("subgroup_column"),  # earlier versions didn't say
             metadata=tuple(MetadataColumn(**column) for column in fields["metadata"]),
             classes=tuple(fields["classes"]),
             channels=fields["channels"],
@@ -163,7 +168,13 @@ def prepare(
                     raise
             finally:
                 shutil.rmtree(temporary, ignore_errors=True)
-    return replace(Dataset.open(folder), name=manifest.name, about=manifest.about)
+    return replace(
+        Dataset.open(folder),
+        name=manifest.name,
+        about=manifest.about,
+        subgroup_column=manifest.subgroup_column,
+        share=manifest.share,
+    )
 
 
 def _kept_samples(manifest: Manifest, config: DataConfig) -> pd.DataFrame:
@@ -172,7 +183,8 @@ def _kept_samples(manifest: Manifest, config: DataConfig) -> pd.DataFrame:
     table = pd.DataFrame({"row": np.arange(len(source)), "image": source["image"].array, "mask": source["mask"].array})
     table["group"] = source["group" if "group" in source else "image"].array
     values = {column.name: column.cast(source[column.name]).array for column in manifest.metadata}
-    table["subgroup"] = values.get(manifest.subgroup_column or "", "all")
+    strata = {name: source[name].astype(str).array for name in manifest.strata}
+    table["subgroup"] = (values | strata).get(manifest.subgroup_column or "", "all")
     table["split"] = (
         source["split"].array
         if "split" in source
@@ -180,7 +192,7 @@ def _kept_samples(manifest: Manifest, config: DataConfig) -> pd.DataFrame:
             table["group"], table["subgroup"], config.val_fraction, config.test_fraction, config.split_seed
         )
     )
-    table = table.assign(**values, **{name: source[name].astype(str).array for name in manifest.strata})
+    table = table.assign(**values, **strata)
     if config.limit_per_group is not None:
         table = table[limit_per_subgroup(table, config.limit_per_group, config.split_seed)]
     table = table.sort_values(["image", "subgroup"], ignore_index=True)
@@ -302,6 +314,7 @@ def _decode(
     fields = {
         "name": manifest.name,
         "about": manifest.about,
+        "subgroup_column": manifest.subgroup_column,
         "metadata": [asdict(column) for column in manifest.metadata],
         "classes": config.classes,
         "channels": 1 if config.channels == "grey" else 3 if config.channels == "rgb" else max(stored_channels),

@@ -59,6 +59,11 @@ class Manifest:
     """Metadata column that says which mask a row asks for, where an image may have several rows; the first one."""
     about: str = ""
     """A sentence for tables and figures: what these images are, and above all whether they are simulated."""
+    reported_by: str | None = None
+    """Column, of metadata or a stratum, that results are broken down by; the first categorical metadata column by
+    default."""
+    share: float = 1.0
+    """Which share of the study's images these are; below 1 only where they serve to plan it."""
 
     def __post_init__(self) -> None:
         columns = list(self.table.columns)
@@ -71,8 +76,10 @@ class Manifest:
         ]
         names = [*(column.name for column in self.metadata), *self.strata]
         problems += [f"metadata column {name!r} is given twice" for name in names if names.count(name) > 1]
+        if self.reported_by not in (None, *self._categorical, *self.strata):
+            problems.append(f"reported_by is {self.reported_by!r}; expected one of the categorical columns")
         if self.task not in (None, self.subgroup_column):
-            problems.append(f"task is {self.task!r}; expected the first categorical metadata column")
+            problems.append(f"task is {self.task!r}; expected the column that results are broken down by")
         if not len(self.table):
             problems.append("has no rows")
         ManifestError.check(self.source, problems)
@@ -80,8 +87,12 @@ class Manifest:
 
     @property
     def subgroup_column(self) -> str | None:
-        """First categorical metadata column, which results are broken down by."""
-        return next((column.name for column in self.metadata if column.kind == "categorical"), None)
+        """What results are broken down by."""
+        return self.reported_by or next(iter(self._categorical), None)
+
+    @property
+    def _categorical(self) -> list[str]:
+        return [column.name for column in self.metadata if column.kind == "categorical"]
 
     def where(self, row: int) -> str:
         """How errors name the row at position `row`: counted from 1, with its line in a CSV file."""

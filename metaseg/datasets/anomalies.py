@@ -17,7 +17,7 @@ An image is a function of (seed, index) and of whether its anomalies are visible
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -79,6 +79,15 @@ class AnomalyConfig:
 
     seed: int = 0
     """Of the images. It is not the seed of a run."""
+
+    @property
+    def count(self) -> int:
+        """How many images are drawn."""
+        return self.images
+
+    def sketch(self) -> "AnomalyConfig":
+        """The same with few images, to plan with."""
+        return replace(self, images=FIELDS * len(SPLIT_OF_WELLS))
 
     @property
     def name(self) -> str:

@@ -89,6 +89,15 @@ class RenalConfig:
     """Of the images. It is not the seed of a run."""
 
     @property
+    def count(self) -> int:
+        """How many images are drawn."""
+        return self.cases * self.slices_per_case
+
+    def sketch(self) -> "RenalConfig":
+        """The same with few images, to plan with."""
+        return replace(self, cases=2 * _CYST_EVERY, slices_per_case=1)
+
+    @property
     def name(self) -> str:
         """A folder name that no other configuration has."""
         images = f"{self.size}px-{self.cases}x{self.slices_per_case}"

@@ -9,7 +9,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
@@ -103,7 +103,8 @@ def with_styles(
         progress: called with the number of masks written and of all masks.
 
     Returns:
-        A manifest with the metadata column `style`. The former categorical metadata columns are strata.
+        A manifest with the metadata column `style`, whose results are broken down as they were before. The former
+        categorical metadata columns are strata.
 
     Raises:
         ManifestError: the manifest has several masks an image or a column `style`, or a mask can't be read.
@@ -126,14 +127,13 @@ def with_styles(
         table[name] = table[name].astype(str)
     fine, coarse = config.tolerances["fine"], config.tolerances["coarse"]
     styles = f"annotation styles accurate, fine ({fine:g} px) and coarse ({coarse:g} px) in training"
-    return Manifest(
-        name=manifest.name,
-        root=manifest.root,
+    return replace(
+        manifest,
         table=table,
         metadata=(MetadataColumn("style", "categorical"),),
-        source=manifest.source,
         mask_root=mask_root,
         strata=(*categorical, *manifest.strata),
+        reported_by=manifest.subgroup_column,
         about=", ".join(filter(None, (manifest.about, styles))),
     )
 

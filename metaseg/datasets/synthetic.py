@@ -109,6 +109,15 @@ class SyntheticConfig:
     """Of the images. It is not the seed of a run."""
 
     @property
+    def count(self) -> int:
+        """How many images are drawn."""
+        return len(LINES) * self.images_per_line
+
+    def sketch(self) -> "SyntheticConfig":
+        """The same with few images, to plan with."""
+        return replace(self, images_per_line=4, wells_per_line=4)
+
+    @property
     def name(self) -> str:
         """A folder name that no other configuration has."""
         images = f"{self.size}px-{self.images_per_line}x{self.wells_per_line}"

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from metaseg.data.manifest import Manifest, ManifestError
 from metaseg.datasets.table import read_frame, to_manifest
@@ -34,7 +36,7 @@ def read_tasks(path: Path, group_by: str | None = None) -> Manifest:
 def join_tasks(first: Manifest, second: Manifest, tasks: tuple[str, str]) -> Manifest:
     """One manifest of the rows of two, of whose masks the first ones' are of task `tasks[0]`, the others of `tasks[1]`.
 
-    Images that both have (the same file) get a row for each task. Other metadata are left out.
+    Images that both have (the same file) get a row for each task, and join their groups. Other metadata are left out.
 
     Raises:
         ManifestError: one has splits and the other hasn't, or they differ for an image.
@@ -56,8 +58,7 @@ def join_tasks(first: Manifest, second: Manifest, tasks: tuple[str, str]) -> Man
         part["mask"] = [(masks / mask).relative_to(mask_root).as_posix() for mask in part["mask"]]
         parts.append(part.assign(**{TASK: task}))
     table = pd.concat(parts, ignore_index=True)
-    # An image that both have is in one group: the first one's.
-    table["group"] = table.groupby("image", sort=False)["group"].transform("first")
+    table["group"] = _joined_groups(table)
     table[BOTH_MASKS] = _both(table["image"])
     abouts = dict.fromkeys(part.about for part in (first, second) if part.about)
     return replace(
@@ -72,6 +73,14 @@ def join_tasks(first: Manifest, second: Manifest, tasks: tuple[str, str]) -> Man
         task=TASK,
         about="; ".join(abouts),
     )
+
+
+def _joined_groups(table: pd.DataFrame) -> pd.Series:
+    """One name for all groups that hang together by images that several of them have: the first one's."""
+    image, group = (pd.factorize(table[name])[0] for name in ("image", "group"))
+    links = coo_array((np.ones(len(table)), (image, group + len(table))), shape=(2 * len(table),) * 2)
+    _, component = connected_components(links, directed=False)
+    return table.groupby(component[image], sort=False)["group"].transform("first")
 
 
 def _both(image: pd.Series) -> pd.Series:

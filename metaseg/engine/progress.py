@@ -10,7 +10,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from metaseg.study import PlannedRun
+from metaseg.study import PlannedRun, Study
 from metaseg.training.history import Epoch
 
 HEARTBEAT_SECONDS = 15.0
@@ -25,10 +25,14 @@ def clock(seconds: float) -> str:
 
 
 class StudyProgress:
-    """Shows the runs of `missing` as they start, train and end. Use as a context manager."""
+    """Shows the runs of `missing` as they start, train and end. Use as a context manager.
 
-    def __init__(self, study: str, missing: Sequence[PlannedRun], console: Console) -> None:
-        self._study = study
+    Time left is told by samples trained; an arm's part has fewer than a whole run.
+    """
+
+    def __init__(self, study: Study, missing: Sequence[PlannedRun], console: Console) -> None:
+        self._study = study.name
+        self._samples = {run.run_id: study.samples(run) for run in missing}
         self._console = console
         self._runs = {run.run_id: run for run in missing}
         self._running: dict[str, float] = {}
@@ -131,9 +135,9 @@ class StudyProgress:
         return [*cells, f"{newest.images_per_second:.0f} images/s"]
 
     def _time_left(self) -> str:
-        """By the epochs a second of this session so far; runs are taken to need the epochs they were given."""
-        planned = sum(run.config.schedule.epochs for run in self._runs.values())
-        finished = sum(epoch.epoch for epoch in self._epochs.values())
+        """By the samples a second of this session so far; runs are taken to need the epochs they were given."""
+        planned = sum(self._samples[run_id] * run.config.schedule.epochs for run_id, run in self._runs.items())
+        finished = sum(self._samples[run_id] * epoch.epoch for run_id, epoch in self._epochs.items())
         if self._began is None or not finished:
             return "?"
         return clock((time.monotonic() - self._began) / finished * (planned - finished))

@@ -85,7 +85,7 @@ def run_study(
             style="dim",
             highlight=False,
         )
-        with StudyProgress(study.name, missing, console) as progress:
+        with StudyProgress(study, missing, console) as progress:
             scheduler = Scheduler(missing, study.dataset.path, store, config, worker, claims, progress, execute)
             try:
                 return scheduler.run()
