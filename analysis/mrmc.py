@@ -1,0 +1,179 @@
+"""Multi-reader multi-case analysis of variance: does an arm differ on new images and with new seeds?
+
+Y[i, j, k] = mu + arm_i + seed_ij + unit_k + (arm x unit)_ik + e_ijk: seeds are random readers, nested in their arm;
+units (images, or groups of them) are random cases, crossed with everything. The variance of an arm's difference from
+another is then
+
+    V = h s² + max(D - h e², 0) / U,    h = 1 / r1 + 1 / r2,
+
+with s² the variance of a run's mean among seeds of an arm, D the variance over units of the difference of the two arms'
+means over seeds, e² the mean square of seed x unit within arms, U units, r1 and r2 seeds. For equal r this is the
+denominator of the split-plot Dorfman-Berbaum-Metz F test (Hillis 2014, Stat Med 33:330; Dorfman, Berbaum, Metz 1992).
+
+Hillis' (2007, Stat Med 26:596) degrees of freedom, V² / ((h s²)² / f), f = r1 + r2 - 2, take the second term of V for
+known, which few units don't allow. It has degrees of freedom of its own here, U - 1: with many units nothing changes.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from scipy import stats
+
+from analysis.layout import Floats, Layout
+
+Seeds = Literal["nested", "crossed"]
+"""Whether seeds of two arms are different readers, or the same ones where they have the same number."""
+
+Freedom = Literal["hillis", "satterthwaite"]
+
+LEVEL = 0.95
+"""Of intervals."""
+
+
+@dataclass(frozen=True)
+class Components:
+    """Variance components of a score, of one image unit and one run; estimates may be below 0."""
+
+    seed: float
+    """Among seeds of an arm: by how much runs differ on all units alike."""
+    unit: float
+    """Among units: by how much some are harder for all runs of both arms."""
+    arm_unit: float
+    """Arm x unit: by how much an arm is better on some units than on others, whatever the seed."""
+    error: float
+    """Seed x unit within an arm, and what is left."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """An arm minus another, on one class and subgroup."""
+
+    arm: str
+    reference: str
+    seeds: tuple[int, int]
+    """Of the arm and of the reference."""
+    units: int
+    estimate: float
+    """Difference of mean scores."""
+    se: float
+    """Its standard error on new units and new seeds. NaN, as all below, where an arm has one seed or there are too few
+    units."""
+    df: float
+    p: float
+    """Two-sided."""
+    ci_low: float
+    ci_high: float
+    """95 % interval, not corrected for other comparisons."""
+    components: Components | None
+    """None where they can't be estimated."""
+
+    @property
+    def t(self) -> float:
+        """The statistic; its square is F with 1 and `df` degrees of freedom."""
+        return self.estimate / self.se if self.se else float(np.sign(self.estimate)) * np.inf
+
+
+def difference(
+    layout: Layout, arm: str, reference: str, seeds: Seeds = "nested", freedom: Freedom = "hillis"
+) -> Difference:
+    """Test whether two arms' expected scores are equal.
+
+    Args:
+        layout: where every run of both has every unit (see `analysis.mixed` for others).
+        arm: its name.
+        reference: the name of the other.
+        seeds: nested, or crossed: the arms' runs of equal seed are then a reader's two readings, others are left out.
+        freedom: hillis (see above), or satterthwaite as lme4's users know it: conservative where units' variance is
+            mostly error, and equal to lmerTest's on balanced data.
+
+    Raises:
+        ValueError: cells are missing.
+    """
+    ours, theirs = layout.of(arm), layout.of(reference)
+    if np.isnan(ours).any() or np.isnan(theirs).any():
+        raise ValueError(f"{arm} or {reference} has no score of some unit; expected complete data")
+    if seeds == "crossed":
+        return _crossed(layout, arm, reference, freedom)
+    counts, estimate = (len(ours), len(theirs)), float(ours.mean() - theirs.mean())
+    f_seeds, f_units = sum(counts) - 2, layout.freedom
+    if min(counts) < 2 or f_units < 1:
+        return _unknown(arm, reference, counts, layout, estimate)
+    h = 1 / counts[0] + 1 / counts[1]
+    seed = sum(_squares(each.mean(axis=1)) for each in (ours, theirs)) / f_seeds
+    error = sum(_interaction(each) for each in (ours, theirs)) / (f_seeds * f_units)
+    by_unit = ours.mean(axis=0), theirs.mean(axis=0)
+    differing = _squares(by_unit[0] - by_unit[1]) / f_units
+    n = len(layout.units)
+    common = float((by_unit[0] - by_unit[0].mean()) @ (by_unit[1] - by_unit[1].mean())) / f_units
+    components = Components(seed - error / n, common, (differing - h * error) / 2, error)
+    return _tested(
+        arm, reference, counts, n, estimate, (h * seed, f_seeds), (differing / n, f_units), h * error / n, components,
+        freedom,
+    )  # fmt: skip
+
+
+def _crossed(layout: Layout, arm: str, reference: str, freedom: Freedom) -> Difference:
+    shared = [seed for seed in layout.seeds_of(arm) if seed in layout.seeds_of(reference)]
+    pairs = [layout.of(name)[[layout.seeds_of(name).index(seed) for seed in shared]] for name in (arm, reference)]
+    changes, n, f_units = pairs[0] - pairs[1], len(layout.units), layout.freedom
+    counts, estimate = (len(shared), len(shared)), float(changes.mean()) if shared else float("nan")
+    if len(shared) < 2 or f_units < 1:
+        return _unknown(arm, reference, counts, layout, estimate)
+    f_seeds = len(shared) - 1
+    seed = _squares(changes.mean(axis=1)) / f_seeds
+    error = _interaction(changes) / (f_seeds * f_units)
+    by_unit = [each.mean(axis=0) for each in pairs]
+    differing = _squares(by_unit[0] - by_unit[1]) / f_units
+    common = float((by_unit[0] - by_unit[0].mean()) @ (by_unit[1] - by_unit[1].mean())) / f_units
+    # Halved: a difference of two readings has twice a reading's variance.
+    components = Components((seed - error / n) / 2, common, (differing - error / len(shared)) / 2, error / 2)
+    return _tested(
+        arm, reference, counts, n, estimate, (seed / len(shared), f_seeds), (differing / n, f_units),
+        error / len(shared) / n, components, freedom,
+    )  # fmt: skip
+
+
+def _tested(
+    arm: str,
+    reference: str,
+    counts: tuple[int, int],
+    units: int,
+    estimate: float,
+    seeds: tuple[float, int],
+    cases: tuple[float, int],
+    error: float,
+    components: Components,
+    freedom: Freedom,
+) -> Difference:
+    """The test from its three mean squares, each on the scale of a variance of the estimate, two with their freedom."""
+    (a, f_a), (b, f_b) = seeds, cases
+    excess = max(b - error, 0.0)
+    variance = a + excess
+    if variance <= 1e-24:  # float error of equal runs
+        p = 1.0 if abs(estimate) < 1e-12 else 0.0
+        return Difference(arm, reference, counts, units, estimate, 0.0, f_a, p, estimate, estimate, components)
+    if freedom == "hillis" or not excess:
+        terms = a**2 / f_a + excess**2 / f_b
+    else:
+        terms = a**2 / f_a + b**2 / f_b + error**2 / (f_a * f_b)
+    df, se = variance**2 / terms, float(np.sqrt(variance))
+    p = float(2 * stats.t.sf(abs(estimate) / se, df))
+    half = float(stats.t.ppf(0.5 + LEVEL / 2, df)) * se
+    return Difference(arm, reference, counts, units, estimate, se, df, p, estimate - half, estimate + half, components)
+
+
+def _unknown(arm: str, reference: str, counts: tuple[int, int], layout: Layout, estimate: float) -> Difference:
+    nan = float("nan")
+    return Difference(arm, reference, counts, len(layout.units), estimate, nan, nan, nan, nan, nan, None)
+
+
+def _squares(values: Floats) -> float:
+    centred = values - values.mean()
+    return float(centred @ centred)
+
+
+def _interaction(values: Floats) -> float:
+    """Sum of squares of rows x columns, shape `(seeds, units)`."""
+    left = values - values.mean(axis=1, keepdims=True) - values.mean(axis=0) + values.mean()
+    return float((left**2).sum())
