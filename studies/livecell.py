@@ -18,6 +18,7 @@ from metaseg.config import NetworkConfig, ScheduleConfig
 from metaseg.data.manifest import Manifest
 from metaseg.datasets.livecell import read_livecell
 from metaseg.datasets.simulated_livecell import LiveCellSimulation, simulate_livecell
+from metaseg.datasets.sketch import simulate
 from metaseg.datasets.source import Progress, Source
 from metaseg.illustrate import overlays
 from metaseg.launch import Page, launch
@@ -47,8 +48,17 @@ class LiveCell(StudyOptions):
 
 PRESETS: dict[Preset, LiveCell] = {
     "quick": LiveCell(),
-    "small": LiveCell(network=SMALL_NETWORK, schedule=SMALL_SCHEDULE),
-    "paper": LiveCell(network=PAPER_NETWORK, schedule=PAPER_SCHEDULE),
+    "small": LiveCell(
+        network=SMALL_NETWORK,
+        schedule=SMALL_SCHEDULE,
+        synthetic=LiveCellSimulation(size=256, images_per_line=90, wells_per_line=30),
+    ),
+    # LIVECell has 5239 images of 704 x 520 pixels.
+    "paper": LiveCell(
+        network=PAPER_NETWORK,
+        schedule=PAPER_SCHEDULE,
+        synthetic=LiveCellSimulation(size=704, images_per_line=655, wells_per_line=48),
+    ),
 }
 
 if __name__ == "__main__":
@@ -56,10 +66,16 @@ if __name__ == "__main__":
 
     def read(folder: Path, progress: Progress) -> Manifest:
         """The images given, else simulated ones in the same layout."""
-        path = options.manifest
-        if path is None:
-            path = simulate_livecell(folder / options.synthetic.name, options.synthetic, progress)
-        return read_livecell(Source(path, folder, ("cell_line",), progress=progress))
+
+        def simulated(path: Path, config: LiveCellSimulation, progress: Progress) -> Manifest:
+            return downloaded(simulate_livecell(path, config, progress))
+
+        def downloaded(path: Path) -> Manifest:
+            return read_livecell(Source(path, folder, ("cell_line",), progress=progress))
+
+        if options.manifest is None:
+            return simulate(simulated, folder, options.synthetic, progress, dry_run=options.dry_run)
+        return downloaded(options.manifest)
 
     page = Page(name="livecell", read=read, pictures=overlays(("baseline", "sme")))
     sys.exit(launch(page, options))

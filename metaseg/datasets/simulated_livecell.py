@@ -8,7 +8,7 @@ look-alike lines change with it. Every image is a function of (seed, line, well,
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +72,15 @@ class LiveCellSimulation:
 
     seed: int = 0
     """Of the images. It is not the seed of a run."""
+
+    @property
+    def count(self) -> int:
+        """How many images are drawn."""
+        return len(LINES) * self.images_per_line
+
+    def sketch(self) -> "LiveCellSimulation":
+        """The same with few images, to plan with."""
+        return replace(self, images_per_line=3, wells_per_line=3)
 
     @property
     def name(self) -> str:
