@@ -3,9 +3,9 @@
 import pandas as pd
 
 from analysis.collect import AS_TRAINED
+from analysis.grid import Cell, Grid
 from analysis.record import Average
 from analysis.scores import f1
-from analysis.table import Cell, Grid
 
 ZEROS = "zeros"
 """The evaluation in which metadata is zeroed at test time. Others are "COLUMN=VALUE": told VALUE for that column."""

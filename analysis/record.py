@@ -9,6 +9,12 @@ import pandas as pd
 
 from metaseg.storage import Storage
 
+Empty = Literal["one", "left out"]
+"""What an image counts whose reference lacks the class: F1 = 1 where the prediction does too, else 0; or nothing."""
+
+Claim = Literal["differs", "equal"]
+"""What a study expects of two arms: that their scores differ, or that they don't by more than a margin."""
+
 Average = Literal["images", "subgroups"]
 """What the overall row of the tables is: the mean over all test images, or the unweighted mean of subgroups' means."""
 
@@ -32,6 +38,15 @@ class Run:
 
 
 @dataclass(frozen=True)
+class Comparison:
+    """A question that a study asked of two arms before it started."""
+
+    arm: str
+    reference: str
+    claim: Claim = "differs"
+
+
+@dataclass(frozen=True)
 class Study:
     """What a study declared when it was started."""
 
@@ -45,6 +60,11 @@ class Study:
     about: str = ""
     """One sentence on the data, which says SIMULATED where they are; empty where the study doesn't tell."""
     average: Average = "images"
+    comparisons: tuple[Comparison, ...] = ()
+    """Declared beforehand; all others are exploration."""
+    empty: Empty = "one"
+    margin: float = 0.01
+    """Arms whose scores differ by less than this are as good as equal."""
 
 
 def study_names(storage: Storage) -> list[str]:
@@ -70,14 +90,37 @@ def read_study(storage: Storage, name: str) -> Study:
             for run in record["runs"]
         )
         arms = tuple(map(str, record["arms"]))
+        baseline = record["baseline"]
         about, average = str(record.get("about") or ""), record.get("average", "images")
-        study = Study(name, record["dataset"], record["baseline"], arms, runs, record["command"], about, average)
+        declared = record.get("comparisons", [{"arm": arm, "reference": baseline} for arm in arms if arm != baseline])
+        comparisons = tuple(Comparison(**comparison) for comparison in declared)
+        empty, margin = record.get("empty", "one"), float(record.get("margin", 0.01))
+        study = Study(
+            name, record["dataset"], baseline, arms, runs, record["command"], about, average, comparisons, empty, margin
+        )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ResultsError(f"{path}: not a study's record: {error!r}") from error
-    if average not in get_args(Average):
-        raise ResultsError(f"{path}: average is {average!r}; expected one of {', '.join(get_args(Average))}")
+    for key, value, known in (("average", average, Average), ("empty", empty, Empty)):
+        if value not in get_args(known):
+            raise ResultsError(f"{path}: {key} is {value!r}; expected one of {', '.join(get_args(known))}")
+    _check_comparisons(study, path)
     _check_runs(study, path)
     return study
+
+
+def _check_comparisons(study: Study, path: str) -> None:
+    """Each is of two arms of the study, is there once and claims something known; the margin is a number above 0."""
+    for comparison in study.comparisons:
+        for arm in (comparison.arm, comparison.reference):
+            if arm not in study.arms:
+                raise ResultsError(f"{path}: compares arm {arm!r}, which isn't among {', '.join(study.arms)}")
+        if comparison.claim not in get_args(Claim):
+            raise ResultsError(f"{path}: claim is {comparison.claim!r}; expected one of {', '.join(get_args(Claim))}")
+    pairs = [(comparison.arm, comparison.reference) for comparison in study.comparisons]
+    if len(set(pairs)) < len(pairs):
+        raise ResultsError(f"{path}: compares two arms twice; expected each comparison once")
+    if not study.margin > 0:
+        raise ResultsError(f"{path}: margin is {study.margin!r}; expected a number above 0")
 
 
 def _check_runs(study: Study, path: str) -> None:

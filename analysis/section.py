@@ -7,7 +7,7 @@ import pandas as pd
 from rich.console import RenderableType
 from rich.text import Text
 
-from analysis.table import Grid
+from analysis.grid import Grid
 
 
 @dataclass(frozen=True)

@@ -19,10 +19,11 @@ from analysis.control_figures import draw_response, draw_swapped
 from analysis.controls import controls_grid, metadata_controls, swapped_matrices
 from analysis.difficulty import difficulty
 from analysis.figure import Title, draw
+from analysis.grid import MARKS
 from analysis.response import response_curves, responses
 from analysis.scores import OVERALL
 from analysis.section import Section, to_csv
-from analysis.table import MARKS, frame_grid, score_grids, verdict_grids
+from analysis.table import frame_grid, score_grids, verdict_grids
 
 RANKS_IN_MARKDOWN = "in **bold**", "<u>underlined</u>"
 RANKS_IN_TERMINAL = "in bold", "underlined"

@@ -1,107 +1,15 @@
-"""The tables: arms by subgroups as in the paper's Table 1, and a verdict on each arm for each subgroup.
+"""The tables: arms by subgroups as in the paper's Table 1, and a verdict on each arm for each subgroup."""
 
-Both are a `Grid`, which knows how to become a terminal's tables and Markdown.
-"""
-
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
 
 import pandas as pd
-from rich import box
-from rich.console import RenderableType
-from rich.table import Table
-from rich.text import Text
 
+from analysis.grid import Cell, Emphasis, Grid
 from analysis.significance import ALPHA
-
-Emphasis = Literal["plain", "best", "second", "helps", "hurts", "faint"]
-
-STYLES: dict[Emphasis, str] = {
-    "plain": "",
-    "best": "bold",
-    "second": "underline",
-    "helps": "bold green",
-    "hurts": "bold red",
-    "faint": "dim",
-}
-MARKS: dict[Emphasis, str] = {"best": "*", "second": "'"}
-"""What shows a rank where the output has no styles."""
-MARKDOWN: dict[Emphasis, str] = {"best": "**{}**", "second": "<u>{}</u>", "helps": "**{}**", "hurts": "**{}**"}
 
 RANKS: dict[float, Emphasis] = {1: "best", 2: "second"}
 VERDICTS: dict[str, Emphasis] = {"helps": "helps", "hurts": "hurts", "mixed": "plain"}
 """How verdicts look; those not named here are faint."""
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A cell of two lines (side by side in Markdown), the first of them emphasised."""
-
-    first: str
-    second: str = ""
-    emphasis: Emphasis = "plain"
-
-
-@dataclass(frozen=True)
-class Grid:
-    """A table of cells, with a label for each row."""
-
-    title: str
-    corner: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, tuple[Cell, ...]], ...]
-
-    def to_rich(self, width: int, styled: bool) -> list[RenderableType]:
-        """The title, and tables of at most `width` characters: columns that don't fit go on in the next table.
-
-        Without `styled`, ranks are shown by `MARKS` instead of bold and underline.
-        """
-        widths = [max(len(column), *(_width(row[i]) for _, row in self.rows)) for i, column in enumerate(self.columns)]
-        label = max(len(self.corner), *(len(name) for name, _ in self.rows))
-        parts: list[RenderableType] = [Text(self.title, "bold")]
-        start = 0
-        while start < len(self.columns):
-            end, used = start + 1, label + 2 + widths[start] + 2
-            while end < len(self.columns) and used + widths[end] + 2 <= width:
-                used, end = used + widths[end] + 2, end + 1
-            table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-            table.add_column(Text(self.corner), no_wrap=True)
-            for column in self.columns[start:end]:
-                table.add_column(Text(column), justify="right", no_wrap=True)
-            for name, cells in self.rows:
-                table.add_row(Text(name), *(_rich(cell, styled) for cell in cells[start:end]))
-            parts.append(table)
-            start = end
-        return parts
-
-    def to_markdown(self) -> str:
-        """The title as a heading, then the whole table."""
-        lines = [[self.corner, *self.columns]]
-        lines += [[name, *(_markdown(cell) for cell in cells)] for name, cells in self.rows]
-        lines = [[_escape(line[0]), *line[1:]] for line in lines]
-        lines[0][1:] = map(_escape, self.columns)
-        lines.insert(1, ["---"] + ["---:"] * len(self.columns))
-        return f"## {_escape(self.title)}\n\n" + "".join(f"| {' | '.join(line)} |\n" for line in lines)
-
-
-def _width(cell: Cell) -> int:
-    return max(len(cell.first) + len(MARKS.get(cell.emphasis, "")), len(cell.second))
-
-
-def _rich(cell: Cell, styled: bool) -> Text:
-    mark = "" if styled else MARKS.get(cell.emphasis, "")
-    return Text.assemble(mark, (cell.first, STYLES[cell.emphasis]), (f"\n{cell.second}" if cell.second else "", "dim"))
-
-
-def _markdown(cell: Cell) -> str:
-    first = MARKDOWN.get(cell.emphasis, "{}").format(_escape(cell.first))
-    return f"{first} {_escape(cell.second)}".rstrip()
-
-
-def _escape(text: str) -> str:
-    return re.sub(r"([\\|*_<>`\[\]])", r"\\\1", text).replace("\n", " ")
 
 
 def score_grids(cells: pd.DataFrame, arms: Sequence[str], title: str) -> list[Grid]:

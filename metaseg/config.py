@@ -18,6 +18,12 @@ SPLITS: tuple[Split, ...] = get_args(Split)
 Average = Literal["images", "subgroups"]
 """What the overall score is: the mean over all test images, or the mean of the subgroups' means."""
 
+Empty = Literal["one", "left out"]
+"""What an image counts whose reference lacks the class: F1 = 1 where the prediction does too, else 0; or nothing."""
+
+Claim = Literal["differs", "equal"]
+"""What a study expects of two arms: that their scores differ, or that they don't by more than a margin."""
+
 Position = Literal["encoder", "bottleneck", "decoder"]
 POSITIONS: tuple[Position, ...] = get_args(Position)
 
@@ -189,6 +195,20 @@ class EngineConfig:
             self.checkpoint_epochs,
             "at least 1",
         )
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """How results are made of counts of pixels. It isn't part of a run: it can be changed without training."""
+
+    average: Average = "images"
+    """What the overall score is."""
+
+    empty: Empty = "one"
+    """What an image counts whose reference lacks the class."""
+
+    margin: float = 0.01
+    """Arms whose F1 differs by less than this are as good as equal."""
 
 
 @dataclass(frozen=True)

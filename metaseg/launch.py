@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.text import Text
 
 from analysis.collect import ResultsError
-from metaseg.config import SPLITS, Average, ConfigError
+from metaseg.config import SPLITS, ConfigError, Scoring
 from metaseg.data.dataset import Dataset, prepare
 from metaseg.data.manifest import Manifest, ManifestError
 from metaseg.estimate import print_estimate
@@ -51,8 +51,8 @@ class Page:
     """Arms of its own."""
     baseline: str = BASELINE
     """The arm that the others are compared with."""
-    average: Average = "images"
-    """What the overall score is."""
+    scoring: Scoring = Scoring()
+    """How results are made of counts."""
     pictures: Pictures = lambda study, store: {}
     """Called when all runs are done."""
 
@@ -113,7 +113,7 @@ def _launch(page: Page, options: StudyOptions, console: Console) -> int:
         options.schedule,
         more_arms=page.arms,
         baseline=page.baseline,
-        average=page.average,
+        scoring=page.scoring,
     )
     _print_plan(study, store, console)
     if dataset.share < 1:

@@ -3,20 +3,21 @@
 import difflib
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
 from metaseg.blocks import block_class
 from metaseg.config import (
     SPLITS,
-    Average,
+    Claim,
     ConfigError,
     EngineConfig,
     MetadataMode,
     NetworkConfig,
     RunConfig,
     ScheduleConfig,
+    Scoring,
     Subset,
 )
 from metaseg.data.dataset import Dataset
@@ -100,6 +101,15 @@ class PlannedRun:
 
 
 @dataclass(frozen=True)
+class Comparison:
+    """A question that a study asks of two arms before it starts."""
+
+    arm: str
+    reference: str
+    claim: Claim
+
+
+@dataclass(frozen=True)
 class Study:
     """A named set of runs; each arm is compared with the baseline."""
 
@@ -109,7 +119,27 @@ class Study:
     runs: tuple[PlannedRun, ...]
     baseline: str = BASELINE
     """Name of the arm that the others are compared with."""
-    average: Average = "images"
+    scoring: Scoring = Scoring()
+
+    @property
+    def comparisons(self) -> tuple[Comparison, ...]:
+        """Declared beforehand: each arm against the baseline, and where metadata are true against its dummy.
+
+        Of arms that metadata tell nothing the claim is that they equal the baseline.
+        """
+        untold = ("zeros", "shuffled")
+        with_baseline = (
+            Comparison(arm.name, self.baseline, "equal" if arm.metadata_mode in untold else "differs")
+            for arm in self.arms
+            if arm.name != self.baseline
+        )
+        dummies = {(arm.block, arm.subset): arm.name for arm in self.arms if arm.metadata_mode == "zeros"}
+        with_dummy = (
+            Comparison(arm.name, dummies[arm.block, arm.subset], "differs")
+            for arm in self.arms
+            if arm.metadata_mode == "true" and (arm.block, arm.subset) in dummies
+        )
+        return (*with_baseline, *with_dummy)
 
     def samples(self, run: PlannedRun) -> int:
         """How many samples a run is trained with; where the dataset serves to plan only, about."""
@@ -127,7 +157,8 @@ class Study:
             "dataset": self.dataset.name,
             "about": self.dataset.about,
             "baseline": self.baseline,
-            "average": self.average,
+            **asdict(self.scoring),
+            "comparisons": [asdict(comparison) for comparison in self.comparisons],
             "arms": [arm.name for arm in self.arms],
             "runs": [
                 {"run_id": run.run_id, "arm": run.arm.name, "seed": run.config.seed, "part": run.part}
@@ -147,7 +178,7 @@ def plan(
     *,
     more_arms: Sequence[Arm] = (),
     baseline: str = BASELINE,
-    average: Average = "images",
+    scoring: Scoring = Scoring(),
 ) -> Study:
     """Resolve a study: every arm with seeds 0 to `seeds` - 1, one seed of all arms after the other.
 
@@ -160,7 +191,7 @@ def plan(
         schedule: of all runs.
         more_arms: the study's own.
         baseline: the arm that the others are compared with.
-        average: what the overall score is.
+        scoring: how results are made of counts.
 
     Raises:
         ConfigError: an unknown or repeated arm, no baseline to compare with, no seed, or an arm that the dataset isn't
@@ -185,7 +216,7 @@ def plan(
         for arm in chosen
         for part, subset in _parts(arm, dataset)
     )
-    return Study(name, dataset, chosen, runs, baseline, average)
+    return Study(name, dataset, chosen, runs, baseline, scoring)
 
 
 def _parts(arm: Arm, dataset: Dataset) -> list[tuple[str, Subset | None]]:

@@ -19,7 +19,7 @@ import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from metaseg.config import NetworkConfig, ScheduleConfig, Subset
+from metaseg.config import NetworkConfig, ScheduleConfig, Scoring, Subset
 from metaseg.data.manifest import Manifest
 from metaseg.datasets.anomalies import AnomalyConfig, make_anomalies
 from metaseg.datasets.artseg import ArtSegConfig, read_artseg
@@ -97,7 +97,7 @@ if __name__ == "__main__":
         read=read,
         arms=OWN_ARMS,
         baseline=BASELINE,
-        average="subgroups",
+        scoring=Scoring(average="subgroups"),
         pictures=overlays((BASELINE, "sme")),
     )
     sys.exit(launch(page, options))

@@ -3,7 +3,7 @@
 import pytest
 
 from metaseg.blocks import BLOCKS
-from metaseg.config import SPLITS, ConfigError, NetworkConfig, ScheduleConfig, Subset
+from metaseg.config import SPLITS, ConfigError, NetworkConfig, ScheduleConfig, Scoring, Subset
 from metaseg.store import Store
 from metaseg.study import ARMS, Arm, plan
 
@@ -90,8 +90,25 @@ def test_a_subset_cuts_down_only_its_splits(tiny_dataset):
 
 
 def test_another_baseline_can_be_declared(tiny_dataset):
-    study = plan("s", tiny_dataset, ["me", "sme"], 1, NETWORK, SCHEDULE, baseline="me", average="subgroups")
-    assert (study.record([])["baseline"], study.record([])["average"]) == ("me", "subgroups")
+    scoring = Scoring(average="subgroups", empty="left out", margin=0.02)
+    study = plan("s", tiny_dataset, ["me", "sme"], 1, NETWORK, SCHEDULE, baseline="me", scoring=scoring)
+    record = study.record([])
+    assert record["baseline"] == "me"
+    assert (record["average"], record["empty"], record["margin"]) == ("subgroups", "left out", 0.02)
+
+
+def test_comparisons_are_declared_with_the_baseline_and_with_each_arms_dummy(tiny_dataset):
+    arms = ["baseline", "me", "sme", "sme-dummy", "sme-shuffled", "baseline-matched"]
+    study = plan("s", tiny_dataset, arms, 1, NETWORK, SCHEDULE)
+    declared = {(each["arm"], each["reference"]): each["claim"] for each in study.record([])["comparisons"]}
+    assert declared == {
+        ("me", "baseline"): "differs",
+        ("sme", "baseline"): "differs",
+        ("sme-dummy", "baseline"): "equal",
+        ("sme-shuffled", "baseline"): "equal",
+        ("baseline-matched", "baseline"): "equal",
+        ("sme", "sme-dummy"): "differs",
+    }
 
 
 @pytest.mark.parametrize(
