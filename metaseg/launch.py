@@ -57,6 +57,14 @@ class Page:
     """Called when all runs are done."""
 
 
+def named(page: str, manifest: Path | None) -> str:
+    """What a page's study is called: its name, and that of the images' folder where they aren't simulated."""
+    if manifest is None:
+        return page
+    folder = manifest.resolve()
+    return f"{page}-{folder.name if folder.is_dir() else folder.parent.name}"
+
+
 def launch(page: Page, options: StudyOptions) -> int:
     """Prepare the data, train what is missing and report.
 

@@ -24,7 +24,7 @@ from metaseg.datasets.source import Progress, Source
 from metaseg.datasets.styles import StyleConfig, with_styles
 from metaseg.datasets.synthetic import SyntheticConfig, make_seven_cells
 from metaseg.illustrate import both, overlays, probabilities
-from metaseg.launch import Page, launch
+from metaseg.launch import Page, launch, named
 from metaseg.options import NetworkOptions, Preset, ScheduleOptions, StudyOptions, parse
 from metaseg.presets import PAPER_NETWORK, PAPER_SCHEDULE, SMALL_NETWORK, SMALL_SCHEDULE
 from metaseg.study import Arm
@@ -90,10 +90,10 @@ if __name__ == "__main__":
             manifest = datasets.read(options.layout, source)
         return with_styles(manifest, folder, options.styles, progress)
 
-    name = (
-        "annotation_styles"
-        if options.manifest is None
-        else f"annotation_styles-{options.manifest.resolve().parent.name}"
-    )
     pictures = both(overlays(("baseline", "sme")), probabilities(("baseline", "sme"), column="style"))
-    sys.exit(launch(Page(name=name, read=read, arms=(THIRD,), pictures=pictures), options))
+    sys.exit(
+        launch(
+            Page(name=named("annotation_styles", options.manifest), read=read, arms=(THIRD,), pictures=pictures),
+            options,
+        )
+    )

@@ -28,7 +28,7 @@ from metaseg.datasets.source import Progress, Source
 from metaseg.datasets.table import read_table
 from metaseg.datasets.tasks import join_tasks, read_tasks
 from metaseg.illustrate import overlays
-from metaseg.launch import Page, launch
+from metaseg.launch import Page, launch, named
 from metaseg.options import NetworkOptions, Preset, ScheduleOptions, StudyOptions, parse
 from metaseg.presets import PAPER_NETWORK, PAPER_SCHEDULE, SMALL_NETWORK, SMALL_SCHEDULE
 from metaseg.study import ARMS as KNOWN
@@ -93,7 +93,7 @@ if __name__ == "__main__":
         return join_tasks(nuclei, anomalies, ("nuclei", "anomaly"))
 
     page = Page(
-        name="anomalies",
+        name=named("anomalies", options.manifest),
         read=read,
         arms=OWN_ARMS,
         baseline=BASELINE,

@@ -26,7 +26,7 @@ from metaseg.datasets.sketch import simulate
 from metaseg.datasets.source import Progress, Source
 from metaseg.datasets.table import read_table
 from metaseg.illustrate import both, overlays, sweep
-from metaseg.launch import Page, launch
+from metaseg.launch import Page, launch, named
 from metaseg.options import DataOptions, NetworkOptions, Preset, ScheduleOptions, StudyOptions, parse
 from metaseg.presets import PAPER_NETWORK, PAPER_SCHEDULE, SMALL_NETWORK, SMALL_SCHEDULE
 
@@ -86,7 +86,7 @@ if __name__ == "__main__":
             return read_kits(Source(options.manifest, folder, progress=progress), options.kits)
         return read_table(options.manifest, [f"{options.size}:continuous"], options.group_by)
 
-    name = "kits" if options.manifest is None else f"kits-{options.manifest.resolve().parent.name}"
+    name = named("kits", options.manifest)
     pictures = both(overlays(("baseline", "sme"), label="tumour"), sweep("sme", "tumour"))
     # A slice without a tumour, or without a cyst, is scored 0 for one wrong pixel: it would drown the others.
     page = Page(name=name, read=read, scoring=Scoring(empty="left out"), pictures=pictures)

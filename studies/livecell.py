@@ -21,7 +21,7 @@ from metaseg.datasets.simulated_livecell import LiveCellSimulation, simulate_liv
 from metaseg.datasets.sketch import simulate
 from metaseg.datasets.source import Progress, Source
 from metaseg.illustrate import overlays
-from metaseg.launch import Page, launch
+from metaseg.launch import Page, launch, named
 from metaseg.options import NetworkOptions, Preset, ScheduleOptions, StudyOptions, parse
 from metaseg.presets import PAPER_NETWORK, PAPER_SCHEDULE, SMALL_NETWORK, SMALL_SCHEDULE
 
@@ -77,5 +77,5 @@ if __name__ == "__main__":
             return simulate(simulated, folder, options.synthetic, progress, dry_run=options.dry_run)
         return downloaded(options.manifest)
 
-    page = Page(name="livecell", read=read, pictures=overlays(("baseline", "sme")))
+    page = Page(name=named("livecell", options.manifest), read=read, pictures=overlays(("baseline", "sme")))
     sys.exit(launch(page, options))

@@ -23,7 +23,7 @@ from metaseg.datasets.sketch import simulate
 from metaseg.datasets.source import Progress, Source
 from metaseg.datasets.synthetic import SyntheticConfig, make_seven_cells
 from metaseg.illustrate import overlays
-from metaseg.launch import Page, launch
+from metaseg.launch import Page, launch, named
 from metaseg.options import NetworkOptions, Preset, ScheduleOptions, StudyOptions, parse
 from metaseg.presets import PAPER_NETWORK, PAPER_SCHEDULE, SMALL_NETWORK, SMALL_SCHEDULE
 
@@ -74,5 +74,5 @@ if __name__ == "__main__":
         source = Source(options.manifest, folder, ("cell_line",), progress=progress)
         return read_seven_cells(source, options.laboratory)
 
-    page = Page(name="seven_cells", read=read, pictures=overlays(("baseline", "sme")))
+    page = Page(name=named("seven_cells", options.manifest), read=read, pictures=overlays(("baseline", "sme")))
     sys.exit(launch(page, options))
