@@ -1,40 +1,28 @@
-"""Report on the studies of a store: `python -m analysis STORE [--study NAME ...] [--out DIR]`."""
+"""`analysis collect` brings results together; `analysis report` draws a conclusion from them."""
 
-import argparse
 import sys
+from collections.abc import Sequence
 
-from analysis.record import ResultsError, study_names
-from analysis.report import report
-from metaseg.config import ConfigError
-from metaseg.storage import open_storage
+from analysis.commands.collect import collect_command
+from analysis.commands.report import report_command
+
+COMMANDS = {
+    "collect": (collect_command, "bring the runs of stores, or tables from elsewhere, into one Parquet dataset"),
+    "report": (report_command, "test, tabulate and draw: one HTML page, and tables and figures beside it"),
+}
 
 
-def main() -> int:
-    """Report on each chosen study; the exit status is 1 where one of them couldn't be."""
-    parser = argparse.ArgumentParser(
-        prog="python -m analysis",
-        description="Collect the finished runs of studies, test every arm against the baseline, and print and write "
-        "tables and a figure. What is there already is written anew; nothing is trained.",
-    )
-    parser.add_argument("store", metavar="STORE", help="folder or bucket URL in which studies and runs are")
-    parser.add_argument("--study", nargs="+", metavar="NAME", help="studies to report on (default: all of the store)")
-    parser.add_argument("--out", metavar="DIR", help="write to DIR/NAME (default: STORE/reports/NAME)")
-    options = parser.parse_args()
-    out = options.out.rstrip("/") if options.out else None
-
-    failed = False
-    try:
-        storage = open_storage(options.store)
-        names = options.study or study_names(storage)
-    except (ConfigError, OSError, ResultsError) as error:
-        parser.exit(1, f"error: {error}\n")
-    for name in names:
-        try:
-            report(storage, name, open_storage(f"{out}/{name}") if out else None)
-        except (ConfigError, OSError, ResultsError) as error:
-            print(f"error: {error}", file=sys.stderr)
-            failed = True
-    return int(failed)
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit status."""
+    listed = "\n".join(f"  {name:<10} {about}" for name, (_, about) in COMMANDS.items())
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if not given or given[0] in ("-h", "--help"):
+        print(f"usage: analysis COMMAND ...\n\n{__doc__}\n\n{listed}\n\n`analysis COMMAND --help` tells more.")
+        return 0 if given else 2
+    if given[0] not in COMMANDS:
+        print(f"error: unknown command {given[0]!r}; expected {' or '.join(COMMANDS)}", file=sys.stderr)
+        return 2
+    return COMMANDS[given[0]][0](given[1:])
 
 
 if __name__ == "__main__":

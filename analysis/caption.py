@@ -3,11 +3,32 @@
 import pandas as pd
 
 from analysis.collect import AS_TRAINED, Collected
+from analysis.comparisons import ALPHA, FEWEST_UNITS
 from analysis.controls import ZEROED
 from analysis.record import Study
 from analysis.scores import OVERALL
-from analysis.significance import ALPHA
-from analysis.table import format_p
+from analysis.words import format_p
+
+CAPTION_FULL = (
+    "df: degrees of freedom of the F test. equal: corrected p of the two one-sided tests that the difference is "
+    "within ±{margin}. d: the difference over the standard deviation of a difference of two new runs on one new "
+    "image. wins: chance that a new run of the arm beats one of the reference on a new image. detectable: the "
+    "difference that so many seeds and images find four times in five."
+)
+CAPTION_INTERACTION = (
+    "F: test that the arm's difference is the same for all values of {corner}, seeds and images being drawn anew. "
+    "spread: standard deviation of the true differences among them, sampling noise taken off. Below: each difference,"
+    " drawn towards the mean by as much as it is noise (best linear unbiased prediction), ± its standard error."
+)
+CAPTION_ROBUSTNESS = (
+    "bootstrap: 95 % interval, seeds and images resampled. runs exchanged: p of permuting runs between the two arms, "
+    "given these images; with few seeds it can't be small (least). signs flipped: p of flipping the sign of each "
+    "image's difference, given these networks. The truth lies between: the F test takes both for random."
+)
+CAPTION_POWER = (
+    "From this study's variances, taken for known: the difference of mean F1 found four times in five at p < 0.05, "
+    "before correction. The sentences ask for {margin}, the margin that was declared."
+)
 
 
 def describe(collected: Collected) -> list[str]:
@@ -53,53 +74,43 @@ def caption_scores(cells: pd.DataFrame, scores: pd.DataFrame, study: Study, best
     return (
         "F1 = 2TP / (2TP + FP + FN) of each image. A cell is the mean over images, averaged over seeds "
         f"({seeds} an arm; {spread}). {columns}Best of a column {best}, second {second}; equal printed values share a "
-        "rank. An image whose reference and prediction are both empty counts as F1 = 1: "
+        f"rank. {_empty(scores, study)}"
+    )
+
+
+def _empty(scores: pd.DataFrame, study: Study) -> str:
+    if study.empty == "left out":
+        return "Images whose reference lacks a class are left out of its scores."
+    return (
+        "An image whose reference and prediction are both empty counts as F1 = 1: "
         f"{scores['empty'].sum()} of {len(scores)} scores here."
     )
 
 
 def caption_tests(tests: pd.DataFrame, study: Study) -> list[str]:
-    """What the verdicts are, and which of them no data could have decided."""
-    baseline = study.baseline
+    """What the verdicts are."""
     if tests.empty:
-        return [f"No comparison: finished runs of {baseline} and of another arm are needed."]
-    overall = tests["subgroup"] == OVERALL
-    families = [f"the {overall.sum()} of row {OVERALL}", f"the {(~overall).sum()} of all other rows"]
-    family = " and, separately, over ".join(families[: 1 + (~overall).any()])
-    grouped = bool((tests["n_units"] < tests["n_images"]).any())
-    unit = "groups" if grouped else "images"
-    averaged = ", then within each group (its images aren't independent: the group is the unit)" if grouped else ""
-    subgroups = study.average == "subgroups" and bool((~overall).any())
-    weighted = f" In row {OVERALL} images are weighted so that each subgroup counts the same." if subgroups else ""
+        return [f"No comparison: finished runs of {study.baseline} and of another arm are needed."]
+    unit = "groups of images" if (tests["n_units"] < tests["n_images"]).any() else "images"
+    weighted = (
+        f" In row {OVERALL} each subgroup counts the same."
+        if study.average == "subgroups" and (tests["subgroup"] != OVERALL).any()
+        else ""
+    )
     paragraphs = [
-        f"Numbers are the difference of mean F1 from {baseline}, and p of a two-sided Wilcoxon signed-rank test of the "
-        f"images' differences, averaged over seeds{averaged}. p is corrected for the number of comparisons by Holm's "
-        f"method, over {family}. helps, hurts: corrected p < {ALPHA}. no evidence: not so, which isn't evidence of no "
-        f"effect.{weighted}",
-        "p-values are conditional on these seeds: they treat the trained networks as fixed and say how often chance in "
-        "the choice of images alone would make them differ as much. They say nothing about new seeds. "
-        + (
-            f"one seed: p < {ALPHA}, but with one seed an arm any difference may be the seed's alone."
-            if tests["p_seeds"].isna().any()
-            else f"seed noise: p < {ALPHA}, but the runs of an arm differ so much among themselves that the difference "
-            f"may be the seeds' alone (Welch's t test on the means of runs, p >= {ALPHA})."
-        ),
+        "Numbers are differences of mean F1, and p of an F test for which runs of other seeds and other "
+        f"{unit} might have been drawn as well: it is about new images with new seeds. On row {OVERALL}, which was "
+        f"declared beforehand, p is corrected by Holm's method over all comparisons; in other rows, which are "
+        f"exploration, by Benjamini's and Hochberg's.{weighted}",
+        f"helps, hurts: corrected p < {ALPHA}. equal: shown to differ by less than {study.margin:g} (two one-sided "
+        f"tests, corrected p < {ALPHA}). no evidence: neither, which isn't evidence of no effect.",
     ]
+    if (tests["verdict"] == "one seed").any():
+        paragraphs.append("one seed: an arm has one, so any difference may be the seed's alone. Nothing is tested.")
     few = tests[tests["verdict"] == "too few"]
     if len(few):
-        cell = few.groupby(["n_units", "p_smallest"])
-        listed = [
-            f"n={n} (smallest possible p {smallest:.2g}, corrected {part['p_holm_smallest'].min():.2g}): "
-            f"{', '.join(part['subgroup'].astype(str).unique())}"
-            for (n, smallest), part in cell
-        ]
-        paragraphs.append(
-            f"too few: even had all n {unit} changed in one direction, and the other comparisons stayed as they are, "
-            f"corrected p wouldn't be below {ALPHA}. "
-            f"{'; '.join(listed)}."
-        )
-    if (tests["verdict"] == "mixed").any():
-        paragraphs.append(f"mixed: p < {ALPHA}, but the {unit}' ranks point the other way than the mean over images.")
+        names = ", ".join(few["subgroup"].astype(str).unique())
+        paragraphs.append(f"too few: below {FEWEST_UNITS} {unit} p-values aren't reliable and aren't shown: {names}.")
     return paragraphs
 
 

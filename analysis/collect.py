@@ -43,6 +43,8 @@ class Collected:
     """Runs that aren't finished; they have no rows."""
     subgroup_column: str
     """The metadata column that `subgroup` holds, or "subgroup" where the runs don't say."""
+    metric: str = "f1"
+    """What scores are where the rows hold `score` instead of counts."""
 
 
 def collect(storage: Storage, name: str) -> Collected:
@@ -66,7 +68,8 @@ def collect(storage: Storage, name: str) -> Collected:
         if run.run_id not in done:
             missing.append(run)
             continue
-        config, images = _read_run(storage, run)
+        config, images = read_run(storage, run, checksums(storage, run))
+        check_rows(images, storage.locate(f"runs/{run.run_id}/images.parquet"))
         subgroup_column = subgroup_column or config["dataset"].get("subgroup_column")
         rows = images.filter(pc.equal(images["evaluation"], AS_TRAINED)).select([*ROW, "group"]).to_pandas()
         evaluated.append((run, str(config["dataset"]["fingerprint"]), rows))
@@ -85,7 +88,7 @@ def collect(storage: Storage, name: str) -> Collected:
         tables.append(pa.table(columns | dict(zip(images.column_names, images.columns, strict=True))))
     if not tables:
         raise ResultsError(f"study {name!r} in {storage.where}: none of its {len(study.runs)} runs is finished")
-    _check_comparable(evaluated)
+    check_comparable(evaluated)
     table = pa.concat_tables(tables, promote_options="permissive").unify_dictionaries()
     file, content = f"results/study={name}/images.parquet", BytesIO()
     pq.write_table(table, content)
@@ -98,15 +101,23 @@ def _repeated(value: str, rows: int) -> pa.Array:
     return pa.DictionaryArray.from_arrays(np.zeros(rows, dtype=np.int32), pa.array([value], pa.string()))
 
 
-def _read_run(storage: Storage, run: Run) -> tuple[dict[str, Any], pa.Table]:
-    """The run's configuration and its `images.parquet`, verified against `DONE`."""
+def checksums(storage: Storage, run: Run) -> dict[str, str]:
+    """SHA-256 of a finished run's files, as its `DONE` says; raises `ResultsError` where it doesn't."""
+    path = storage.locate(f"runs/{run.run_id}/DONE")
+    recorded = read_json(storage.read(f"runs/{run.run_id}/DONE"), path).get("sha256")
+    done = recorded if isinstance(recorded, dict) else {}
+    for name in ("config.json", "images.parquet"):
+        if name not in done:
+            raise ResultsError(f"{path}: no checksum of {name}")
+    return {name: str(value) for name, value in done.items()}
+
+
+def read_run(storage: Storage, run: Run, done: dict[str, str]) -> tuple[dict[str, Any], pa.Table]:
+    """The run's configuration and its `images.parquet`, verified against `checksums`; rows are yet to be checked."""
     folder = f"runs/{run.run_id}"
     where = storage.locate(folder)
-    done = read_json(storage.read(f"{folder}/DONE"), f"{where}/DONE").get("sha256")
     content = {}
     for name in ("config.json", "images.parquet"):
-        if not isinstance(done, dict) or name not in done:
-            raise ResultsError(f"{where}/DONE: no checksum of {name}")
         try:
             content[name] = storage.read(f"{folder}/{name}")
         except OSError as error:
@@ -126,14 +137,20 @@ def _read_run(storage: Storage, run: Run) -> tuple[dict[str, Any], pa.Table]:
     for key, wanted in (("run_id", run.run_id), ("seed", run.seed)):
         if config.get(key) != wanted:
             raise ResultsError(f"{where}/config.json: {key} is {config.get(key)!r}, the study says {wanted!r}")
-
-    images = pq.read_table(BytesIO(content["images.parquet"]))
-    _check_rows(images, f"{where}/images.parquet")
-    return config, images
+    return config, pq.read_table(BytesIO(content["images.parquet"]))
 
 
-def _check_rows(images: pa.Table, path: str) -> None:
-    """Types, values and uniqueness of a run's rows."""
+def check_rows(images: pa.Table, path: str, like: pa.Table | None = None) -> None:
+    """Types, values and uniqueness of a run's rows.
+
+    Args:
+        images: the rows.
+        path: of their file, for the message.
+        like: columns `TEXT` of other rows that were checked: where they are the same, they aren't checked again.
+
+    Raises:
+        ResultsError: names the first column or row that is wrong.
+    """
     for column in TEXT + COUNTS:
         if column not in images.column_names:
             raise ResultsError(f"{path}: no column {column!r}; it has {', '.join(images.column_names)}")
@@ -143,10 +160,14 @@ def _check_rows(images: pa.Table, path: str) -> None:
             raise ResultsError(f"{path}: column {column!r} holds {kind}; expected {expected}")
         if images[column].null_count:
             raise ResultsError(f"{path}: column {column!r} has {images[column].null_count} missing values")
-    rows = images.select(TEXT + COUNTS).to_pandas()
-    negative = rows[(rows[COUNTS] < 0).any(axis=1)]
-    if len(negative):
-        raise ResultsError(f"{path}: row {negative.index[0] + 1}: a negative count of pixels")
+    if images.num_rows:
+        negative = [pc.index(pc.less(images[column], 0), True).as_py() for column in COUNTS]
+        if any(row >= 0 for row in negative):
+            row = min(row for row in negative if row >= 0)
+            raise ResultsError(f"{path}: row {row + 1}: a negative count of pixels")
+    if like is not None and images.select(TEXT).equals(like):
+        return
+    rows = images.select(TEXT).to_pandas()
     repeated = rows[rows.duplicated(KEY)]
     if len(repeated):
         first = _name(KEY, repeated.iloc[0][KEY])
@@ -157,7 +178,7 @@ def _check_rows(images: pa.Table, path: str) -> None:
         raise ResultsError(f"{path}: no row of evaluation {AS_TRAINED!r}")
 
 
-def _check_comparable(evaluated: list[Evaluated]) -> None:
+def check_comparable(evaluated: list[Evaluated]) -> None:
     """Paired tests need all runs to be of one dataset and, but for parts, to have been evaluated on the same images."""
     first, first_fingerprint, _ = evaluated[0]
     for run, fingerprint, _ in evaluated:

@@ -132,7 +132,7 @@ def _markdown(cell: Cell) -> str:
 
 
 def _html(cell: Cell) -> str:
-    second = f'<span class="second">{html.escape(cell.second)}</span>' if cell.second else ""
+    second = f'<span class="below">{html.escape(cell.second)}</span>' if cell.second else ""
     return f'<td class="{cell.emphasis}">{html.escape(cell.first)}{second}</td>'
 
 

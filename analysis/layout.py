@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from analysis.record import Average
-from analysis.scores import with_overall
+from analysis.scores import cells, codes, combined_codes, distinct
 
 Floats = npt.NDArray[np.float64]
 
@@ -64,9 +64,9 @@ def layouts(scores: pd.DataFrame, average: Average = "images") -> Iterator[tuple
         scores: of `analysis.scores.image_scores`. Runs that lack some of a cell's images are left out of the cell.
         average: what the overall score is.
     """
-    rows = with_overall(scores, average)
-    for (name, subgroup), cell in rows.groupby(["class", "subgroup"], observed=True):
-        yield str(name), str(subgroup), layout(cell, average)
+    for name, subgroup, cell in cells(scores, average):
+        if len(cell):
+            yield name, subgroup, layout(cell, average)
 
 
 def layout(cell: pd.DataFrame, average: Average = "images") -> Layout:
@@ -76,13 +76,14 @@ def layout(cell: pd.DataFrame, average: Average = "images") -> Layout:
         cell: rows of `analysis.scores.with_overall`, with arm, seed, stratum, group, image, weight and f1.
         average: whether subgroups are strata.
     """
-    present = cell["arm"].cat.remove_unused_categories()
-    arms = tuple(map(str, present.cat.categories))
-    seeds, seed = np.unique(cell["seed"].to_numpy(), return_inverse=True)
-    runs, run = np.unique(present.cat.codes.to_numpy().astype(np.int64) * len(seeds) + seed, return_inverse=True)
-    unit, units = pd.factorize(cell["group"], sort=True)
+    arm, size = codes(cell["arm"])
+    here = np.flatnonzero(np.bincount(arm, minlength=size))
+    arms = tuple(map(str, cell["arm"].cat.categories[here]))
+    seed, seeds = pd.factorize(cell["seed"].to_numpy(), sort=True)
+    run, runs = _dense(np.searchsorted(here, arm) * len(seeds) + seed)
+    unit, units = _names(cell["group"])
     f1, weight = cell["f1"].to_numpy(), cell["weight"].to_numpy()
-    stratum, strata = pd.factorize(cell["stratum"]) if average == "subgroups" else (np.zeros(len(cell), np.int64), [""])
+    stratum, strata = _dense(codes(cell["stratum"])[0] if average == "subgroups" else np.zeros(len(cell), np.int64))
 
     def summed(values: Floats, by: npt.NDArray[np.int64], size: int) -> Floats:
         sums: Floats = np.bincount(run * size + by, values, len(runs) * size).astype(np.float64)
@@ -90,11 +91,34 @@ def layout(cell: pd.DataFrame, average: Average = "images") -> Layout:
 
     total = summed(weight, np.zeros(len(cell), np.int64), 1)
     means = summed(weight * f1, np.zeros(len(cell), np.int64), 1) / total
-    in_strata = summed(weight, stratum, len(strata))
-    centre = summed(weight * f1, stratum, len(strata)) / np.where(in_strata > 0, in_strata, np.nan)
+    centre = means
+    if len(strata) > 1:
+        in_strata = summed(weight, stratum, len(strata))
+        centre = summed(weight * f1, stratum, len(strata)) / np.where(in_strata > 0, in_strata, np.nan)
     parts = summed(weight * (f1 - centre[run, stratum]), unit, len(units))
-    found = summed(np.ones(len(cell)), unit, len(units)) > 0
+    found = (np.bincount(run * len(units) + unit, minlength=len(runs) * len(units)) > 0).reshape(len(runs), len(units))
     values = np.where(found, means + found.sum(axis=1, keepdims=True) * parts / total, np.nan)
-    images = int(pd.MultiIndex.from_frame(cell[["stratum", "image"]]).nunique())
-    arm, order = (part.astype(np.int64) for part in np.divmod(runs, len(seeds)))
-    return Layout(arms, arm, seeds[order].astype(np.int64), values, tuple(map(str, units)), images, len(strata))
+    images = len(distinct(*combined_codes([cell["stratum"], cell["image"]])))
+    of_run, order = np.divmod(runs, len(seeds))
+    return Layout(arms, of_run, seed=seeds[order].astype(np.int64), values=values, units=units, images=images,
+                  strata=len(strata))  # fmt: skip
+
+
+def _dense(numbers: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Each number's place among those that occur, and these, ascending; for numbers from 0 that aren't large."""
+    found = np.bincount(numbers) > 0
+    return (np.cumsum(found) - 1)[numbers], np.flatnonzero(found)
+
+
+def _names(column: pd.Series) -> tuple[npt.NDArray[np.int64], tuple[str, ...]]:
+    """Each row's place among the column's distinct values, and these as text, in alphabetical order."""
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        number, here = _dense(codes(column)[0])
+        values = column.cat.categories[here]
+    else:
+        number, values = pd.factorize(column)
+    names = np.array([str(value) for value in values], dtype=object)
+    order = np.argsort(names, kind="stable")
+    place = np.empty(len(order), np.int64)
+    place[order] = np.arange(len(order))
+    return place[number], tuple(names[order])

@@ -101,7 +101,7 @@ def difference(
         return _unknown(arm, reference, counts, layout, estimate)
     h = 1 / counts[0] + 1 / counts[1]
     seed = sum(_squares(each.mean(axis=1)) for each in (ours, theirs)) / f_seeds
-    error = sum(_interaction(each) for each in (ours, theirs)) / (f_seeds * f_units)
+    error = sum(interaction_squares(each) for each in (ours, theirs)) / (f_seeds * f_units)
     by_unit = ours.mean(axis=0), theirs.mean(axis=0)
     differing = _squares(by_unit[0] - by_unit[1]) / f_units
     n = len(layout.units)
@@ -122,7 +122,7 @@ def _crossed(layout: Layout, arm: str, reference: str, freedom: Freedom) -> Diff
         return _unknown(arm, reference, counts, layout, estimate)
     f_seeds = len(shared) - 1
     seed = _squares(changes.mean(axis=1)) / f_seeds
-    error = _interaction(changes) / (f_seeds * f_units)
+    error = interaction_squares(changes) / (f_seeds * f_units)
     by_unit = [each.mean(axis=0) for each in pairs]
     differing = _squares(by_unit[0] - by_unit[1]) / f_units
     common = float((by_unit[0] - by_unit[0].mean()) @ (by_unit[1] - by_unit[1].mean())) / f_units
@@ -173,7 +173,7 @@ def _squares(values: Floats) -> float:
     return float(centred @ centred)
 
 
-def _interaction(values: Floats) -> float:
+def interaction_squares(values: Floats) -> float:
     """Sum of squares of rows x columns, shape `(seeds, units)`."""
     left = values - values.mean(axis=1, keepdims=True) - values.mean(axis=0) + values.mean()
     return float((left**2).sum())

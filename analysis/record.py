@@ -104,7 +104,7 @@ def read_study(storage: Storage, name: str) -> Study:
         if value not in get_args(known):
             raise ResultsError(f"{path}: {key} is {value!r}; expected one of {', '.join(get_args(known))}")
     _check_comparisons(study, path)
-    _check_runs(study, path)
+    check_runs(study, path)
     return study
 
 
@@ -123,7 +123,7 @@ def _check_comparisons(study: Study, path: str) -> None:
         raise ResultsError(f"{path}: margin is {study.margin!r}; expected a number above 0")
 
 
-def _check_runs(study: Study, path: str) -> None:
+def check_runs(study: Study, path: str) -> None:
     """Each run is there once, belongs to an arm, and is a folder's name; an arm has parts or has none."""
     columns = ["run_id", "arm", "seed", "part"]
     table = pd.DataFrame([(run.run_id, run.arm, run.seed, run.part) for run in study.runs], columns=columns)

@@ -1,19 +1,38 @@
-"""A study's report: collect, score, test; write the tables and figures, and print the tables."""
+"""A study's report: score, test, write tables, figures and a page, and print the main tables."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 from rich.console import Console
 from rich.text import Text
 
 from analysis.caption import describe
-from analysis.collect import collect
+from analysis.collect import Collected, collect
+from analysis.comparisons import compare
+from analysis.conclusion import conclude, leading_class
 from analysis.figure import Title
+from analysis.figures.learning import draw_learning, read_history
+from analysis.html import to_html
+from analysis.interaction import LEAST_UNITS, Interaction, interaction
+from analysis.layout import Layout, layouts
+from analysis.methods import caveats_section, methods_section, provenance, provenance_section
 from analysis.record import Run
-from analysis.scores import image_scores, summarise
-from analysis.sections import control_sections, difficulty_section, extra_sections, score_section, verdict_section
-from analysis.significance import compare
+from analysis.robustness import resample
+from analysis.scores import OVERALL, image_scores, summarise
+from analysis.section import Section
+from analysis.sections import (
+    control_sections,
+    difficulty_section,
+    extra_sections,
+    figure_sections,
+    interaction_section,
+    power_section,
+    robustness_section,
+    score_section,
+    verdict_sections,
+)
 from metaseg.storage import Storage
 
 PLAIN_WIDTH = 110
@@ -25,10 +44,12 @@ class Report:
     """What is known of a study now."""
 
     study: str
+    result: tuple[str, ...]
+    """The conclusion, in sentences."""
     cells: pd.DataFrame
     """Mean F1 by class, arm and subgroup (`analysis.scores.summarise`)."""
     tests: pd.DataFrame
-    """Arms against the baseline (`analysis.significance.compare`)."""
+    """The declared comparisons (`analysis.comparisons.compare`)."""
     missing: tuple[Run, ...]
     """Runs that aren't finished; the numbers are without them."""
     files: tuple[str, ...]
@@ -42,15 +63,14 @@ def report(
     pictures: Mapping[str, bytes] = {},
     tables: Mapping[str, pd.DataFrame] = {},
 ) -> Report:
-    """Report on a study's finished runs: write files, print the tables.
+    """Report on a study of a store: collect its finished runs, write files, print the tables.
 
     Args:
         storage: the store's, with `studies` and `runs`.
         study: its name.
-        out: for table.md and what it shows, each table and figure as a file too; the store's `reports/<study>` by
-            default.
-        pictures: PNGs that the study drew, by file name ("overlays.png"), to be shown at the end of table.md.
-        tables: small tables of the study ("distribution"), to be written as CSV and shown in table.md.
+        out: for report.html, table.md, table.tex and each table and figure; the store's `reports/<study>` by default.
+        pictures: PNGs that the study drew, by file name ("overlays.png"), to be shown at the end.
+        tables: small tables of the study ("distribution"), to be written as CSV and shown at the end.
 
     Raises:
         analysis.collect.ResultsError: the store's content can't be made into results; the message names the file.
@@ -58,38 +78,68 @@ def report(
         ValueError: a picture or table has the name of one of the report's own files, or one that can't be a file's.
     """
     collected = collect(storage, study)
+    history = read_history(storage, collected.study)
+    runs = provenance(storage, collected)
+    target, folder = (out, "") if out else (storage, f"reports/{study}/")
+    return write_report(collected, target, folder, history, runs, pictures, tables)
+
+
+def write_report(
+    collected: Collected,
+    target: Storage,
+    folder: str = "",
+    history: pd.DataFrame | None = None,
+    runs: pd.DataFrame | None = None,
+    pictures: Mapping[str, bytes] = {},
+    tables: Mapping[str, pd.DataFrame] = {},
+) -> Report:
+    """Report on results, wherever they are from.
+
+    Args:
+        collected: the results.
+        target: what to write to.
+        folder: in it, with a slash at the end.
+        history: of `analysis.figures.learning.read_history`, where it is known.
+        runs: of `analysis.methods.provenance`, where it is known.
+        pictures: as in `report`.
+        tables: as in `report`.
+    """
     declared, column = collected.study, collected.subgroup_column
-    scores = image_scores(collected.images, declared.arms)
+    scores = image_scores(collected.images, declared.arms, collected.metric, declared.empty)
     cells = summarise(scores, declared.average)
-    tests = compare(scores, declared.baseline, declared.average)
+    tests = compare(scores, declared.comparisons, declared.margin, declared.average)
+    leading = leading_class(tests) if len(tests) else str(scores["class"].iloc[-1])
+    by_subgroup = {subgroup: layout for name, subgroup, layout in layouts(scores, declared.average) if name == leading}
+    interactions = _interactions(collected, by_subgroup)
 
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=PLAIN_WIDTH)
     by = f" by {column}" if scores["subgroup"].nunique() > 1 else ""
     incomplete = " (INCOMPLETE)" if collected.missing else ""
-    figure = Title(f"{study}: F1 on test images of {declared.dataset}{incomplete}", declared.about)
-    score_title = f"F1 of each arm{by}{incomplete}"
+    figure = Title(f"{declared.name}: F1 on test images of {declared.dataset}{incomplete}", declared.about)
     sections = [
-        score_section(collected, scores, cells, score_title, figure, console.is_terminal),
-        verdict_section(collected, tests, f"Did metadata help? Each arm against {declared.baseline}{by}{incomplete}"),
-        *control_sections(collected, figure),
-        difficulty_section(collected),
-        *extra_sections(pictures, tables),
+        score_section(collected, scores, cells, f"F1 of each arm{by}{incomplete}", figure, console.is_terminal),
+        *verdict_sections(collected, tests, f"Differences{by}{incomplete} from", figure),
+        interaction_section(interactions, column),
     ]
+    if OVERALL in by_subgroup:
+        overall = by_subgroup[OVERALL]
+        robust = resample(overall, declared.comparisons, np.random.default_rng(0))
+        sections += [robustness_section(robust), power_section(overall, tests, declared)]
+        sections += figure_sections(collected, scores, overall, tests, figure)
+    if history is not None and len(history):
+        content = draw_learning(history, figure, declared.baseline)
+        caption = {"learning.png": "Validation F1 and training loss by epoch, mean over seeds"}
+        sections.append(Section(printed=(), files={"learning.png": content}, pictures=caption))
+    sections += [*control_sections(collected, figure), difficulty_section(collected), *extra_sections(pictures, tables)]
+    closing = [methods_section(collected), caveats_section(collected)]
+    closing.append(provenance_section(runs if runs is not None else pd.DataFrame(), collected))
 
-    title = f"Study {study}: F1 with and without metadata"
+    title = f"Study {declared.name}: F1 with and without metadata"
     data = f"Data: {declared.about}" if declared.about else ""
-    about = describe(collected)
-    markdown = [f"# {title}", f"**{data}**" if data else "", *about, f"Command: `{declared.command}`"]
-    contents: dict[str, bytes] = {"table.md": b""}
-    for section in sections:
-        markdown += section.to_markdown(declared.about)
-        if taken := sorted(contents.keys() & section.files.keys()):
-            raise ValueError(f"a picture or table is called {taken[0]}, as is one of the report's own files; rename it")
-        contents |= section.files
-    contents["table.md"] = ("\n\n".join(part.rstrip() for part in markdown if part) + "\n").encode()
-    target, folder = (out, "") if out else (storage, f"reports/{study}/")
+    about, result = describe(collected), conclude(tests, interactions, declared, column)
+    contents = _contents(title, data, about, result, [*sections, *closing], declared.about)
     for name, content in contents.items():
         target.write(folder + name, content)
 
@@ -98,6 +148,52 @@ def report(
     for section in sections:
         for shown in section.to_rich(console.width, console.is_terminal):
             console.print(shown)
-    files = (*(target.locate(folder + name) for name in contents), collected.path)
-    console.print(Text("Written:\n" + "\n".join(f"  {file}" for file in files)), soft_wrap=True)
-    return Report(study, cells, tests, collected.missing, files)
+    for sentence in result:
+        console.print(Text(sentence, "bold"))
+    files = tuple(target.locate(folder + name) for name in contents)
+    page, rest = f"{target.locate(folder + 'report.html')}", len(files) - 1
+    console.print(
+        Text(
+            f"\nThe report, to read and to pass on:\n  {page}\nBeside it {rest} tables and figures; rows: {collected.path}"
+        ),
+        soft_wrap=True,
+    )
+    return Report(declared.name, tuple(result), cells, tests, collected.missing, (*files, collected.path))
+
+
+def _interactions(collected: Collected, by_subgroup: Mapping[str, Layout]) -> list[Interaction]:
+    """Of the comparisons with the baseline that metadata are told in, where subgroups can be compared."""
+    parts = {
+        name: layout
+        for name, layout in by_subgroup.items()
+        if name != OVERALL and layout.complete and len(layout.units) >= LEAST_UNITS
+    }
+    units = [unit for layout in parts.values() for unit in layout.units]
+    if len(set(units)) < len(units):  # an image with several tasks is in several subgroups
+        return []
+    found = []
+    for comparison in collected.study.comparisons:
+        pair = {comparison.arm, comparison.reference}
+        fit = {name: layout for name, layout in parts.items() if pair <= set(layout.arms)}
+        if comparison.claim == "differs" and comparison.reference == collected.study.baseline and len(fit) > 1:
+            found.append(interaction(fit, comparison.arm, comparison.reference))
+    return found
+
+
+def _contents(
+    title: str, data: str, about: list[str], result: list[str], sections: list[Section], computed_on: str
+) -> dict[str, bytes]:
+    """The report's files by name."""
+    markdown = [f"# {title}", f"**{data}**" if data else "", *(f"> {sentence}" for sentence in result), *about]
+    latex = [f"% {title}", f"% {data}", r"% \usepackage{booktabs}"]
+    contents: dict[str, bytes] = {"report.html": b"", "table.md": b"", "table.tex": b""}
+    for section in sections:
+        markdown += section.to_markdown(computed_on)
+        latex += [grid.to_latex(data) for grid in section.grids]
+        if taken := sorted(contents.keys() & section.files.keys()):
+            raise ValueError(f"a picture or table is called {taken[0]}, as is one of the report's own files; rename it")
+        contents |= section.files
+    contents["report.html"] = to_html(title, data, result, about, sections).encode()
+    contents["table.md"] = ("\n\n".join(part.rstrip() for part in markdown if part) + "\n").encode()
+    contents["table.tex"] = "\n".join(latex).encode()
+    return contents

@@ -12,7 +12,7 @@ from analysis.grid import Grid
 
 @dataclass(frozen=True)
 class Section:
-    """What `table.md`, the terminal and the report's folder get of one question."""
+    """What `table.md`, the page, the terminal and the report's folder get of one question."""
 
     grids: tuple[Grid, ...] = ()
     words: tuple[str, ...] = ()
@@ -25,10 +25,19 @@ class Section:
     """By name. Pictures are shown in `table.md`."""
     pictures: Mapping[str, str] = field(default_factory=dict)
     """Captions of those files that are pictures."""
+    heading: str = ""
+    """Without one, the section continues the one before."""
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to show."""
+        return not (self.grids or self.words or self.pictures)
 
     def to_markdown(self, about: str) -> Iterator[str]:
         """Paragraphs; `about` (empty where it isn't known) says below every table what it is computed on."""
         words = list(self.words)
+        if self.heading and not self.grids and not self.empty:
+            yield f"## {self.heading}"
         if about and self.grids:
             words.append(f"Computed on: {about}")
         yield from (grid.to_markdown() for grid in self.grids)

@@ -1,12 +1,17 @@
 """The sections of a report, from the rows of its study."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
 
 from analysis.caption import (
+    CAPTION_FULL,
+    CAPTION_INTERACTION,
+    CAPTION_POWER,
+    CAPTION_ROBUSTNESS,
     caption_controls,
     caption_difficulty,
     caption_response,
@@ -15,15 +20,34 @@ from analysis.caption import (
     caption_tests,
 )
 from analysis.collect import Collected
+from analysis.comparisons import fitting_test
+from analysis.conclusion import leading_class
 from analysis.control_figures import draw_response, draw_swapped
 from analysis.controls import controls_grid, metadata_controls, swapped_matrices
 from analysis.difficulty import difficulty
 from analysis.figure import Title, draw
+from analysis.figures.forest import draw_forest
+from analysis.figures.paired import draw_paired
+from analysis.figures.ranks import draw_ranks, rank_stability
+from analysis.figures.size import draw_size
+from analysis.figures.variance import draw_variance, variance_table
 from analysis.grid import MARKS
+from analysis.interaction import Interaction
+from analysis.layout import Layout
+from analysis.power import plan, power_table
+from analysis.record import Study
 from analysis.response import response_curves, responses
 from analysis.scores import OVERALL
 from analysis.section import Section, to_csv
-from analysis.table import frame_grid, score_grids, verdict_grids
+from analysis.table import (
+    frame_grid,
+    interaction_grids,
+    interval_grid,
+    power_grids,
+    robustness_grid,
+    score_grids,
+    verdict_grids,
+)
 
 RANKS_IN_MARKDOWN = "in **bold**", "<u>underlined</u>"
 RANKS_IN_TERMINAL = "in bold", "underlined"
@@ -48,14 +72,122 @@ def score_section(
         (caption_scores(cells, scores, study, *ranks),),
         files={"table.csv": to_csv(cells), "f1.png": content},
         pictures={"f1.png": "F1 of each arm and seed"},
+        heading="Scores",
     )
 
 
-def verdict_section(collected: Collected, tests: pd.DataFrame, title: str) -> Section:
-    """Each arm against the baseline."""
-    grids = verdict_grids(tests, title, collected.subgroup_column)
-    words = caption_tests(tests, collected.study)
-    return Section(tuple(grids), tuple(words), files={"tests.csv": to_csv(tests)})
+def verdict_sections(collected: Collected, tests: pd.DataFrame, title: str, figure: Title) -> list[Section]:
+    """Each declared comparison: on subgroups, in full on the whole, and as a figure."""
+    study = collected.study
+    if tests.empty:
+        return [Section((), tuple(caption_tests(tests, study)), files={"tests.csv": to_csv(tests)})]
+    leading = tests[tests["class"] == leading_class(tests)]
+    overall = leading[leading["subgroup"] == OVERALL]
+    against = [
+        interval_grid(part, f"In full: against {reference}, on all test images")
+        for reference, part in overall.groupby("reference", sort=False)
+    ]
+    main = Section(
+        tuple(verdict_grids(tests, title, collected.subgroup_column)),
+        tuple(caption_tests(tests, study)),
+        files={"tests.csv": to_csv(tests)},
+        heading="Did metadata help?",
+    )
+    full = Section(tuple(against), (CAPTION_FULL.format(margin=f"{study.margin:g}"),), (), prints_grids=False)
+    shown = tests[tests["reference"] == study.baseline].dropna(subset="difference")
+    if shown.empty:
+        return [main, full]
+    content = draw_forest(shown, figure, study.margin)
+    caption = f"Differences from {study.baseline}, with 95 % intervals for new images and new seeds"
+    return [main, full, Section(printed=(), files={"forest.png": content}, pictures={"forest.png": caption})]
+
+
+def interaction_section(found: Sequence[Interaction], corner: str) -> Section:
+    """Whether gains differ among subgroups; nothing where there is one subgroup."""
+    if not found:
+        return Section()
+    tested, predicted = interaction_grids(found, corner)
+    words = (CAPTION_INTERACTION.format(corner=corner),)
+    rows = pd.DataFrame(
+        {"arm": each.arm, "reference": each.reference} | asdict(subgroup)
+        for each in found
+        for subgroup in each.differences
+    )
+    return Section(
+        (tested, predicted), words, (), False, {"subgroups.csv": to_csv(rows)}, heading="Does it help some more?"
+    )
+
+
+def robustness_section(robust: pd.DataFrame) -> Section:
+    """The declared comparisons without the assumption of normal scores."""
+    if robust.empty:
+        return Section()
+    grid = robustness_grid(robust, "The declared comparisons by resampling")
+    return Section(
+        (grid,), (CAPTION_ROBUSTNESS,), (), False, {"resampling.csv": to_csv(robust)},
+        heading="Does it hold without assuming normal scores?",
+    )  # fmt: skip
+
+
+def power_section(layout: Layout, tests: pd.DataFrame, study: Study) -> Section:
+    """What these numbers of seeds and images find, and what more would."""
+    sentences: list[str] = []
+    undecided: list[str] = []
+    tables = []
+    unit = "images" if len(layout.units) == layout.images else "groups of images"
+    for comparison in study.comparisons:
+        if comparison.reference != study.baseline or comparison.claim != "differs":
+            continue
+        found = fitting_test(layout, comparison) if {comparison.arm, comparison.reference} <= set(layout.arms) else None
+        if found is None or found.components is None:
+            continue
+        advice = plan(found.components, study.margin, min(found.seeds), found.units, unit)
+        sentences.append(f"{comparison.arm} against {comparison.reference}: {advice}")
+        own = tests[(tests["arm"] == comparison.arm) & (tests["subgroup"] == OVERALL)]
+        if (own["verdict"] == "no evidence").any():
+            undecided.append(sentences[-1])
+        units = sorted({found.units // 2, found.units, 2 * found.units, 4 * found.units} - {0, 1})
+        tables.append(power_table(found.components, units=tuple(units)).assign(arm=comparison.arm))
+    if not sentences:
+        return Section()
+    table = pd.concat(tables, ignore_index=True)
+    return Section(
+        power_grids(table, unit), (*sentences, CAPTION_POWER.format(margin=f"{study.margin:g}")), tuple(undecided[:1]),
+        False, {"power.csv": to_csv(table)}, heading="What would more seeds or images buy?",
+    )  # fmt: skip
+
+
+def figure_sections(
+    collected: Collected, scores: pd.DataFrame, layout: Layout, tests: pd.DataFrame, figure: Title
+) -> list[Section]:
+    """Variance, images, sizes and ranks, for the class that is concluded on."""
+    study, name = collected.study, leading_class(tests)
+    own = scores[scores["class"] == name]
+    files: dict[str, bytes] = {}
+    pairs = [each for each in study.comparisons if {each.arm, each.reference} <= set(layout.arms)]
+    differences = [fitting_test(layout, pair) for pair in pairs if pair.reference == study.baseline]
+    known = [each for each in differences if each.components is not None]
+    if known:
+        files["variance.png"] = draw_variance(variance_table(known), figure)
+    told = [each.arm for each in pairs if each.claim == "differs" and each.reference == study.baseline]
+    if told:
+        means = tests[(tests["class"] == name) & (tests["subgroup"] == OVERALL)].set_index("arm")["difference"]
+        best = max(told, key=lambda arm: float(means.get(arm, -np.inf)))
+        files["paired.png"] = draw_paired(own, best, study.baseline, figure)
+    if layout.complete and len(layout.arms) > 1:
+        files["ranks.png"] = draw_ranks(rank_stability(layout, np.random.default_rng(0)), figure)
+    if "tp" in collected.images and study.baseline in set(collected.images["arm"]):
+        files["size.png"] = draw_size(collected.images, study.arms, study.baseline, figure)
+    captions = {
+        "variance.png": "Where variance comes from: images, seeds, arm x image, and what is left",
+        "paired.png": "Each test image: the arm that gains most against the baseline",
+        "ranks.png": "How stable the arms' ranks are, had other seeds and images been drawn",
+        "size.png": "F1 against the size of what is to be found",
+    }
+    return [
+        Section(printed=(), files={file: content}, pictures={file: captions[file]}, heading=heading)
+        for (file, content), heading in zip(files.items(), ["A closer look", "", "", ""], strict=False)
+    ]
 
 
 def control_sections(collected: Collected, figure: Title) -> list[Section]:
@@ -66,7 +198,8 @@ def control_sections(collected: Collected, figure: Title) -> list[Section]:
         return []
     grid = controls_grid(controls, "What if they aren't told the truth? F1 of networks that see metadata")
     words = caption_controls(controls, study, images["class"].nunique() > 1)
-    sections = [Section((grid,), (words,), files={"controls.csv": to_csv(controls)})]
+    heading = "What if networks aren't told the truth?"
+    sections = [Section((grid,), (words,), files={"controls.csv": to_csv(controls)}, heading=heading)]
     matrices = swapped_matrices(images)
     if len(matrices):
         title = Title(f"{figure.text}, told each value instead of the true one", figure.about)
@@ -90,7 +223,10 @@ def difficulty_section(collected: Collected) -> Section:
         return Section()
     title = f"How much of {collected.study.baseline}'s F1 does metadata alone explain?"
     line, words = caption_difficulty(found, collected.study.baseline)
-    return Section((frame_grid(found, title),), (line, words), (line,), False, files={"difficulty.csv": to_csv(found)})
+    return Section(
+        (frame_grid(found, title),), (line, words), (line,), False, {"difficulty.csv": to_csv(found)},
+        heading="Which images are hard?",
+    )  # fmt: skip
 
 
 def extra_sections(pictures: Mapping[str, bytes], tables: Mapping[str, pd.DataFrame]) -> list[Section]:

@@ -4,11 +4,13 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from analysis.comparisons import FEWEST_UNITS
 from analysis.grid import Cell, Emphasis, Grid
-from analysis.significance import ALPHA
+from analysis.interaction import Interaction
+from analysis.words import format_p
 
 RANKS: dict[float, Emphasis] = {1: "best", 2: "second"}
-VERDICTS: dict[str, Emphasis] = {"helps": "helps", "hurts": "hurts", "mixed": "plain"}
+VERDICTS: dict[str, Emphasis] = {"helps": "helps", "hurts": "hurts", "equal": "plain"}
 """How verdicts look; those not named here are faint."""
 
 
@@ -49,39 +51,115 @@ def frame_grid(frame: pd.DataFrame, title: str) -> Grid:
 
 
 def verdict_grids(tests: pd.DataFrame, title: str, corner: str) -> list[Grid]:
-    """For every class: a row per subgroup, a column per arm but the baseline; verdict, difference and p after Holm.
+    """For every class and reference: a row per subgroup, a column per arm; verdict, difference and corrected p.
 
     Args:
-        tests: of `analysis.significance.compare`.
-        title: of the table; the class is appended where there are several.
+        tests: of `analysis.comparisons.compare`.
+        title: of the table; the reference is appended, and the class where there are several.
         corner: what the subgroups are, e.g. "cell_line".
     """
     grids = []
     grouped = bool((tests["n_units"] < tests["n_images"]).any())
-    for name, part in tests.groupby("class", observed=True):
+    several = tests["class"].nunique() > 1
+    for (name, reference), part in tests.groupby(["class", "reference"], observed=True, sort=False):
         arms = [arm for arm in part["arm"].cat.categories if (part["arm"] == arm).any()]
         rows = []
         for subgroup, row in part.groupby("subgroup", observed=True):
             n = f"{row['n_images'].iloc[0]}" + (f" in {row['n_units'].iloc[0]}" if grouped else "")
-            verdicts = map(_verdict, row["verdict"], row["difference"], row["p_holm"], row["p_smallest"])
-            shown = dict(zip(row["arm"], verdicts, strict=True))
+            shown = {test["arm"]: _verdict(test) for _, test in row.iterrows()}
             rows.append((str(subgroup), (Cell(n), *(shown.get(arm, Cell("-")) for arm in arms))))
-        several = tests["class"].nunique() > 1
         columns = ("images in groups" if grouped else "images", *arms)
-        grids.append(Grid(f"{title}, class {name}" if several else title, corner, columns, tuple(rows)))
+        heading = f"{title} {reference}" + (f", class {name}" if several else "")
+        grids.append(Grid(heading, corner, columns, tuple(rows)))
     return grids
 
 
-def _verdict(verdict: str, difference: float, p: float, smallest: float) -> Cell:
-    # A p-value that couldn't have been below the level even uncorrected says nothing: it isn't shown.
-    numbers = f"{difference:+z.3f}" if smallest >= ALPHA else f"{difference:+z.3f} {format_p(p)}"
-    return Cell(verdict, numbers, VERDICTS.get(verdict, "faint"))
+def _verdict(test: pd.Series) -> Cell:
+    numbers = f"{test['difference']:+z.3f}"
+    if test["n_units"] >= FEWEST_UNITS and pd.notna(test["p_adjusted"]):
+        numbers += f" {format_p(test['p_adjusted'])}"
+    return Cell(str(test["verdict"]), numbers, VERDICTS.get(test["verdict"], "faint"))
 
 
-def format_p(p: float) -> str:
-    """A p-value with three decimals, two above 0.1: `p=0.002`, `p=0.31`, `p<0.001`, `p=1`."""
-    if p < 0.001:
-        return "p<0.001"
-    if p < 0.1:
-        return f"p={p:.3f}"
-    return f"p={p:.2f}" if p < 0.995 else "p=1"
+def interval_grid(tests: pd.DataFrame, title: str) -> Grid:
+    """The tests of one class and reference on the whole, in full: a row an arm."""
+    rows = []
+    for _, test in tests.iterrows():
+        known = pd.notna(test["se"])
+        cells = (
+            Cell(f"{test['difference']:+z.4f}", emphasis=VERDICTS.get(test["verdict"], "plain")),
+            Cell(f"{test['ci_low']:+z.4f} to {test['ci_high']:+z.4f}" if known else "-"),
+            Cell(f"{test['df']:.1f}" if known else "-"),
+            Cell(_p(test["p"])),
+            Cell(_p(test["p_adjusted"])),
+            Cell(_p(test["p_equivalence_adjusted"])),
+            Cell(f"{test['effect_size']:+z.2f}" if known else "-"),
+            Cell(f"{test['superiority']:.2f}" if pd.notna(test["superiority"]) else "-"),
+            Cell(f"{test['detectable']:.4f}" if pd.notna(test["detectable"]) else "-"),
+            Cell(str(test["verdict"])),
+        )
+        rows.append((str(test["arm"]), cells))
+    columns = ("difference", "95 % interval", "df", "p", "Holm", "equal", "d", "wins", "detectable", "verdict")
+    return Grid(title, "arm", columns, tuple(rows))
+
+
+def interaction_grids(found: Sequence[Interaction], corner: str) -> tuple[Grid, Grid]:
+    """The tests, a row per comparison; and the differences predicted for each subgroup."""
+    names = [f"{each.arm} against {each.reference}" for each in found]
+    tests = [
+        (
+            name,
+            (
+                Cell(f"{each.f:.2f}" if pd.notna(each.f) else "-"),
+                Cell(f"{each.df_num}, {each.df_den:.1f}" if pd.notna(each.f) else "-"),
+                Cell(_p(each.p)),
+                Cell(f"{each.spread:.4f}" if pd.notna(each.spread) else "-"),
+            ),
+        )
+        for name, each in zip(names, found, strict=True)
+    ]
+    subgroups = tuple(dict.fromkeys(one.subgroup for each in found for one in each.differences))
+    predicted = []
+    for name, each in zip(names, found, strict=True):
+        cells = {
+            one.subgroup: Cell(f"{one.shrunken:+z.3f}", f"± {one.shrunken_se:.3f}")
+            for one in each.differences
+            if pd.notna(one.shrunken)
+        }
+        predicted.append((name, tuple(cells.get(subgroup, Cell("-")) for subgroup in subgroups)))
+    columns = ("F", "df", "p", "spread")
+    return (
+        Grid(f"Is the difference the same for every {corner}?", "comparison", columns, tuple(tests)),
+        Grid(f"Predicted differences by {corner}", "comparison", subgroups, tuple(predicted)),
+    )
+
+
+def robustness_grid(robust: pd.DataFrame, title: str) -> Grid:
+    """Bootstrap intervals and permutation tests, a row per comparison (`analysis.robustness.resample`)."""
+    rows = []
+    for _, row in robust.iterrows():
+        cells = (
+            Cell(f"{row['difference']:+z.4f}"),
+            Cell(f"{row['low']:+z.4f} to {row['high']:+z.4f}" if pd.notna(row["low"]) else "-"),
+            Cell(_p(row["p_runs"])),
+            Cell(_p(row["p_runs_least"])),
+            Cell(_p(row["p_signs"])),
+        )
+        rows.append((f"{row['arm']} against {row['reference']}", cells))
+    columns = ("difference", "bootstrap", "runs exchanged", "least", "signs flipped")
+    return Grid(title, "comparison", columns, tuple(rows))
+
+
+def power_grids(table: pd.DataFrame, unit: str) -> tuple[Grid, ...]:
+    """Detectable differences of each arm: a row per number of seeds, a column per number of units."""
+    grids = []
+    for arm, part in table.groupby("arm", sort=False):
+        wide = part.pivot(index="seeds", columns="units", values="detectable")
+        rows = tuple((f"{seeds} seeds", tuple(Cell(f"{value:.4f}") for value in row)) for seeds, row in wide.iterrows())
+        columns = tuple(f"{units} {unit}" for units in wide.columns)
+        grids.append(Grid(f"What is found four times in five: {arm}", "", columns, rows))
+    return tuple(grids)
+
+
+def _p(p: float) -> str:
+    return format_p(p).removeprefix("p").removeprefix("=") if pd.notna(p) else "-"

@@ -1,0 +1,145 @@
+"""Collect tables of scores from elsewhere into a results dataset, as a study of its own."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from analysis.collect import AS_TRAINED
+from analysis.foreign import KEY, Scores, Table, read_table
+from analysis.gather import Gathered, publish
+from analysis.record import Comparison, ResultsError, Run, Study
+from analysis.results import SCHEMA, TEXT, Part, Record, Source, encode, records, repeated
+from analysis.scores import combined_codes
+from metaseg.storage import Storage
+
+BASELINE = "baseline"
+"""The arm that others are compared with, where there is one of that name and no other is chosen."""
+
+
+def adopt(
+    out: Storage,
+    tables: Sequence[Table],
+    study: str,
+    columns: Mapping[str, str] = {},
+    baseline: str | None = None,
+    command: str = "",
+) -> Gathered:
+    """Write tables into a results dataset as a study: in the place of what it was before.
+
+    Args:
+        out: the dataset.
+        tables: the study's, all together.
+        study: its name.
+        columns: what the tables call columns that are called otherwise here.
+        baseline: the arm that others are compared with; "baseline" by default, or the first.
+        command: what made the study, for its record.
+
+    Raises:
+        ResultsError: as `analysis.foreign.read_table`; a single arm, or one that isn't there; runs (arm and seed) that
+            aren't of the same images; a study of that name that was collected from a store.
+        OSError: a file can't be read.
+    """
+    contents = [table.path.read_bytes() for table in tables]
+    where = ", ".join(str(table.path) for table in tables)
+    settings = [[asdict(table) | {"path": table.path.name} for table in tables], dict(columns)]
+    digest = hashlib.sha256(json.dumps([settings, [hashlib.sha256(each).hexdigest() for each in contents]]).encode())
+    sha256 = digest.hexdigest()
+    known = [record for record in records(out, study) if record.fingerprint]
+    if known:
+        raise ResultsError(f"study {study!r} in {out.where} was collected from a store; give the tables another name")
+    before = next(iter(records(out, study)), None)
+    if before and _is_there(out, before, sha256) and baseline in (None, before.sources[0].study.baseline):
+        return Gathered(before, out.locate(before.folder), (), before.sources[0].study.runs, ())
+    scores = _joined([read_table(table, columns) for table in tables], tables)
+    rows = scores.rows
+    _check(rows, where)
+    arms = tuple(map(str, pd.unique(rows["arm"])))
+    if baseline is not None and baseline not in arms:
+        raise ResultsError(f"{where}: no arm {baseline!r} to be the baseline; its arms are {', '.join(arms)}")
+    if len(arms) < 2:
+        raise ResultsError(f"{where}: a single arm, {arms[0]!r}; expected two or more to be compared")
+    chosen = baseline or (BASELINE if BASELINE in arms else arms[0])
+    number, keys = pd.factorize(pd.MultiIndex.from_frame(rows[["arm", "seed"]]))
+    runs = tuple(
+        Run(hashlib.sha256(f"{sha256} {arm} {seed}".encode()).hexdigest()[:16], arm, int(seed)) for arm, seed in keys
+    )
+    file = f"table-{sha256[:16]}.parquet"
+    order = np.argsort(number, kind="stable")
+    rows, number = rows.iloc[order], number[order]
+    counted = np.bincount(number, minlength=len(runs))
+    parts = {run.run_id: Part(file, where, sha256, "", int(n)) for run, n in zip(runs, counted, strict=True)}
+    about = f"{rows['image'].nunique():,} images, scored elsewhere ({', '.join(table.path.name for table in tables)})"
+    comparisons = tuple(Comparison(arm, chosen) for arm in arms if arm != chosen)
+    declared = Study(study, study, chosen, arms, runs, command, about, comparisons=comparisons)
+    record = Record(study, study, "", "subgroup", scores.metric, (Source(where, declared),), parts)
+    content = encode(_arrow(rows, runs, number, scores.metric), {"tables": where, "sha256": sha256})
+    publish(out, record, {file: content})
+    return Gathered(record, out.locate(record.folder), runs, (), ())
+
+
+def _is_there(out: Storage, record: Record, sha256: str) -> bool:
+    names = out.names(record.folder)
+    return all(part.sha256 == sha256 and part.file in names for part in record.parts.values())
+
+
+def _joined(scores: Sequence[Scores], tables: Sequence[Table]) -> Scores:
+    """All tables' rows; they must be of one kind and not overlap."""
+    first = scores[0]
+    for each, table in zip(scores[1:], tables[1:], strict=True):
+        kinds = [f"scores ({s.metric})" if "score" in s.rows else "counts" for s in (first, each)]
+        if kinds[0] != kinds[1]:
+            raise ResultsError(f"{table.path}: holds {kinds[1]}, {tables[0].path} holds {kinds[0]}; expected one kind")
+    rows = pd.concat([each.rows for each in scores], ignore_index=True)
+    twice = rows.duplicated(KEY)
+    if twice.any():
+        first_twice = rows.loc[twice, KEY].astype(object).iloc[0]
+        what = ", ".join(f"{name} {value!r}" for name, value in first_twice.items())
+        raise ResultsError(f"{', '.join(str(table.path) for table in tables)}: two of these files have {what}")
+    return Scores(rows, first.metric)
+
+
+def _check(rows: pd.DataFrame, where: str) -> None:
+    """Each run has each image once, and an image is in one group."""
+    item, items = pd.factorize(combined_codes([rows[name] for name in ("image", "class", "subgroup")])[0])
+    group = pd.factorize(rows["group"])[0]
+    first = np.full(len(items), -1)
+    first[item[::-1]] = group[::-1]
+    wrong = np.flatnonzero(first[item] != group)
+    if len(wrong):
+        row = rows.iloc[wrong[0]]
+        raise ResultsError(
+            f"{where}: image {row['image']!r} is in group {row['group']!r} of {row['arm']} seed {row['seed']} and in "
+            "another elsewhere; expected one group"
+        )
+    run, runs = pd.factorize(pd.MultiIndex.from_frame(rows[["arm", "seed"]]))
+    there = np.zeros((len(runs), len(items)), bool)
+    there[run, item] = True
+    lacking, missing = np.nonzero(~there)
+    if len(lacking):
+        row, (arm, seed) = rows.iloc[int(np.argmax(item == missing[0]))], runs[lacking[0]]
+        raise ResultsError(
+            f"{where}: {arm} seed {seed} lacks image {row['image']!r} (class {row['class']!r}, subgroup "
+            f"{row['subgroup']!r}) that {row['arm']} seed {row['seed']} has; {len(lacking)} such rows in all; expected "
+            "all runs on the same images"
+        )
+
+
+def _arrow(
+    rows: pd.DataFrame, runs: Sequence[Run], number: "np.ndarray[tuple[int], np.dtype[np.int64]]", metric: str
+) -> pa.Table:
+    """The rows in the schema's columns."""
+    n = len(rows)
+    ids = pa.DictionaryArray.from_arrays(pa.array(number.astype(np.int32)), [run.run_id for run in runs])
+    columns = {name: repeated("", n) for name in ("part", "block", "metadata_mode")}
+    columns |= {"run_id": ids, "evaluation": repeated(AS_TRAINED, n)}
+    columns["metric"] = repeated(metric if "score" in rows else None, n)
+    for field in SCHEMA:
+        if field.name not in columns:
+            column = pa.array(rows[field.name]) if field.name in rows else pa.nulls(n, field.type)
+            columns[field.name] = column.cast(pa.string()).dictionary_encode() if field.type == TEXT else column
+    return pa.table({field.name: columns[field.name].cast(field.type) for field in SCHEMA})

@@ -1,0 +1,52 @@
+"""`analysis report`: from a store, or from collected results, to a conclusion."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from analysis.record import ResultsError, study_names
+from analysis.report import report, write_report
+from analysis.results import read_results, result_studies
+from metaseg.config import ConfigError
+from metaseg.storage import Storage, open_storage
+
+
+def report_command(arguments: Sequence[str]) -> int:
+    """Report on each chosen study; the exit status is 1 where one of them couldn't be."""
+    parser = argparse.ArgumentParser(
+        prog="analysis report",
+        description="Test the comparisons that studies declared, and write for each a page (report.html) with its tables "
+        "and figures beside it. What is there already is written anew; nothing is trained.",
+    )
+    parser.add_argument(
+        "where", metavar="STORE", help="a store of runs, or what `analysis collect` made; folder or URL"
+    )
+    parser.add_argument("--study", nargs="+", metavar="NAME", help="studies to report on (default: all that are there)")
+    parser.add_argument("--dataset", metavar="NAME", help="which one, where a collected study is of several datasets")
+    parser.add_argument("--out", metavar="DIR", help="write to DIR/NAME (default: reports/NAME in STORE)")
+    options = parser.parse_args(arguments)
+    failed = False
+    try:
+        storage = open_storage(options.where)
+        collected = result_studies(storage)
+        names = options.study or collected or study_names(storage)
+    except (ConfigError, OSError, ResultsError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    for name in names:
+        try:
+            _report(storage, name, bool(collected), options.dataset, options.out)
+        except (ConfigError, OSError, ResultsError) as error:
+            print(f"error: {error}", file=sys.stderr)
+            failed = True
+    return int(failed)
+
+
+def _report(storage: Storage, name: str, collected: bool, dataset: str | None, out: str | None) -> None:
+    target = open_storage(f"{out.rstrip('/')}/{name}") if out else None
+    if not collected:
+        report(storage, name, target)
+    elif target:
+        write_report(read_results(storage, name, dataset), target)
+    else:
+        write_report(read_results(storage, name, dataset), storage, f"reports/{name}/")

@@ -1,0 +1,130 @@
+"""The comparisons that a study declared, tested on the whole and on each subgroup: one tidy table."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from analysis.effect import standardised, superiority
+from analysis.equivalence import equivalence
+from analysis.layout import Layout, layouts
+from analysis.mixed import mixed_difference
+from analysis.mrmc import Difference, difference
+from analysis.multiplicity import benjamini_hochberg, holm
+from analysis.power import detectable
+from analysis.record import Average, Comparison
+from analysis.scores import OVERALL
+
+ALPHA = 0.05
+"""Level of the verdicts, after correction."""
+
+FEWEST_UNITS = 10
+"""With fewer the test isn't calibrated (docs/results/calibration): the verdict is `too few`, whatever its p."""
+
+COLUMNS = ["class", "subgroup", "arm", "reference", "claim", "n_images", "n_units", "n_seeds", "n_seeds_reference"]
+COLUMNS += ["difference", "se", "df", "p", "p_adjusted", "ci_low", "ci_high", "p_equivalence", "p_equivalence_adjusted"]
+COLUMNS += ["effect_size", "superiority", "detectable", "verdict"]
+
+
+def compare(
+    scores: pd.DataFrame, comparisons: Sequence[Comparison], margin: float, average: Average = "images"
+) -> pd.DataFrame:
+    """Test each comparison on each subgroup and overall, for new images and new seeds (`analysis.mrmc`).
+
+    Where runs lack a few of a cell's units, by a mixed model (`analysis.mixed`). p-values of differences and of
+    equivalence are corrected in two families each: Holm's method for the comparisons on `OVERALL`, which were declared
+    beforehand, Benjamini and Hochberg's for those on subgroups, which are exploration.
+
+    Args:
+        scores: of `analysis.scores.image_scores`.
+        comparisons: of `analysis.record.Study`; those of an arm without rows in a cell are left out of it.
+        margin: arms whose expected scores differ by less are as good as equal.
+        average: what `OVERALL` is.
+
+    Returns:
+        A row per class, subgroup and comparison, in this order, with n_images, n_units (groups of images), n_seeds and
+        n_seeds_reference; difference (arm - reference), se, df, p (two-sided), ci_low and ci_high (95 %, not
+        corrected); p_equivalence (TOST); p_adjusted and p_equivalence_adjusted; effect_size
+        (`analysis.effect.standardised`), superiority (chance that a new run of the arm beats one of the reference on a
+        new image; NaN where cells are missing); detectable (the difference that so many seeds and units find four
+        times in five) and verdict:
+
+        - `one seed`: an arm has one, so that any difference may be the seed's; `too few`: units, for a test;
+        - `helps`, `hurts`: p_adjusted below `ALPHA`;
+        - `equal`: p_equivalence_adjusted below `ALPHA`; comes first where the comparison claims so;
+        - `no evidence`: none of these.
+    """
+    rows = [
+        _row(name, subgroup, layout, comparison, margin)
+        for name, subgroup, layout in layouts(scores, average)
+        for comparison in comparisons
+        if {comparison.arm, comparison.reference} <= set(layout.arms)
+    ]
+    tests = pd.DataFrame(rows, columns=[*COLUMNS[: COLUMNS.index("verdict")]])
+    if tests.empty:
+        return pd.DataFrame(columns=COLUMNS)
+    declared = (tests["subgroup"] == OVERALL).to_numpy()
+    for column in ("p", "p_equivalence"):
+        adjusted = np.full(len(tests), np.nan)
+        for family, adjust in ((declared, holm), (~declared, benjamini_hochberg)):
+            adjusted[family] = adjust(tests.loc[family, column].to_numpy(float))
+        tests[f"{column}_adjusted"] = adjusted
+    tests["verdict"] = _verdicts(tests)
+    arms = [arm for arm in scores["arm"].cat.categories if arm in set(tests["arm"])]
+    orders = {"class": scores["class"].dtype, "subgroup": scores["subgroup"].dtype}
+    return tests.astype(orders | {"arm": pd.CategoricalDtype(arms, ordered=True)})
+
+
+def fitting_test(layout: Layout, comparison: Comparison) -> Difference:
+    """The test that fits the layout: closed form, or a mixed model where cells are missing."""
+    test = difference if _complete(layout, comparison) else mixed_difference
+    return test(layout, comparison.arm, comparison.reference)
+
+
+def _complete(layout: Layout, comparison: Comparison) -> bool:
+    return not any(np.isnan(layout.of(arm)).any() for arm in (comparison.arm, comparison.reference))
+
+
+def _row(name: str, subgroup: str, layout: Layout, comparison: Comparison, margin: float) -> dict[str, object]:
+    found = fitting_test(layout, comparison)
+    parts, arm, reference = found.components, comparison.arm, comparison.reference
+    # Unequal numbers of seeds count by their harmonic mean, as in the standard error.
+    seeds = 2 / (1 / found.seeds[0] + 1 / found.seeds[1])
+    return {
+        "class": name,
+        "subgroup": subgroup,
+        "arm": arm,
+        "reference": reference,
+        "claim": comparison.claim,
+        "n_images": layout.images,
+        "n_units": found.units,
+        "n_seeds": found.seeds[0],
+        "n_seeds_reference": found.seeds[1],
+        "difference": found.estimate,
+        "se": found.se,
+        "df": found.df,
+        "p": found.p,
+        "ci_low": found.ci_low,
+        "ci_high": found.ci_high,
+        "p_equivalence": equivalence(found, margin).p,
+        "effect_size": standardised(found),
+        "superiority": superiority(layout, arm, reference) if _complete(layout, comparison) else np.nan,
+        "detectable": detectable(parts, seeds, found.units) if parts else np.nan,
+    }
+
+
+def _verdicts(tests: pd.DataFrame) -> npt.NDArray[np.str_]:
+    differs, equal = tests["p_adjusted"] < ALPHA, tests["p_equivalence_adjusted"] < ALPHA
+    return np.select(
+        [
+            tests[["n_seeds", "n_seeds_reference"]].min(axis=1) < 2,
+            tests["n_units"] < FEWEST_UNITS,
+            equal & (tests["claim"] == "equal"),
+            differs & (tests["difference"] > 0),
+            differs,
+            equal,
+        ],
+        ["one seed", "too few", "equal", "helps", "hurts", "equal"],
+        "no evidence",
+    )

@@ -1,0 +1,145 @@
+"""Learning curves: validation F1 and training loss by epoch."""
+
+from collections.abc import Mapping
+from io import BytesIO
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from analysis.figure import Title
+from analysis.figures.style import (
+    Line,
+    Styles,
+    arm_handles,
+    foot,
+    new_figure,
+    plain_log_ticks,
+    render,
+    shown,
+    span,
+    styles_of,
+    tidy,
+)
+from analysis.record import ResultsError, Study
+from metaseg.storage import Storage
+
+READ = {"epoch": "epoch", "train_loss": "train_loss", "val_f1": "val_f1", "learning_rate": "lr"}
+"""Columns of a run's `history.parquet`, and what they are called here."""
+
+COLUMNS = ["arm", "seed", "part", *READ.values()]
+
+LINES: tuple[Line, ...] = ("-", "--", "-.", ":")
+"""Arms in turn, to be told apart where they lie on each other."""
+
+
+def read_history(storage: Storage, study: Study) -> pd.DataFrame:
+    """Read the histories of a study's finished runs.
+
+    Returns:
+        A row per run and epoch: arm (an ordered category of all the study's arms), seed, part (of an arm of several
+        networks; else ""), epoch (finished, from 1), train_loss, val_f1 (NaN in epochs that weren't validated) and lr.
+
+    Raises:
+        ResultsError: no finished run, or a history that is missing, corrupt or malformed; the message names the file.
+    """
+    done = storage.subfolders_with("runs", "DONE")
+    tables = []
+    for run in study.runs:
+        if run.run_id in done:
+            table = _read(storage, f"runs/{run.run_id}/history.parquet")
+            tables.append(table.assign(arm=run.arm, seed=run.seed, part=run.part))
+    if not tables:
+        raise ResultsError(f"study {study.name!r} in {storage.where}: none of its {len(study.runs)} runs is finished")
+    history = pd.concat(tables, ignore_index=True)[COLUMNS]
+    return history.astype({"arm": pd.CategoricalDtype(list(study.arms), ordered=True)})
+
+
+def _read(storage: Storage, file: str) -> pd.DataFrame:
+    path = storage.locate(file)
+    try:
+        table = pq.read_table(BytesIO(storage.read(file)))
+    except (OSError, pa.ArrowException) as error:
+        raise ResultsError(f"{path}: can't be read, though its run is done: {error}") from error
+    for column in READ:
+        if column not in table.column_names:
+            raise ResultsError(f"{path}: no column {column!r}; it has {', '.join(table.column_names)}")
+    rows: pd.DataFrame = table.select(list(READ)).to_pandas().rename(columns=READ)
+    return rows.astype({"epoch": int, "train_loss": float, "val_f1": float, "lr": float})
+
+
+def draw_learning(history: pd.DataFrame, title: Title, baseline: str) -> bytes:
+    """Draw learning curves of each arm; returns a PNG. See `build_learning`."""
+    return render(build_learning(history, baseline), title)
+
+
+def build_learning(history: pd.DataFrame, baseline: str) -> Figure:
+    """Validation F1 above, training loss below: a line per arm is the mean over seeds, its band their range.
+
+    Networks of an arm's parts are averaged first.
+
+    Args:
+        history: of `read_history`.
+        baseline: colours are as in the other figures.
+
+    Raises:
+        ValueError: no rows.
+    """
+    if history.empty:
+        raise ValueError("no history to draw; expected a row per run and epoch")
+    arms, styles = shown(history["arm"]), styles_of(history["arm"], baseline)
+    lines = {arm: LINES[i % len(LINES)] for i, arm in enumerate(arms)}
+    figure = new_figure(5.4)
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 2])
+    scores = learning_curves(history, "val_f1")
+    _draw_curves(above, scores, styles, lines)
+    lowest, floor = float(scores["low"].min()), _floor(scores)
+    if floor > lowest:
+        above.set_ylim(bottom=floor)
+    _draw_curves(below, learning_curves(history, "train_loss"), styles, lines)
+    above.set_ylabel("validation F1", fontsize=9)
+    below.set_ylabel("training loss", fontsize=9)
+    if (history["train_loss"] > 0).all():
+        below.set_yscale("log")
+        plain_log_ticks(below.yaxis)
+    below.set_xlabel("epoch", fontsize=9)
+    below.xaxis.set_major_locator(MaxNLocator(integer=True))
+    seeds = history.groupby("arm", observed=True)["seed"].nunique()
+    note = f"Lines: means over seeds (of each arm: {span(seeds)})."
+    if seeds.max() > 1:
+        note += " Bands: from the lowest to the highest of them."
+    if floor > lowest:
+        note += f" Validation F1 below {floor:.2f} isn't shown."
+    foot(figure, note, arm_handles(arms, styles, lines))
+    return figure
+
+
+def learning_curves(history: pd.DataFrame, column: str) -> pd.DataFrame:
+    """Mean and range over seeds of a column, where it isn't NaN: columns arm, epoch, mean, low, high and n_seeds."""
+    known = history.dropna(subset=[column])
+    seeds = known.groupby(["arm", "seed", "epoch"], observed=True)[column].mean()
+    curves = seeds.groupby(["arm", "epoch"], observed=True).agg(mean="mean", low="min", high="max", n_seeds="size")
+    return curves.reset_index()
+
+
+def _floor(scores: pd.DataFrame) -> float:
+    """The lowest F1 to be shown: the second half of the epochs is to have a third of the height or more."""
+    late = scores[scores["epoch"] >= scores["epoch"].max() / 2]
+    top, bottom = float(late["high"].max()), float(late["low"].min())
+    return bottom - 2 * max(top - bottom, 0.01)
+
+
+def _draw_curves(panel: Axes, curves: pd.DataFrame, styles: Styles, lines: Mapping[str, Line]) -> None:
+    for arm, line in lines.items():
+        own = curves[curves["arm"] == arm]
+        colour, marker = styles[arm]
+        x, y = own["epoch"].to_numpy(), own["mean"].to_numpy()
+        every = max(1, len(x) // 8)
+        panel.plot(
+            x, y, line, color=colour, marker=marker, markersize=4, markevery=every, linewidth=1.5, zorder=3, label=arm
+        )
+        panel.fill_between(x, own["low"], own["high"], color=colour, alpha=0.13, linewidth=0, zorder=2)
+    tidy(panel)

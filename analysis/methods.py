@@ -1,0 +1,100 @@
+"""The last sections of a report: how it was computed, what it can't say, and what it was made from."""
+
+import pandas as pd
+
+from analysis.collect import Collected
+from analysis.comparisons import ALPHA, FEWEST_UNITS
+from analysis.grid import Cell, Grid
+from analysis.record import read_json
+from analysis.section import Section, to_csv
+from metaseg.storage import Storage
+
+CITATIONS = (
+    "Dorfman, Berbaum, Metz (1992), Investigative Radiology 27:723. Hillis (2007), Statistics in Medicine 26:596; "
+    "(2014), 33:330. Holm (1979), Scandinavian Journal of Statistics 6:65. Benjamini, Hochberg (1995), Journal of "
+    "the Royal Statistical Society B 57:289. Schuirmann (1987), Journal of Pharmacokinetics and Biopharmaceutics "
+    "15:657. Owen (2007), Annals of Applied Statistics 1:386. Rao, Wu (1988), Journal of the American Statistical "
+    "Association 83:231. Kenward, Roger (1997), Biometrics 53:983."
+)
+
+
+def methods_section(collected: Collected) -> Section:
+    """A paragraph for a paper, with what it cites."""
+    study = collected.study
+    grouped = collected.images["group"].nunique() < collected.images["image"].nunique()
+    unit = "groups of images that aren't independent (wells, patients, fields)" if grouped else "images"
+    text = (
+        "Each arm was trained with several seeds. Networks were scored on the same test images by F1 (Dice) = 2TP "
+        "/ (2TP + FP + FN). Arms were compared by a multi-reader multi-case analysis of variance: runs (seeds) are "
+        f"random readers, nested in their arm, and {unit} are random cases, crossed with all runs; the split-plot "
+        "Dorfman-Berbaum-Metz F test was used with Hillis' degrees of freedom, extended by a term for the cases. "
+        "p-values of the declared comparisons were corrected by Holm's method, those of subgroups by Benjamini's "
+        f"and Hochberg's; the level is {ALPHA}. Equivalence was tested by two one-sided tests with a margin of "
+        f"{study.margin:g}. Intervals are 95 % intervals for new {'groups' if grouped else 'images'} and new seeds, "
+        "not corrected."
+    )
+    return Section((), (text, CITATIONS), (), heading="Methods")
+
+
+def caveats_section(collected: Collected) -> Section:
+    """What no test of these results can say."""
+    study = collected.study
+    words = [
+        "All is conditional on one split of one dataset, and on one setting of learning rate, size and length for all "
+        "arms: an arm may gain by settings of its own.",
+        "Test images are taken as a sample of those that matter. Where images belong together (wells, patients) and "
+        "the table doesn't say so, p-values are too small.",
+        f"The F test takes means of runs for normal. Calibration on simulated nulls: 4 to 6 % false positives at "
+        f"p < 0.05 from three seeds an arm and 30 units on; more with two seeds, or down to {FEWEST_UNITS} units.",
+        "no evidence isn't evidence of no effect: look at the interval, and at the difference that would have been "
+        "found.",
+    ]
+    if "SIMULATED" in study.about:
+        words.insert(0, "The images are simulated: this shows that the system finds what was put there, nothing else.")
+    return Section((), tuple(words), (), heading="Caveats")
+
+
+def provenance(storage: Storage, collected: Collected) -> pd.DataFrame:
+    """Where each finished run came from: run_id, arm, seed, commit, versions, device, seconds and training_version."""
+    missing = {run.run_id for run in collected.missing}
+    rows = []
+    for run in collected.study.runs:
+        path = f"runs/{run.run_id}/config.json"
+        content = storage.read_or_none(path) if run.run_id not in missing else None
+        if content is None:
+            continue
+        config = read_json(content, storage.locate(path))
+        versions = config.get("versions") or {}
+        rows.append(
+            {
+                "run_id": run.run_id,
+                "arm": f"{run.arm} {run.part}".strip(),
+                "seed": run.seed,
+                "commit": str(config.get("git_commit") or "")[:12],
+                "versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
+                "device": str((config.get("hardware") or {}).get("device", "")),
+                "seconds": config.get("seconds"),
+                "training_version": config.get("training_version"),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def provenance_section(runs: pd.DataFrame, collected: Collected) -> Section:
+    """What can be the same for all runs in words, and the runs themselves as a table."""
+    words = [f"Command: `{collected.study.command}`"]
+    if runs.empty:
+        return Section((), tuple(words), (), heading="Provenance")
+    for column in ("commit", "versions", "device", "training_version"):
+        values = ", ".join(sorted(set(runs[column].astype(str)) - {""}))
+        words.append(f"{column.replace('_', ' ').capitalize()}: {values or 'unknown'}.")
+    table = Grid(
+        "Runs",
+        "run id",
+        ("arm", "seed", "seconds"),
+        tuple(
+            (row["run_id"], (Cell(row["arm"]), Cell(str(row["seed"])), Cell(f"{row['seconds']:.0f}")))
+            for _, row in runs.iterrows()
+        ),
+    )
+    return Section((table,), tuple(words), (), False, {"runs.csv": to_csv(runs)}, heading="Provenance")

@@ -1,0 +1,166 @@
+"""Finished runs of a store that a results dataset doesn't have yet: read, checked and encoded, several to a file."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from analysis.collect import AS_TRAINED, COUNTS, ROW, TEXT, check_rows, checksums, read_run
+from analysis.record import ResultsError, Run
+from analysis.results import ROWS, SCHEMA, Part, Record, encode, repeated
+from metaseg.storage import Storage
+
+WORKERS = 4
+"""Runs that are read at once."""
+
+
+@dataclass
+class NewRuns:
+    """Runs that were read."""
+
+    parts: dict[str, Part] = field(default_factory=dict)
+    """By run id, as all that follow."""
+    fingerprints: dict[str, str] = field(default_factory=dict)
+    subgroup_columns: dict[str, str | None] = field(default_factory=dict)
+    files: dict[str, bytes] = field(default_factory=dict)
+    """By name: what is to be written."""
+    rows: "_Rows | None" = None
+    """Of the last one."""
+
+
+@dataclass(frozen=True)
+class _Read:
+    """A run that was read."""
+
+    run: Run
+    sha256: str
+    """Of its file."""
+    table: pa.Table
+    images_sha256: str
+    about: dict[str, Any]
+    """For the metadata of its new file."""
+    subgroup_column: str | None
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Columns that runs of a study have in common, since they are evaluated on the same images in the same order."""
+
+    plain: pa.Table
+    """As read."""
+    encoded: pa.Table
+    sha256: str
+
+
+def read_new(store: Storage, finished: Sequence[Run], known: Sequence[Record], new: NewRuns) -> str:
+    """Add to `new` the finished runs that are new or have changed; return the fingerprint of all runs' dataset."""
+    found: dict[Run, str] = {}
+    wanted: list[tuple[Run, dict[str, str]]] = []
+    with ThreadPoolExecutor(WORKERS) as pool:
+        for run, done in zip(finished, pool.map(lambda run: checksums(store, run), finished), strict=True):
+            there = [(each.parts[run.run_id], each.fingerprint) for each in known if run.run_id in each.parts]
+            if run.run_id in new.parts:
+                there = [(new.parts[run.run_id], new.fingerprints[run.run_id])]
+            same = [fingerprint for part, fingerprint in there if part.sha256 == done["images.parquet"]]
+            other = [part for part, _ in there if part.where != store.where]
+            if same:
+                found[run] = same[0]
+            elif other:
+                raise ResultsError(
+                    f"run {run} has other results in {store.where} than in {other[0].where}: its images.parquet "
+                    "differ; expected the same bytes"
+                )
+            else:
+                wanted.append((run, done))
+        files: list[tuple[str, Future[bytes]]] = []
+        together: list[_Read] = []
+        for start in range(0, len(wanted), WORKERS):
+            for each in pool.map(lambda pair: _read_one(store, pair, new), wanted[start : start + WORKERS]):
+                found[each.run] = each.about["fingerprint"]
+                together.append(each)
+            if sum(each.table.num_rows for each in together) >= ROWS or start + WORKERS >= len(wanted):
+                files.append(_file(store, together, new, pool))
+                together = []
+        new.files |= {name: content.result() for name, content in files}
+    first = finished[0]
+    for run in finished:
+        if found[run] != found[first]:
+            raise ResultsError(
+                f"run {run} is of dataset {found[run]}, run {first} of {found[first]}; expected one dataset"
+            )
+    return found[first]
+
+
+def _file(
+    store: Storage, together: Sequence[_Read], new: NewRuns, pool: ThreadPoolExecutor
+) -> tuple[str, "Future[bytes]"]:
+    """Add runs that share a file to `new`; the file's name and, when it is encoded, its content."""
+    name = file_name({each.run.run_id: each.sha256 for each in together})
+    for each in together:
+        run_id = each.run.run_id
+        new.parts[run_id] = Part(name, store.where, each.sha256, each.images_sha256, each.table.num_rows)
+        new.fingerprints[run_id] = each.about["fingerprint"]
+        new.subgroup_columns[run_id] = each.subgroup_column
+    table = pa.concat_tables([each.table for each in together], promote_options="permissive").unify_dictionaries()
+    return name, pool.submit(encode, table, {each.run.run_id: each.about for each in together})
+
+
+def file_name(sha256: Mapping[str, str]) -> str:
+    """Of runs whose files have these checksums: the same for the same runs."""
+    return hashlib.sha256(json.dumps(dict(sha256)).encode()).hexdigest()[:16] + ".parquet"
+
+
+def _read_one(store: Storage, wanted: tuple[Run, dict[str, str]], new: NewRuns) -> _Read:
+    """Read, check and encode a run, of which `DONE` says the checksums."""
+    run, done = wanted
+    config, images = read_run(store, run, done)
+    last = new.rows
+    check_rows(images, store.locate(f"runs/{run.run_id}/images.parquet"), last.plain if last else None)
+    plain = images.select(TEXT)
+    if last is None or not plain.equals(last.plain):
+        last = new.rows = _Rows(plain, _dictionaries(plain), _images_sha256(plain))
+    dataset, sha256 = config["dataset"], done["images.parquet"]
+    about = {
+        "store": store.where, "sha256": sha256, "fingerprint": str(dataset["fingerprint"]),
+        "versions": config.get("versions"), "git_commit": config.get("git_commit"),
+    }  # fmt: skip
+    table = _table(run, config, images, last.encoded)
+    return _Read(run, sha256, table, last.sha256, about, dataset.get("subgroup_column"))
+
+
+def _table(run: Run, config: dict[str, Any], images: pa.Table, text: pa.Table) -> pa.Table:
+    """A run's rows in the schema's columns; `text` are its text columns, encoded."""
+    rows = images.num_rows
+    arm = config["arm"]
+    columns: dict[str, Any] = {
+        "run_id": repeated(run.run_id, rows), "arm": repeated(run.arm, rows), "part": repeated(run.part, rows),
+        "block": repeated(str(arm["block"]), rows), "metadata_mode": repeated(str(arm["metadata_mode"]), rows),
+        "seed": pa.repeat(run.seed, rows), "parameters": pa.repeat(int(config["parameters"]), rows),
+        "score": pa.nulls(rows, pa.float64()), "metric": repeated(None, rows),
+    }  # fmt: skip
+    columns |= {name: text[name] for name in TEXT} | {name: images[name].cast(pa.int64()) for name in COUNTS}
+    extra = _dictionaries(images.drop_columns([name for name in images.column_names if name in columns]))
+    return pa.table({name: columns[name] for name in SCHEMA.names} | {name: extra[name] for name in extra.column_names})
+
+
+def _dictionaries(table: pa.Table) -> pa.Table:
+    """The table with its text columns encoded as dictionaries, each in one piece."""
+    for place, (name, kind) in enumerate(zip(table.column_names, table.schema.types, strict=True)):
+        if kind in (pa.string(), pa.large_string()):
+            column = table[name].cast(pa.string()).combine_chunks().dictionary_encode()
+            table = table.set_column(place, name, column)
+    return table
+
+
+def _images_sha256(plain: pa.Table) -> str:
+    """Of what was evaluated as trained, in whatever order."""
+    rows = plain.filter(pc.equal(plain["evaluation"], AS_TRAINED))
+    joined = pc.binary_join_element_wise(*(rows[name].cast(pa.string()) for name in [*ROW, "group"]), "\x1f")
+    ordered = joined.combine_chunks().take(pc.sort_indices(joined))
+    whole = pc.binary_join(pa.ListArray.from_arrays(pa.array([0, len(ordered)], pa.int32()), ordered), "\x1e")
+    return hashlib.sha256(whole[0].as_buffer()).hexdigest()

@@ -1,0 +1,279 @@
+"""The results dataset: `study=NAME/dataset=DATA/*.parquet`, each folder with a record of what the study declared.
+
+See docs/reference/results.md for the schema. A folder's record, `_study.json`, is written last and lists the files that
+count: whoever reads through it sees one state of the study, whole, whatever is being collected meanwhile.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from io import BytesIO
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, unquote
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from analysis.collect import Collected
+from analysis.record import Comparison, ResultsError, Run, Study, check_runs, read_json
+from metaseg.storage import Storage, open_storage
+
+VERSION = 1
+"""Of the schema; a reader refuses others."""
+
+RECORD = "_study.json"
+"""Readers of Parquet datasets skip names that begin with an underscore."""
+
+AGREED = ["baseline", "average", "empty", "margin"]
+"""What all who declare a study must declare alike."""
+
+TEXT = pa.dictionary(pa.int32(), pa.string())
+
+SCHEMA = pa.schema(
+    [
+        *((name, TEXT) for name in ("run_id", "arm", "part", "block", "metadata_mode")),
+        *((name, pa.int64()) for name in ("seed", "parameters")),
+        *((name, TEXT) for name in ("image", "class", "evaluation", "group", "subgroup")),
+        *((name, pa.int64()) for name in ("tp", "fp", "fn", "tn")),
+        ("score", pa.float64()),
+        ("metric", TEXT),
+    ]
+)
+"""Of each file, before its `meta_` columns; study and dataset are the folders' names."""
+
+ROWS = 2**21
+"""Runs share a file up to about so many rows: they have most names in common, which are then kept once."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """What one store, or one table from elsewhere, declares of a study."""
+
+    where: str
+    study: Study
+
+
+@dataclass(frozen=True)
+class Part:
+    """A collected run."""
+
+    file: str
+    """In the record's folder; other runs may be in it, too."""
+    where: str
+    """The store that it was read from."""
+    sha256: str
+    """Of the file that it was read from: as long as it stays so, the run isn't read again."""
+    images_sha256: str
+    """Of the images, subgroups, classes and groups that it was evaluated on, in whatever order."""
+    rows: int
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a folder of the dataset holds, besides rows."""
+
+    study: str
+    dataset: str
+    """As the study calls it."""
+    fingerprint: str
+    """Of the dataset's bytes; empty for tables from elsewhere."""
+    subgroup_column: str
+    metric: str
+    """What scores are where rows hold no counts; else f1."""
+    sources: tuple[Source, ...]
+    parts: Mapping[str, Part]
+    """By run id."""
+
+    @property
+    def folder(self) -> str:
+        """Where it is in the dataset."""
+        return folder(self.study, f"{self.dataset}-{self.fingerprint[:8]}" if self.fingerprint else self.dataset)
+
+    def declared(self) -> Study:
+        """What the sources declare, together.
+
+        Raises:
+            ResultsError: they disagree.
+        """
+        first, studies = self.sources[0], [source.study for source in self.sources]
+        for other in self.sources[1:]:
+            for key in AGREED:
+                if (ours := getattr(first.study, key)) != (theirs := getattr(other.study, key)):
+                    raise ResultsError(
+                        f"study {self.study!r} has {key} {ours!r} in {first.where} and {theirs!r} in {other.where}; "
+                        "expected one"
+                    )
+        study = replace(
+            first.study,
+            dataset=self.dataset,
+            arms=_distinct(arm for each in studies for arm in each.arms),
+            runs=_distinct(run for each in studies for run in each.runs),
+            command="; ".join(_distinct(each.command for each in studies)),
+            about=next((each.about for each in studies if each.about), ""),
+            comparisons=_distinct(comparison for each in studies for comparison in each.comparisons),
+        )
+        check_runs(study, f"study {self.study!r} in {' and '.join(source.where for source in self.sources)}")
+        return study
+
+    def to_json(self) -> bytes:
+        """Its file's content: the same record, the same bytes."""
+        return (json.dumps({"schema": VERSION} | asdict(self), indent=1, ensure_ascii=False) + "\n").encode()
+
+    @classmethod
+    def from_json(cls, content: bytes, path: str) -> "Record":
+        """Read `to_json`'s; raises `ResultsError` for a schema of another version, or what isn't a record."""
+        value = read_json(content, path)
+        if (version := value.pop("schema", None)) != VERSION:
+            raise ResultsError(
+                f"{path}: schema version {version!r}; this program reads {VERSION}: update it, or collect anew"
+            )
+        try:
+            sources = [Source(source["where"], _study(source["study"])) for source in value["sources"]]
+            parts = {run_id: Part(**part) for run_id, part in value["parts"].items()}
+            return cls(**value | {"sources": tuple(sources), "parts": parts})
+        except (AttributeError, KeyError, TypeError) as error:
+            raise ResultsError(f"{path}: not a record of results: {error!r}") from error
+
+
+def _study(value: dict[str, Any]) -> Study:
+    runs = tuple(Run(**run) for run in value["runs"])
+    comparisons = tuple(Comparison(**comparison) for comparison in value["comparisons"])
+    return Study(**value | {"arms": tuple(value["arms"]), "runs": runs, "comparisons": comparisons})
+
+
+def folder(study: str, dataset: str) -> str:
+    """The name of a study's folder for a dataset; what folders' names can't hold is escaped as in URLs."""
+    return f"study={quote(study, safe=' ')}/dataset={quote(dataset, safe=' ')}"
+
+
+def result_studies(out: Storage) -> list[str]:
+    """Names of the studies that a results dataset holds, sorted; none where it isn't one."""
+    names = [name.removeprefix("study=") for name in out.names("") if name.startswith("study=")]
+    return sorted({unquote(name) for name in names if records(out, unquote(name))})
+
+
+def records(out: Storage, study: str) -> list[Record]:
+    """Those of a study, a dataset each."""
+    within = folder(study, "").partition("/")[0]
+    found = []
+    for name in out.names(within):
+        content = out.read_or_none(f"{within}/{name}/{RECORD}")
+        if content is not None:
+            found.append(Record.from_json(content, out.locate(f"{within}/{name}/{RECORD}")))
+    return found
+
+
+def read_results(out: Storage | Path | str, study: str, dataset: str | None = None) -> Collected:
+    """A study as `analysis.collect.collect` gives it, from a results dataset alone.
+
+    Text columns are categorical. Columns score and metric are there, instead of tp, fp, fn and tn, where rows hold
+    scores. Rows keep the order of the study's runs.
+
+    Args:
+        out: the dataset: a folder or a URL.
+        study: its name.
+        dataset: what the study calls its dataset, or the folder's name for it; needed where the study has several.
+
+    Raises:
+        ResultsError: an unknown study or dataset; a schema of another version; a file that is gone or malformed.
+    """
+    storage = out if isinstance(out, Storage) else open_storage(str(out))
+    found = records(storage, study)
+    if not found:
+        known = ", ".join(result_studies(storage)) or "none; collect one: python -m analysis collect STORE OUT"
+        raise ResultsError(f"unknown study {study!r} in {storage.where}; known: {known}")
+    if dataset is not None:
+        found = [each for each in found if dataset in (each.dataset, each.folder.partition("/dataset=")[2])] or found
+    if len(found) > 1:
+        names = ", ".join(each.folder.partition("/dataset=")[2] for each in found)
+        raise ResultsError(f"study {study!r} in {storage.where} is of several datasets; expected one of {names}")
+    (record,) = found
+    declared = record.declared()
+    collected = [run for run in declared.runs if run.run_id in record.parts]
+    if not collected:
+        raise ResultsError(f"study {study!r} in {storage.where}: no run has been collected")
+    files = _distinct(record.parts[run.run_id].file for run in collected)
+    with ThreadPoolExecutor(4) as pool:
+        tables = list(pool.map(lambda file: _read(storage, f"{record.folder}/{file}"), files))
+    slices = {run_id: rows for each in tables for run_id, rows in _by_run(each)}
+    if list(slices) != [run.run_id for run in collected]:
+        tables = [slices[run.run_id] for run in collected]
+    table = pa.concat_tables(tables, promote_options="permissive")
+    del slices, tables
+    for name, value in (("dataset", declared.dataset), ("study", declared.name)):
+        table = table.add_column(0, name, repeated(value, table.num_rows))
+    scored = table["score"].null_count == 0
+    table = table.drop_columns(["tp", "fp", "fn", "tn"] if scored else ["score", "metric"])
+    images = table.unify_dictionaries().to_pandas(split_blocks=True, self_destruct=True)
+    missing = tuple(run for run in declared.runs if run.run_id not in record.parts)
+    where = storage.locate(record.folder)
+    return Collected(declared, where, images, missing, record.subgroup_column, record.metric)
+
+
+def _by_run(table: pa.Table) -> Iterator[tuple[str, pa.Table]]:
+    """Each run's rows, which follow each other in a file."""
+    column = table["run_id"].combine_chunks()
+    codes = column.indices.to_numpy()
+    starts = np.flatnonzero(np.diff(codes, prepend=-1))
+    for start, end in pairwise([*starts.tolist(), len(codes)]):
+        yield column.dictionary[int(codes[start])].as_py(), table.slice(start, end - start)
+
+
+def _read(storage: Storage, file: str) -> pa.Table:
+    content = storage.read_or_none(file)
+    if content is None:
+        raise ResultsError(f"{storage.locate(file)}: gone, though its record lists it; collect again")
+    return decode(content, storage.locate(file))
+
+
+def decode(content: bytes, path: str) -> pa.Table:
+    """The rows in a file's content; raises `ResultsError` where they aren't of this schema."""
+    return decode_with_metadata(content, path)[0]
+
+
+def decode_with_metadata(content: bytes, path: str) -> tuple[pa.Table, dict[str, Any]]:
+    """The rows in a file's content, and what `encode` was told `about` them."""
+    try:
+        table = pq.read_table(BytesIO(content))
+    except (pa.ArrowInvalid, OSError) as error:
+        raise ResultsError(f"{path}: not Parquet: {error}") from error
+    kinds = dict(zip(table.column_names, table.schema.types, strict=True))
+    if wrong := [field for field in SCHEMA if kinds.get(field.name) != field.type]:
+        raise ResultsError(f"{path}: no column {wrong[0].name!r} of type {wrong[0].type}")
+    about = read_json((table.schema.metadata or {}).get(b"metaseg.about", b"{}"), path)
+    return table.replace_schema_metadata(None), about
+
+
+def encode(table: pa.Table, about: Mapping[str, Any]) -> bytes:
+    """A file of the dataset.
+
+    Args:
+        table: its rows: the columns of `SCHEMA`, then any `meta_` columns.
+        about: what to keep as the file's metadata.
+    """
+    metadata = {"metaseg.schema": str(VERSION), "metaseg.about": json.dumps(about, sort_keys=True)}
+    text = [field.name for field in table.schema if pa.types.is_dictionary(field.type)]
+    content = BytesIO()
+    pq.write_table(
+        table.replace_schema_metadata(metadata),
+        content,
+        row_group_size=2**26,  # names are kept once in each
+        use_dictionary=text,
+        column_encoding={field.name: "DELTA_BINARY_PACKED" for field in table.schema if field.type == pa.int64()},
+        dictionary_pagesize_limit=2**28,  # else a column of many names is written without its dictionary
+    )
+    return content.getvalue()
+
+
+def repeated(value: str | None, rows: int) -> pa.Array:
+    """One value, or none, for all rows."""
+    indices = pa.nulls(rows, pa.int32()) if value is None else pa.repeat(pa.scalar(0, pa.int32()), rows)
+    return pa.DictionaryArray.from_arrays(indices, pa.array([] if value is None else [value], pa.string()))
+
+
+def _distinct(values: Iterable[Any]) -> tuple[Any, ...]:
+    return tuple(dict.fromkeys(values))

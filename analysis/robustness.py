@@ -1,0 +1,42 @@
+"""Declared comparisons by resampling: the partner of the F test."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from analysis.layout import Layout
+from analysis.record import Comparison
+from analysis.resampling import bootstrap, permutation, sign_flip
+
+COLUMNS = ["arm", "reference", "difference", "low", "high", "method", "p_runs", "p_runs_least", "p_signs"]
+
+
+def resample(layout: Layout, comparisons: Sequence[Comparison], generator: np.random.Generator) -> pd.DataFrame:
+    """Bootstrap intervals and permutation tests of each comparison whose arms have all cells.
+
+    Returns:
+        A row per comparison: arm, reference, difference; low, high and method of the 95 % bootstrap interval; p_runs
+        of exchanging runs and the least that it can be; p_signs of flipping units' signs.
+    """
+    rows = []
+    for comparison in comparisons:
+        pair = comparison.arm, comparison.reference
+        if not set(pair) <= set(layout.arms) or any(np.isnan(layout.of(arm)).any() for arm in pair):
+            continue
+        interval = bootstrap(layout, *pair, generator)
+        runs, signs = permutation(layout, *pair, generator), sign_flip(layout, *pair, generator)
+        rows.append(
+            {
+                "arm": comparison.arm,
+                "reference": comparison.reference,
+                "difference": layout.of(comparison.arm).mean() - layout.of(comparison.reference).mean(),
+                "low": interval.low,
+                "high": interval.high,
+                "method": interval.method,
+                "p_runs": runs.p,
+                "p_runs_least": runs.smallest,
+                "p_signs": signs.p,
+            }
+        )
+    return pd.DataFrame(rows, columns=COLUMNS)

@@ -1,0 +1,17 @@
+"""How numbers and lists read in a sentence."""
+
+from collections.abc import Sequence
+
+
+def format_p(p: float) -> str:
+    """A p-value with three decimals, two above 0.1: `p=0.002`, `p=0.31`, `p<0.001`, `p=1`."""
+    if p < 0.001:
+        return "p<0.001"
+    if p < 0.1:
+        return f"p={p:.3f}"
+    return f"p={p:.2f}" if p < 0.995 else "p=1"
+
+
+def listed(words: Sequence[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)

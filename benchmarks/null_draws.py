@@ -1,0 +1,167 @@
+"""Draws of two arms' scores, and what many tests make of them: a batch of draws at once.
+
+Draws are arrays `(draws, runs, images)`; the first `seeds[0]` runs are those of one arm, the rest those of the other.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+from scipy import special, stats
+
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+
+IMAGE_SD = 0.05
+IN_WELLS = 0.5
+"""Share of each variance among images that is common to a well's images."""
+RESAMPLES = 400
+ODDS, STEEPNESS = 3.2, 16.0
+"""Skewed scores are 1 / (1 + exp(16 z - 3.2)), z normal: 0.94 in the mean, with a long tail below."""
+
+
+@dataclass(frozen=True)
+class Regime:
+    """What scores are drawn from."""
+
+    seeds: tuple[int, int]
+    images: int
+    seed_sd: float
+    arm_image_sd: float
+    residual_sd: float
+    skewed: bool = False
+    wells: tuple[int, ...] = ()
+    """Numbers of images; empty where images are independent."""
+
+    @property
+    def freedom(self) -> tuple[int, int]:
+        """Degrees of freedom among seeds and among units."""
+        return sum(self.seeds) - 2, (len(self.wells) or self.images) - 1
+
+
+def simulate(rng: np.random.Generator, regime: Regime, draws: int, effect: float = 0.0) -> Floats:
+    """Scores `(draws, runs, images)`; the first arm's z differs by `effect`."""
+    first, second = regime.seeds
+    runs = first + second
+
+    def normal(rows: int, sd: float) -> Floats:
+        if not regime.wells:
+            return sd * rng.standard_normal((draws, rows, regime.images))
+        own = rng.standard_normal((draws, rows, regime.images)) * np.sqrt(1 - IN_WELLS)
+        shared = rng.standard_normal((draws, rows, len(regime.wells))) * np.sqrt(IN_WELLS)
+        return sd * (own + np.repeat(shared, regime.wells, axis=2))
+
+    z = normal(runs, regime.residual_sd)
+    of_arm = normal(2, regime.arm_image_sd) + normal(1, IMAGE_SD)
+    of_arm[:, 0] += effect
+    z += regime.seed_sd * rng.standard_normal((draws, runs, 1))
+    z[:, :first] += of_arm[:, :1]
+    z[:, first:] += of_arm[:, 1:]
+    return special.expit(ODDS - STEEPNESS * z) if regime.skewed else 0.8 + z
+
+
+def expected_difference(regime: Regime, effect: float) -> float:
+    """Of the first arm's score from the second's."""
+    if not regime.skewed:
+        return effect
+    sd = np.sqrt(IMAGE_SD**2 + regime.seed_sd**2 + regime.arm_image_sd**2 + regime.residual_sd**2)
+    nodes, weights = np.polynomial.hermite_e.hermegauss(80)
+    means = [special.expit(ODDS - STEEPNESS * (shift + sd * nodes)) @ weights for shift in (effect, 0.0)]
+    return float(means[0] - means[1]) / float(weights.sum())
+
+
+def by_well(scores: Floats, wells: tuple[int, ...]) -> Floats:
+    """Values of wells as in `analysis.layout.Layout`: their mean is that over images, however unequal wells are."""
+    mean = scores.mean(axis=2, keepdims=True)
+    starts = np.concatenate([[0], np.cumsum(wells)[:-1]])
+    return mean + len(wells) / sum(wells) * np.add.reduceat(scores - mean, starts, axis=2)
+
+
+def ours(values: Floats, seeds: tuple[int, int]) -> tuple[Floats, Floats, Floats]:
+    """`analysis.mrmc.difference` of each draw of `(draws, runs, units)`: estimate, p and half the interval's width."""
+    (first, second), n = seeds, values.shape[2]
+    f_seeds, f_units = first + second - 2, n - 1
+    h = 1 / first + 1 / second
+    among, within, by_unit = 0.0, 0.0, []
+    for arm in (values[:, :first], values[:, first:]):
+        runs, units = arm.mean(axis=2), arm.mean(axis=1)
+        mean = runs.mean(axis=1)
+        spread = ((runs - mean[:, None]) ** 2).sum(axis=1)
+        centred = arm - units[:, None]
+        among = among + spread
+        within = within + np.einsum("drk,drk->d", centred, centred) - n * spread
+        by_unit.append(units)
+    differing = by_unit[0] - by_unit[1]
+    return tested(
+        differing.mean(axis=1), h * among / f_seeds, differing.var(axis=1, ddof=1) / n,
+        h * within / (f_seeds * f_units) / n, (f_seeds, f_units),
+    )  # fmt: skip
+
+
+def tested(
+    estimate: Floats, by_seeds: Floats, by_units: Floats, error: Floats, freedom: tuple[int, int]
+) -> tuple[Floats, Floats, Floats]:
+    """The test from its mean squares, each on the scale of a variance of the estimate; returns as `ours`."""
+    excess = np.maximum(by_units - error, 0)
+    variance = by_seeds + excess
+    df = variance**2 / (by_seeds**2 / freedom[0] + excess**2 / freedom[1])
+    se = np.sqrt(variance)
+    return estimate, 2 * stats.t.sf(np.abs(estimate) / se, df), stats.t.ppf(0.975, df) * se
+
+
+def size_by_mean_squares(rng: np.random.Generator, regime: Regime, draws: int) -> float:
+    """False positives of `ours` at 5 %, from draws of its mean squares.
+
+    They are independent where scores are normal and images aren't in wells; that is cheaper than drawing scores.
+    """
+    f_seeds, f_units = regime.freedom
+    h, n = sum(1 / r for r in regime.seeds), regime.images
+    error = h * regime.residual_sd**2 / n
+    by_seeds, by_units = h * regime.seed_sd**2 + error, 2 * regime.arm_image_sd**2 / n + error
+    _, p, _ = tested(
+        rng.standard_normal(draws) * np.sqrt(by_seeds + by_units - error),
+        *(expected * rng.chisquare(f, draws) / f
+          for expected, f in ((by_seeds, f_seeds), (by_units, f_units), (error, f_seeds * f_units))),
+        regime.freedom,
+    )  # fmt: skip
+    return float((p < 0.05).mean())
+
+
+def peers(scores: Floats, seeds: tuple[int, int]) -> dict[str, Bools]:
+    """Which draws the usual tests of images or of runs call significant at 5 %."""
+    first = seeds[0]
+    changes = scores[:, :first].mean(axis=1) - scores[:, first:].mean(axis=1)
+    runs = scores.mean(axis=2)
+    return {
+        "wilcoxon": stats.wilcoxon(changes, axis=1).pvalue < 0.05,
+        "paired t": stats.ttest_1samp(changes, 0, axis=1).pvalue < 0.05,
+        "welch": stats.ttest_ind(runs[:, :first], runs[:, first:], axis=1, equal_var=False).pvalue < 0.05,
+    }
+
+
+def costly_peers(scores: Floats, seeds: tuple[int, int]) -> dict[str, Bools]:
+    """As `peers`, analyses in the way of two packages.
+
+    autorank: the paired t test where both arms' seed averages look normal by Shapiro and Wilk's test, at 5 % for the
+    two together, else Wilcoxon's. rliable: the 95 % percentile interval of the difference of means excludes 0, by a
+    bootstrap that resamples runs anew for each image.
+    """
+    first = seeds[0]
+    arms = scores[:, :first], scores[:, first:]
+    averages = np.stack([arm.mean(axis=1) for arm in arms], axis=1).reshape(-1, scores.shape[2])
+    looks = np.array([stats.shapiro(each).pvalue for each in averages]).reshape(-1, 2)
+    usual = peers(scores, seeds)
+    means = [arm.reshape(len(arm), -1) @ _weights(arm.shape[1], arm.shape[2], i).T for i, arm in enumerate(arms)]
+    low, high = np.percentile(means[0] - means[1], [2.5, 97.5], axis=1)
+    return {
+        "autorank": np.where((looks >= 0.025).all(axis=1), usual["paired t"], usual["wilcoxon"]),
+        "rliable": (low > 0) | (high < 0),
+    }
+
+
+@lru_cache(maxsize=2)
+def _weights(runs: int, images: int, key: int) -> Floats:
+    """Of bootstrap means, `(RESAMPLES, runs * images)`; the same for all draws, whose scores differ anyway."""
+    counts = np.random.default_rng((runs, images, key)).multinomial(runs, [1 / runs] * runs, (RESAMPLES, images))
+    return np.swapaxes(counts, 1, 2).reshape(RESAMPLES, -1) / (runs * images)

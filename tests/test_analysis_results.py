@@ -1,0 +1,351 @@
+"""A results dataset: from stores, incrementally, whole at any moment, and back."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+import pytest
+from fake_store import copy_up, image_rows, run_id, seal, write_study
+
+from analysis.collect import collect
+from analysis.commands.collect import collect_command
+from analysis.gather import Gathered, gather
+from analysis.record import ResultsError
+from analysis.results import RECORD, SCHEMA, VERSION, read_results, result_studies
+from metaseg.storage import FolderStorage, Storage, open_storage
+
+LINES = ["HeLa", "HeLa", "MCF7", "MCF7"]
+
+
+def rows(arm: str, seed: int) -> pd.DataFrame:
+    return image_rows([0.8, 0.9 - 0.01 * seed, 0.7, 0.6 + 0.1 * (arm == "sme")], LINES)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    write_study(tmp_path / "store", rows)
+    return tmp_path / "store"
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> FolderStorage:
+    return FolderStorage(tmp_path / "out")
+
+
+def gather_one(out: Storage, *stores: Path, study: str = "cells") -> Gathered:
+    (gathered,) = gather(out, [FolderStorage(store) for store in stores], study)
+    return gathered
+
+
+def names(gathered: Gathered) -> tuple[list[str], list[str], list[str]]:
+    kinds = (gathered.added, gathered.unchanged, gathered.missing)
+    added, unchanged, missing = ([f"{run.arm} {run.seed}" for run in runs] for runs in kinds)
+    return added, unchanged, missing
+
+
+def assert_same_rows(found: pd.DataFrame, expected: pd.DataFrame) -> None:
+    plain = [frame.astype(dict.fromkeys(frame.select_dtypes("category"), "str")) for frame in (found, expected)]
+    pd.testing.assert_frame_equal(*(frame.astype({"image": "str"}) for frame in plain), check_dtype=False)
+
+
+def state(folder: Path) -> dict[str, tuple[bytes, int]]:
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return {str(path): (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
+
+
+def change(store: Path, arm: str, seed: int, table: pd.DataFrame) -> None:
+    folder = store / "runs" / run_id(arm, seed)
+    table.to_parquet(folder / "images.parquet", index=False)
+    seal(folder)
+
+
+def test_a_dataset_gives_back_what_its_store_does(store: Path, out: FolderStorage) -> None:
+    gathered = gather_one(out, store)
+    direct, found = collect(FolderStorage(store), "cells"), read_results(out, "cells")
+    assert_same_rows(found.images, direct.images)
+    assert (found.study, found.missing, found.subgroup_column) == (direct.study, (), "cell_line")
+    assert (found.metric, gathered.rows, result_studies(out)) == ("f1", 16, ["cells"])
+
+
+def test_files_have_the_documented_schema_and_say_where_their_rows_are_from(store: Path, out: FolderStorage) -> None:
+    folder = Path(gather_one(out, store).where)
+    assert folder.parent.parent == out.root
+    assert [folder.parent.name, folder.name] == ["study=cells", "dataset=fake-f00d"]
+    (file,) = folder.glob("*.parquet")
+    schema = pq.read_schema(file)
+    assert list(zip(schema.names, schema.types, strict=True))[: len(SCHEMA)] == list(
+        zip(SCHEMA.names, SCHEMA.types, strict=True)
+    )
+    assert schema.names[len(SCHEMA) :] == ["meta_cell_line"]
+    assert schema.metadata[b"metaseg.schema"] == str(VERSION).encode()
+    about = json.loads(schema.metadata[b"metaseg.about"])
+    assert set(about) == {run_id(arm, seed) for arm in ("baseline", "sme") for seed in (0, 1)}
+    assert about[run_id("sme", 1)]["store"] == str(store)
+    documented = (Path(__file__).parents[1] / "docs" / "reference" / "results.md").read_text()
+    assert f"Schema version {VERSION}" in documented
+    assert [name for name in SCHEMA.names if f"`{name}`" not in documented] == []
+
+
+def test_readers_of_parquet_datasets_see_the_folders_names_as_columns(store: Path, out: FolderStorage) -> None:
+    gather_one(out, store)
+    found = ds.dataset(out.root, partitioning="hive").to_table().to_pandas()
+    assert len(found) == 16
+    assert set(found["study"]) == {"cells"}
+    assert set(found["dataset"]) == {"fake-f00d"}
+    assert found["score"].isna().all()
+
+
+def test_what_is_there_and_unchanged_is_neither_read_nor_written(store: Path, out: FolderStorage) -> None:
+    first = gather_one(out, store)
+    assert names(first) == (["baseline 0", "sme 0", "baseline 1", "sme 1"], [], [])
+    before = state(out.root)
+    for folder in (store / "runs").iterdir():
+        (folder / "images.parquet").unlink()
+    again = gather_one(out, store)
+    assert names(again) == ([], ["baseline 0", "sme 0", "baseline 1", "sme 1"], [])
+    assert state(out.root) == before
+
+
+def test_only_new_runs_are_read(tmp_path: Path, out: FolderStorage) -> None:
+    write_study(tmp_path / "store", rows, unfinished=[("sme", 1)])
+    assert names(gather_one(out, tmp_path / "store")) == (["baseline 0", "sme 0", "baseline 1"], [], ["sme 1"])
+    assert [str(run) for run in read_results(out, "cells").missing] == [f"sme seed 1 ({run_id('sme', 1)})"]
+    seal(tmp_path / "store" / "runs" / run_id("sme", 1))
+    for arm, seed in (("baseline", 0), ("sme", 0), ("baseline", 1)):
+        (tmp_path / "store" / "runs" / run_id(arm, seed) / "images.parquet").unlink()
+    assert names(gather_one(out, tmp_path / "store")) == (["sme 1"], ["baseline 0", "sme 0", "baseline 1"], [])
+    assert read_results(out, "cells").images["run_id"].nunique() == 4
+
+
+def test_a_run_that_was_trained_anew_replaces_the_old_one_alone(store: Path, out: FolderStorage) -> None:
+    gather_one(out, store)
+    change(store, "baseline", 0, rows("baseline", 0).assign(tp=123))
+    for arm, seed in (("sme", 0), ("sme", 1), ("baseline", 1)):
+        (store / "runs" / run_id(arm, seed) / "config.json").unlink()
+    gathered = gather_one(out, store)
+    assert names(gathered)[0] == ["baseline 0"]
+    images = read_results(out, "cells").images
+    assert images.groupby("run_id", observed=True).size().tolist() == [4] * 4
+    assert set(images.loc[images["run_id"] == run_id("baseline", 0), "tp"]) == {123}
+    assert len(ds.dataset(out.root, partitioning="hive").to_table()) == 16
+    listed = {part.file for part in gathered.record.parts.values()}
+    assert {path.name for path in Path(gathered.where).glob("*.parquet")} == listed
+
+
+def test_a_run_that_the_study_no_longer_wants_is_gone(store: Path, out: FolderStorage) -> None:
+    gather_one(out, store)
+    path = store / "studies" / "cells.json"
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps(record | {"runs": record["runs"][:3]}))
+    gather_one(out, store)
+    assert len(read_results(out, "cells").images) == 12
+    assert len(ds.dataset(out.root, partitioning="hive").to_table()) == 12
+
+
+def test_a_file_that_was_deleted_is_collected_again(store: Path, out: FolderStorage) -> None:
+    (file,) = Path(gather_one(out, store).where).glob("*.parquet")
+    file.unlink()
+    with pytest.raises(ResultsError, match=rf"{file.name}: gone, .*collect again"):
+        read_results(out, "cells")
+    gather_one(out, store)
+    assert len(read_results(out, "cells").images) == 16
+
+
+@pytest.mark.parametrize("deaths_at", range(3))
+def test_a_death_while_writing_leaves_the_old_state_or_the_new(
+    store: Path, out: FolderStorage, deaths_at: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Writings of the second collection: the new run's file, the file of the others of its old one, the record."""
+    gather_one(out, store)
+    before = read_results(out, "cells").images
+    change(store, "sme", 1, rows("sme", 1).assign(tp=123))
+    write, calls = FolderStorage.write, iter(range(10))
+
+    def dying(self: FolderStorage, name: str, content: bytes, patience: float | None = None) -> None:
+        if next(calls) == deaths_at:
+            raise KeyboardInterrupt
+        write(self, name, content, patience)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(FolderStorage, "write", dying)
+        with pytest.raises(KeyboardInterrupt):
+            gather_one(out, store)
+    pd.testing.assert_frame_equal(read_results(out, "cells").images, before)
+    gather_one(out, store)
+    assert (read_results(out, "cells").images["tp"] == 123).sum() == 4
+    assert len(ds.dataset(out.root, partitioning="hive").to_table()) == 16
+
+
+def split_study(tmp_path: Path) -> tuple[Path, Path]:
+    """One study of two stores: seeds 0 and 1 in the first, 1 and 2 in the second."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    write_study(first, rows)
+    write_study(second, rows, seeds=3)
+    path = second / "studies" / "cells.json"
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps(record | {"runs": record["runs"][2:], "command": "other.py"}))
+    return first, second
+
+
+def test_runs_of_one_study_in_two_stores_are_united(tmp_path: Path, out: FolderStorage) -> None:
+    gathered = gather_one(out, *split_study(tmp_path))
+    assert len(gathered.added) == 6
+    found = read_results(out, "cells")
+    assert len(found.images) == 6 * 4
+    assert not found.images.duplicated(["run_id", "image"]).any()
+    assert found.study.command == "study.py; other.py"
+    write_study(tmp_path / "whole", rows, seeds=3)
+    assert_same_rows(found.images, collect(FolderStorage(tmp_path / "whole"), "cells").images)
+
+
+def test_collecting_one_store_after_the_other_is_collecting_both(tmp_path: Path, out: FolderStorage) -> None:
+    first, second = split_study(tmp_path)
+    gather_one(out, first)
+    gather_one(out, second)
+    both = FolderStorage(tmp_path / "both")
+    gather_one(both, first, second)
+    pd.testing.assert_frame_equal(read_results(out, "cells").images, read_results(both, "cells").images)
+    assert read_results(out, "cells").study == read_results(both, "cells").study
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_run_with_other_results_in_another_store_is_an_error(
+    tmp_path: Path, out: FolderStorage, at_once: bool
+) -> None:
+    first, second = split_study(tmp_path)
+    change(second, "sme", 1, rows("sme", 1).assign(tp=1))
+    if not at_once:
+        gather_one(out, first)
+    before = state(out.root)
+    with pytest.raises(ResultsError, match=rf"run sme seed 1 .* has other results in {second} than in {first}"):
+        gather_one(out, first, second)
+    assert state(out.root) == before
+
+
+@pytest.mark.parametrize(("key", "value"), [("baseline", "sme"), ("average", "subgroups"), ("margin", "0.02")])
+def test_stores_must_agree_on_what_is_compared(tmp_path: Path, out: FolderStorage, key: str, value: str) -> None:
+    first, second = split_study(tmp_path)
+    path = second / "studies" / "cells.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
+    with pytest.raises(ResultsError, match=f"has {key} .* in {first} and .* in {second}"):
+        gather_one(out, first, second)
+    assert not out.root.exists()
+
+
+def test_runs_on_other_images_are_refused_though_the_first_were_collected_before(
+    tmp_path: Path, out: FolderStorage
+) -> None:
+    write_study(tmp_path / "store", rows, unfinished=[("sme", 1)])
+    gather_one(out, tmp_path / "store")
+    before = state(out.root)
+    change(tmp_path / "store", "sme", 1, rows("sme", 1).iloc[:3])
+    with pytest.raises(ResultsError, match=r"runs baseline seed 0 .* and sme seed 1 .* differ in 1 of their evaluated"):
+        gather_one(out, tmp_path / "store")
+    assert state(out.root) == before
+
+
+def test_rows_in_another_order_are_the_same_images(store: Path, out: FolderStorage) -> None:
+    change(store, "sme", 1, rows("sme", 1).iloc[::-1])
+    gather_one(out, store)
+    direct, found = collect(FolderStorage(store), "cells"), read_results(out, "cells")
+    assert_same_rows(found.images, direct.images)
+
+
+def test_other_datasets_are_other_folders(tmp_path: Path, out: FolderStorage, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_study(tmp_path / "first", rows)
+    monkeypatch.setattr("fake_store.run_id", lambda arm, seed: f"{arm}-{seed}-on-beef")
+    write_study(tmp_path / "second", lambda arm, seed: rows(arm, seed).iloc[:2])
+    for folder in (tmp_path / "second" / "runs").iterdir():
+        config = (folder / "config.json").read_text().replace("f00d", "beef")
+        (folder / "config.json").write_text(config)
+        seal(folder)
+    gathered = gather(out, [FolderStorage(tmp_path / name) for name in ("first", "second")], "cells")
+    assert [each.rows for each in gathered] == [16, 8]
+    with pytest.raises(ResultsError, match="of several datasets; expected one of fake-beef, fake-f00d"):
+        read_results(out, "cells")
+    assert len(read_results(out, "cells", "fake-beef").images) == 8
+
+
+def test_another_schema_version_is_refused(store: Path, out: FolderStorage) -> None:
+    path = Path(gather_one(out, store).where) / RECORD
+    path.write_text(path.read_text().replace('"schema": 1', '"schema": 7'))
+    with pytest.raises(ResultsError, match=rf"{path}: schema version 7; this program reads 1"):
+        read_results(out, "cells")
+    with pytest.raises(ResultsError, match="schema version 7"):
+        gather_one(out, store)
+
+
+def test_unknown_studies_name_the_known(store: Path, out: FolderStorage) -> None:
+    gather_one(out, store)
+    with pytest.raises(ResultsError, match=r"unknown study 'cell' .*known: cells"):
+        read_results(out, "cell")
+    with pytest.raises(ResultsError, match="unknown study 'cell'; none of"):
+        gather_one(out, store, study="cell")
+
+
+def test_buckets_are_collected_from_and_to(store: Path, out: FolderStorage) -> None:
+    bucket, target = open_storage("memory://gathered/store"), open_storage("memory://gathered/out")
+    copy_up(store, bucket)
+    gather(target, [bucket], "cells")
+    gather_one(out, store)
+    assert read_results(target, "cells").study == read_results(out, "cells").study
+    pd.testing.assert_frame_equal(read_results(target, "cells").images, read_results(out, "cells").images)
+    (again,) = gather(target, [bucket], "cells")
+    assert (len(again.added), len(again.unchanged)) == (0, 4)
+
+
+def test_the_command_says_what_it_did_and_what_is_next(
+    store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_study(tmp_path / "more", rows, name="second", unfinished=[("sme", 1)])
+    out = tmp_path / "out"
+    assert collect_command([str(store), str(tmp_path / "more"), str(out)]) == 0
+    printed = capsys.readouterr().out
+    assert "Study cells (fake): 4 runs collected, 0 unchanged, 0 not finished; 16 rows in " in printed
+    assert f"not finished: sme seed 1 ({run_id('sme', 1)})" in printed
+    assert printed.endswith(f"Next: python -m analysis report {out}\n")
+    assert collect_command([str(store), str(out), "--study", "cells"]) == 0
+    assert "0 runs collected, 4 unchanged" in capsys.readouterr().out
+
+
+def test_a_study_that_cant_be_collected_doesnt_keep_others_from_it(
+    store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = json.loads((store / "studies" / "cells.json").read_text())
+    (store / "studies" / "broken.json").write_text(json.dumps(record | {"baseline": 3, "arms": []}))
+    assert collect_command([str(store), str(tmp_path / "out")]) == 1
+    printed = capsys.readouterr()
+    assert printed.err.startswith("error: ")
+    assert "broken.json" in printed.err
+    assert "Study cells (fake): 4 runs collected" in printed.out
+
+
+@pytest.mark.parametrize("arguments", [["out"], ["a", "out", "--table", "x"], ["a", "out", "--column", "score=Dice"]])
+def test_arguments_that_make_no_sense_are_refused(arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        collect_command(arguments)
+    assert ended.value.code == 2
+
+
+def test_a_results_dataset_survives_being_moved(store: Path, out: FolderStorage, tmp_path: Path) -> None:
+    gather_one(out, store)
+    shutil.move(out.root, tmp_path / "moved")
+    shutil.rmtree(store)
+    assert len(read_results(tmp_path / "moved", "cells").images) == 16
+
+
+def test_an_s3_store_is_collected_from_and_to_though_its_server_fails_now_and_then(store: Path) -> None:
+    from moto_server import s3_server
+
+    with s3_server() as server:
+        source, target = (open_storage(f"{server.bucket}/{name}") for name in ("store", "out"))
+        copy_up(store, source)
+        source.patience = target.patience = 20
+        server.failures = [None, 500, None, 503, None, None, "drop", "drop"]
+        (gathered,) = gather(target, [source], "cells")
+        assert not server.failures
+        assert gathered.where == f"{server.bucket}/out/study=cells/dataset=fake-f00d"
+        assert_same_rows(read_results(target, "cells").images, collect(FolderStorage(store), "cells").images)
