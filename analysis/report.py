@@ -132,7 +132,9 @@ def write_report(
         content = draw_learning(history, figure, declared.baseline)
         caption = {"learning.png": "Validation F1 and training loss by epoch, mean over seeds"}
         sections.append(Section(printed=(), files={"learning.png": content}, pictures=caption))
-    sections += [*control_sections(collected, figure), difficulty_section(collected), *extra_sections(pictures, tables)]
+    if "tp" in collected.images:
+        sections += [*control_sections(collected, figure), difficulty_section(collected)]
+    sections += extra_sections(pictures, tables)
     closing = [methods_section(collected), caveats_section(collected)]
     closing.append(provenance_section(runs if runs is not None else pd.DataFrame(), collected))
 

@@ -1,4 +1,4 @@
-"""`python -m analysis collect`: from stores, or tables from elsewhere, to one results dataset."""
+"""`analysis collect`: from stores, or tables from elsewhere, to one results dataset."""
 
 import argparse
 import shlex
@@ -34,13 +34,13 @@ def collect_command(arguments: Sequence[str]) -> int:
         parser.error("--study is of stores; a table's study is called by --name")
     if not options.table and (options.column or options.baseline):
         parser.error("--column and --baseline are for --table")
-    columns = dict(_pair(parser, text) for text in options.column)
+    columns = columns_of(parser, options.column)
     failed = False
     try:
         target = open_storage(out)
         if options.table:
-            tables = [_table(text) for text in options.table]
-            command = shlex.join(["python", "-m", "analysis", "collect", *arguments])
+            tables = [table_of(text) for text in options.table]
+            command = shlex.join(["analysis", "collect", *arguments])
             gathered = adopt(target, tables, options.name, columns, options.baseline, command)
             _print(gathered)
             print(f"  compared with: {gathered.record.sources[0].study.baseline} (--baseline ARM chooses another)")
@@ -58,13 +58,13 @@ def collect_command(arguments: Sequence[str]) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     if not failed or not options.study:
-        print(f"Next: python -m analysis report {shlex.quote(out)}")
+        print(f"Next: analysis report {shlex.quote(out)}")
     return int(failed)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m analysis collect",
+        prog="analysis collect",
         usage="%(prog)s STORE... OUT [--study NAME ...]\n"
         "       %(prog)s OUT --table [ARM[:SEED]=]FILE ... --name STUDY [--column NEW=OLD ...] [--baseline ARM]",
         description="Collect finished runs of stores, or tables of per-image scores from elsewhere, into one Parquet "
@@ -79,13 +79,23 @@ def _parser() -> argparse.ArgumentParser:
         help="CSV, Parquet or nnU-Net's summary.json, a row an image; ARM=FILE or ARM:SEED=FILE where the file doesn't "
         "say its arm; may be given several times",
     )  # fmt: skip
+    add_table_options(parser)
+    return parser
+
+
+def add_table_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say what is in tables from elsewhere."""
     parser.add_argument("--name", metavar="STUDY", help="what the tables' study is to be called")
     parser.add_argument(
-        "--column", action="append", default=[], metavar="NEW=OLD",
+        "--column", nargs="+", action="extend", default=[], metavar="NEW=OLD",
         help="take the tables' column OLD as NEW: image, arm, score, tp, fp, fn, tn, seed, class, subgroup or group",
     )  # fmt: skip
     parser.add_argument("--baseline", metavar="ARM", help="what the tables' other arms are compared with")
-    return parser
+
+
+def columns_of(parser: argparse.ArgumentParser, given: Sequence[str]) -> dict[str, str]:
+    """What tables call columns, from `--column`'s values."""
+    return dict(_pair(parser, text) for text in given)
 
 
 def _pair(parser: argparse.ArgumentParser, text: str) -> tuple[str, str]:
@@ -95,7 +105,7 @@ def _pair(parser: argparse.ArgumentParser, text: str) -> tuple[str, str]:
     return new, old
 
 
-def _table(text: str) -> Table:
+def table_of(text: str) -> Table:
     """`FILE`, `ARM=FILE` or `ARM:SEED=FILE`; a file that is there is taken as one, whatever its name."""
     label, separator, file = text.partition("=")
     if not separator or Path(text).exists():

@@ -1,9 +1,12 @@
 """`analysis report`: from a store, or from collected results, to a conclusion."""
 
 import argparse
+import shlex
 import sys
 from collections.abc import Sequence
 
+from analysis.adopt import adopt
+from analysis.commands.collect import add_table_options, columns_of, table_of
 from analysis.record import ResultsError, study_names
 from analysis.report import report, write_report
 from analysis.results import read_results, result_studies
@@ -15,19 +18,35 @@ def report_command(arguments: Sequence[str]) -> int:
     """Report on each chosen study; the exit status is 1 where one of them couldn't be."""
     parser = argparse.ArgumentParser(
         prog="analysis report",
+        usage="%(prog)s STORE [--study NAME ...]\n       %(prog)s FILE ... [--name STUDY] [--column NEW=OLD ...] "
+        "[--baseline ARM]",
         description="Test the comparisons that studies declared, and write for each a page (report.html) with its tables "
         "and figures beside it. What is there already is written anew; nothing is trained.",
     )
     parser.add_argument(
-        "where", metavar="STORE", help="a store of runs, or what `analysis collect` made; folder or URL"
-    )
+        "where", nargs="+", metavar="STORE",
+        help="a store of runs, or what `analysis collect` made; or tables of scores from elsewhere (CSV, Parquet, "
+        "nnU-Net's summary.json), as for `analysis collect --table`",
+    )  # fmt: skip
     parser.add_argument("--study", nargs="+", metavar="NAME", help="studies to report on (default: all that are there)")
     parser.add_argument("--dataset", metavar="NAME", help="which one, where a collected study is of several datasets")
     parser.add_argument("--out", metavar="DIR", help="write to DIR/NAME (default: reports/NAME in STORE)")
+    add_table_options(parser)
     options = parser.parse_args(arguments)
+    tables = [table_of(text) for text in options.where]
     failed = False
     try:
-        storage = open_storage(options.where)
+        if all(table.path.is_file() for table in tables):
+            name = options.name or tables[0].path.stem
+            target = open_storage(options.out or f"{name}-report")
+            command = shlex.join(["analysis", "report", *arguments])
+            adopt(target, tables, name, columns_of(parser, options.column), options.baseline, command)
+            write_report(read_results(target, name), target)
+            return 0
+        if len(tables) > 1:
+            missing = next(table.path for table in tables if not table.path.is_file())
+            raise ResultsError(f"{missing}: no such file; expected tables, or one store")
+        storage = open_storage(options.where[0])
         collected = result_studies(storage)
         names = options.study or collected or study_names(storage)
     except (ConfigError, OSError, ResultsError) as error:
