@@ -3,7 +3,7 @@
 import pandas as pd
 
 from analysis.collect import AS_TRAINED, Collected
-from analysis.comparisons import ALPHA, FEWEST_UNITS
+from analysis.comparisons import ALPHA, FEWEST_UNITS, leading_class
 from analysis.controls import ZEROED
 from analysis.record import Study
 from analysis.scores import OVERALL
@@ -97,10 +97,12 @@ def caption_tests(tests: pd.DataFrame, study: Study) -> list[str]:
         if study.average == "subgroups" and (tests["subgroup"] != OVERALL).any()
         else ""
     )
+    classes = tests["class"].unique()
+    of = f" of {leading_class(classes, study.endpoint)}" if len(classes) > 1 else ""
     paragraphs = [
         "Numbers are differences of mean F1, and p of an F test for which runs of other seeds and other "
         f"{unit} might have been drawn as well: it is about new images with new seeds. On row {OVERALL}, which was "
-        f"declared beforehand, p is corrected by Holm's method over all comparisons; in other rows, which are "
+        f"declared beforehand, p is corrected by Holm's method over all comparisons{of}; in all others, which are "
         f"exploration, by Benjamini's and Hochberg's.{weighted}",
         f"helps, hurts: corrected p < {ALPHA}. equal: shown to differ by less than {study.margin:g} (two one-sided "
         f"tests, corrected p < {ALPHA}). no evidence: neither, which isn't evidence of no effect.",

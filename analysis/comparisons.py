@@ -1,6 +1,7 @@
 """The comparisons that a study declared, tested on the whole and on each subgroup: one tidy table."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +15,7 @@ from analysis.mrmc import Difference, difference
 from analysis.multiplicity import benjamini_hochberg, holm
 from analysis.power import detectable
 from analysis.record import Average, Comparison
-from analysis.scores import OVERALL
+from analysis.scores import MACRO, OVERALL
 
 ALPHA = 0.05
 """Level of the verdicts, after correction."""
@@ -28,19 +29,25 @@ COLUMNS += ["effect_size", "superiority", "detectable", "verdict"]
 
 
 def compare(
-    scores: pd.DataFrame, comparisons: Sequence[Comparison], margin: float, average: Average = "images"
+    scores: pd.DataFrame,
+    comparisons: Sequence[Comparison],
+    margin: float,
+    average: Average = "images",
+    endpoint: str | None = None,
 ) -> pd.DataFrame:
     """Test each comparison on each subgroup and overall, for new images and new seeds (`analysis.mrmc`).
 
     Where runs lack a few of a cell's units, by a mixed model (`analysis.mixed`). p-values of differences and of
-    equivalence are corrected in two families each: Holm's method for the comparisons on `OVERALL`, which were declared
-    beforehand, Benjamini and Hochberg's for those on subgroups, which are exploration.
+    equivalence are corrected in two families each: Holm's method for the comparisons of the endpoint on `OVERALL`,
+    which were declared beforehand, Benjamini and Hochberg's for those on subgroups and of other classes, which are
+    exploration.
 
     Args:
         scores: of `analysis.scores.image_scores`.
         comparisons: of `analysis.record.Study`; those of an arm without rows in a cell are left out of it.
         margin: arms whose expected scores differ by less are as good as equal.
         average: what `OVERALL` is.
+        endpoint: the class that the study is about, by default that of `leading_class`.
 
     Returns:
         A row per class, subgroup and comparison, in this order, with n_images, n_units (groups of images), n_seeds and
@@ -64,7 +71,8 @@ def compare(
     tests = pd.DataFrame(rows, columns=[*COLUMNS[: COLUMNS.index("verdict")]])
     if tests.empty:
         return pd.DataFrame(columns=COLUMNS)
-    declared = (tests["subgroup"] == OVERALL).to_numpy()
+    leading = leading_class(tests["class"].unique(), endpoint)
+    declared = ((tests["subgroup"] == OVERALL) & (tests["class"] == leading)).to_numpy()
     for column in ("p", "p_equivalence"):
         adjusted = np.full(len(tests), np.nan)
         for family, adjust in ((declared, holm), (~declared, benjamini_hochberg)):
@@ -76,13 +84,33 @@ def compare(
     return tests.astype(orders | {"arm": pd.CategoricalDtype(arms, ordered=True)})
 
 
+def leading_class(classes: Iterable[str], endpoint: str | None) -> str:
+    """The class that is concluded on: the endpoint, else the macro average where there are several."""
+    known = list(map(str, classes))
+    if endpoint in known:
+        return str(endpoint)
+    return MACRO if MACRO in known or not known else known[0]
+
+
 def fitting_test(layout: Layout, comparison: Comparison) -> Difference:
-    """The test that fits the layout: closed form, or a mixed model where cells are missing."""
-    test = difference if _complete(layout, comparison) else mixed_difference
-    return test(layout, comparison.arm, comparison.reference)
+    """The test that fits the layout: closed form, or a mixed model where the two arms' runs lack some units.
+
+    Where there is no mixed model (too many units, strata, no error to estimate: see `analysis.mixed`), it is the closed
+    form on the units that all runs of both have.
+    """
+    arm, reference = comparison.arm, comparison.reference
+    if complete(layout, comparison):
+        return difference(layout, arm, reference)
+    try:
+        return mixed_difference(layout, arm, reference)
+    except ValueError:
+        shared = ~np.isnan(np.concatenate([layout.of(arm), layout.of(reference)])).any(axis=0)
+        units = tuple(np.array(layout.units, dtype=object)[shared])
+        return difference(replace(layout, values=layout.values[:, shared], units=units), arm, reference)
 
 
-def _complete(layout: Layout, comparison: Comparison) -> bool:
+def complete(layout: Layout, comparison: Comparison) -> bool:
+    """Whether all runs of the two arms have all units."""
     return not any(np.isnan(layout.of(arm)).any() for arm in (comparison.arm, comparison.reference))
 
 
@@ -109,7 +137,7 @@ def _row(name: str, subgroup: str, layout: Layout, comparison: Comparison, margi
         "ci_high": found.ci_high,
         "p_equivalence": equivalence(found, margin).p,
         "effect_size": standardised(found),
-        "superiority": superiority(layout, arm, reference) if _complete(layout, comparison) else np.nan,
+        "superiority": superiority(layout, arm, reference) if complete(layout, comparison) else np.nan,
         "detectable": detectable(parts, seeds, found.units) if parts else np.nan,
     }
 

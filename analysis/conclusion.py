@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from analysis.comparisons import ALPHA
+from analysis.comparisons import ALPHA, leading_class
 from analysis.interaction import Interaction
 from analysis.record import Study
-from analysis.scores import MACRO, OVERALL
+from analysis.scores import OVERALL
 from analysis.words import format_p, listed
 
 
@@ -20,7 +20,10 @@ def conclude(tests: pd.DataFrame, interactions: Sequence[Interaction], study: St
         study: the study.
         subgroup_column: what subgroups are.
     """
-    tests = tests[(tests["class"] == leading_class(tests)) & (tests["reference"] == study.baseline)]
+    tests = tests[
+        (tests["class"] == leading_class(tests["class"].unique(), study.endpoint))
+        & (tests["reference"] == study.baseline)
+    ]
     overall = tests[tests["subgroup"] == OVERALL]
     told, untold = overall[overall["claim"] == "differs"], overall[overall["claim"] == "equal"]
     if overall.empty:
@@ -40,16 +43,10 @@ def conclude(tests: pd.DataFrame, interactions: Sequence[Interaction], study: St
     return sentences
 
 
-def leading_class(tests: pd.DataFrame) -> str:
-    """The class that is concluded on: the macro average where there are several classes."""
-    classes = list(map(str, tests["class"].unique()))
-    return MACRO if MACRO in classes else classes[0] if classes else MACRO
-
-
 def _of_told(rows: pd.DataFrame, baseline: str) -> str:
     order = rows.reindex(rows["difference"].abs().sort_values(ascending=False).index)
     first = order.iloc[0]
-    data = f"{first['n_seeds']} and {first['n_seeds_reference']} seeds, {first['n_images']} images" + (
+    data = f"{_seeds(first)}, {first['n_images']} images" + (
         f" in {first['n_units']} groups" if first["n_units"] < first["n_images"] else ""
     )
     found = order[order["verdict"].isin(["helps", "hurts"])]
@@ -62,6 +59,11 @@ def _of_told(rows: pd.DataFrame, baseline: str) -> str:
     others = [str(arm) for arm in order.loc[~order.index.isin(found.index), "arm"]]
     rest = f" There is no such evidence for {listed(others)}." if others else ""
     return f"Against {baseline}, on new images with new seeds ({data}): {'; '.join(parts)}.{rest}"
+
+
+def _seeds(row: pd.Series) -> str:
+    ours, theirs = row["n_seeds"], row["n_seeds_reference"]
+    return f"{ours} seeds an arm" if ours == theirs else f"{ours} seeds against {theirs}"
 
 
 def _numbers(row: pd.Series) -> str:

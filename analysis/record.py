@@ -65,6 +65,8 @@ class Study:
     empty: Empty = "one"
     margin: float = 0.01
     """Arms whose scores differ by less than this are as good as equal."""
+    endpoint: str | None = None
+    """The class that the study is about; the macro average of several by default."""
 
 
 def study_names(storage: Storage) -> list[str]:
@@ -95,8 +97,20 @@ def read_study(storage: Storage, name: str) -> Study:
         declared = record.get("comparisons", [{"arm": arm, "reference": baseline} for arm in arms if arm != baseline])
         comparisons = tuple(Comparison(**comparison) for comparison in declared)
         empty, margin = record.get("empty", "one"), float(record.get("margin", 0.01))
+        endpoint = record.get("endpoint")
         study = Study(
-            name, record["dataset"], baseline, arms, runs, record["command"], about, average, comparisons, empty, margin
+            name=name,
+            dataset=record["dataset"],
+            baseline=baseline,
+            arms=arms,
+            runs=runs,
+            command=record["command"],
+            about=about,
+            average=average,
+            comparisons=comparisons,
+            empty=empty,
+            margin=margin,
+            endpoint=endpoint,
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ResultsError(f"{path}: not a study's record: {error!r}") from error

@@ -10,8 +10,8 @@ from rich.text import Text
 
 from analysis.caption import describe
 from analysis.collect import Collected, collect
-from analysis.comparisons import compare
-from analysis.conclusion import conclude, leading_class
+from analysis.comparisons import compare, leading_class
+from analysis.conclusion import conclude
 from analysis.figure import Title
 from analysis.figures.learning import draw_learning, read_history
 from analysis.html import to_html
@@ -107,8 +107,8 @@ def write_report(
     declared, column = collected.study, collected.subgroup_column
     scores = image_scores(collected.images, declared.arms, collected.metric, declared.empty)
     cells = summarise(scores, declared.average)
-    tests = compare(scores, declared.comparisons, declared.margin, declared.average)
-    leading = leading_class(tests) if len(tests) else str(scores["class"].iloc[-1])
+    tests = compare(scores, declared.comparisons, declared.margin, declared.average, declared.endpoint)
+    leading = leading_class(scores["class"].unique(), declared.endpoint)
     by_subgroup = {subgroup: layout for name, subgroup, layout in layouts(scores, declared.average) if name == leading}
     interactions = _interactions(collected, by_subgroup)
 
@@ -156,7 +156,8 @@ def write_report(
     page, rest = f"{target.locate(folder + 'report.html')}", len(files) - 1
     console.print(
         Text(
-            f"\nThe report, to read and to pass on:\n  {page}\nBeside it {rest} tables and figures; rows: {collected.path}"
+            f"\nThe report, to read and to pass on:\n  {page}\n"
+            f"Beside it {rest} tables and figures; rows: {collected.path}"
         ),
         soft_wrap=True,
     )

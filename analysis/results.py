@@ -28,7 +28,7 @@ VERSION = 1
 RECORD = "_study.json"
 """Readers of Parquet datasets skip names that begin with an underscore."""
 
-AGREED = ["baseline", "average", "empty", "margin"]
+AGREED = ["baseline", "average", "empty", "margin", "endpoint"]
 """What all who declare a study must declare alike."""
 
 TEXT = pa.dictionary(pa.int32(), pa.string())

@@ -23,6 +23,9 @@ OVERALL = "Average"
 MACRO = "macro"
 """The mean over classes of an image's F1, in tables of several classes."""
 
+LACKING = 0.1
+"""A run that lacks a larger share of a cell's images is left out of the cell."""
+
 
 def image_scores(
     images: pd.DataFrame, arms: Sequence[str], metric: Metric | str = "f1", empty: Empty = "one"
@@ -36,6 +39,9 @@ def image_scores(
         empty: whether an image whose reference lacks a class counts for it. Without its row for a class, an image's
             macro average is over the others.
 
+    Where an arm's networks are of one part of the data each (a column `part` tells), those of a seed count in the
+    subgroups that they cover together: what is there of others is left out, since it isn't images at random that lack.
+
     Returns:
         Columns class, arm, seed, subgroup, group, image, f1 (the score, whatever the metric) and empty (reference and
         prediction both without the class; False where that isn't known); a row per run, class and image, plus, with
@@ -44,13 +50,17 @@ def image_scores(
 
     Raises:
         ResultsError: a class or subgroup has a name that the tables use for something else; the rows have scores of
-            another metric; the metric is unknown.
+            another metric, or NaN; the metric is unknown; there are no rows.
     """
     trained = images["evaluation"] == AS_TRAINED
     if not trained.all():
         images = images[trained]
     if empty == "left out" and "tp" in images:
         images = images[(images["tp"] + images["fn"]).to_numpy() > 0]
+    if "part" in images and (images["part"] != "").any():
+        images = _covered(images)
+    if images.empty:
+        raise ResultsError("no image has a score: expected rows as trained, with the class in some reference")
     columns = ["class", "arm", "seed", "subgroup", "group", "image"]
     score, nothing = _scored(images, metric)
     scores = pd.DataFrame(
@@ -69,11 +79,26 @@ def _scored(images: pd.DataFrame, metric: str) -> tuple[npt.NDArray[np.float64],
     if "score" in images:
         if other := sorted(set(images["metric"].unique()) - {metric}):
             raise ResultsError(f"these results are scores called {other[0]!r}, not {metric!r}")
-        return images["score"].to_numpy(), np.zeros(len(images), bool)
+        score = images["score"].to_numpy()
+        if np.isnan(score).any():
+            row = images.iloc[int(np.isnan(score).argmax())]
+            raise ResultsError(f"the score of {row['arm']} seed {row['seed']}, image {row['image']!r} is NaN")
+        return score, np.zeros(len(images), bool)
     if metric not in METRICS:
         raise ResultsError(f"unknown metric {metric!r}; counts give {', '.join(METRICS)}")
     counts = [images[column].to_numpy() for column in ("tp", "fp", "fn")]
     return METRICS[metric](*counts), is_empty(*counts)
+
+
+def _covered(images: pd.DataFrame) -> pd.DataFrame:
+    """Without rows of arms of several networks in subgroups of which a seed's networks lack some image or class."""
+    subgroup, subgroups = codes(images["subgroup"])
+    item, size = combined_codes([images["subgroup"], images["image"], images["class"]])
+    wanted = np.bincount(distinct(item, size) // (size // subgroups), minlength=subgroups)
+    run, runs = combined_codes([images["arm"], images["seed"]])
+    found = np.bincount(run * subgroups + subgroup, minlength=runs * subgroups).reshape(runs, subgroups)
+    covered: pd.DataFrame = images[(images["part"] == "").to_numpy() | (found >= wanted)[run, subgroup]]
+    return covered
 
 
 def _macro(scores: pd.DataFrame) -> pd.DataFrame:
@@ -144,32 +169,87 @@ def _split(rows: pd.DataFrame, column: str) -> Iterator[tuple[str, pd.DataFrame]
 
 
 def _cell(rows: pd.DataFrame, average: Average) -> pd.DataFrame:
-    """One class and subgroup: its stratum and weight, without the runs that lack some of its images."""
+    """One class and subgroup as `with_overall` has it."""
     run, runs = combined_codes([rows["arm"], rows["seed"]])
     image, images = codes(rows["image"])
     stratum, strata = codes(rows["subgroup"])
-    items = distinct(stratum * images + image, strata * images)
+    item = stratum * images + image
+    items = distinct(item, strata * images)
     of_stratum = np.bincount(items // max(images, 1), minlength=strata)
     weight = np.ones(len(rows))
     if average == "subgroups":
         weight = (len(items) / (np.count_nonzero(of_stratum) * np.maximum(of_stratum, 1)))[stratum]
     values = {column: rows[column].array for column in rows}
-    cell = pd.DataFrame(values | {"stratum": rows["subgroup"].array, "weight": weight}, copy=False)
-    whole = np.bincount(run, minlength=runs)[run] == len(items)
-    return cell if whole.all() else cell[whole].reset_index(drop=True)
+    cell = pd.DataFrame(
+        values | {"stratum": rows["subgroup"].array, "weight": weight, "partial": np.zeros(len(rows), bool)},
+        copy=False,
+    )
+    whole = np.bincount(run, minlength=runs) == len(items)
+    if whole[run].all():
+        return cell
+    _refuse_repeated(rows, run, item)
+    staying = whole
+    if np.count_nonzero(of_stratum) == 1 or average == "images":
+        found = np.bincount(run * strata + stratum, minlength=runs * strata).reshape(runs, strata)
+        enough = found.sum(axis=1) >= (1 - LACKING) * len(items) - 1e-9
+        staying = enough & ((found > 0) | (of_stratum == 0)).all(axis=1)
+    stays = staying[run]
+    cell["weight"] = weight * _unit_weights(rows["group"], run, item, stays, whole)
+    cell["partial"] = ~whole[run]
+    kept: pd.DataFrame = cell[stays].reset_index(drop=True)
+    return kept
+
+
+def _refuse_repeated(rows: pd.DataFrame, run: Codes, item: Codes) -> None:
+    repeated = pd.DataFrame({"run": run, "item": item}).duplicated().to_numpy()
+    if repeated.any():
+        row = rows.iloc[int(repeated.argmax())]
+        raise ResultsError(
+            f"{int(repeated.sum())} scores are there twice; the first: {row['arm']} seed {row['seed']}, image "
+            f"{row['image']!r}, class {row['class']!r}, subgroup {row['subgroup']!r}"
+        )
+
+
+def _unit_weights(
+    group: pd.Series, run: Codes, item: Codes, stays: npt.NDArray[np.bool_], whole: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.float64]:
+    """Weights by which a unit of which a run lacks some images counts as much as with them; their mean is 1 in a run.
+
+    1 for all of a run that lacks none.
+    """
+    unit, units = codes(group)
+    first = np.flatnonzero(~pd.Series(item).duplicated().to_numpy())
+    full = np.bincount(unit[first], minlength=units)
+    weight = np.ones(len(run))
+    partial = np.flatnonzero(stays & ~whole[run])
+    here = pd.factorize(run[partial] * units + unit[partial])[0]
+    weight[partial] = full[unit[partial]] / np.bincount(here)[here]
+    of_run = pd.factorize(run[partial])[0]
+    weight[partial] *= (np.bincount(of_run) / np.bincount(of_run, weight[partial]))[of_run]
+    return weight
 
 
 def with_overall(scores: pd.DataFrame, average: Average = "images") -> pd.DataFrame:
     """The scores a second time as subgroup `OVERALL`; only as that where there is a single subgroup.
 
-    A run (arm and seed, all parts together) that lacks some of a subgroup's images, or of all images, has no rows
-    there: its mean would be over other images than those of the runs it is compared with.
+    Runs (arm and seed, all parts together) that lack images of a subgroup, or of all images:
+
+    - One that lacks more than a tenth of them (`LACKING`) has no rows there, nor on `OVERALL` one that lacks a whole
+      subgroup: its mean would be over other images than those of the runs it is compared with.
+    - One that lacks fewer stays, as far as its images are there. A unit (group) of which some images lack counts as
+      much as with them, by the mean of those that are there; a unit without any is missing from the run, and tests are
+      by a mixed model (`analysis.comparisons.fitting_test`).
+    - Where `average` is "subgroups", only runs with all images are on `OVERALL`: the mixed model knows no strata.
 
     Returns:
-        The columns of `scores`, and: stratum, the subgroup that a row of `OVERALL` comes from, and weight, so that
+        The columns of `scores`, and: stratum, the subgroup that a row of `OVERALL` comes from; weight, so that
         the mean of weight * value over a run's rows is the average wanted: 1, but for rows of `OVERALL` where
-        `average` is "subgroups": N / (K n), N images in K subgroups of which the row's has n. Ordered by class and
+        `average` is "subgroups": N / (K n), N images in K subgroups of which the row's has n, and for runs that lack
+        some of a unit's images; partial, whether the row's run lacks some of the cell's images. Ordered by class and
         subgroup.
+
+    Raises:
+        ResultsError: a run that doesn't have each image once has one twice.
     """
     return pd.concat([cell for _, _, cell in cells(scores, average)], ignore_index=True)
 
@@ -188,12 +268,14 @@ def summarise(scores: pd.DataFrame, average: Average = "images") -> pd.DataFrame
         average: what `OVERALL` is.
 
     Returns:
-        Columns class, arm, subgroup, n_images, n_groups, n_seeds, mean (over seeds, of the mean over images) and sd (of
-        those means across seeds, with n - 1; NaN with one seed), sorted by the first three. No row where no run of the
-        arm covers the subgroup.
+        Columns class, arm, subgroup, n_images, n_groups, n_seeds, n_partial (seeds that lack some of the images, a
+        tenth at most), mean (over seeds, of the mean over images) and sd (of those means across seeds, with n - 1; NaN
+        with one seed), sorted by the first three. No row where no run of the arm covers the subgroup (`with_overall`).
     """
     cell = ["class", "arm", "subgroup"]
     rows = with_overall(scores, average)
     counts = rows.groupby(cell, observed=True).agg(n_images=("image", "nunique"), n_groups=("group", "nunique"))
     seeds = run_means(rows).groupby(cell, observed=True)
-    return counts.assign(n_seeds=seeds.size(), mean=seeds.mean(), sd=seeds.std()).reset_index()
+    lacking = rows.loc[rows["partial"], [*cell, "seed"]].drop_duplicates().groupby(cell, observed=True).size()
+    partial = lacking.reindex(counts.index, fill_value=0)
+    return counts.assign(n_seeds=seeds.size(), n_partial=partial, mean=seeds.mean(), sd=seeds.std()).reset_index()

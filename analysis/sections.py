@@ -20,8 +20,7 @@ from analysis.caption import (
     caption_tests,
 )
 from analysis.collect import Collected
-from analysis.comparisons import fitting_test
-from analysis.conclusion import leading_class
+from analysis.comparisons import fitting_test, leading_class
 from analysis.control_figures import draw_response, draw_swapped
 from analysis.controls import controls_grid, metadata_controls, swapped_matrices
 from analysis.difficulty import difficulty
@@ -81,25 +80,27 @@ def verdict_sections(collected: Collected, tests: pd.DataFrame, title: str, figu
     study = collected.study
     if tests.empty:
         return [Section((), tuple(caption_tests(tests, study)), files={"tests.csv": to_csv(tests)})]
-    leading = tests[tests["class"] == leading_class(tests)]
+    leading = tests[tests["class"] == leading_class(tests["class"].unique(), study.endpoint)]
     overall = leading[leading["subgroup"] == OVERALL]
     against = [
         interval_grid(part, f"In full: against {reference}, on all test images")
         for reference, part in overall.groupby("reference", sort=False)
     ]
     main = Section(
-        tuple(verdict_grids(tests, title, collected.subgroup_column)),
+        tuple(verdict_grids(leading, title, collected.subgroup_column)),
         tuple(caption_tests(tests, study)),
         files={"tests.csv": to_csv(tests)},
         heading="Did metadata help?",
     )
+    others = verdict_grids(tests.drop(leading.index), title, collected.subgroup_column)
     full = Section(tuple(against), (CAPTION_FULL.format(margin=f"{study.margin:g}"),), (), prints_grids=False)
+    rest = Section(tuple(others), printed=(), prints_grids=False)
     shown = tests[tests["reference"] == study.baseline].dropna(subset="difference")
     if shown.empty:
-        return [main, full]
+        return [main, full, rest]
     content = draw_forest(shown, figure, study.margin)
     caption = f"Differences from {study.baseline}, with 95 % intervals for new images and new seeds"
-    return [main, full, Section(printed=(), files={"forest.png": content}, pictures={"forest.png": caption})]
+    return [main, full, Section(printed=(), files={"forest.png": content}, pictures={"forest.png": caption}), rest]
 
 
 def interaction_section(found: Sequence[Interaction], corner: str) -> Section:
@@ -161,7 +162,8 @@ def figure_sections(
     collected: Collected, scores: pd.DataFrame, layout: Layout, tests: pd.DataFrame, figure: Title
 ) -> list[Section]:
     """Variance, images, sizes and ranks, for the class that is concluded on."""
-    study, name = collected.study, leading_class(tests)
+    study = collected.study
+    name = leading_class(scores["class"].unique(), study.endpoint)
     own = scores[scores["class"] == name]
     files: dict[str, bytes] = {}
     pairs = [each for each in study.comparisons if {each.arm, each.reference} <= set(layout.arms)]
@@ -171,7 +173,8 @@ def figure_sections(
         files["variance.png"] = draw_variance(variance_table(known), figure)
     told = [each.arm for each in pairs if each.claim == "differs" and each.reference == study.baseline]
     if told:
-        means = tests[(tests["class"] == name) & (tests["subgroup"] == OVERALL)].set_index("arm")["difference"]
+        own_tests = tests[(tests["class"] == name) & (tests["subgroup"] == OVERALL)]
+        means = own_tests[own_tests["reference"] == study.baseline].set_index("arm")["difference"]
         best = max(told, key=lambda arm: float(means.get(arm, -np.inf)))
         files["paired.png"] = draw_paired(own, best, study.baseline, figure)
     if layout.complete and len(layout.arms) > 1:

@@ -6,7 +6,7 @@ from typing import Any
 
 import tyro
 
-from metaseg.config import ConfigError
+from metaseg.config import EXTRA_SCORES, ConfigError, ExtraScore
 
 MISUSED = 2
 """Exit code where a setting was wrong, as of studies."""
@@ -42,6 +42,32 @@ def predict(run: Path, image: Path, out: Path, metadata: tuple[str, ...] = ()) -
     Image.fromarray(mask * 255 if len(predictor.classes) == 1 else mask).save(out, format="PNG")
     share = ", ".join(f"{name} {(mask == k).mean():.1%}" for k, name in enumerate(predictor.classes, start=1))
     print(f"{out}: {share} of {mask.shape[1]}x{mask.shape[0]} pixels")
+
+
+def score(
+    store: tyro.conf.Positional[str],
+    study: str,
+    scores: tuple[ExtraScore, ...] = EXTRA_SCORES,
+    tolerance: float = 2.0,
+    jobs: int | None = None,
+) -> int:
+    """Score the test images of a study's finished runs by boundaries and objects, from their stored weights.
+
+    What is there already isn't computed again. `analysis report STORE --metric` reports on it.
+
+    Args:
+        store: Folder or bucket (s3://..., gs://...) of the runs.
+        study: Its name.
+        scores: surface-dice, hd95 (95 % Hausdorff distance) and objects (those matched at IoU 0.5, missed and invented).
+        tolerance: Pixels that boundaries may be apart for surface Dice.
+        jobs: Processes at once. By default one a CPU core, 8 at most; one where there is a GPU.
+    """
+    from rich.console import Console
+
+    from metaseg.run_scores import score_study
+    from metaseg.store import Store
+
+    return 0 if score_study(Store.at(store), study, scores, tolerance, jobs, Console(highlight=False)) else 1
 
 
 def status(store: tyro.conf.Positional[str]) -> None:
@@ -85,7 +111,7 @@ def submit(
 def main() -> None:
     """Entry point of the `metaseg` command."""
     try:
-        commands: dict[str, Any] = {"predict": predict, "status": status, "submit": submit}
+        commands: dict[str, Any] = {"predict": predict, "score": score, "status": status, "submit": submit}
         sys.exit(tyro.extras.subcommand_cli_from_dict(commands, description=__doc__, prog="metaseg"))
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -24,6 +24,10 @@ Empty = Literal["one", "left out"]
 Claim = Literal["differs", "equal"]
 """What a study expects of two arms: that their scores differ, or that they don't by more than a margin."""
 
+ExtraScore = Literal["surface-dice", "hd95", "objects"]
+EXTRA_SCORES: tuple[ExtraScore, ...] = get_args(ExtraScore)
+"""What a run's predictions can be scored by besides counts of pixels (`metaseg.extra_scores`)."""
+
 Position = Literal["encoder", "bottleneck", "decoder"]
 POSITIONS: tuple[Position, ...] = get_args(Position)
 
@@ -206,6 +210,9 @@ class Scoring:
 
     empty: Empty = "one"
     """What an image counts whose reference lacks the class."""
+
+    endpoint: str | None = None
+    """The class that the study is about: comparisons on the others are exploration. The macro average by default."""
 
     margin: float = 0.01
     """Arms whose F1 differs by less than this are as good as equal."""

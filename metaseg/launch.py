@@ -21,7 +21,9 @@ from metaseg.config import SPLITS, ConfigError, Scoring
 from metaseg.data.dataset import Dataset, prepare
 from metaseg.data.manifest import Manifest, ManifestError
 from metaseg.estimate import print_estimate
+from metaseg.extra_scores import require_packages
 from metaseg.options import StudyOptions
+from metaseg.run_scores import score_study
 from metaseg.store import Store
 from metaseg.study import BASELINE, Arm, Study, find_arm, plan
 
@@ -110,6 +112,7 @@ def launch(page: Page, options: StudyOptions) -> int:
 def _launch(page: Page, options: StudyOptions, console: Console) -> int:
     for arm in options.arms:
         find_arm(arm, page.arms)
+    require_packages(options.extra_scores)
     store = _open_store(options.storage)
     dataset = _prepare(options, page.read, store, console)
     study = plan(
@@ -140,12 +143,15 @@ def _launch(page: Page, options: StudyOptions, console: Console) -> int:
     for run, reason in outcome.failed.items():
         where = f"traceback: {store.failure(run.run_id)}"
         _complain(console, "failed", f"{run.label} ({run.run_id}): {reason}\n  {where}")
+    scored = not options.extra_scores or score_study(store, page.name, options.extra_scores, console=console)
     if len(outcome.failed) < len(study.runs):
         pictures = {} if outcome.failed else page.pictures(study, store)
         report(store.storage, page.name, pictures=pictures, tables={"distribution": distribution(dataset)})
     if outcome.failed:
         names = ", ".join(run.label for run in outcome.failed)
         _complain(console, "failed", f"{len(outcome.failed)} of {len(study.runs)} runs ({names}); run again to retry")
+        return FAILED
+    if not scored:
         return FAILED
     more = f"--seeds {options.seeds + 2}"
     console.print(f"More seeds make this firmer: the same command with {more} keeps these {len(study.runs)} runs.")

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import tyro
 
-from metaseg.config import ConfigError, DataConfig, EngineConfig, NetworkConfig, ScheduleConfig
+from metaseg.config import ConfigError, DataConfig, EngineConfig, ExtraScore, NetworkConfig, ScheduleConfig
 
 _NO_PREFIX = tyro.conf.arg(name="")
 NetworkOptions = Annotated[NetworkConfig, _NO_PREFIX]
@@ -50,6 +50,10 @@ class StudyOptions:
     dry_run: bool = False
     """List the runs, their ids and which are done, with parameters, memory and time estimated from a few real steps;
     train nothing."""
+
+    extra_scores: tuple[ExtraScore, ...] = ()
+    """Score test images by these too when all is trained (metaseg score does it later): surface-dice within 2 pixels,
+    hd95, objects. The first two need pip install 'metaseg[scores]'."""
 
     network: NetworkOptions = field(default_factory=NetworkConfig)
     schedule: ScheduleOptions = field(default_factory=ScheduleConfig)

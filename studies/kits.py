@@ -41,7 +41,7 @@ class Kits(StudyOptions):
     arms: tuple[str, ...] = ARMS + CONTROLS
     network: NetworkOptions = NetworkConfig(width=8, depth=3, reduction=1)
     schedule: ScheduleOptions = ScheduleConfig(
-        epochs=16, cycles=1, lr_max=3e-3, batch_size=2, crop=96, validate_every=4
+        epochs=18, cycles=1, lr_max=3e-3, batch_size=2, crop=96, validate_every=6
     )
     data: DataOptions = DataConfig(classes=RENAL_CLASSES)
 
@@ -89,5 +89,5 @@ if __name__ == "__main__":
     name = named("kits", options.manifest)
     pictures = both(overlays(("baseline", "sme"), label="tumour"), sweep("sme", "tumour"))
     # A slice without a tumour, or without a cyst, is scored 0 for one wrong pixel: it would drown the others.
-    page = Page(name=name, read=read, scoring=Scoring(empty="left out"), pictures=pictures)
+    page = Page(name=name, read=read, scoring=Scoring(empty="left out", endpoint="tumour"), pictures=pictures)
     sys.exit(launch(page, options))

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from fake_store import seal
+from fake_store import history, seal
 
 PIXELS = 100_000
 
@@ -75,7 +75,7 @@ def write_parts(
     baseline: str = "baseline",
     unfinished: Sequence[tuple[str, int, str]] = (),
     metadata: str = "line",
-    **record: str,
+    **record: object,
 ) -> None:
     """A study called "parts" whose runs are `tables`, by arm, seed and part; `record` adds to what it declares."""
     runs = []
@@ -93,6 +93,7 @@ def write_parts(
         }
         (folder / "config.json").write_text(json.dumps(config))
         tables[arm, seed, part].to_parquet(folder / "images.parquet", index=False)
+        history().to_parquet(folder / "history.parquet", index=False)
         if (arm, seed, part) not in unfinished:
             seal(folder)
     arms = list(dict.fromkeys(arm for arm, _, _ in tables))

@@ -46,6 +46,13 @@ def seal(folder: Path) -> None:
     (folder / "DONE").write_text(json.dumps({"sha256": checksums}))
 
 
+def history(epochs: int = 3) -> pd.DataFrame:
+    """A `history.parquet`: every other epoch is validated."""
+    epoch = np.arange(1, epochs + 1)
+    f1 = np.where(epoch % 2, 0.8 - 0.1 / epoch, np.nan)
+    return pd.DataFrame({"epoch": epoch, "train_loss": 1 / epoch, "val_f1": f1, "learning_rate": 0.01})
+
+
 def run_id(arm: str, seed: int) -> str:
     return hashlib.sha256(f"{arm} {seed}".encode()).hexdigest()[:16]
 
@@ -57,8 +64,12 @@ def write_study(
     arms: Sequence[str] = ("baseline", "sme"),
     seeds: int = 2,
     unfinished: Collection[tuple[str, int]] = (),
+    **record: object,
 ) -> None:
-    """A study with one run per arm and seed, of which `rows(arm, seed)` are the results."""
+    """A study with one run per arm and seed, of which `rows(arm, seed)` are the results.
+
+    `record` adds to what the study declares.
+    """
     runs = [{"run_id": run_id(arm, seed), "arm": arm, "seed": seed} for seed in range(seeds) for arm in arms]
     for run in runs:
         arm, seed = str(run["arm"]), int(str(run["seed"]))
@@ -68,14 +79,20 @@ def write_study(
             "run_id": run["run_id"],
             "arm": {
                 "block": "se" if arm == "baseline" else arm,
-                "metadata_mode": "absent" if arm == "baseline" else "true",
+                "metadata_mode": "absent" if arm == "baseline" else "zeros" if arm.endswith("-dummy") else "true",
             },
             "seed": seed,
             "dataset": {"name": "fake", "fingerprint": "f00d", "subgroup_column": "cell_line"},
             "parameters": 1234,
+            "versions": {"torch": "2.0"},
+            "git_commit": "0123456789abcdef",
+            "hardware": {"device": "cpu"},
+            "seconds": 12.3,
+            "training_version": 1,
         }
         (folder / "config.json").write_text(json.dumps(config))
         rows(arm, seed).to_parquet(folder / "images.parquet", index=False)
+        history().to_parquet(folder / "history.parquet", index=False)
         if (arm, seed) not in unfinished:
             seal(folder)
     study = {
@@ -87,7 +104,7 @@ def write_study(
         "command": "study.py",
     }
     (store / "studies").mkdir(exist_ok=True)
-    (store / "studies" / f"{name}.json").write_text(json.dumps(study))
+    (store / "studies" / f"{name}.json").write_text(json.dumps(study | record))
 
 
 def copy_up(folder: Path, storage: Storage) -> None:

@@ -20,8 +20,8 @@ def report_command(arguments: Sequence[str]) -> int:
         prog="analysis report",
         usage="%(prog)s STORE [--study NAME ...]\n       %(prog)s FILE ... [--name STUDY] [--column NEW=OLD ...] "
         "[--baseline ARM]",
-        description="Test the comparisons that studies declared, and write for each a page (report.html) with its tables "
-        "and figures beside it. What is there already is written anew; nothing is trained.",
+        description="Test the comparisons that studies declared, and write for each a page (report.html) with its "
+        "tables and figures beside it. What is there already is written anew; nothing is trained.",
     )
     parser.add_argument(
         "where", nargs="+", metavar="STORE",

@@ -1,5 +1,7 @@
 """Full-resolution evaluation: a network and samples in, integer counts out."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -54,6 +56,25 @@ def evaluation_batches(dataset: Dataset, samples: npt.NDArray[np.int64]) -> list
 
 
 @torch.no_grad()
+def predictions(
+    model: UNet, dataset: Dataset, samples: npt.NDArray[np.int64], vectors: Tensor, device: torch.device
+) -> Iterator[tuple[npt.NDArray[np.int64], Tensor, Tensor]]:
+    """What the network makes of this worker's share of `samples`; arguments as of `evaluate`.
+
+    Yields:
+        Of each batch: positions in `samples`, logits `(N, out_channels, H, W)` and the reference `(N, H, W)`.
+    """
+    world = World.current()
+    model.eval()
+    for positions in evaluation_batches(dataset, samples)[world.rank :: world.size]:
+        members = samples[positions]
+        pixels = np.stack([dataset.image(int(sample)) for sample in members])
+        target = torch.from_numpy(np.stack([dataset.mask(int(sample)) for sample in members])).to(device)
+        with autocast(device):
+            logits = predict_logits(model, to_input(dataset, members, pixels, device), vectors[members])
+        yield positions, logits, target
+
+
 def evaluate(
     model: UNet, dataset: Dataset, samples: npt.NDArray[np.int64], vectors: Tensor, device: torch.device
 ) -> npt.NDArray[np.int64]:
@@ -69,14 +90,7 @@ def evaluate(
     Returns:
         `(n, K, 4)`: tp, fp, fn, tn in pixels, of each sample and class; the same on every worker.
     """
-    world = World.current()
-    model.eval()
     counts = torch.zeros(len(samples), len(dataset.classes), 4, dtype=torch.int64, device=device)
-    for positions in evaluation_batches(dataset, samples)[world.rank :: world.size]:
-        members = samples[positions]
-        pixels = np.stack([dataset.image(int(sample)) for sample in members])
-        target = torch.from_numpy(np.stack([dataset.mask(int(sample)) for sample in members])).to(device)
-        with autocast(device):
-            logits = predict_logits(model, to_input(dataset, members, pixels, device), vectors[members])
+    for positions, logits, target in predictions(model, dataset, samples, vectors, device):
         counts[positions] = confusion_counts(logits, target)
-    return world.sum(counts).cpu().numpy()
+    return World.current().sum(counts).cpu().numpy()
