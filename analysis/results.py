@@ -184,7 +184,7 @@ def read_results(out: Storage | Path | str, study: str, dataset: str | None = No
     storage = out if isinstance(out, Storage) else open_storage(str(out))
     found = records(storage, study)
     if not found:
-        known = ", ".join(result_studies(storage)) or "none; collect one: python -m analysis collect STORE OUT"
+        known = ", ".join(result_studies(storage)) or "none; collect one: analysis collect STORE OUT"
         raise ResultsError(f"unknown study {study!r} in {storage.where}; known: {known}")
     if dataset is not None:
         found = [each for each in found if dataset in (each.dataset, each.folder.partition("/dataset=")[2])] or found

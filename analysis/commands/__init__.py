@@ -1,1 +1,1 @@
-"""What `python -m analysis` can be asked to do: a module each."""
+"""What `analysis` can be asked to do: a module each."""
