@@ -20,7 +20,7 @@ from analysis.scores import MACRO, OVERALL
 ALPHA = 0.05
 """Level of the verdicts, after correction."""
 
-FEWEST_UNITS = 10
+FEWEST_UNITS = 5
 """With fewer the test isn't calibrated (docs/results/calibration): the verdict is `too few`, whatever its p."""
 
 COLUMNS = ["class", "subgroup", "arm", "reference", "claim", "n_images", "n_units", "n_seeds", "n_seeds_reference"]
@@ -40,7 +40,7 @@ def compare(
     Where runs lack a few of a cell's units, by a mixed model (`analysis.mixed`). p-values of differences and of
     equivalence are corrected in two families each: Holm's method for the comparisons of the endpoint on `OVERALL`,
     which were declared beforehand, Benjamini and Hochberg's for those on subgroups and of other classes, which are
-    exploration.
+    exploration. p-values of fewer than `FEWEST_UNITS` units, which aren't to be trusted, are in no family.
 
     Args:
         scores: of `analysis.scores.image_scores`.
@@ -52,7 +52,7 @@ def compare(
     Returns:
         A row per class, subgroup and comparison, in this order, with n_images, n_units (groups of images), n_seeds and
         n_seeds_reference; difference (arm - reference), se, df, p (two-sided), ci_low and ci_high (95 %, not
-        corrected); p_equivalence (TOST); p_adjusted and p_equivalence_adjusted; effect_size
+        corrected); p_equivalence (TOST); p_adjusted and p_equivalence_adjusted (NaN with too few units); effect_size
         (`analysis.effect.standardised`), superiority (chance that a new run of the arm beats one of the reference on a
         new image; NaN where cells are missing); detectable (the difference that so many seeds and units find four
         times in five) and verdict:
@@ -73,9 +73,10 @@ def compare(
         return pd.DataFrame(columns=COLUMNS)
     leading = leading_class(tests["class"].unique(), endpoint)
     declared = ((tests["subgroup"] == OVERALL) & (tests["class"] == leading)).to_numpy()
+    enough = (tests["n_units"] >= FEWEST_UNITS).to_numpy()
     for column in ("p", "p_equivalence"):
         adjusted = np.full(len(tests), np.nan)
-        for family, adjust in ((declared, holm), (~declared, benjamini_hochberg)):
+        for family, adjust in ((declared & enough, holm), (~declared & enough, benjamini_hochberg)):
             adjusted[family] = adjust(tests.loc[family, column].to_numpy(float))
         tests[f"{column}_adjusted"] = adjusted
     tests["verdict"] = _verdicts(tests)
