@@ -2,15 +2,17 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from analysis.collect import AS_TRAINED, COUNTS, ROW, TEXT, check_rows, checksums, read_run
+from analysis.extra import read_scores, score_file
 from analysis.record import ResultsError, Run
 from analysis.results import ROWS, SCHEMA, Part, Record, encode, repeated
 from metaseg.storage import Storage
@@ -44,6 +46,8 @@ class _Read:
     images_sha256: str
     about: dict[str, Any]
     """For the metadata of its new file."""
+    scores_sha256: str
+    """Of its file of extra scores, or empty."""
     subgroup_column: str | None
 
 
@@ -60,23 +64,29 @@ class _Rows:
 def read_new(store: Storage, finished: Sequence[Run], known: Sequence[Record], new: NewRuns) -> str:
     """Add to `new` the finished runs that are new or have changed; return the fingerprint of all runs' dataset."""
     found: dict[Run, str] = {}
-    wanted: list[tuple[Run, dict[str, str]]] = []
+    wanted: list[tuple[Run, dict[str, str], str]] = []
+    scored = set(store.names("scores"))
     with ThreadPoolExecutor(WORKERS) as pool:
-        for run, done in zip(finished, pool.map(lambda run: checksums(store, run), finished), strict=True):
+        digests = pool.map(lambda run: _scores_sha256(store, run, scored), finished)
+        sums = pool.map(lambda run: checksums(store, run), finished)
+        for run, done, scores_sha256 in zip(finished, sums, digests, strict=True):
             there = [(each.parts[run.run_id], each.fingerprint) for each in known if run.run_id in each.parts]
             if run.run_id in new.parts:
                 there = [(new.parts[run.run_id], new.fingerprints[run.run_id])]
             same = [fingerprint for part, fingerprint in there if part.sha256 == done["images.parquet"]]
             other = [part for part, _ in there if part.where != store.where]
-            if same:
+            # Of two stores that have scored a run, the first counts.
+            here = [part for part, _ in there if part.where == store.where or not part.scores_sha256]
+            newly_scored = scores_sha256 and any(part.scores_sha256 != scores_sha256 for part in here)
+            if same and not newly_scored:
                 found[run] = same[0]
-            elif other:
+            elif other and not same:
                 raise ResultsError(
                     f"run {run} has other results in {store.where} than in {other[0].where}: its images.parquet "
                     "differ; expected the same bytes"
                 )
             else:
-                wanted.append((run, done))
+                wanted.append((run, done, scores_sha256))
         files: list[tuple[str, Future[bytes]]] = []
         together: list[_Read] = []
         for start in range(0, len(wanted), WORKERS):
@@ -100,10 +110,11 @@ def _file(
     store: Storage, together: Sequence[_Read], new: NewRuns, pool: ThreadPoolExecutor
 ) -> tuple[str, "Future[bytes]"]:
     """Add runs that share a file to `new`; the file's name and, when it is encoded, its content."""
-    name = file_name({each.run.run_id: each.sha256 for each in together})
+    name = file_name({each.run.run_id: each.sha256 + each.scores_sha256 for each in together})
     for each in together:
         run_id = each.run.run_id
-        new.parts[run_id] = Part(name, store.where, each.sha256, each.images_sha256, each.table.num_rows)
+        rows = each.table.num_rows
+        new.parts[run_id] = Part(name, store.where, each.sha256, each.images_sha256, rows, each.scores_sha256)
         new.fingerprints[run_id] = each.about["fingerprint"]
         new.subgroup_columns[run_id] = each.subgroup_column
     table = pa.concat_tables([each.table for each in together], promote_options="permissive").unify_dictionaries()
@@ -115,9 +126,16 @@ def file_name(sha256: Mapping[str, str]) -> str:
     return hashlib.sha256(json.dumps(dict(sha256)).encode()).hexdigest()[:16] + ".parquet"
 
 
-def _read_one(store: Storage, wanted: tuple[Run, dict[str, str]], new: NewRuns) -> _Read:
+def _scores_sha256(store: Storage, run: Run, scored: Collection[str]) -> str:
+    """Of the run's file of extra scores; empty where it isn't among the `scored` ones."""
+    file = score_file(run.run_id)
+    content = store.read_or_none(file) if file.rpartition("/")[2] in scored else None
+    return hashlib.sha256(content).hexdigest() if content else ""
+
+
+def _read_one(store: Storage, wanted: tuple[Run, dict[str, str], str], new: NewRuns) -> _Read:
     """Read, check and encode a run, of which `DONE` says the checksums."""
-    run, done = wanted
+    run, done, scores_sha256 = wanted
     config, images = read_run(store, run, done)
     last = new.rows
     check_rows(images, store.locate(f"runs/{run.run_id}/images.parquet"), last.plain if last else None)
@@ -129,8 +147,24 @@ def _read_one(store: Storage, wanted: tuple[Run, dict[str, str]], new: NewRuns) 
         "store": store.where, "sha256": sha256, "fingerprint": str(dataset["fingerprint"]),
         "versions": config.get("versions"), "git_commit": config.get("git_commit"),
     }  # fmt: skip
+    if scores_sha256:
+        images = _with_scores(images, read_scores(store, run), store.locate(score_file(run.run_id)))
     table = _table(run, config, images, last.encoded)
-    return _Read(run, sha256, table, last.sha256, about, dataset.get("subgroup_column"))
+    return _Read(run, sha256, table, last.sha256, about, scores_sha256, dataset.get("subgroup_column"))
+
+
+def _with_scores(images: pa.Table, scores: pa.Table | None, path: str) -> pa.Table:
+    """The rows with the columns of extra scores, which only evaluations as trained have."""
+    trained = np.flatnonzero(pc.equal(images["evaluation"], AS_TRAINED).to_numpy())
+    rows = images.take(trained).select(ROW)
+    if scores is None or not scores.select(ROW).cast(rows.schema).equals(rows):
+        raise ResultsError(f"{path}: its rows aren't those of the run's images.parquet; delete it and score again")
+    places = np.full(images.num_rows, -1)
+    places[trained] = np.arange(len(trained))
+    taken = scores.drop_columns(ROW).take(pa.array(places, mask=places < 0))
+    for name, column in zip(taken.column_names, taken.columns, strict=True):
+        images = images.append_column(name, column)
+    return images
 
 
 def _table(run: Run, config: dict[str, Any], images: pa.Table, text: pa.Table) -> pa.Table:

@@ -70,6 +70,8 @@ class Part:
     images_sha256: str
     """Of the images, subgroups, classes and groups that it was evaluated on, in whatever order."""
     rows: int
+    scores_sha256: str = ""
+    """Of its file of extra scores, where it has one."""
 
 
 @dataclass(frozen=True)

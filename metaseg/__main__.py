@@ -58,14 +58,14 @@ def score(
     Args:
         store: Folder or bucket (s3://..., gs://...) of the runs.
         study: Its name.
-        scores: surface-dice, hd95 (95 % Hausdorff distance) and objects (those matched at IoU 0.5, missed and invented).
+        scores: surface-dice, hd95 (95 % Hausdorff distance) and objects (found at IoU 0.5, invented and missed).
         tolerance: Pixels that boundaries may be apart for surface Dice.
         jobs: Processes at once. By default one a CPU core, 8 at most; one where there is a GPU.
     """
     from rich.console import Console
 
-    from metaseg.run_scores import score_study
     from metaseg.store import Store
+    from metaseg.study_scores import score_study
 
     return 0 if score_study(Store.at(store), study, scores, tolerance, jobs, Console(highlight=False)) else 1
 

@@ -4,7 +4,9 @@ All lengths are in pixels. A mask's boundary are its pixels with a neighbour (of
 outside. Boundaries are found and measured by MONAI, objects by scikit-image and SciPy.
 """
 
-from collections.abc import Collection
+import contextlib
+import warnings
+from collections.abc import Collection, Iterator
 from importlib.util import find_spec
 
 import numpy as np
@@ -59,12 +61,13 @@ def surface_dice(predicted: Mask, reference: Mask, tolerance: float) -> float:
     Each boundary pixel counts once (Seidlitz et al. 2022, equation 1). 1 where both masks are empty, as of F1; 0 where
     one is.
     """
-    from monai.metrics import compute_surface_dice
+    from monai.metrics.surface_dice import compute_surface_dice
 
     if not (predicted.any() and reference.any()):
         return float(predicted.any() == reference.any())
-    masks = {"y_pred": _batch(predicted), "y": _batch(reference)}
-    return float(compute_surface_dice(**masks, class_thresholds=[tolerance], include_background=True))
+    masks = (_batch(predicted), _batch(reference))
+    with _quiet():
+        return float(compute_surface_dice(*masks, [tolerance], include_background=True))
 
 
 def hd95(predicted: Mask, reference: Mask) -> float:
@@ -73,12 +76,13 @@ def hd95(predicted: Mask, reference: Mask) -> float:
     Of distances from each boundary pixel to the other mask's boundary, the 95th percentile (linearly interpolated) of
     each direction; the larger of the two. NaN where either mask is empty, or both are: there is no distance.
     """
-    from monai.metrics import compute_hausdorff_distance
+    from monai.metrics.hausdorff_distance import compute_hausdorff_distance
 
     if not (predicted.any() and reference.any()):
         return float("nan")
-    masks = {"y_pred": _batch(predicted), "y": _batch(reference)}
-    return float(compute_hausdorff_distance(**masks, percentile=PERCENTILE, include_background=True))
+    masks = (_batch(predicted), _batch(reference))
+    with _quiet():
+        return float(compute_hausdorff_distance(*masks, percentile=PERCENTILE, include_background=True))
 
 
 def object_counts(predicted: Mask, reference: Mask) -> tuple[int, int, int]:
@@ -88,23 +92,28 @@ def object_counts(predicted: Mask, reference: Mask) -> tuple[int, int, int]:
     match where their intersection is at least half of their union; as many as can be are matched, one to one. (Above
     one half no object has two candidates; at one half it can.)
     """
-    from scipy.sparse import coo_array, csr_array
+    from scipy.sparse import csr_array
     from scipy.sparse.csgraph import maximum_bipartite_matching
     from skimage.measure import label
 
     objects, wanted = label(reference, connectivity=2, return_num=True)
     guesses, guessed = label(predicted, connectivity=2, return_num=True)
-    both = reference & predicted
-    pairs = coo_array(
-        (np.ones(np.count_nonzero(both), np.int64), (objects[both] - 1, guesses[both] - 1)), shape=(wanted, guessed)
-    )
-    pairs.sum_duplicates()
     areas = [np.bincount(labels.ravel(), minlength=n + 1)[1:] for labels, n in ((objects, wanted), (guesses, guessed))]
-    union = areas[0][pairs.coords[0]] + areas[1][pairs.coords[1]] - pairs.data
-    match = 2 * pairs.data >= union
-    graph = csr_array((match[match], tuple(axis[match] for axis in pairs.coords)), shape=(wanted, guessed))
-    found = int((maximum_bipartite_matching(graph, perm_type="column") >= 0).sum()) if match.any() else 0
+    both = reference & predicted
+    pairs, shared = np.unique((objects[both].astype(np.int64) - 1) * guessed + guesses[both] - 1, return_counts=True)
+    rows, columns = np.divmod(pairs, max(guessed, 1))
+    match = 2 * shared >= areas[0][rows] + areas[1][columns] - shared
+    graph = csr_array((shared[match], (rows[match], columns[match])), shape=(wanted, guessed))
+    found = int((maximum_bipartite_matching(graph, perm_type="column") >= 0).sum())
     return found, guessed - found, wanted - found
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what MONAI has to say of MONAI's own calls."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=FutureWarning, module="monai")
+        yield
 
 
 def _batch(mask: Mask) -> torch.Tensor:

@@ -23,9 +23,9 @@ from metaseg.data.manifest import Manifest, ManifestError
 from metaseg.estimate import print_estimate
 from metaseg.extra_scores import require_packages
 from metaseg.options import StudyOptions
-from metaseg.run_scores import score_study
 from metaseg.store import Store
 from metaseg.study import BASELINE, Arm, Study, find_arm, plan
+from metaseg.study_scores import score_study
 
 FAILED, MISUSED, INTERRUPTED = 1, 2, 130
 """Exit codes: a run or the store failed; a setting, a file or a value was wrong; Ctrl-C (SIGTERM: 143)."""

@@ -6,25 +6,20 @@ A run isn't touched: its scores are a file of their own, `scores/RUN_ID.parquet`
 import hashlib
 import io
 import json
-import multiprocessing
-import os
-from collections.abc import Collection, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from collections.abc import Collection, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.text import Text
 
-from metaseg.config import EXTRA_SCORES, ConfigError, ExtraScore, NetworkConfig, RunConfig, ScheduleConfig, Subset
+from metaseg.config import EXTRA_SCORES, ExtraScore, NetworkConfig, RunConfig, ScheduleConfig, Subset
 from metaseg.data.dataset import Dataset
-from metaseg.extra_scores import TOLERANCE, require_packages, score_masks
+from metaseg.extra_scores import TOLERANCE, score_masks
 from metaseg.metrics import confusion_counts
 from metaseg.predict import Predictor
 from metaseg.run import evaluations
@@ -38,9 +33,6 @@ VERSION = 1
 
 SETTINGS = b"metaseg.scores"
 """Key of a file's Parquet metadata: how the scores were made, as JSON."""
-
-MOST_PROCESSES = 8
-"""Unless said otherwise: each holds PyTorch."""
 
 MOST_DIFFERENT = 0.01
 """Share of an image's pixels that may be predicted otherwise than in the evaluation, which another kind of processor
@@ -56,121 +48,6 @@ def score_file(run_id: str) -> str:
     return f"scores/{run_id}.parquet"
 
 
-def score_study(
-    store: Store,
-    study: str,
-    scores: Collection[ExtraScore],
-    tolerance: float = TOLERANCE,
-    jobs: int | None = None,
-    console: Console | None = None,
-) -> bool:
-    """Score all finished runs of a study that aren't yet; say what was done, and of which runs it couldn't be.
-
-    Args:
-        store: of the runs.
-        study: its name.
-        scores: which.
-        tolerance: of surface Dice, in pixels.
-        jobs: processes at once.
-        console: to print on.
-
-    Returns:
-        Whether all finished runs have the scores now.
-
-    Raises:
-        ConfigError: an unknown study, no score, a missing package, a tolerance below 0, or decoded images that are gone.
-    """
-    console = console or Console()
-    _check(scores, tolerance, jobs)
-    runs, waiting = _wanted(store, study, scores, tolerance)
-    failures: list[str] = []
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("Scoring test images", total=len(waiting))
-        for run_id, told in _score_all(store, waiting, scores, tolerance, jobs):
-            progress.advance(task)
-            if isinstance(told, DamagedRunError):
-                failures.append(f"{runs[run_id]} ({run_id}): {told}")
-            elif told["differing_images"]:
-                about = f"{told['differing_images']} images are predicted otherwise here than when they were counted"
-                share = f"in up to {told['largest_share']:.3%} of their pixels"
-                warning = Text.assemble(("warning: ", "bold yellow"), f"{runs[run_id]} ({run_id}): {about}, {share}")
-                console.print(warning, soft_wrap=True)
-    for failure in failures:
-        console.print(Text.assemble(("failed: ", "bold red"), failure), soft_wrap=True)
-    done = len(waiting) - len(failures)
-    names = ", ".join(name for name in EXTRA_SCORES if name in scores)
-    console.print(
-        Text(f"Extra scores ({names}): {done} runs scored, {len(runs) - len(waiting)} had them; {store.where}/scores"),
-        soft_wrap=True,
-    )
-    return not failures
-
-
-def _check(scores: Collection[ExtraScore], tolerance: float, jobs: int | None) -> None:
-    if not scores:
-        raise ConfigError(f"scores is empty; expected some of {', '.join(EXTRA_SCORES)}")
-    if not 0 <= tolerance < float("inf"):
-        raise ConfigError(f"tolerance is {tolerance!r}; expected pixels, at least 0")
-    if jobs is not None and jobs < 1:
-        raise ConfigError(f"jobs is {jobs!r}; expected at least 1")
-    require_packages(scores)
-
-
-def _wanted(
-    store: Store, study: str, scores: Collection[ExtraScore], tolerance: float
-) -> tuple[dict[str, str], list[str]]:
-    """Names of a study's finished runs by id, and which of them have to be scored; their images are on this machine."""
-    names = sorted(name.removesuffix(".json") for name in store.storage.names("studies"))
-    if study not in names:
-        raise ConfigError(f"unknown study {study!r} in {store.where}; known: {', '.join(names) or 'none'}")
-    record, done = json.loads(store.storage.read(f"studies/{study}.json")), store.done()
-    runs = {run["run_id"]: f"{run['arm']} seed {run['seed']}" for run in record["runs"] if run["run_id"] in done}
-    waiting = [run_id for run_id in runs if not _is_scored(store, run_id, scores, tolerance)]
-    if waiting:
-        fingerprint = json.loads(store.storage.read(f"runs/{waiting[0]}/config.json"))["dataset"]["fingerprint"]
-        try:
-            store.fetch_dataset(fingerprint).stat()
-        except FileNotFoundError:
-            raise ConfigError(
-                f"the decoded images of study {study!r} ({fingerprint}) are gone from {store.cache}; to decode them "
-                f"again, which trains nothing anew, give its command once more: {record['command']}"
-            ) from None
-    return runs, waiting
-
-
-def _score_all(
-    store: Store, runs: Sequence[str], scores: Collection[ExtraScore], tolerance: float, jobs: int | None
-) -> Iterator[tuple[str, dict[str, Any] | DamagedRunError]]:
-    """Score runs, several at once where there are several cores: a run's id, and `score_run`'s answer or why not."""
-    cores = 1 if torch.cuda.is_available() else min(MOST_PROCESSES, len(os.sched_getaffinity(0)))
-    processes = min(jobs or cores, len(runs))
-    if processes <= 1:
-        for run_id in runs:
-            yield run_id, _try_run(store.where, run_id, scores, tolerance)
-        return
-    pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"))
-    try:
-        pending: dict[Future[dict[str, Any] | DamagedRunError], str] = {
-            pool.submit(_try_run, store.where, run_id, scores, tolerance): run_id for run_id in runs
-        }
-        while pending:
-            for future in wait(pending, return_when=FIRST_COMPLETED).done:
-                yield pending.pop(future), future.result()
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _try_run(
-    where: str, run_id: str, scores: Collection[ExtraScore], tolerance: float
-) -> dict[str, Any] | DamagedRunError:
-    """`score_run` in whatever process; one run's damage doesn't keep the others from being scored."""
-    try:
-        return score_run(Store.at(where), run_id, scores, tolerance)
-    except DamagedRunError as error:
-        return error
-
-
 def score_run(
     store: Store, run_id: str, scores: Collection[ExtraScore], tolerance: float = TOLERANCE
 ) -> dict[str, Any]:
@@ -182,7 +59,7 @@ def score_run(
         The file's settings: see docs/how-to/extra-scores.md.
 
     Raises:
-        DamagedRunError: a file of the run isn't what was written, or its weights don't make the masks that were counted.
+        DamagedRunError: a file isn't what was written, or the weights don't make the masks that were counted.
     """
     checksums = _checksums(store, run_id)
     there = _settings(store, run_id)
@@ -223,7 +100,7 @@ def _predict_and_score(
     device: torch.device,
     scores: Sequence[ExtraScore],
     tolerance: float,
-) -> tuple[pd.DataFrame, np.ndarray[Any, np.dtype[np.int64]]]:
+) -> tuple[pd.DataFrame, npt.NDArray[np.int64]]:
     """A row a test image and class, in the order of the run's own rows; and its counts `(rows, 4)`, made anew."""
     _, samples, vectors = next(evaluations(config, fitted, dataset))
     classes = dataset.classes
@@ -242,8 +119,8 @@ def _predict_and_score(
 
 
 def _differences(
-    table: pd.DataFrame, counts: np.ndarray[Any, np.dtype[np.int64]], counted: pd.DataFrame, folder: str
-) -> np.ndarray[Any, np.dtype[np.float64]]:
+    table: pd.DataFrame, counts: npt.NDArray[np.int64], counted: pd.DataFrame, folder: str
+) -> npt.NDArray[np.float64]:
     """The share of each row's pixels, at least, that are predicted otherwise than the run's `images.parquet` says."""
     before = counted[counted["evaluation"] == "as-trained"].reset_index(drop=True)
     keys = ["image", "subgroup", "class"]
@@ -254,13 +131,13 @@ def _differences(
     if share.max() > MOST_DIFFERENT:
         image = table["image"].iloc[int(share.argmax())]
         raise DamagedRunError(
-            f"{folder}: its weights predict {share.max():.1%} of the pixels of {image} otherwise than its images.parquet "
-            f"counts; expected at most {MOST_DIFFERENT:.0%}"
+            f"{folder}: its weights predict {share.max():.1%} of the pixels of {image} otherwise than its "
+            f"images.parquet counts; expected at most {MOST_DIFFERENT:.0%}"
         )
     return np.asarray(share, np.float64)
 
 
-def _is_scored(store: Store, run_id: str, scores: Collection[ExtraScore], tolerance: float) -> bool:
+def is_scored(store: Store, run_id: str, scores: Collection[ExtraScore], tolerance: float) -> bool:
     """Whether the run has these scores, of the weights that it has, with this tolerance."""
     there = _settings(store, run_id)
     return (

@@ -182,14 +182,15 @@ def test_the_analysis_reports_from_and_to_a_bucket(server, storage, tmp_path):
     copy_up(tmp_path, storage)
     server.failures = [None, 500, None, 503, None, None, "drop", "drop"]
     done = subprocess.run(
-        [sys.executable, "-m", "analysis", storage.where, "--study", "cells"], capture_output=True, text=True
+        [sys.executable, "-m", "analysis", "report", storage.where, "--study", "cells"], capture_output=True, text=True
     )
     assert (done.returncode, done.stderr) == (0, "")
-    assert f"  {storage.where}/reports/cells/table.md\n" in done.stdout
-    subprocess.run([sys.executable, "-m", "analysis", str(tmp_path)], check=True, capture_output=True)
-    for file in ("reports/cells/table.md", "reports/cells/f1.png", "results/study=cells/images.parquet"):
+    assert f"  {storage.where}/reports/cells/report.html\n" in done.stdout
+    subprocess.run([sys.executable, "-m", "analysis", "report", str(tmp_path)], check=True, capture_output=True)
+    files = [f"reports/cells/{path.name}" for path in (tmp_path / "reports" / "cells").iterdir()]
+    for file in (*files, "results/study=cells/images.parquet"):
         assert storage.read(file) == (tmp_path / file).read_bytes()
-    assert storage.names("reports/cells") == ["difficulty.csv", "f1.png", "table.csv", "table.md", "tests.csv"]
+    assert [f"reports/cells/{name}" for name in storage.names("reports/cells")] == sorted(files)
 
 
 def test_the_analysis_names_what_is_wrong_in_a_bucket(server, storage, tmp_path):
@@ -201,7 +202,7 @@ def test_the_analysis_names_what_is_wrong_in_a_bucket(server, storage, tmp_path)
         (storage.where, f"{storage.locate(file)}: corrupt: its SHA-256"),
         ("s3://no-such-bucket/store", "storage s3://no-such-bucket/store can't be listed: "),
     ):
-        done = subprocess.run([sys.executable, "-m", "analysis", where], capture_output=True, text=True)
+        done = subprocess.run([sys.executable, "-m", "analysis", "report", where], capture_output=True, text=True)
         assert done.returncode == 1
         assert done.stderr.startswith(f"error: {message}")
         assert len(done.stderr.splitlines()) == 1
