@@ -7,7 +7,7 @@ from analysis.comparisons import ALPHA, FEWEST_UNITS, leading_class
 from analysis.controls import ZEROED
 from analysis.record import Study
 from analysis.scores import OVERALL
-from analysis.words import format_p
+from analysis.words import format_p, metric_name
 
 CAPTION_FULL = (
     "df: degrees of freedom of the F test. equal: corrected p of the two one-sided tests that the difference is "
@@ -26,8 +26,8 @@ CAPTION_ROBUSTNESS = (
     "image's difference, given these networks. The truth lies between: the F test takes both for random."
 )
 CAPTION_POWER = (
-    "From this study's variances, taken for known: the difference of mean F1 found four times in five at p < 0.05, "
-    "before correction. The sentences ask for {margin}, the margin that was declared."
+    "From this study's variances, taken for known: the difference of mean {score} found four times in five at "
+    "p < 0.05, before correction. The sentences ask for {margin}, the margin that was declared."
 )
 
 
@@ -45,12 +45,7 @@ def describe(collected: Collected) -> list[str]:
     for arm in study.arms:
         own = networks[networks["arm"] == arm]
         if len(own):
-            first, parts = own.iloc[0], [part for part in own["part"] if part]
-            each = f", one network each for {', '.join(parts)}" if parts else ""
-            listed.append(
-                f"{arm} (block {first['block']}, metadata {first['metadata_mode']}, {first['parameters']:,.0f} "
-                f"parameters{each})"
-            )
+            listed.append(arm if from_elsewhere(collected) else f"{arm} ({_network(own)})")
     paragraphs = [about, f"Arms: {'; '.join(listed)}."]
     if missing:
         paragraphs.insert(
@@ -61,8 +56,23 @@ def describe(collected: Collected) -> list[str]:
     return paragraphs
 
 
-def caption_scores(cells: pd.DataFrame, scores: pd.DataFrame, study: Study, best: str, second: str) -> str:
-    """What the table of scores shows, and the convention for empty masks; `best` and `second` say how ranks look."""
+def _network(rows: pd.DataFrame) -> str:
+    first, parts = rows.iloc[0], [part for part in rows["part"] if part]
+    each = f", one network each for {', '.join(parts)}" if parts else ""
+    return f"block {first['block']}, metadata {first['metadata_mode']}, {first['parameters']:,.0f} parameters{each}"
+
+
+def from_elsewhere(collected: Collected) -> bool:
+    """Whether the rows come from tables that say nothing of the networks."""
+    return not (collected.images["block"] != "").any()
+
+
+def caption_scores(cells: pd.DataFrame, scores: pd.DataFrame, collected: Collected, best: str, second: str) -> str:
+    """What the table of scores shows, and the conventions for empty masks and images that lack.
+
+    `best` and `second` say how ranks look.
+    """
+    study = collected.study
     overall = "all test images" if study.average == "images" else "the unweighted mean of the subgroups' means"
     few, many = cells["n_seeds"].min(), cells["n_seeds"].max()
     seeds = f"{few}" if few == many else f"{few} to {many}"
@@ -71,10 +81,23 @@ def caption_scores(cells: pd.DataFrame, scores: pd.DataFrame, study: Study, best
     shown = cells.groupby("class", observed=True)
     if any(len(part) < part["arm"].nunique() * part["subgroup"].nunique() for _, part in shown):
         columns += "A dash: no run of the arm covers all images of the column. "
+    counted = "tp" in collected.images
+    what = "F1 = 2TP / (2TP + FP + FN) of each image" if counted else f"{metric_name(collected.metric)} of each image"
     return (
-        "F1 = 2TP / (2TP + FP + FN) of each image. A cell is the mean over images, averaged over seeds "
+        f"{what}. A cell is the mean over images, averaged over seeds "
         f"({seeds} an arm; {spread}). {columns}Best of a column {best}, second {second}; equal printed values share a "
-        f"rank. {_empty(scores, study)}"
+        f"rank. {_partial(cells)}{_empty(scores, study) if counted else 'Scores are as they were given.'}"
+    )
+
+
+def _partial(cells: pd.DataFrame) -> str:
+    """Of runs that count though they lack some images."""
+    most = int(cells.groupby(["class", "subgroup"], observed=True)["n_partial"].sum().max())
+    if not most:
+        return ""
+    return (
+        f"{most} {'run lacks' if most == 1 else 'runs lack'} some images of a column (a tenth at most): their means "
+        "are over the others, and where whole units are missing a mixed model compares them. "
     )
 
 
@@ -87,8 +110,8 @@ def _empty(scores: pd.DataFrame, study: Study) -> str:
     )
 
 
-def caption_tests(tests: pd.DataFrame, study: Study) -> list[str]:
-    """What the verdicts are."""
+def caption_tests(tests: pd.DataFrame, study: Study, score: str) -> list[str]:
+    """What the verdicts are; `score` is what scores are called."""
     if tests.empty:
         return [f"No comparison: finished runs of {study.baseline} and of another arm are needed."]
     unit = "groups of images" if (tests["n_units"] < tests["n_images"]).any() else "images"
@@ -100,7 +123,7 @@ def caption_tests(tests: pd.DataFrame, study: Study) -> list[str]:
     classes = tests["class"].unique()
     of = f" of {leading_class(classes, study.endpoint)}" if len(classes) > 1 else ""
     paragraphs = [
-        "Numbers are differences of mean F1, and p of an F test for which runs of other seeds and other "
+        f"Numbers are differences of mean {score}, and p of an F test for which runs of other seeds and other "
         f"{unit} might have been drawn as well: it is about new images with new seeds. On row {OVERALL}, which was "
         f"declared beforehand, p is corrected by Holm's method over all comparisons{of}; in all others, which are "
         f"exploration, by Benjamini's and Hochberg's.{weighted}",

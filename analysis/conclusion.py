@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from analysis.comparisons import ALPHA, leading_class
+from analysis.comparisons import ALPHA, FEWEST_UNITS, leading_class
 from analysis.interaction import Interaction
 from analysis.record import Study
 from analysis.scores import OVERALL
@@ -30,20 +30,36 @@ def conclude(tests: pd.DataFrame, interactions: Sequence[Interaction], study: St
         return [f"Nothing is concluded: finished runs of {study.baseline} and of another arm are needed."]
     if (overall["verdict"] == "one seed").all():
         return ["Nothing is concluded: with one seed an arm, any difference may be the seed's alone."]
-    sentences = [_of_told(told, study.baseline)] if len(told) else []
+    if overall["verdict"].isin(["one seed", "too few"]).all():
+        most = overall["n_units"].max()
+        unit = "groups of images" if most < overall["n_images"].max() else "images"
+        return [f"Nothing is concluded: {most} {unit} are too few for a test, which needs {FEWEST_UNITS}."]
+    sentences = [_of_told(told, study)] if len(told) else []
     if len(untold):
         sentences.append(_of_untold(untold, study))
-    best = told[told["verdict"] == "helps"].sort_values("difference", ascending=False)
-    if len(best):
-        arm = best["arm"].iloc[0]
-        own = tests[(tests["arm"] == arm) & (tests["subgroup"] != OVERALL)]
-        if len(own):
-            found = next((each for each in interactions if each.arm == arm), None)
-            sentences.append(_by_subgroup(str(arm), own, found, subgroup_column))
+    arm = _most_telling(tests[tests["arm"].isin(told["arm"])])
+    own = tests[(tests["arm"] == arm) & (tests["subgroup"] != OVERALL)]
+    if len(own):
+        found = next((each for each in interactions if each.arm == arm and each.reference == study.baseline), None)
+        sentences.append(_by_subgroup(str(arm), own, found, subgroup_column))
     return sentences
 
 
-def _of_told(rows: pd.DataFrame, baseline: str) -> str:
+def _most_telling(tests: pd.DataFrame) -> str | None:
+    """The arm that gains most of those that help on the whole; else of those that help or hurt on a subgroup."""
+    ordered = tests.sort_values("difference", ascending=False)
+    for rows, verdicts in (
+        (ordered[ordered["subgroup"] == OVERALL], ["helps"]),
+        (ordered[ordered["subgroup"] != OVERALL], ["helps", "hurts"]),
+    ):
+        found = rows.loc[rows["verdict"].isin(verdicts), "arm"]
+        if len(found):
+            return str(found.iloc[0])
+    return None
+
+
+def _of_told(rows: pd.DataFrame, study: Study) -> str:
+    baseline = study.baseline
     order = rows.reindex(rows["difference"].abs().sort_values(ascending=False).index)
     first = order.iloc[0]
     data = f"{_seeds(first)}, {first['n_images']} images" + (
@@ -53,12 +69,18 @@ def _of_told(rows: pd.DataFrame, baseline: str) -> str:
     if found.empty:
         return (
             f"No arm is shown to differ from {baseline} on new images with new seeds ({data}). The largest "
-            f"difference is that of {first['arm']}, {_numbers(first)}; {_detectable(first)}."
+            f"difference is that of {first['arm']}, {_numbers(first)}; {_detectable(first)}.{_equal(order, study)}"
         )
     parts = [f"{row['arm']} {_numbers(row)}" for _, row in found.iterrows()]
-    others = [str(arm) for arm in order.loc[~order.index.isin(found.index), "arm"]]
-    rest = f" There is no such evidence for {listed(others)}." if others else ""
+    others = [str(arm) for arm in order.loc[~order["verdict"].isin(["helps", "hurts", "equal"]), "arm"]]
+    rest = _equal(order, study) + (f" There is no such evidence for {listed(others)}." if others else "")
     return f"Against {baseline}, on new images with new seeds ({data}): {'; '.join(parts)}.{rest}"
+
+
+def _equal(rows: pd.DataFrame, study: Study) -> str:
+    arms = [str(arm) for arm in rows.loc[rows["verdict"] == "equal", "arm"]]
+    verb = "is" if len(arms) == 1 else "are"
+    return f" {listed(arms)} {verb} as good as equal to {study.baseline}, within ±{study.margin:g}." if arms else ""
 
 
 def _seeds(row: pd.Series) -> str:
@@ -67,7 +89,7 @@ def _seeds(row: pd.Series) -> str:
 
 
 def _numbers(row: pd.Series) -> str:
-    if pd.isna(row["ci_low"]):
+    if pd.isna(row["p_adjusted"]):
         return f"{row['difference']:+z.3f}"
     interval = f"{row['ci_low']:+z.3f} to {row['ci_high']:+z.3f}"
     return f"{row['difference']:+z.3f} (95 % interval {interval}, corrected {format_p(row['p_adjusted'])})"
@@ -82,13 +104,13 @@ def _detectable(row: pd.Series) -> str:
 def _of_untold(rows: pd.DataFrame, study: Study) -> str:
     said = []
     for verdict, words in (
-        ("equal", f"{{}} {{is}} as good as equal to it, within ±{study.margin:g}"),
-        ("helps", "{} {is} better"),
-        ("hurts", "{} {is} worse"),
+        ("equal", f"as good as equal to {study.baseline}, within ±{study.margin:g}"),
+        ("helps", f"better than {study.baseline}"),
+        ("hurts", f"worse than {study.baseline}"),
     ):
         arms = [str(arm) for arm in rows.loc[rows["verdict"] == verdict, "arm"]]
         if arms:
-            said.append(words.format(listed(arms), **{"is": "is" if len(arms) == 1 else "are"}))
+            said.append(f"{listed(arms)} {'is' if len(arms) == 1 else 'are'} {words}")
     open_ = [str(arm) for arm in rows.loc[~rows["verdict"].isin(["equal", "helps", "hurts"]), "arm"]]
     if open_:
         said.append(f"for {listed(open_)} neither a difference nor equality is shown")

@@ -93,8 +93,8 @@ def _paragraphs(words: Iterable[str], kind: str = "") -> str:
 def _marked_up(text: str) -> str:
     """Markdown's code, bold and underlined words as HTML's."""
     text = re.sub(r"`([^`]+)`", r"<code>\1</code>", text)
-    text = re.sub(r"\*\*([^*]+)\*\*", r"<strong>\1</strong>", text)
-    return text.replace("&lt;u&gt;", "<u>").replace("&lt;/u&gt;", "</u>")
+    text = re.sub(r"\*\*([^*<]+)\*\*", r"<strong>\1</strong>", text)
+    return re.sub(r"&lt;u&gt;([^&<]+)&lt;/u&gt;", r"<u>\1</u>", text)
 
 
 def _anchor(heading: str) -> str:

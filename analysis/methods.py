@@ -1,5 +1,6 @@
 """The last sections of a report: how it was computed, what it can't say, and what it was made from."""
 
+import numpy as np
 import pandas as pd
 
 from analysis.collect import Collected
@@ -7,6 +8,7 @@ from analysis.comparisons import ALPHA, FEWEST_UNITS
 from analysis.grid import Cell, Grid
 from analysis.record import read_json
 from analysis.section import Section, to_csv
+from analysis.words import metric_name
 from metaseg.storage import Storage
 
 CITATIONS = (
@@ -23,11 +25,14 @@ def methods_section(collected: Collected) -> Section:
     study = collected.study
     grouped = collected.images["group"].nunique() < collected.images["image"].nunique()
     unit = "groups of images that aren't independent (wells, patients, fields)" if grouped else "images"
+    counted = "tp" in collected.images
+    score = "F1 (Dice) = 2TP / (2TP + FP + FN)" if counted else metric_name(collected.metric)
     text = (
-        "Each arm was trained with several seeds. Networks were scored on the same test images by F1 (Dice) = 2TP "
-        "/ (2TP + FP + FN). Arms were compared by a multi-reader multi-case analysis of variance: runs (seeds) are "
-        f"random readers, nested in their arm, and {unit} are random cases, crossed with all runs; the split-plot "
-        "Dorfman-Berbaum-Metz F test was used with Hillis' degrees of freedom, extended by a term for the cases. "
+        f"Each arm was trained with several seeds. Networks were scored on the same test images by {score}. Arms were "
+        "compared by a multi-reader multi-case analysis of variance: runs (seeds) are random readers, nested in their "
+        f"arm, and {unit} are random cases, crossed with all runs; the split-plot "
+        "Dorfman-Berbaum-Metz F test was used with Hillis' degrees of freedom, extended by a term for the cases; "
+        "where runs lack units, a mixed model was fitted by restricted maximum likelihood. "
         "p-values of the declared comparisons were corrected by Holm's method, those of subgroups by Benjamini's "
         f"and Hochberg's; the level is {ALPHA}. Equivalence was tested by two one-sided tests with a margin of "
         f"{study.margin:g}. Intervals are 95 % intervals for new {'groups' if grouped else 'images'} and new seeds, "
@@ -84,17 +89,29 @@ def provenance_section(runs: pd.DataFrame, collected: Collected) -> Section:
     """What can be the same for all runs in words, and the runs themselves as a table."""
     words = [f"Command: `{collected.study.command}`"]
     if runs.empty:
-        return Section((), tuple(words), (), heading="Provenance")
+        return Section((_listed(collected),), tuple(words), (), False, heading="Provenance")
     for column in ("commit", "versions", "device", "training_version"):
-        values = ", ".join(sorted(set(runs[column].astype(str)) - {""}))
+        values = ", ".join(sorted(set(runs[column].dropna().astype(str)) - {""}))
         words.append(f"{column.replace('_', ' ').capitalize()}: {values or 'unknown'}.")
     table = Grid(
         "Runs",
         "run id",
         ("arm", "seed", "seconds"),
         tuple(
-            (row["run_id"], (Cell(row["arm"]), Cell(str(row["seed"])), Cell(f"{row['seconds']:.0f}")))
+            (row["run_id"], (Cell(row["arm"]), Cell(str(row["seed"])), Cell(_whole(row["seconds"]))))
             for _, row in runs.iterrows()
         ),
     )
     return Section((table,), tuple(words), (), False, {"runs.csv": to_csv(runs)}, heading="Provenance")
+
+
+def _listed(collected: Collected) -> Grid:
+    """Finished runs, of which no more is known than what the study declared."""
+    runs = [run for run in collected.study.runs if run not in collected.missing]
+    rows = ((run.run_id, (Cell(f"{run.arm} {run.part}".strip()), Cell(str(run.seed)))) for run in runs)
+    return Grid("Runs", "run id", ("arm", "seed"), tuple(rows))
+
+
+def _whole(seconds: object) -> str:
+    known = isinstance(seconds, int | float | np.number) and np.isfinite(seconds)
+    return f"{seconds:.0f}" if known else "-"

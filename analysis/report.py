@@ -8,9 +8,9 @@ import pandas as pd
 from rich.console import Console
 from rich.text import Text
 
-from analysis.caption import describe
+from analysis.caption import describe, from_elsewhere
 from analysis.collect import Collected, collect
-from analysis.comparisons import compare, leading_class
+from analysis.comparisons import compare, complete, leading_class
 from analysis.conclusion import conclude
 from analysis.figure import Title
 from analysis.figures.learning import draw_learning, read_history
@@ -33,6 +33,7 @@ from analysis.sections import (
     score_section,
     verdict_sections,
 )
+from analysis.words import metric_name
 from metaseg.storage import Storage
 
 PLAIN_WIDTH = 110
@@ -117,16 +118,17 @@ def write_report(
         console = Console(highlight=False, width=PLAIN_WIDTH)
     by = f" by {column}" if scores["subgroup"].nunique() > 1 else ""
     incomplete = " (INCOMPLETE)" if collected.missing else ""
-    figure = Title(f"{declared.name}: F1 on test images of {declared.dataset}{incomplete}", declared.about)
+    metric = metric_name(collected.metric)
+    figure = Title(f"{declared.name}: {metric} on test images of {declared.dataset}{incomplete}", declared.about)
     sections = [
-        score_section(collected, scores, cells, f"F1 of each arm{by}{incomplete}", figure, console.is_terminal),
+        score_section(collected, scores, cells, f"{metric} of each arm{by}{incomplete}", figure, console.is_terminal),
         *verdict_sections(collected, tests, f"Differences{by}{incomplete} from", figure),
         interaction_section(interactions, column),
     ]
     if OVERALL in by_subgroup:
         overall = by_subgroup[OVERALL]
         robust = resample(overall, declared.comparisons, np.random.default_rng(0))
-        sections += [robustness_section(robust), power_section(overall, tests, declared)]
+        sections += [robustness_section(robust), power_section(overall, tests, collected)]
         sections += figure_sections(collected, scores, overall, tests, figure)
     if history is not None and len(history):
         content = draw_learning(history, figure, declared.baseline)
@@ -138,7 +140,9 @@ def write_report(
     closing = [methods_section(collected), caveats_section(collected)]
     closing.append(provenance_section(runs if runs is not None else pd.DataFrame(), collected))
 
-    title = f"Study {declared.name}: F1 with and without metadata"
+    title = (
+        f"Study {declared.name}: {metric} {'of each arm' if from_elsewhere(collected) else 'with and without metadata'}"
+    )
     data = f"Data: {declared.about}" if declared.about else ""
     about, result = describe(collected), conclude(tests, interactions, declared, column)
     contents = _contents(title, data, about, result, [*sections, *closing], declared.about)
@@ -165,11 +169,13 @@ def write_report(
 
 
 def _interactions(collected: Collected, by_subgroup: Mapping[str, Layout]) -> list[Interaction]:
-    """Of the comparisons with the baseline that metadata are told in, where subgroups can be compared."""
+    """Of the comparisons with the baseline that metadata are told in, where subgroups can be compared.
+
+    Subgroups of which one of the two arms' runs lacks a unit are left out, and comparisons of which no run of an arm
+    has all that are left.
+    """
     parts = {
-        name: layout
-        for name, layout in by_subgroup.items()
-        if name != OVERALL and layout.complete and len(layout.units) >= LEAST_UNITS
+        name: layout for name, layout in by_subgroup.items() if name != OVERALL and len(layout.units) >= LEAST_UNITS
     }
     units = [unit for layout in parts.values() for unit in layout.units]
     if len(set(units)) < len(units):  # an image with several tasks is in several subgroups
@@ -177,8 +183,12 @@ def _interactions(collected: Collected, by_subgroup: Mapping[str, Layout]) -> li
     found = []
     for comparison in collected.study.comparisons:
         pair = {comparison.arm, comparison.reference}
-        fit = {name: layout for name, layout in parts.items() if pair <= set(layout.arms)}
-        if comparison.claim == "differs" and comparison.reference == collected.study.baseline and len(fit) > 1:
+        fit = {
+            name: layout for name, layout in parts.items() if pair <= set(layout.arms) and complete(layout, comparison)
+        }
+        shared = [set.intersection(*(set(each.seeds_of(arm)) for each in fit.values())) for arm in pair if len(fit) > 1]
+        declared = comparison.claim == "differs" and comparison.reference == collected.study.baseline
+        if declared and shared and all(shared):
             found.append(interaction(fit, comparison.arm, comparison.reference))
     return found
 

@@ -18,6 +18,7 @@ from analysis.caption import (
     caption_scores,
     caption_swapped,
     caption_tests,
+    from_elsewhere,
 )
 from analysis.collect import Collected
 from analysis.comparisons import fitting_test, leading_class
@@ -34,7 +35,6 @@ from analysis.grid import MARKS
 from analysis.interaction import Interaction
 from analysis.layout import Layout
 from analysis.power import plan, power_table
-from analysis.record import Study
 from analysis.response import response_curves, responses
 from analysis.scores import OVERALL
 from analysis.section import Section, to_csv
@@ -47,6 +47,7 @@ from analysis.table import (
     score_grids,
     verdict_grids,
 )
+from analysis.words import metric_name
 
 RANKS_IN_MARKDOWN = "in **bold**", "<u>underlined</u>"
 RANKS_IN_TERMINAL = "in bold", "underlined"
@@ -67,10 +68,10 @@ def score_section(
     content = draw(scores, study.arms, study.baseline, figure, collected.subgroup_column, study.average)
     return Section(
         tuple(score_grids(cells, study.arms, title)),
-        (caption_scores(cells, scores, study, *RANKS_IN_MARKDOWN),),
-        (caption_scores(cells, scores, study, *ranks),),
+        (caption_scores(cells, scores, collected, *RANKS_IN_MARKDOWN),),
+        (caption_scores(cells, scores, collected, *ranks),),
         files={"table.csv": to_csv(cells), "f1.png": content},
-        pictures={"f1.png": "F1 of each arm and seed"},
+        pictures={"f1.png": f"{metric_name(collected.metric)} of each arm and seed"},
         heading="Scores",
     )
 
@@ -78,8 +79,10 @@ def score_section(
 def verdict_sections(collected: Collected, tests: pd.DataFrame, title: str, figure: Title) -> list[Section]:
     """Each declared comparison: on subgroups, in full on the whole, and as a figure."""
     study = collected.study
+    words = tuple(caption_tests(tests, study, metric_name(collected.metric)))
+    heading = "Do arms differ?" if from_elsewhere(collected) else "Did metadata help?"
     if tests.empty:
-        return [Section((), tuple(caption_tests(tests, study)), files={"tests.csv": to_csv(tests)})]
+        return [Section((), words, files={"tests.csv": to_csv(tests)}, heading=heading)]
     leading = tests[tests["class"] == leading_class(tests["class"].unique(), study.endpoint)]
     overall = leading[leading["subgroup"] == OVERALL]
     against = [
@@ -88,9 +91,9 @@ def verdict_sections(collected: Collected, tests: pd.DataFrame, title: str, figu
     ]
     main = Section(
         tuple(verdict_grids(leading, title, collected.subgroup_column)),
-        tuple(caption_tests(tests, study)),
+        words,
         files={"tests.csv": to_csv(tests)},
-        heading="Did metadata help?",
+        heading=heading,
     )
     others = verdict_grids(tests.drop(leading.index), title, collected.subgroup_column)
     full = Section(tuple(against), (CAPTION_FULL.format(margin=f"{study.margin:g}"),), (), prints_grids=False)
@@ -130,8 +133,11 @@ def robustness_section(robust: pd.DataFrame) -> Section:
     )  # fmt: skip
 
 
-def power_section(layout: Layout, tests: pd.DataFrame, study: Study) -> Section:
-    """What these numbers of seeds and images find, and what more would."""
+def power_section(layout: Layout, tests: pd.DataFrame, collected: Collected) -> Section:
+    """What these numbers of seeds and images find, and what more would, for the class that is concluded on."""
+    study = collected.study
+    leading = leading_class(tests["class"].unique(), study.endpoint)
+    overall = tests[(tests["class"] == leading) & (tests["subgroup"] == OVERALL)]
     sentences: list[str] = []
     undecided: list[str] = []
     tables = []
@@ -144,7 +150,7 @@ def power_section(layout: Layout, tests: pd.DataFrame, study: Study) -> Section:
             continue
         advice = plan(found.components, study.margin, min(found.seeds), found.units, unit)
         sentences.append(f"{comparison.arm} against {comparison.reference}: {advice}")
-        own = tests[(tests["arm"] == comparison.arm) & (tests["subgroup"] == OVERALL)]
+        own = overall[(overall["arm"] == comparison.arm) & (overall["reference"] == comparison.reference)]
         if (own["verdict"] == "no evidence").any():
             undecided.append(sentences[-1])
         units = sorted({found.units // 2, found.units, 2 * found.units, 4 * found.units} - {0, 1})
@@ -152,8 +158,9 @@ def power_section(layout: Layout, tests: pd.DataFrame, study: Study) -> Section:
     if not sentences:
         return Section()
     table = pd.concat(tables, ignore_index=True)
+    words = CAPTION_POWER.format(margin=f"{study.margin:g}", score=metric_name(collected.metric))
     return Section(
-        power_grids(table, unit), (*sentences, CAPTION_POWER.format(margin=f"{study.margin:g}")), tuple(undecided[:1]),
+        power_grids(table, unit), (*sentences, words), tuple(undecided[:1]),
         False, {"power.csv": to_csv(table)}, heading="What would more seeds or images buy?",
     )  # fmt: skip
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 
-from analysis.comparisons import FEWEST_UNITS
 from analysis.grid import Cell, Emphasis, Grid
 from analysis.interaction import Interaction
 from analysis.words import format_p
@@ -76,21 +76,21 @@ def verdict_grids(tests: pd.DataFrame, title: str, corner: str) -> list[Grid]:
 
 def _verdict(test: pd.Series) -> Cell:
     numbers = f"{test['difference']:+z.3f}"
-    if test["n_units"] >= FEWEST_UNITS and pd.notna(test["p_adjusted"]):
+    if pd.notna(test["p_adjusted"]):
         numbers += f" {format_p(test['p_adjusted'])}"
     return Cell(str(test["verdict"]), numbers, VERDICTS.get(test["verdict"], "faint"))
 
 
 def interval_grid(tests: pd.DataFrame, title: str) -> Grid:
-    """The tests of one class and reference on the whole, in full: a row an arm."""
+    """The tests of one class and reference on the whole, in full: a row an arm; a dash where nothing is tested."""
     rows = []
     for _, test in tests.iterrows():
         known = pd.notna(test["se"])
         cells = (
-            Cell(f"{test['difference']:+z.4f}", emphasis=VERDICTS.get(test["verdict"], "plain")),
+            Cell(f"{test['difference']:+z.4f}", emphasis=VERDICTS.get(test["verdict"], "faint")),
             Cell(f"{test['ci_low']:+z.4f} to {test['ci_high']:+z.4f}" if known else "-"),
             Cell(f"{test['df']:.1f}" if known else "-"),
-            Cell(_p(test["p"])),
+            Cell(_p(test["p"] if pd.notna(test["p_adjusted"]) else np.nan)),
             Cell(_p(test["p_adjusted"])),
             Cell(_p(test["p_equivalence_adjusted"])),
             Cell(f"{test['effect_size']:+z.2f}" if known else "-"),

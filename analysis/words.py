@@ -12,6 +12,11 @@ def format_p(p: float) -> str:
     return f"p={p:.2f}" if p < 0.995 else "p=1"
 
 
+def metric_name(metric: str) -> str:
+    """What a score is called in a sentence: `F1`, `IoU`; scores from elsewhere by their own name."""
+    return {"f1": "F1", "iou": "IoU"}.get(metric, metric)
+
+
 def listed(words: Sequence[str]) -> str:
     """`a`, `a and b`, `a, b and c`."""
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)

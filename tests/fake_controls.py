@@ -77,7 +77,10 @@ def write_parts(
     metadata: str = "line",
     **record: object,
 ) -> None:
-    """A study called "parts" whose runs are `tables`, by arm, seed and part; `record` adds to what it declares."""
+    """A study called "parts" whose runs are `tables`, by arm, seed and part; `record` adds to what it declares.
+
+    The baseline is the first arm where there is none of its name.
+    """
     runs = []
     for arm, seed, part in tables:
         run = hashlib.sha256(f"{arm} {seed} {part}".encode()).hexdigest()[:16]
@@ -97,6 +100,7 @@ def write_parts(
         if (arm, seed, part) not in unfinished:
             seal(folder)
     arms = list(dict.fromkeys(arm for arm, _, _ in tables))
+    baseline = baseline if baseline in arms else arms[0]
     study = {"name": "parts", "dataset": "fake", "baseline": baseline, "arms": arms, "runs": runs, "command": "x.py"}
     (store / "studies").mkdir(exist_ok=True)
     (store / "studies" / "parts.json").write_text(json.dumps(study | record))

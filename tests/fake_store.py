@@ -2,16 +2,55 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from analysis.scores import OVERALL
 from metaseg.storage import Storage
 
 PIXELS = 10_000
+
+Array = npt.NDArray[np.float64]
+
+
+def make_scores(f1: Mapping[str, Array], subgroup: Sequence[str], group: Sequence[str] | None = None) -> pd.DataFrame:
+    """Scores as `image_scores` returns them; f1 holds (seeds, images) for each arm."""
+    image = [f"{i:03}.png" for i in range(len(subgroup))]
+    frames = [
+        pd.DataFrame(
+            {"arm": arm, "seed": seed, "subgroup": subgroup, "group": group or image, "image": image, "f1": row}
+        )
+        for arm, values in f1.items()
+        for seed, row in enumerate(values)
+    ]
+    scores = pd.concat(frames, ignore_index=True).assign(**{"class": "nucleus"}, empty=False)
+    orders = {"class": ["nucleus"], "arm": list(f1), "subgroup": [OVERALL, *sorted(set(subgroup))]}
+    return scores.astype({column: pd.CategoricalDtype(order, ordered=True) for column, order in orders.items()})
+
+
+def simulate(
+    rng: np.random.Generator,
+    images: int = 40,
+    seeds: int = 3,
+    seed: float = 0.003,
+    arm_image: float = 0.01,
+    error: float = 0.01,
+    **effect: float | Array,
+) -> dict[str, Array]:
+    """(seeds, images) scores of each arm by its effect; the keywords are standard deviations."""
+    image = rng.normal(0.8, 0.05, images)
+    return {
+        arm.replace("_", "-"): image
+        + shift
+        + rng.normal(0, arm_image, images)
+        + rng.normal(0, seed, (seeds, 1))
+        + rng.normal(0, error, (seeds, images))
+        for arm, shift in effect.items()
+    }
 
 
 def image_rows(

@@ -26,9 +26,9 @@ SWAPS = {
 }  # fmt: skip
 
 
-def png(colour: str = "red") -> bytes:
+def png() -> bytes:
     content = BytesIO()
-    Image.new("RGB", (8, 6), colour).save(content, "png")
+    Image.new("RGB", (8, 6), "red").save(content, "png")
     return content.getvalue()
 
 
@@ -236,19 +236,17 @@ def both_kinds(arm: str, seed: int) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
-def test_the_report_has_the_controls_and_says_what_they_are_of(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    about = "SIMULATED discs on noise."
-    write_parts(
-        tmp_path, {(arm, s, ""): both_kinds(arm, s) for arm in ("baseline", "sme") for s in (0, 1)}, about=about
-    )
-    tables = {"distribution": pd.DataFrame({"split": ["train", "test"], "all": [30, 12]})}
+def test_the_report_has_the_controls_and_what_they_are_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    about, tables = "SIMULATED discs.", {"distribution": pd.DataFrame({"split": ["train", "test"], "all": [30, 12]})}
+    runs = {(arm, seed, ""): both_kinds(arm, seed) for arm in ("baseline", "sme") for seed in (0, 1)}
+    write_parts(tmp_path, runs, about=about)
     result = report(FolderStorage(tmp_path), "parts", None, {"overlays.png": png()}, tables)
     out = tmp_path / "reports" / "parts"
     assert sorted(path.name for path in out.iterdir()) == [
-        "controls.csv", "difficulty.csv", "distribution.csv", "f1.png", "overlays.png", "response.csv", "response.png",
-        "swapped.csv", "swapped.png", "table.csv", "table.md", "tests.csv",
+        "controls.csv", "difficulty.csv", "distribution.csv", "f1.png", "forest.png", "learning.png", "overlays.png",
+        "paired.png", "power.csv", "ranks.png", "report.html", "resampling.csv", "response.csv", "response.png",
+        "runs.csv", "size.png", "subgroups.csv", "swapped.csv", "swapped.png", "table.csv", "table.md", "table.tex",
+        "tests.csv", "variance.png",
     ]  # fmt: skip
     assert all(Path(path).exists() for path in result.files)
     assert (out / "overlays.png").read_bytes() == png()
@@ -257,13 +255,15 @@ def test_the_report_has_the_controls_and_says_what_they_are_of(
 
     markdown = (out / "table.md").read_text()
     assert markdown.split("\n\n")[1] == f"**Data: {about}**"
-    sections = markdown.split("\n## ")[1:]
-    assert [section.splitlines()[0] for section in sections] == [
-        "F1 of each arm by line", "Did metadata help? Each arm against baseline by line",
+    sections = {section.splitlines()[0]: section for section in markdown.split("\n## ")[1:]}
+    assert list(sections) == [
+        "F1 of each arm by line", "Differences by line from baseline", "In full: against baseline, on all test images",
+        "Is the difference the same for every line?", "Predicted differences by line",
+        "The declared comparisons by resampling", "What is found four times in five: sme", "A closer look",
         "What if they aren't told the truth? F1 of networks that see metadata",
-        "How much of baseline's F1 does metadata alone explain?", "Distribution",
+        "How much of baseline's F1 does metadata alone explain?", "Distribution", "Methods", "Caveats", "Runs",
     ]  # fmt: skip
-    assert all(f"Computed on: {about}" in section for section in sections)
+    assert all(f"Computed on: {about}" in sections[name] for name in ("F1 of each arm by line", "Distribution", "Runs"))
     for shown in (
         "![Overlays](overlays.png)",
         "(swapped.png)",
@@ -281,7 +281,7 @@ def test_the_report_has_the_controls_and_says_what_they_are_of(
 
 
 def test_a_study_that_isnt_told_of_its_data_says_nothing_of_them(tmp_path: Path) -> None:
-    write_parts(tmp_path, {(arm, 0, ""): both_kinds(arm, 0) for arm in ("baseline", "sme")})
+    write_parts(tmp_path, {("baseline", 0, ""): both_kinds("baseline", 0)})
     report(FolderStorage(tmp_path), "parts")
     markdown = (tmp_path / "reports" / "parts" / "table.md").read_text()
     assert "Computed on" not in markdown

@@ -223,9 +223,9 @@ def test_one_command_collects_a_table(tmp_path: Path, capsys: pytest.CaptureFixt
     printed = capsys.readouterr().out
     assert "Study theirs (theirs): 4 runs collected, 0 unchanged" in printed
     assert "compared with: unet" in printed
-    assert printed.endswith(f"Next: python -m analysis report {out}\n")
+    assert printed.endswith(f"Next: analysis report {out}\n")
     study = read_results(out, "theirs").study
-    assert study.command == f"python -m analysis collect {' '.join(arguments)}"
+    assert study.command == f"analysis collect {' '.join(arguments)}"
     assert study.baseline == "unet"
     assert collect_command([*arguments[:-2], "--column", "arm=Model"]) == 1
     assert capsys.readouterr().err.startswith(f"error: {path}: no column 'Model'")

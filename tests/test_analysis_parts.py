@@ -7,18 +7,20 @@ import numpy as np
 import pandas as pd
 import pytest
 from fake_controls import collected_rows, count_rows, write_parts
-from fake_store import run_id, write_study
+from fake_store import make_scores, run_id, simulate, write_study
 from scipy import stats
-from test_significance import make_scores
 
 from analysis.collect import Collected, ResultsError
 from analysis.collect import collect as collect_from
+from analysis.comparisons import compare, fitting_test
+from analysis.layout import layouts
+from analysis.record import Comparison
 from analysis.report import report
 from analysis.scores import OVERALL, image_scores, summarise, with_overall
-from analysis.significance import compare
 from analysis.table import verdict_grids
 from metaseg.storage import FolderStorage
 
+SME = [Comparison("sme", "baseline")]
 NUCLEI, ANOMALY = ["a.png", "b.png", "c.png", "d.png"], ["a.png"]
 
 
@@ -124,52 +126,58 @@ def test_the_average_of_subgroups_is_the_mean_of_their_means() -> None:
     np.testing.assert_allclose(means["images"].loc["nuclei":, "mean"], means["subgroups"].loc["nuclei":, "mean"])
 
 
-def test_with_equally_many_images_both_averages_and_their_tests_are_the_same() -> None:
+def test_with_equally_many_images_both_averages_have_the_same_rows_and_differences() -> None:
     rng = np.random.default_rng(0)
     scores = make_scores({arm: rng.uniform(0, 1, (3, 20)) for arm in ("baseline", "sme")}, ["a", "b"] * 10)
     rows = [with_overall(scores, average) for average in ("images", "subgroups")]
     pd.testing.assert_frame_equal(*rows)
-    tests = [compare(scores, "baseline", average) for average in ("images", "subgroups")]
-    same = [column for column in tests[0] if not column.startswith("ci_")]  # strata narrow the interval
-    pd.testing.assert_frame_equal(tests[0][same], tests[1][same])
+    tests = [compare(scores, SME, 0.01, average) for average in ("images", "subgroups")]
+    pd.testing.assert_series_equal(tests[0]["difference"], tests[1]["difference"])
+    within = [test[test["subgroup"] != OVERALL] for test in tests]
+    pd.testing.assert_frame_equal(*within)
 
 
-def test_a_comparison_of_averages_of_subgroups_weights_images() -> None:
+def test_a_comparison_of_averages_of_subgroups_has_them_as_strata() -> None:
+    """Runs of equal bits: only images vary, and the interval is that of the textbook's stratified mean."""
     rng = np.random.default_rng(1)
-    base, other = rng.uniform(0.5, 0.9, (2, 30)), rng.uniform(0.5, 0.9, (2, 30))
-    difference = (other - base).mean(axis=0)
-    scores = make_scores({"baseline": base, "sme": other}, ["a"] * 24 + ["b"] * 6)
-    row = compare(scores, "baseline", "subgroups").set_index("subgroup").loc[OVERALL]
+    base, other = rng.uniform(0.5, 0.9, (2, 30))
+    difference = other - base
+    f1 = {"baseline": base[None].repeat(2, 0), "sme": other[None].repeat(2, 0)}
+    row = compare(make_scores(f1, ["a"] * 24 + ["b"] * 6), SME, 0.01, "subgroups").set_index("subgroup").loc[OVERALL]
     a, b = difference[:24], difference[24:]
     assert row["difference"] == pytest.approx((a.mean() + b.mean()) / 2)
-    assert row["p"] == pytest.approx(stats.wilcoxon(np.r_[a / 24, b / 6]).pvalue)  # weights up to a factor
-    # The textbook's stratified mean, its strata's variances pooled to one correction for degrees of freedom.
+    # Its strata's variances pooled to one correction for degrees of freedom.
     error = np.sqrt(sum(part.var() / len(part) for part in (a, b)) / 4 * 30 / 28)
     half = stats.t.ppf(0.975, 28) * error
+    assert row["df"] == pytest.approx(28)
     assert (row["ci_low"], row["ci_high"]) == pytest.approx((row["difference"] - half, row["difference"] + half))
 
 
 def test_a_gain_in_the_small_subgroup_shows_in_the_average_of_subgroups() -> None:
-    rng = np.random.default_rng(2)
-    base = rng.uniform(0.6, 0.9, (2, 60))
-    other = base + rng.normal(0, 0.01, 60) + np.r_[np.zeros(48), np.full(12, 0.1)]
-    scores = make_scores({"baseline": base, "sme": other}, ["large"] * 48 + ["small"] * 12)
-    rows = {average: compare(scores, "baseline", average).iloc[0] for average in ("images", "subgroups")}
-    assert rows["images"]["difference"] == pytest.approx(0.02, abs=0.005)
-    assert rows["subgroups"]["difference"] == pytest.approx(0.05, abs=0.005)
+    gain = np.r_[np.zeros(48), np.full(12, 0.1)]
+    f1 = simulate(np.random.default_rng(2), 60, arm_image=0.005, baseline=0.0, sme=gain)
+    scores = make_scores(f1, ["large"] * 48 + ["small"] * 12)
+    rows = {average: compare(scores, SME, 0.01, average).iloc[0] for average in ("images", "subgroups")}
+    assert rows["images"]["difference"] == pytest.approx(0.02, abs=0.006)
+    assert rows["subgroups"]["difference"] == pytest.approx(0.05, abs=0.006)
+    assert rows["subgroups"]["verdict"] == "helps"
 
 
 def test_no_effect_is_found_at_the_nominal_rate_in_averages_of_subgroups() -> None:
-    rng, simulations = np.random.default_rng(3), []
-    for number in range(300):
-        base = rng.uniform(0.5, 0.9, (1, 30))
-        noise = rng.normal(0, np.r_[np.full(24, 0.02), np.full(6, 0.06)])
-        scores = make_scores({"baseline": base, "sme": base + noise}, ["a"] * 24 + ["b"] * 6)
-        simulations.append(scores.assign(**{"class": f"{number:03}"}))
-    rows = compare(pd.concat(simulations), "baseline", "subgroups").query("subgroup == @OVERALL")
-    assert 0.02 < (rows["p"] < 0.05).mean() < 0.08
-    covered = (rows["ci_low"] < 0) & (rows["ci_high"] > 0)
-    assert covered.mean() > 0.87  # a stratum of six images makes the interval a little short
+    rng, found = np.random.default_rng(3), []
+    for _ in range(200):
+        scores = make_scores(simulate(rng, 40, baseline=0.0, sme=0.0), ["a"] * 28 + ["b"] * 12)
+        _, subgroup, layout = next(layouts(scores, "subgroups"))
+        assert (subgroup, layout.strata) == (OVERALL, 2)
+        found.append(fitting_test(layout, *SME))
+    assert 0.015 < np.mean([each.p < 0.05 for each in found]) < 0.09
+    assert np.mean([each.ci_low < 0 < each.ci_high for each in found]) > 0.9
+
+
+def test_units_lie_within_strata_in_averages_of_subgroups() -> None:
+    scores = make_scores(simulate(np.random.default_rng(4), baseline=0.0, sme=0.0), ["a", "b"] * 20)
+    found = {name: layout for _, name, layout in layouts(scores, "subgroups")}
+    assert (found[OVERALL].strata, found[OVERALL].freedom, found["a"].strata) == (2, 38, 1)
 
 
 def test_a_run_counts_only_where_it_covers_all_images() -> None:
@@ -180,7 +188,7 @@ def test_a_run_counts_only_where_it_covers_all_images() -> None:
     cells = summarise(scores).set_index(["arm", "subgroup"])
     assert cells["n_seeds"].xs("one each").to_dict() == {OVERALL: 1, "anomaly": 1, "nuclei": 2}
     assert cells.loc[("one each", OVERALL), "mean"] == pytest.approx(0.8, abs=1e-3)
-    tests = compare(scores, "baseline").set_index("subgroup")
+    tests = compare(scores, [Comparison("one each", "baseline")], 0.01).set_index("subgroup")
     assert tests.loc[OVERALL, "difference"] == pytest.approx(0)
     assert tests.loc["nuclei", "difference"] == pytest.approx(-0.05, abs=1e-3)
 
@@ -207,14 +215,15 @@ def test_the_report_says_what_the_average_is(tmp_path: Path, capsys: pytest.Capt
     report(FolderStorage(tmp_path), "parts")
     printed = " ".join(capsys.readouterr().out.split())
     assert "Average: the unweighted mean of the subgroups' means" in printed
-    assert "In row Average images are weighted so that each subgroup counts the same." in printed
+    assert "In row Average each subgroup counts the same." in printed
 
 
 def test_an_arm_that_cant_be_compared_in_a_row_has_a_dash_there() -> None:
     rng = np.random.default_rng(4)
     scores = make_scores({arm: rng.uniform(0, 1, (2, 8)) for arm in ("baseline", "me", "sme")}, ["a", "b"] * 4)
     scores = scores[(scores["arm"] != "me") | (scores["subgroup"] == "b")]
-    (grid,) = verdict_grids(compare(scores, "baseline"), "title", "line")
+    comparisons = [Comparison("me", "baseline"), *SME]
+    (grid,) = verdict_grids(compare(scores, comparisons, 0.01), "title", "line")
     assert grid.columns == ("images", "me", "sme")
     assert [(label, cells[1].first == "-", cells[2].first == "-") for label, cells in grid.rows] == [
         (OVERALL, True, False), ("a", True, False), ("b", False, False),

@@ -1,35 +1,20 @@
-"""Scores, tables, figure and the report as a reader gets it."""
+"""Scores, the tables that they become, and their figure."""
 
-import errno
-import subprocess
-import sys
-from io import BytesIO, StringIO
-from pathlib import Path
+from io import BytesIO
 
 import numpy as np
 import pandas as pd
 import pytest
-from fake_store import image_rows, run_id, seal, write_study
+from fake_store import image_rows, make_scores, simulate
 from PIL import Image
-from rich.console import Console
 
-from analysis.__main__ import main
 from analysis.collect import ResultsError
+from analysis.comparisons import FEWEST_UNITS, compare
 from analysis.figure import Title, draw
-from analysis.report import report
+from analysis.record import Comparison
 from analysis.scores import OVERALL, f1, image_scores, summarise
-from analysis.table import format_p, score_grids, verdict_grids
-from metaseg.storage import FolderStorage
-
-LINES = ["A549", "HT1080", "HeLa", "HepG2", "MCF7", "MDCK", "NIH3T3"]
-ARMS = ["baseline", "me", "sme", "sme-dummy", "film"]
-
-
-def seven_lines(arm: str, seed: int) -> pd.DataFrame:
-    """12 images a line; sme is better on MDCK."""
-    rng = np.random.default_rng([ARMS.index(arm), seed])
-    line = np.repeat(LINES, 12)
-    return image_rows(0.8 + 0.1 * ((arm == "sme") & (line == "MDCK")) + rng.uniform(-0.02, 0.02, len(line)), list(line))
+from analysis.table import frame_grid, interval_grid, score_grids, verdict_grids
+from analysis.words import format_p, listed, metric_name
 
 
 def collected(f1_of: dict[tuple[str, int], list[float]], subgroup: list[str]) -> pd.DataFrame:
@@ -110,10 +95,51 @@ def test_an_arm_without_finished_runs_has_dashes() -> None:
     assert grid.to_markdown().endswith("| b | - |\n")
 
 
-def test_names_cant_break_the_markdown_table() -> None:
-    images = collected({("sme", 0): [0.5, 0.5]}, ["a|b", "*c*"])
-    (grid,) = score_grids(summarise(image_scores(images, ["sme"])), ["sme"], "F1")
-    assert "| arm | Average | \\*c\\* | a\\|b |" in grid.to_markdown()
+FEW = FEWEST_UNITS - 1
+
+
+def verdicts_of(images: int, seeds: int = 3) -> pd.DataFrame:
+    f1 = simulate(np.random.default_rng(0), images, seeds, arm_image=0.002, baseline=0.0, me=0.0, sme=0.1)
+    comparisons = [Comparison("me", "baseline"), Comparison("sme", "baseline"), Comparison("sme", "me")]
+    return compare(make_scores(f1, ["many"] * (images - FEW) + ["few"] * FEW), comparisons, 0.01)
+
+
+def test_verdicts_are_a_table_for_each_reference_with_a_row_per_subgroup() -> None:
+    against_baseline, against_me = verdict_grids(verdicts_of(40), "Differences from", "line")
+    assert (against_baseline.title, against_baseline.corner) == ("Differences from baseline", "line")
+    assert against_baseline.columns == ("images", "me", "sme")
+    assert (against_me.title, against_me.columns) == ("Differences from me", ("images", "sme"))
+    rows = dict(against_baseline.rows)
+    assert list(rows) == [OVERALL, "few", "many"]
+    assert [cell.first for cell in rows[OVERALL]] == ["40", "equal", "helps"]
+    assert rows[OVERALL][2].second.startswith("+0.")
+    assert rows[OVERALL][2].second.endswith("p<0.001")
+    assert [cell.emphasis for cell in rows["few"]] == ["plain", "faint", "faint"]
+
+
+def test_where_nothing_is_tested_no_p_is_shown() -> None:
+    (grid, _) = verdict_grids(verdicts_of(40), "Differences from", "line")
+    few = dict(grid.rows)["few"][2]
+    assert (few.first, "p" in few.second) == ("too few", False)
+    (grid, _) = verdict_grids(verdicts_of(40, seeds=1), "Differences from", "line")
+    for _, cells in grid.rows:
+        assert (cells[2].first, "p" in cells[2].second) == ("one seed", False)
+    tests = verdicts_of(FEW)
+    full = interval_grid(tests[(tests["subgroup"] == OVERALL) & (tests["reference"] == "baseline")], "In full")
+    shown = dict(zip(full.columns, dict(full.rows)["sme"], strict=True))
+    assert [shown[column].first for column in ("p", "Holm", "equal", "verdict")] == ["-", "-", "-", "too few"]
+    assert shown["difference"].emphasis == "faint"
+
+
+def test_no_comparisons_make_no_verdict_table() -> None:
+    assert verdict_grids(verdicts_of(40).iloc[:0], "title", "line") == []
+
+
+def test_any_frame_is_a_table() -> None:
+    grid = frame_grid(pd.DataFrame({"split": ["train", None], "n": [30, 12], "share": [0.71428, np.nan]}), "Images")
+    assert [(name, [cell.first for cell in cells]) for name, cells in grid.rows] == [
+        ("train", ["30", "0.7143"]), ("-", ["12", "-"]),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -123,88 +149,9 @@ def test_p_values_read_well(p: float, text: str) -> None:
     assert format_p(p) == text
 
 
-def test_the_report_of_a_study_is_complete_and_right(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write_study(tmp_path, seven_lines, arms=ARMS, seeds=3)
-    result = report(FolderStorage(tmp_path), "cells")
-    verdicts = result.tests.set_index(["subgroup", "arm"])["verdict"]
-    assert verdicts["MDCK", "sme"] == "helps"
-    assert (verdicts.drop(index=[("MDCK", "sme"), (OVERALL, "sme")]) == "no evidence").all()
-    assert result.missing == ()
-
-    printed = capsys.readouterr().out
-    assert "\x1b" not in printed
-    assert max(map(len, printed.splitlines()[:-6])) <= 110
-    assert "Did metadata help? Each arm against baseline by cell_line" in printed
-    assert "INCOMPLETE" not in printed
-
-    out = tmp_path / "reports" / "cells"
-    files = ["difficulty.csv", "f1.png", "table.csv", "table.md", "tests.csv"]
-    assert sorted(path.name for path in out.iterdir()) == files
-    assert all(Path(path).exists() for path in result.files)
-    table, tests = pd.read_csv(out / "table.csv"), pd.read_csv(out / "tests.csv")
-    assert list(table.columns) == ["class", "arm", "subgroup", "n_images", "n_groups", "n_seeds", "mean", "sd"]
-    assert len(table) == 5 * 8
-    assert len(tests) == 4 * 8
-    markdown = (out / "table.md").read_text()
-    assert markdown.startswith("# Study cells: F1")
-    row = next(line for line in markdown.split("Did metadata help?")[1].splitlines() if line.startswith("| MDCK"))
-    assert row.split(" | ")[1] == "12"
-    assert row.split(" | ")[3].startswith("**helps** +0.")
-    for said in ("conditional on these seeds", "Holm", "Wilcoxon", "both empty counts as F1 = 1: 0 of 1260"):
-        assert said in markdown
-    with Image.open(out / "f1.png") as figure:
-        assert figure.format == "PNG"
-        assert figure.width > figure.height
-
-
-def test_a_report_again_writes_the_same_files(tmp_path: Path) -> None:
-    write_study(tmp_path, seven_lines, arms=ARMS[:3])
-    before = {path: Path(path).read_bytes() for path in report(FolderStorage(tmp_path), "cells").files}
-    assert {path: Path(path).read_bytes() for path in report(FolderStorage(tmp_path), "cells").files} == before
-
-
-def test_an_incomplete_study_says_so_wherever_it_is_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write_study(tmp_path, seven_lines, arms=ARMS[:3], unfinished=[("sme", 1)])
-    result = report(FolderStorage(tmp_path), "cells", FolderStorage(tmp_path / "out"))
-    assert [run.run_id for run in result.missing] == [run_id("sme", 1)]
-    for text in (capsys.readouterr().out, (tmp_path / "out" / "table.md").read_text()):
-        assert "INCOMPLETE: 1 of 6 runs are missing: sme seed 1" in text
-        assert "(INCOMPLETE)" in text
-
-
-def test_a_study_without_its_baseline_has_a_table_but_no_comparison(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    write_study(tmp_path, seven_lines, seeds=1, unfinished=[("baseline", 0)])
-    assert report(FolderStorage(tmp_path), "cells").tests.empty
-    assert "No comparison: finished runs of baseline and of another arm are needed." in capsys.readouterr().out
-
-
-def test_images_in_groups_are_announced_as_such(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    group = [f"well {i // 4}" for i in range(24)]
-    rng = np.random.default_rng(0)
-    write_study(tmp_path, lambda arm, seed: image_rows(rng.uniform(0.5, 0.9, 24), ["a"] * 12 + ["b"] * 12, group))
-    report(FolderStorage(tmp_path), "cells")
-    printed = " ".join(capsys.readouterr().out.split())
-    assert "24 test images in 6 groups" in printed
-    assert "a 12 in 3 too few" in printed
-    assert "n=3 (smallest possible p 0.25, corrected 0.5): a, b" in printed
-
-
-def test_wide_tables_continue_below_instead_of_breaking() -> None:
-    images = collected({("sme", 0): [0.5] * 40}, [f"line {i:02}" for i in range(40)])
-    (grid,) = score_grids(summarise(image_scores(images, ["sme"])), ["sme"], "F1")
-    console = Console(width=100, record=True, file=StringIO())
-    for table in grid.to_rich(100, styled=False):
-        console.print(table)
-    text = console.export_text()
-    assert max(map(len, text.splitlines())) <= 100
-    assert text.count("0.500") == 41
-    assert "…" not in text
-
-
-def test_no_comparisons_make_no_verdict_table() -> None:
-    assert verdict_grids(pd.DataFrame(columns=["class", "n_units", "n_images"]), "title", "line") == []
+def test_lists_and_scores_read_well() -> None:
+    assert [listed(words) for words in ([], ["a"], ["a", "b"], ["a", "b", "c"])] == ["", "a", "a and b", "a, b and c"]
+    assert [metric_name(name) for name in ("f1", "iou", "nsd")] == ["F1", "IoU", "nsd"]
 
 
 @pytest.mark.parametrize("lines", [["all"], [f"a long name {i}" for i in range(20)]])
@@ -214,63 +161,3 @@ def test_the_figure_copes_with_one_and_with_many_subgroups_and_arms(lines: list[
     content = draw(scores, arms, "baseline", Title("title"), "line")
     with Image.open(BytesIO(content)) as figure:
         assert figure.format == "PNG"
-
-
-def test_the_command_reports_on_all_studies_and_fails_for_a_corrupt_one(tmp_path: Path) -> None:
-    write_study(tmp_path, seven_lines, name="good")
-    write_study(tmp_path / "other", seven_lines, name="bad")
-    command = [sys.executable, "-m", "analysis", str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert (tmp_path / "reports" / "good" / "table.md").exists()
-
-    folder = tmp_path / "other" / "runs" / run_id("sme", 0)
-    (folder / "images.parquet").write_bytes(b"")
-    seal(folder)
-    (folder / "images.parquet").write_bytes(b"PAR1")
-    command = [
-        sys.executable,
-        "-m",
-        "analysis",
-        str(tmp_path / "other"),
-        "--study",
-        "bad",
-        "--out",
-        str(tmp_path / "out"),
-    ]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 1
-    assert f"error: {folder / 'images.parquet'}: corrupt" in done.stderr
-    assert not (tmp_path / "out").exists()
-
-
-def test_the_command_on_no_store_is_one_readable_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(sys, "argv", ["analysis", str(tmp_path)])
-    with pytest.raises(SystemExit, match="1"):
-        main()
-    assert capsys.readouterr().err == f"error: {tmp_path / 'studies'}: no study there\n"
-
-
-def test_the_command_on_a_store_that_cant_be_opened_is_one_readable_line(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(sys, "argv", ["analysis", "nothing://here"])
-    with pytest.raises(SystemExit, match="1"):
-        main()
-    assert capsys.readouterr().err.startswith("error: storage is 'nothing://here'; expected a folder, s3://BUCKET/")
-
-
-def test_a_disk_that_is_full_is_one_readable_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    write_study(tmp_path, seven_lines)
-
-    def full(path: Path, content: bytes) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr("metaseg.storage._write_flushed", full)
-    monkeypatch.setattr(sys, "argv", ["analysis", str(tmp_path)])
-    assert main() == 1
-    assert capsys.readouterr().err == f"error: [Errno 28] {tmp_path} is full: No space left on device\n"

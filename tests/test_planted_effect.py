@@ -7,8 +7,9 @@ import pytest
 from rich.console import Console
 
 from analysis.collect import collect
+from analysis.comparisons import compare
+from analysis.record import Comparison
 from analysis.scores import image_scores
-from analysis.significance import compare
 from metaseg.config import DataConfig, EngineConfig, NetworkConfig, ScheduleConfig
 from metaseg.data.dataset import prepare
 from metaseg.datasets.synthetic import LINES, SyntheticConfig, make_seven_cells
@@ -31,7 +32,8 @@ def verdicts(effect: float, folder) -> pd.DataFrame:
     assert not run_study(study, store, EngineConfig(), Console(file=io.StringIO())).failed
     images = collect(store.storage, study.name).images
     images["subgroup"] = images["subgroup"].isin(ALIKE).map({True: "alike", False: "distinct"})
-    return compare(image_scores(images, ["baseline", "sme"]), "baseline").set_index("subgroup")
+    scores = image_scores(images, ["baseline", "sme"])
+    return compare(scores, [Comparison("sme", "baseline")], 0.01).set_index("subgroup")
 
 
 @pytest.mark.usefixtures("local_ray")

@@ -136,7 +136,7 @@ def test_a_study_of_own_images_trains_reports_and_computes_nothing_twice(own):
     first = run_page("own_data", *arguments, store=store, timeout=180)
     assert first.returncode == 0, first.stdout + first.stderr
     assert "2 runs, 0 already done" in first.stdout
-    assert "Did metadata help?" in first.stdout
+    assert "Differences by line from baseline" in first.stdout
     (results,) = (store / "results").rglob("*.parquet")
     rows = pd.read_parquet(results)
     assert (rows["evaluation"] == "as-trained").sum() == 2 * rows["image"].nunique()

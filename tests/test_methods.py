@@ -1,0 +1,87 @@
+"""What a report says of its methods, its limits and where its runs came from."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from fake_store import image_rows, run_id, seal, write_study
+
+from analysis.collect import Collected, collect
+from analysis.methods import CITATIONS, caveats_section, methods_section, provenance, provenance_section
+from metaseg.storage import FolderStorage
+
+
+def rows(arm: str, seed: int) -> pd.DataFrame:
+    return image_rows([0.5, 0.6, 0.7, 0.8], group=["w", "w", "v", "v"])
+
+
+@pytest.fixture
+def collected(tmp_path: Path) -> Collected:
+    write_study(tmp_path, rows, margin=0.02, about="SIMULATED cells.", unfinished=[("sme", 1)])
+    return collect(FolderStorage(tmp_path), "cells")
+
+
+def test_methods_name_units_margin_and_sources(collected: Collected) -> None:
+    text, cited = methods_section(collected).words
+    assert cited == CITATIONS
+    for part in ("F1 (Dice) = 2TP / (2TP + FP + FN)", "margin of 0.02", "groups of images", "new groups and new seeds"):
+        assert part in text
+    for name in ("Dorfman", "Hillis", "Holm", "Benjamini", "Schuirmann", "Kenward"):
+        assert name in cited
+
+
+def test_methods_of_scores_from_elsewhere_name_what_these_are(collected: Collected) -> None:
+    images = collected.images.drop(columns=["tp", "fp", "fn", "tn"]).assign(score=0.5, metric="nsd", group="g")
+    images["group"] = images["image"]
+    text = methods_section(replace(collected, images=images, metric="nsd")).words[0]
+    assert "by nsd." in text
+    assert "TP" not in text
+    assert "images are random cases" in text
+
+
+def test_caveats_begin_with_what_is_simulated(collected: Collected) -> None:
+    assert caveats_section(collected).words[0].startswith("The images are simulated")
+    real = replace(collected, study=replace(collected.study, about="Real images."))
+    assert not any("simulated:" in paragraph for paragraph in caveats_section(real).words)
+
+
+def test_provenance_has_a_row_per_finished_run(collected: Collected, tmp_path: Path) -> None:
+    runs = provenance(FolderStorage(tmp_path), collected)
+    assert runs["run_id"].tolist() == [run_id("baseline", 0), run_id("sme", 0), run_id("baseline", 1)]
+    assert runs["commit"].unique().tolist() == ["0123456789ab"]
+    section = provenance_section(runs, collected)
+    words = " ".join(section.words)
+    for part in ("`study.py`", "Commit: 0123456789ab.", "torch 2.0", "Device: cpu.", "Training version: 1."):
+        assert part in words
+    (grid,) = section.grids
+    name, cells = grid.rows[0]
+    assert (name, [cell.first for cell in cells]) == (run_id("baseline", 0), ["baseline", "0", "12"])
+
+
+@pytest.mark.parametrize("seconds", [None, "absent", float("nan")])
+def test_what_runs_dont_say_is_unknown_and_never_nan(collected: Collected, tmp_path: Path, seconds: object) -> None:
+    for run in collected.study.runs[:2]:
+        folder = tmp_path / "runs" / run.run_id
+        config = json.loads((folder / "config.json").read_text())
+        for key in ("versions", "git_commit", "hardware", "training_version", "seconds"):
+            del config[key]
+        (folder / "config.json").write_text(
+            json.dumps(config if seconds == "absent" else config | {"seconds": seconds})
+        )
+        seal(folder)
+    partly = provenance_section(provenance(FolderStorage(tmp_path), collected), collected)
+    assert [cells[2].first for _, cells in partly.grids[0].rows] == ["-", "-", "12"]
+    shown = " ".join(partly.words) + partly.grids[0].to_markdown()
+    assert "nan" not in shown.lower()
+    assert "None" not in shown
+
+
+def test_without_configurations_the_declared_runs_are_listed(collected: Collected) -> None:
+    section = provenance_section(pd.DataFrame(), collected)
+    (grid,) = section.grids
+    assert [name for name, _ in grid.rows] == [run_id("baseline", 0), run_id("sme", 0), run_id("baseline", 1)]
+    assert section.files == {}
+    assert np.all([len(cells) == 2 for _, cells in grid.rows])
