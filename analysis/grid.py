@@ -143,6 +143,7 @@ _TEX = {character: "\\" + character for character in "&%$#_{}"} | {
     "±": r"$\pm$",
     "<": "$<$",
     ">": "$>$",
+    "[": "{[}",  # after a line's end it would be taken for an option
 }
 
 

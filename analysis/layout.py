@@ -61,7 +61,7 @@ def layouts(scores: pd.DataFrame, average: Average = "images") -> Iterator[tuple
     """Each class and subgroup, `OVERALL` first, with its layout.
 
     Args:
-        scores: of `analysis.scores.image_scores`. Runs that lack some of a cell's images are left out of the cell.
+        scores: of `analysis.scores.image_scores`. Which runs a cell has: `analysis.scores.with_overall`.
         average: what the overall score is.
     """
     for name, subgroup, cell in cells(scores, average):

@@ -1,7 +1,7 @@
 """A study's report: score, test, write tables, figures and a page, and print the main tables."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -12,6 +12,8 @@ from analysis.caption import describe, from_elsewhere
 from analysis.collect import Collected, collect
 from analysis.comparisons import compare, complete, leading_class
 from analysis.conclusion import conclude
+from analysis.extra import METRICS as EXTRA_METRICS
+from analysis.extra import with_scores
 from analysis.figure import Title
 from analysis.figures.learning import draw_learning, read_history
 from analysis.html import to_html
@@ -63,6 +65,7 @@ def report(
     out: Storage | None = None,
     pictures: Mapping[str, bytes] = {},
     tables: Mapping[str, pd.DataFrame] = {},
+    metric: str = "f1",
 ) -> Report:
     """Report on a study of a store: collect its finished runs, write files, print the tables.
 
@@ -72,6 +75,8 @@ def report(
         out: for report.html, table.md, table.tex and each table and figure; the store's `reports/<study>` by default.
         pictures: PNGs that the study drew, by file name ("overlays.png"), to be shown at the end.
         tables: small tables of the study ("distribution"), to be written as CSV and shown at the end.
+        metric: what to score by: one of `analysis.metrics.METRICS`, or of `analysis.extra.METRICS` where `metaseg
+            score` has made them. Others than f1 have a report of their own, `reports/<study>-<metric>`.
 
     Raises:
         analysis.collect.ResultsError: the store's content can't be made into results; the message names the file.
@@ -81,8 +86,21 @@ def report(
     collected = collect(storage, study)
     history = read_history(storage, collected.study)
     runs = provenance(storage, collected)
-    target, folder = (out, "") if out else (storage, f"reports/{study}/")
-    return write_report(collected, target, folder, history, runs, pictures, tables)
+    collected, about = scored_by(collected, storage, metric)
+    target, folder = (out, "") if out else (storage, report_folder(study, metric))
+    return write_report(collected, target, folder, history, runs, pictures, tables, about)
+
+
+def report_folder(study: str, metric: str) -> str:
+    """Where in a store a study's report lies, with a slash at the end."""
+    return f"reports/{study}/" if metric == "f1" else f"reports/{study}-{metric}/"
+
+
+def scored_by(collected: Collected, storage: Storage, metric: str) -> tuple[Collected, str]:
+    """The results by a metric, and sentences on it; of `storage`, only the runs' extra scores are read."""
+    if metric in EXTRA_METRICS:
+        return with_scores(collected, storage, metric)
+    return (collected if "score" in collected.images else replace(collected, metric=metric)), ""
 
 
 def write_report(
@@ -93,6 +111,7 @@ def write_report(
     runs: pd.DataFrame | None = None,
     pictures: Mapping[str, bytes] = {},
     tables: Mapping[str, pd.DataFrame] = {},
+    about_metric: str = "",
 ) -> Report:
     """Report on results, wherever they are from.
 
@@ -104,6 +123,7 @@ def write_report(
         runs: of `analysis.methods.provenance`, where it is known.
         pictures: as in `report`.
         tables: as in `report`.
+        about_metric: sentences on what scores are, where they need some.
     """
     declared, column = collected.study, collected.subgroup_column
     scores = image_scores(collected.images, declared.arms, collected.metric, declared.empty)
@@ -145,6 +165,7 @@ def write_report(
     )
     data = f"Data: {declared.about}" if declared.about else ""
     about, result = describe(collected), conclude(tests, interactions, declared, column)
+    about += [about_metric] if about_metric else []
     contents = _contents(title, data, about, result, [*sections, *closing], declared.about)
     for name, content in contents.items():
         target.write(folder + name, content)

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 
 from analysis.adopt import adopt
 from analysis.commands.collect import add_table_options, columns_of, table_of
+from analysis.extra import METRICS as EXTRA_METRICS
+from analysis.metrics import METRICS
 from analysis.record import ResultsError, study_names
-from analysis.report import report, write_report
+from analysis.report import report, report_folder, scored_by, write_report
 from analysis.results import read_results, result_studies
 from metaseg.config import ConfigError
 from metaseg.storage import Storage, open_storage
@@ -31,6 +33,10 @@ def report_command(arguments: Sequence[str]) -> int:
     parser.add_argument("--study", nargs="+", metavar="NAME", help="studies to report on (default: all that are there)")
     parser.add_argument("--dataset", metavar="NAME", help="which one, where a collected study is of several datasets")
     parser.add_argument("--out", metavar="DIR", help="write to DIR/NAME (default: reports/NAME in STORE)")
+    parser.add_argument(
+        "--metric", default="f1", choices=[*METRICS, *EXTRA_METRICS],
+        help="what to score by (default: f1); boundaries and objects where `metaseg score` has been run",
+    )  # fmt: skip
     add_table_options(parser)
     options = parser.parse_args(arguments)
     tables = [table_of(text) for text in options.where]
@@ -54,18 +60,20 @@ def report_command(arguments: Sequence[str]) -> int:
         return 1
     for name in names:
         try:
-            _report(storage, name, bool(collected), options.dataset, options.out)
+            _report(storage, name, bool(collected), options.dataset, options.out, options.metric)
         except (ConfigError, OSError, ResultsError) as error:
             print(f"error: {error}", file=sys.stderr)
             failed = True
     return int(failed)
 
 
-def _report(storage: Storage, name: str, collected: bool, dataset: str | None, out: str | None) -> None:
+def _report(storage: Storage, name: str, collected: bool, dataset: str | None, out: str | None, metric: str) -> None:
     target = open_storage(f"{out.rstrip('/')}/{name}") if out else None
     if not collected:
-        report(storage, name, target)
-    elif target:
-        write_report(read_results(storage, name, dataset), target)
+        report(storage, name, target, metric=metric)
+        return
+    results, about = scored_by(read_results(storage, name, dataset), storage, metric)
+    if target:
+        write_report(results, target, about_metric=about)
     else:
-        write_report(read_results(storage, name, dataset), storage, f"reports/{name}/")
+        write_report(results, storage, report_folder(name, metric), about_metric=about)
