@@ -38,24 +38,33 @@ PROBE_PIXELS = 4 * 128 * 128
 
 @dataclass(frozen=True)
 class Cost:
-    """A run's cost on one worker."""
+    """What a network costs on one worker."""
 
     parameters: int
     memory: float
     """Bytes that training holds: weights, gradients, Adam's two moments and what the backward pass needs. On a GPU the
     measured peak; elsewhere what it would be in full precision there, without the libraries' own."""
-    seconds: float
-    """Training and validation; not the test images."""
+    a_sample: float
+    """Seconds of training."""
+    a_pixel: float
+    """Seconds of validation."""
     scaled: bool
     """Whether a smaller step than the run's was measured."""
+
+    def seconds(self, config: RunConfig, dataset: Dataset) -> float:
+        """Of training and validating a run with this network; not of its test images."""
+        schedule, validation = config.schedule, dataset.table.iloc[dataset.indices("val", config.subset)]
+        validations = math.ceil(schedule.epochs / schedule.validate_every)
+        trained = schedule.epochs * len(dataset.indices("train", config.subset)) * self.a_sample
+        validated = validations * (validation["height"] * validation["width"]).sum() * self.a_pixel
+        return float(trained + validated) / dataset.share
 
 
 def measure(config: RunConfig, dataset: Dataset, device: torch.device) -> Cost:
     """Take a few real steps and one validation image of a run, with the threads of a worker."""
     training, validation = dataset.indices("train", config.subset), dataset.indices("val", config.subset)
     schedule = config.schedule
-    samples = round(len(training) / dataset.share)
-    full_batch = min(schedule.batch_size, samples)
+    full_batch = min(schedule.batch_size, round(len(training) / dataset.share))
     crop, batch_size = schedule.crop, min(full_batch, len(training))
     if device.type != "cuda":
         crop = min(crop, math.isqrt(PROBE_PIXELS))
@@ -92,19 +101,18 @@ def measure(config: RunConfig, dataset: Dataset, device: torch.device) -> Cost:
         for _ in range(STEPS):
             step()
         synchronise(device)
-        seconds_a_step = (time.perf_counter() - started) / STEPS * factor
-        seconds_a_validation = validation_seconds(model, dataset, validation, vectors, device)
+        a_sample = (time.perf_counter() - started) / STEPS * factor / full_batch
+        a_pixel = validation_seconds(model, dataset, validation, vectors, device)
 
     weights = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
     memory = 4 * weights + factor * sum(saved.values())
     if device.type == "cuda":
         memory = torch.cuda.max_memory_allocated(device)
-    steps = math.ceil(samples / schedule.batch_size) * schedule.epochs
-    validations = math.ceil(schedule.epochs / schedule.validate_every)
     return Cost(
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         memory=memory,
-        seconds=steps * seconds_a_step + validations * seconds_a_validation,
+        a_sample=a_sample,
+        a_pixel=a_pixel,
         scaled=factor != 1,
     )
 
@@ -113,17 +121,17 @@ def print_estimate(study: Study, store: Store, engine: EngineConfig, console: Co
     """Print every run of a study, and what the missing ones will cost on this machine."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     missing = {run.run_id for run in study.missing(store)}
-    costs: dict[tuple[str, str], Cost] = {}
+    costs: dict[str, Cost] = {}
     listing = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for heading in ("run id", "arm", "seed", "block, metadata", "samples", "parameters", "memory", "time", "state"):
         listing.add_column(heading, justify="right" if heading in _NUMBERS else "left", no_wrap=True)
     seconds = 0.0
     for run in track(study.runs, "Timing a few steps", console=console, transient=True):
-        key = run.arm.name, run.part
-        if key not in costs:
-            costs[key] = measure(run.config, study.dataset, device)
-        cost = costs[key]
-        seconds += cost.seconds if run.run_id in missing else 0
+        if run.arm.name not in costs:
+            costs[run.arm.name] = measure(run.config, study.dataset, device)
+        cost = costs[run.arm.name]
+        needed = cost.seconds(run.config, study.dataset)
+        seconds += needed if run.run_id in missing else 0
         listing.add_row(
             run.run_id if study.dataset.share == 1 else "-",
             f"{run.arm.name} {run.part}".strip(),
@@ -132,7 +140,7 @@ def print_estimate(study: Study, store: Store, engine: EngineConfig, console: Co
             str(study.samples(run)),
             f"{cost.parameters:,}",
             gibibytes(cost.memory),
-            readable(cost.seconds),
+            readable(needed),
             "missing" if run.run_id in missing else "done",
         )
     wide = console if console.is_terminal else Console(file=console.file, width=LOG_WIDTH)
@@ -177,7 +185,7 @@ def synchronise(device: torch.device) -> None:
 def validation_seconds(
     model: UNet, dataset: Dataset, validation: npt.NDArray[np.int64], vectors: torch.Tensor, device: torch.device
 ) -> float:
-    """How long all validation images will take, by the time that a piece of the first takes."""
+    """How long a pixel of validation images takes, by the time that a piece of the first takes."""
     first = validation[:1]
     pixels = dataset.image(int(first[0]))[None]
     side = math.isqrt(PROBE_PIXELS) if device.type != "cuda" else max(pixels.shape)
@@ -190,5 +198,4 @@ def validation_seconds(
     synchronise(device)
     seconds = time.perf_counter() - started
     model.train()
-    total = (dataset.table.loc[validation, "height"] * dataset.table.loc[validation, "width"]).sum()
-    return float(seconds * total / (piece.shape[1] * piece.shape[2]) / dataset.share)
+    return float(seconds / (piece.shape[1] * piece.shape[2]))

@@ -34,7 +34,7 @@ def test_parameters_are_counted_and_memory_holds_what_the_backward_pass_needs(co
 def test_time_grows_with_epochs_and_steps_larger_than_measured_are_scaled(config, tiny_dataset):
     cost = measure(config, tiny_dataset, CPU)
     longer = dataclasses.replace(config, schedule=dataclasses.replace(SCHEDULE, epochs=200))
-    assert measure(longer, tiny_dataset, CPU).seconds > 10 * cost.seconds
+    assert measure(longer, tiny_dataset, CPU).seconds(longer, tiny_dataset) > 10 * cost.seconds(config, tiny_dataset)
     large = measure(
         dataclasses.replace(config, schedule=dataclasses.replace(SCHEDULE, crop=512, batch_size=16)), tiny_dataset, CPU
     )
@@ -55,7 +55,8 @@ def test_the_listing_has_every_run_and_a_total(tiny_dataset, tmp_path):
 
 def test_a_part_of_the_samples_costs_and_counts_as_the_whole(config, tiny_dataset, tmp_path):
     part = dataclasses.replace(tiny_dataset, share=0.01)
-    assert measure(config, part, CPU).seconds > 20 * measure(config, tiny_dataset, CPU).seconds
+    cost = measure(config, tiny_dataset, CPU)
+    assert cost.seconds(config, part) == pytest.approx(100 * cost.seconds(config, tiny_dataset))
     study = plan("s", part, ["baseline"], 1, NetworkConfig(width=4, depth=1), SCHEDULE)
     assert study.samples(study.runs[0]) == 100 * len(tiny_dataset.indices("train"))
     output = io.StringIO()
