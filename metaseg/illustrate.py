@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath
 
 import numpy as np
 import numpy.typing as npt
@@ -56,7 +57,7 @@ def overlays(arms: tuple[str, str], label: str | None = None) -> Pictures:
                 predicted = predictor.predict(dataset.image(sample), _metadata(dataset, sample)) == number
                 counts = _counts(predicted, dataset.mask(sample) == number)
                 panels.append(Panel(f"{arm}, F1 {f1_score(counts):.3f}", predicted))
-            name = row["image"].rsplit("/", 1)[-1]
+            name = PurePosixPath(row["image"]).stem
             caption = name if row["subgroup"] == "all" else f"{row['subgroup']}\n{name}"
             rows.append(OverlayRow(caption, dataset.image(sample), dataset.mask(sample) == number, tuple(panels)))
         what = "" if label is None else f" ({label})"
@@ -90,7 +91,7 @@ def probabilities(arms: tuple[str, str], column: str) -> Pictures:
                 for value in getattr(code, "vocabulary", ()) if code.column == column else ():
                     told = {**metadata, column: value}
                     panels.append(ProbabilityPanel(f"{arms[1]} told {value}", second.probabilities(image, told)[0]))
-            name = row["image"].rsplit("/", 1)[-1]
+            name = PurePosixPath(row["image"]).stem
             rows.append(ProbabilityRow(name, image, dataset.mask(sample) == 1, tuple(panels)))
         title = f"{study.name}: probability of {dataset.classes[0]}"
         return {"probabilities.png": draw_probabilities(rows, title, _about(dataset))}
