@@ -10,6 +10,7 @@ import pytest
 from analysis.adopt import adopt
 from analysis.collect import Collected
 from analysis.commands.collect import collect_command
+from analysis.comparisons import compare
 from analysis.foreign import Table
 from analysis.layout import layouts
 from analysis.mrmc import difference
@@ -185,6 +186,17 @@ def test_files_that_arent_what_they_are_called_are_named(tmp_path: Path, content
     (tmp_path / name).write_text(content)
     with pytest.raises(ResultsError, match=message):
         adopted(tmp_path, tmp_path / name)
+
+
+def test_a_run_that_lacks_a_tenth_of_the_images_is_compared_and_one_that_lacks_more_refused(tmp_path: Path) -> None:
+    rows = frame(images=20)
+    gaps = adopted(tmp_path, write(tmp_path, rows.iloc[:-2]))
+    study = gaps.study
+    tests = compare(image_scores(gaps.images, study.arms, gaps.metric), study.comparisons, study.margin)
+    assert tests["n_units"].tolist() == [20]
+    assert np.isfinite(tests[["se", "p"]].to_numpy(float)).all()
+    with pytest.raises(ResultsError, match="baseline seed 1 lacks image '017'.*3 such rows of 20; expected all runs on"):
+        adopted(tmp_path, write(tmp_path, rows.iloc[:-3]))
 
 
 def test_columns_and_arms_that_arent_there_are_named(tmp_path: Path) -> None:
