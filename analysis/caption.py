@@ -6,28 +6,31 @@ from analysis.collect import AS_TRAINED, Collected
 from analysis.comparisons import ALPHA, FEWEST_UNITS, leading_class
 from analysis.controls import ZEROED
 from analysis.record import Study
-from analysis.scores import OVERALL
-from analysis.words import format_p, metric_name
+from analysis.scores import MACRO, OVERALL
+from analysis.words import FORMULAS, format_p, metric_name
 
 CAPTION_FULL = (
     "df: degrees of freedom of the F test. equal: corrected p of the two one-sided tests that the difference is "
     "within ±{margin}. d: the difference over the standard deviation of a difference of two new runs on one new "
     "image. wins: chance that a new run of the arm beats one of the reference on a new image. detectable: the "
-    "difference that so many seeds and images find four times in five."
+    "difference that so many seeds and images find four times in five, before correction. Where images are in "
+    "groups, d and wins are of a group's mean."
 )
 CAPTION_INTERACTION = (
-    "F: test that the arm's difference is the same for all values of {corner}, seeds and images being drawn anew. "
+    "F: test that the arm's difference is the same for all values of {corner}, seeds and images being drawn anew; p is "
+    "corrected by Holm's method over these arms. Values with fewer than {least} units are left out. "
     "spread: standard deviation of the true differences among them, sampling noise taken off. Below: each difference,"
     " drawn towards the mean by as much as it is noise (best linear unbiased prediction), ± its standard error."
 )
 CAPTION_ROBUSTNESS = (
     "bootstrap: 95 % interval, seeds and images resampled. runs exchanged: p of permuting runs between the two arms, "
     "given these images; with few seeds it can't be small (least). signs flipped: p of flipping the sign of each "
-    "image's difference, given these networks. The truth lies between: the F test takes both for random."
+    "image's difference, given these networks. Each leaves one source of variance out; the F test takes both for "
+    "random, so its p is usually above both."
 )
 CAPTION_POWER = (
     "From this study's variances, taken for known: the difference of mean {score} found four times in five at "
-    "p < 0.05, before correction. The sentences ask for {margin}, the margin that was declared."
+    "p < 0.05, before correction for several comparisons. The sentences ask for {margin}, the study's margin."
 )
 
 
@@ -82,7 +85,7 @@ def caption_scores(cells: pd.DataFrame, scores: pd.DataFrame, collected: Collect
     if any(len(part) < part["arm"].nunique() * part["subgroup"].nunique() for _, part in shown):
         columns += "A dash: no run of the arm covers all images of the column. "
     counted = "tp" in collected.images
-    what = "F1 = 2TP / (2TP + FP + FN) of each image" if counted else f"{metric_name(collected.metric)} of each image"
+    what = f"{FORMULAS[collected.metric] if counted else metric_name(collected.metric)} of each image"
     return (
         f"{what}. A cell is the mean over images, averaged over seeds "
         f"({seeds} an arm; {spread}). {columns}Best of a column {best}, second {second}; equal printed values share a "
@@ -102,11 +105,12 @@ def _partial(cells: pd.DataFrame) -> str:
 
 
 def _empty(scores: pd.DataFrame, study: Study) -> str:
+    own = scores[scores["class"] != MACRO]
     if study.empty == "left out":
         return "Images whose reference lacks a class are left out of its scores."
     return (
-        "An image whose reference and prediction are both empty counts as F1 = 1: "
-        f"{scores['empty'].sum()} of {len(scores)} scores here."
+        "An image whose reference and prediction are both empty counts as 1: "
+        f"{own['empty'].sum()} of {len(own)} scores here."
     )
 
 
@@ -124,8 +128,8 @@ def caption_tests(tests: pd.DataFrame, study: Study, score: str) -> list[str]:
     of = f" of {leading_class(classes, study.endpoint)}" if len(classes) > 1 else ""
     paragraphs = [
         f"Numbers are differences of mean {score}, and p of an F test for which runs of other seeds and other "
-        f"{unit} might have been drawn as well: it is about new images with new seeds. On row {OVERALL}, which was "
-        f"declared beforehand, p is corrected by Holm's method over all comparisons{of}; in all others, which are "
+        f"{unit} might have been drawn as well: it is about new images with new seeds. On row {OVERALL}, which is "
+        f"what the study declares, p is corrected by Holm's method over all comparisons{of}; in all others, which are "
         f"exploration, by Benjamini's and Hochberg's.{weighted}",
         f"helps, hurts: corrected p < {ALPHA}. equal: shown to differ by less than {study.margin:g} (two one-sided "
         f"tests, corrected p < {ALPHA}). no evidence: neither, which isn't evidence of no effect.",
@@ -135,7 +139,10 @@ def caption_tests(tests: pd.DataFrame, study: Study, score: str) -> list[str]:
     few = tests[tests["verdict"] == "too few"]
     if len(few):
         names = ", ".join(few["subgroup"].astype(str).unique())
-        paragraphs.append(f"too few: below {FEWEST_UNITS} {unit} p-values aren't reliable and aren't shown: {names}.")
+        uneven = " (those of unequal size count as fewer: n_effective in tests.csv)" if unit != "images" else ""
+        paragraphs.append(
+            f"too few: below {FEWEST_UNITS} {unit}{uneven} p-values aren't reliable and aren't shown: {names}."
+        )
     return paragraphs
 
 

@@ -1,7 +1,6 @@
 """The comparisons that a study declared, tested on the whole and on each subgroup: one tidy table."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -21,9 +20,10 @@ ALPHA = 0.05
 """Level of the verdicts, after correction."""
 
 FEWEST_UNITS = 5
-"""With fewer the test isn't calibrated (docs/results/calibration): the verdict is `too few`, whatever its p."""
+"""With fewer effective units the test isn't calibrated (docs/results/calibration): the verdict is `too few`."""
 
-COLUMNS = ["class", "subgroup", "arm", "reference", "claim", "n_images", "n_units", "n_seeds", "n_seeds_reference"]
+COLUMNS = ["class", "subgroup", "arm", "reference", "claim", "n_images", "n_units", "n_effective"]
+COLUMNS += ["n_seeds", "n_seeds_reference"]
 COLUMNS += ["difference", "se", "df", "p", "p_adjusted", "ci_low", "ci_high", "p_equivalence", "p_equivalence_adjusted"]
 COLUMNS += ["effect_size", "superiority", "detectable", "verdict"]
 
@@ -50,9 +50,11 @@ def compare(
         endpoint: the class that the study is about, by default that of `leading_class`.
 
     Returns:
-        A row per class, subgroup and comparison, in this order, with n_images, n_units (groups of images), n_seeds and
-        n_seeds_reference; difference (arm - reference), se, df, p (two-sided), ci_low and ci_high (95 %, not
-        corrected); p_equivalence (TOST); p_adjusted and p_equivalence_adjusted (NaN with too few units); effect_size
+        A row per class, subgroup and comparison, in this order, with n_images, n_units (groups of images), n_effective
+        (units of equal weight that tell as much: (sum n)² / sum n², n images a unit; of the stratum with fewest),
+        n_seeds and n_seeds_reference; difference (arm - reference), se, df, p (two-sided), ci_low and ci_high (95 %,
+        not corrected); p_equivalence (TOST); p_adjusted and p_equivalence_adjusted (NaN with too few units);
+        effect_size
         (`analysis.effect.standardised`), superiority (chance that a new run of the arm beats one of the reference on a
         new image; NaN where cells are missing); detectable (the difference that so many seeds and units find four
         times in five) and verdict:
@@ -73,7 +75,7 @@ def compare(
         return pd.DataFrame(columns=COLUMNS)
     leading = leading_class(tests["class"].unique(), endpoint)
     declared = ((tests["subgroup"] == OVERALL) & (tests["class"] == leading)).to_numpy()
-    enough = (tests["n_units"] >= FEWEST_UNITS).to_numpy()
+    enough = (tests["n_effective"] >= FEWEST_UNITS).to_numpy()
     for column in ("p", "p_equivalence"):
         adjusted = np.full(len(tests), np.nan)
         for family, adjust in ((declared & enough, holm), (~declared & enough, benjamini_hochberg)):
@@ -106,8 +108,7 @@ def fitting_test(layout: Layout, comparison: Comparison) -> Difference:
         return mixed_difference(layout, arm, reference)
     except ValueError:
         shared = ~np.isnan(np.concatenate([layout.of(arm), layout.of(reference)])).any(axis=0)
-        units = tuple(np.array(layout.units, dtype=object)[shared])
-        return difference(replace(layout, values=layout.values[:, shared], units=units), arm, reference)
+        return difference(layout.only(shared), arm, reference)
 
 
 def complete(layout: Layout, comparison: Comparison) -> bool:
@@ -128,6 +129,7 @@ def _row(name: str, subgroup: str, layout: Layout, comparison: Comparison, margi
         "claim": comparison.claim,
         "n_images": layout.images,
         "n_units": found.units,
+        "n_effective": float(layout.effective.min()),
         "n_seeds": found.seeds[0],
         "n_seeds_reference": found.seeds[1],
         "difference": found.estimate,
@@ -139,7 +141,7 @@ def _row(name: str, subgroup: str, layout: Layout, comparison: Comparison, margi
         "p_equivalence": equivalence(found, margin).p,
         "effect_size": standardised(found),
         "superiority": superiority(layout, arm, reference) if complete(layout, comparison) else np.nan,
-        "detectable": detectable(parts, seeds, found.units) if parts else np.nan,
+        "detectable": detectable(parts, seeds, max(layout.size, 2)) if parts else np.nan,
     }
 
 
@@ -148,7 +150,7 @@ def _verdicts(tests: pd.DataFrame) -> npt.NDArray[np.str_]:
     return np.select(
         [
             tests[["n_seeds", "n_seeds_reference"]].min(axis=1) < 2,
-            tests["n_units"] < FEWEST_UNITS,
+            tests["n_effective"] < FEWEST_UNITS,
             equal & (tests["claim"] == "equal"),
             differs & (tests["difference"] > 0),
             differs,

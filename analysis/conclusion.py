@@ -7,7 +7,7 @@ import pandas as pd
 from analysis.comparisons import ALPHA, FEWEST_UNITS, leading_class
 from analysis.interaction import Interaction
 from analysis.record import Study
-from analysis.scores import OVERALL
+from analysis.scores import MACRO, OVERALL
 from analysis.words import format_p, listed
 
 
@@ -34,7 +34,7 @@ def conclude(tests: pd.DataFrame, interactions: Sequence[Interaction], study: St
         most = overall["n_units"].max()
         unit = "groups of images" if most < overall["n_images"].max() else "images"
         return [f"Nothing is concluded: {most} {unit} are too few for a test, which needs {FEWEST_UNITS}."]
-    sentences = [_of_told(told, study)] if len(told) else []
+    sentences = [said] if len(told) and (said := _of_told(told, study)) else []
     if len(untold):
         sentences.append(_of_untold(untold, study))
     arm = _most_telling(tests[tests["arm"].isin(told["arm"])])
@@ -60,21 +60,28 @@ def _most_telling(tests: pd.DataFrame) -> str | None:
 
 def _of_told(rows: pd.DataFrame, study: Study) -> str:
     baseline = study.baseline
+    untested = rows["verdict"].isin(["one seed", "too few"])
+    rows, left = rows[~untested], [str(arm) for arm in rows.loc[untested, "arm"]]
+    aside = f" Not tested, for want of seeds or images: {listed(left)}." if left else ""
+    if rows.empty:
+        return aside.strip()
     order = rows.reindex(rows["difference"].abs().sort_values(ascending=False).index)
     first = order.iloc[0]
-    data = f"{_seeds(first)}, {first['n_images']} images" + (
+    data = f"{_seeds(order)}, {first['n_images']} images" + (
         f" in {first['n_units']} groups" if first["n_units"] < first["n_images"] else ""
     )
+    data += f", class {first['class']}" if first["class"] in (MACRO, study.endpoint) else ""
     found = order[order["verdict"].isin(["helps", "hurts"])]
     if found.empty:
         return (
             f"No arm is shown to differ from {baseline} on new images with new seeds ({data}). The largest "
-            f"difference is that of {first['arm']}, {_numbers(first)}; {_detectable(first)}.{_equal(order, study)}"
+            f"difference is that of {first['arm']}, {_numbers(first)}; "
+            f"{_detectable(first)}.{_equal(order, study)}{aside}"
         )
     parts = [f"{row['arm']} {_numbers(row)}" for _, row in found.iterrows()]
     others = [str(arm) for arm in order.loc[~order["verdict"].isin(["helps", "hurts", "equal"]), "arm"]]
     rest = _equal(order, study) + (f" There is no such evidence for {listed(others)}." if others else "")
-    return f"Against {baseline}, on new images with new seeds ({data}): {'; '.join(parts)}.{rest}"
+    return f"Against {baseline}, on new images with new seeds ({data}): {'; '.join(parts)}.{rest}{aside}"
 
 
 def _equal(rows: pd.DataFrame, study: Study) -> str:
@@ -83,9 +90,10 @@ def _equal(rows: pd.DataFrame, study: Study) -> str:
     return f" {listed(arms)} {verb} as good as equal to {study.baseline}, within ±{study.margin:g}." if arms else ""
 
 
-def _seeds(row: pd.Series) -> str:
-    ours, theirs = row["n_seeds"], row["n_seeds_reference"]
-    return f"{ours} seeds an arm" if ours == theirs else f"{ours} seeds against {theirs}"
+def _seeds(rows: pd.DataFrame) -> str:
+    counts = rows[["n_seeds", "n_seeds_reference"]].to_numpy()
+    few, many = counts.min(), counts.max()
+    return f"{few} seeds an arm" if few == many else f"{few} to {many} seeds an arm"
 
 
 def _numbers(row: pd.Series) -> str:
@@ -98,7 +106,7 @@ def _numbers(row: pd.Series) -> str:
 def _detectable(row: pd.Series) -> str:
     if pd.isna(row["detectable"]):
         return "how large a difference would be found isn't known"
-    return f"one of {row['detectable']:.3f} would be found four times in five"
+    return f"one of {row['detectable']:.3f} would be found four times in five, before correction"
 
 
 def _of_untold(rows: pd.DataFrame, study: Study) -> str:
@@ -127,10 +135,10 @@ def _by_subgroup(arm: str, rows: pd.DataFrame, found: Interaction | None, subgro
     rest = [name for verdict, names in by.items() if verdict not in words for name in names]
     if rest:
         parts.append(f"is undecided on {listed(rest)}")
-    text = f"By {subgroup_column}, {arm} {'; it '.join(parts)}."
+    text = f"By {subgroup_column}, which is exploration, {arm} {'; it '.join(parts)}."
     if found is not None and pd.notna(found.p):
-        differs = (
-            "the gain differs among them" if found.p < ALPHA else "it isn't shown that the gain differs among them"
-        )
-        text += f" On the whole, {differs} ({format_p(found.p)})."
+        compared = [each.subgroup for each in found.differences]
+        among = listed(compared) if compared and set(compared) < set(map(str, rows["subgroup"])) else "them"
+        differs = "the gain differs" if found.p < ALPHA else "it isn't shown that the gain differs"
+        text += f" On the whole, {differs} among {among} (corrected {format_p(found.p)})."
     return text

@@ -30,9 +30,8 @@ def standardised(difference: Difference) -> float:
 def superiority(layout: Layout, arm: str, reference: str) -> float:
     """Chance that a new run of the arm scores above a new run of the reference on a new unit; ties count half.
 
-    Mean over units of Mann-Whitney's U of the two arms' seeds, over the number of pairs. 0.5 says that neither wins.
-    Exact for units that count equally: a unit's value is moved towards the run's mean where it has few images
-    (`analysis.layout.Layout`).
+    Mean over units, by their weights, of Mann-Whitney's U of the two arms' seeds, over the number of pairs. 0.5 says
+    that neither wins. Where units are groups of images, it is about their means.
 
     Args:
         layout: complete for both arms; one seed is enough.
@@ -42,35 +41,7 @@ def superiority(layout: Layout, arm: str, reference: str) -> float:
     Raises:
         ValueError: cells are missing.
     """
-    return float(_placements(*pair(layout, arm, reference))[0].mean())
-
-
-def superiority_error(layout: Layout, arm: str, reference: str) -> float:
-    """Standard error of `superiority` on new units and new seeds, from the first-order terms of the U-statistic.
-
-    As for the difference (`analysis.mrmc`): an arm's seeds vary by their mean share of wins, units by theirs beyond
-    what seed x unit errors explain, V = s1² / r1 + s2² / r2 + max(D - e1² / r1 - e2² / r2, 0) / U. A share of wins
-    near 0 or 1 isn't normal: don't take 1.96 of these as an interval there.
-
-    Returns:
-        NaN where an arm has one seed or there are too few units.
-
-    Raises:
-        ValueError: cells are missing.
-    """
-    sides = _placements(*pair(layout, arm, reference))
-    freedom, units = layout.freedom, len(layout.units)
-    if min(len(side) for side in sides) < 2 or freedom < 1:
-        return float("nan")
-    seeds, errors = 0.0, 0.0
-    for side in sides:
-        count, by_seed = len(side), side.mean(axis=1, keepdims=True)
-        left = side - by_seed - side.mean(axis=0) + side.mean()
-        seeds += float(by_seed.var(ddof=1)) / count
-        errors += float((left**2).sum()) / ((count - 1) * freedom) / count
-    by_unit = sides[0].mean(axis=0)
-    among = float(((by_unit - by_unit.mean()) ** 2).sum()) / freedom
-    return float(np.sqrt(seeds + max(among - errors, 0.0) / units))
+    return float(_placements(*pair(layout, arm, reference))[0].mean(axis=0) @ layout.weights)
 
 
 def _placements(ours: Floats, theirs: Floats) -> tuple[Floats, Floats]:

@@ -23,14 +23,14 @@ q² is one for all subgroups: where it and the error grow with the number of uni
 it is up to 9 % with 7 subgroups.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import optimize, stats
 
 from analysis.layout import Floats, Layout
-from analysis.mrmc import interaction_squares
+from analysis.mrmc import seed_unit_variance
 from analysis.scores import OVERALL
 
 LEAST_UNITS = 5
@@ -95,10 +95,12 @@ def interaction(layouts_by_subgroup: Mapping[str, Layout], arm: str, reference: 
     """
     names = tuple(layouts_by_subgroup)
     _check(layouts_by_subgroup)
+    layouts = tuple(layouts_by_subgroup.values())
     ours, theirs = (_shared(layouts_by_subgroup, name) for name in (arm, reference))
     counts = len(ours[0]), len(theirs[0])
     units = np.array([each.shape[1] for each in ours])
-    estimates = np.array([a.mean() - b.mean() for a, b in zip(ours, theirs, strict=True)])
+    changes = [a.mean(axis=0) - b.mean(axis=0) for a, b in zip(ours, theirs, strict=True)]
+    estimates = np.array([change @ layout.weights for change, layout in zip(changes, layouts, strict=True)])
     if min(counts) < 2:
         nan = float("nan")
         alone = tuple(
@@ -107,7 +109,7 @@ def interaction(layouts_by_subgroup: Mapping[str, Layout], arm: str, reference: 
         )
         return Interaction(arm, reference, counts, nan, len(names) - 1, nan, nan, nan, nan, nan, nan, alone)
     h = 1 / counts[0] + 1 / counts[1]
-    variances = _variances(ours, theirs)
+    variances = _variances(ours, theirs, layouts)
     noise = h * variances.seed_subgroup + variances.units
     f, df_den, p = _wald(estimates, noise, variances, h)
     spread = _spread(estimates, noise)
@@ -140,8 +142,8 @@ def _check(layouts: Mapping[str, Layout]) -> None:
         raise ValueError(f"subgroups are {list(layouts)}; expected 2 or more, without {OVERALL}")
     of: dict[str, str] = {}
     for subgroup, layout in layouts.items():
-        if len(layout.units) < LEAST_UNITS:
-            raise ValueError(f"{subgroup} has {len(layout.units)} units; expected {LEAST_UNITS}, or leave it out")
+        if layout.size < LEAST_UNITS:
+            raise ValueError(f"{subgroup} has {layout.size:.3g} units; expected {LEAST_UNITS}, or leave it out")
         for unit in layout.units:
             if unit in of:
                 raise ValueError(f"unit {unit} is in {of[unit]} and in {subgroup}; expected units of one subgroup")
@@ -163,28 +165,30 @@ def _shared(layouts: Mapping[str, Layout], arm: str) -> list[Floats]:
     return values
 
 
-def _variances(ours: list[Floats], theirs: list[Floats]) -> _Variances:
+def _variances(ours: list[Floats], theirs: list[Floats], layouts: Sequence[Layout]) -> _Variances:
     subgroups = len(ours)
-    units = np.array([each.shape[1] for each in ours])
+    freedom = np.array([layout.freedom for layout in layouts])
     f_runs = len(ours[0]) + len(theirs[0]) - 2
     # (runs, G) means, centred within arms: their covariance is s² J + q² I + diag(errors).
-    means = [np.stack([each.mean(axis=1) for each in arm], axis=1) for arm in (ours, theirs)]
+    means = [
+        np.stack([each @ layout.weights for each, layout in zip(arm, layouts, strict=True)], axis=1)
+        for arm in (ours, theirs)
+    ]
     centred = np.concatenate([each - each.mean(axis=0) for each in means])
     covariance = centred.T @ centred / f_runs
     apart = np.eye(subgroups) - 1 / subgroups
     square = float(np.sum(apart * covariance)) / (subgroups - 1)
-    squares = np.array([interaction_squares(a) + interaction_squares(b) for a, b in zip(ours, theirs, strict=True)])
-    errors = squares / (f_runs * (units - 1)) / units
+    pairs = list(zip(ours, theirs, layouts, strict=True))
+    errors = np.array([seed_unit_variance([a, b], each) for a, b, each in pairs]) / f_runs
     q = max(square - float(errors.mean()), 0.0)
     inside = apart @ np.diag(q + errors)
     square_variance = 2 * float(np.sum(inside * inside.T)) / (f_runs * (subgroups - 1) ** 2)
-    errors_variance = 2 * errors**2 / (f_runs * (units - 1)) / subgroups**2
+    errors_variance = 2 * errors**2 / (f_runs * freedom) / subgroups**2
     shared = float((covariance.sum() - np.trace(covariance)) / (subgroups * (subgroups - 1)))
-    changes = [a.mean(axis=0) - b.mean(axis=0) for a, b in zip(ours, theirs, strict=True)]
-    by_unit = np.array([each.var(ddof=1) for each in changes]) / units
+    by_unit = np.array([float(each.variance(a.mean(axis=0) - b.mean(axis=0))) for a, b, each in pairs])
     return _Variances(
         max(shared, 0.0), q, square_variance + float(errors_variance.sum()) if q else 0.0, by_unit,
-        2 * by_unit**2 / (units - 1),
+        2 * by_unit**2 / freedom,
     )  # fmt: skip
 
 
@@ -204,6 +208,9 @@ def _wald(estimates: Floats, noise: Floats, variances: _Variances, h: float) -> 
     # The estimate of q² has errors' mean squares in it; those of S_g² are independent of them.
     a1, a2 = float(of @ firsts**2), float(of @ seconds)
     scale, df = _kenward_roger(a1, a2, contrasts)
+    if a2 >= contrasts or not df > 2:
+        # Too few units and seeds for these moments: as if the covariance had what freedom its estimate has.
+        scale, df = 1.0, max(2 * contrasts / a2, 1.0)
     return scale * statistic, df, float(stats.f.sf(scale * statistic, contrasts, df))
 
 
@@ -240,7 +247,7 @@ def _spread(estimates: Floats, noise: Floats) -> float:
 def _shrink(estimates: Floats, noise: Floats, shared: float, spread: float) -> tuple[float, Floats, Floats]:
     """The mean, the predictions and the roots of their mean squared errors (Henderson 1975, Biometrics 31:423)."""
     ones, size = np.ones(len(estimates)), len(estimates)
-    floor = 1e-9 * max(float(noise.max()), 1e-24)
+    floor = 1e-9 * max(float(noise.max()), shared, 1e-15)
     inverse = np.linalg.inv(np.diag(np.maximum(noise + spread, floor)) + shared)
     variance = 1 / float(ones @ inverse @ ones)
     mean = variance * float(ones @ inverse @ estimates)

@@ -8,7 +8,7 @@ from analysis.comparisons import ALPHA, FEWEST_UNITS
 from analysis.grid import Cell, Grid
 from analysis.record import read_json
 from analysis.section import Section, to_csv
-from analysis.words import metric_name
+from analysis.words import FORMULAS, metric_name
 from metaseg.storage import Storage
 
 CITATIONS = (
@@ -26,19 +26,27 @@ def methods_section(collected: Collected) -> Section:
     grouped = collected.images["group"].nunique() < collected.images["image"].nunique()
     unit = "groups of images that aren't independent (wells, patients, fields)" if grouped else "images"
     counted = "tp" in collected.images
-    score = "F1 (Dice) = 2TP / (2TP + FP + FN)" if counted else metric_name(collected.metric)
+    score = FORMULAS[collected.metric] if counted else metric_name(collected.metric)
     text = (
-        f"Each arm was trained with several seeds. Networks were scored on the same test images by {score}. Arms were "
-        "compared by a multi-reader multi-case analysis of variance: runs (seeds) are random readers, nested in their "
-        f"arm, and {unit} are random cases, crossed with all runs; the split-plot "
+        f"Each arm was trained with {_seeds(collected)}. Networks were scored on the same test images by {score}. "
+        "Arms were compared by a multi-reader multi-case analysis of variance: runs (seeds) are random readers, "
+        f"nested in their arm, and {unit} are random cases, crossed with all runs; the split-plot "
         "Dorfman-Berbaum-Metz F test was used with Hillis' degrees of freedom, extended by a term for the cases; "
-        "where runs lack units, a mixed model was fitted by restricted maximum likelihood. "
-        "p-values of the declared comparisons were corrected by Holm's method, those of subgroups by Benjamini's "
-        f"and Hochberg's; the level is {ALPHA}. Equivalence was tested by two one-sided tests with a margin of "
-        f"{study.margin:g}. Intervals are 95 % intervals for new {'groups' if grouped else 'images'} and new seeds, "
-        "not corrected."
+        "where runs lack units, a mixed model was fitted by restricted maximum likelihood. p-values of the "
+        "declared comparisons were corrected by Holm's method, those of subgroups by Benjamini's and Hochberg's; "
+        f"the level is {ALPHA}. Equivalence was tested by two one-sided tests with a margin of {study.margin:g}. "
+        f"Intervals are 95 % intervals for new {'groups' if grouped else 'images'} and new seeds, not corrected. "
+        "Whether differences differ among subgroups was tested by Wald's F with Kenward's and Roger's degrees of "
+        "freedom. Intervals were checked by a bootstrap that resamples runs and test units, rescaled for small "
+        "numbers."
     )
     return Section((), (text, CITATIONS), (), heading="Methods")
+
+
+def _seeds(collected: Collected) -> str:
+    counts = collected.images.groupby("arm", observed=True)["seed"].nunique()
+    few, many = int(counts.min()), int(counts.max())
+    return (f"{few} to {many}" if few < many else f"{few}") + (" seed" if many == 1 else " seeds")
 
 
 def caveats_section(collected: Collected) -> Section:

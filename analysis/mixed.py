@@ -58,7 +58,8 @@ class Fit:
 def mixed_difference(layout: Layout, arm: str, reference: str) -> Difference:
     """Test whether two arms' expected scores are equal, where cells may be missing at random.
 
-    Seeds are nested in arms. Runs and units without any score are left out. As with `difference`, there is no test,
+    Seeds are nested in arms. Units count equally, also where they are groups of unequal numbers of images. Runs and
+    units without any score are left out. As with `difference`, there is no test,
     only an estimate, where an arm has one seed or there is one unit.
 
     Args:
@@ -70,8 +71,8 @@ def mixed_difference(layout: Layout, arm: str, reference: str) -> Difference:
         ValueError: an arm has no score; units lie in strata; data are larger than `SIZE`; runs differ in nothing but
             their means, so that there is no error to estimate; cells are too sparse to tell the components apart.
     """
-    if layout.strata > 1:
-        raise ValueError(f"units lie in {layout.strata} strata; expected one, as the mixed model has no strata")
+    if (strata := len(layout.effective)) > 1:
+        raise ValueError(f"units lie in {strata} strata; expected one, as the mixed model has no strata")
     values = np.concatenate([layout.of(arm), layout.of(reference)])
     first = np.arange(len(values)) < len(layout.of(arm))
     found = ~np.isnan(values)

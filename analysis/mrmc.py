@@ -9,11 +9,14 @@ another is then
 with s² the variance of a run's mean among seeds of an arm, D the variance over units of the difference of the two arms'
 means over seeds, e² the mean square of seed x unit within arms, U units, r1 and r2 seeds. For equal r this is the
 denominator of the split-plot Dorfman-Berbaum-Metz F test (Hillis 2014, Stat Med 33:330; Dorfman, Berbaum, Metz 1992).
+Where units count unequally (groups of few and of many images), D / U and e² / U are sums of squares with weights
+(`analysis.layout.Layout.variance`) and U is their effective number; those of strata add.
 
 Hillis' (2007, Stat Med 26:596) degrees of freedom, V² / ((h s²)² / f), f = r1 + r2 - 2, take the second term of V for
 known, which few units don't allow. It has degrees of freedom of its own here, U - 1: with many units nothing changes.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -95,59 +98,74 @@ def difference(
         raise ValueError(f"{arm} or {reference} has no score of some unit; expected complete data")
     if seeds == "crossed":
         return _crossed(layout, arm, reference, freedom)
-    counts, estimate = (len(ours), len(theirs)), float(ours.mean() - theirs.mean())
-    f_seeds, f_units = sum(counts) - 2, layout.freedom
-    if min(counts) < 2 or f_units < 1:
+    counts, estimate = (len(ours), len(theirs)), float((ours.mean(axis=0) - theirs.mean(axis=0)) @ layout.weights)
+    if min(counts) < 2 or not testable(layout):
         return _unknown(arm, reference, counts, layout, estimate)
-    h = 1 / counts[0] + 1 / counts[1]
-    seed = sum(_squares(each.mean(axis=1)) for each in (ours, theirs)) / f_seeds
-    error = sum(interaction_squares(each) for each in (ours, theirs)) / (f_seeds * f_units)
+    f_seeds, h = sum(counts) - 2, 1 / counts[0] + 1 / counts[1]
+    seed = sum(_squares(each @ layout.weights) for each in (ours, theirs)) / f_seeds
+    error = seed_unit_variance([ours, theirs], layout) / f_seeds
     by_unit = ours.mean(axis=0), theirs.mean(axis=0)
-    differing = _squares(by_unit[0] - by_unit[1]) / f_units
-    n = len(layout.units)
-    common = float((by_unit[0] - by_unit[0].mean()) @ (by_unit[1] - by_unit[1].mean())) / f_units
-    components = Components(seed - error / n, common, (differing - h * error) / 2, error)
     return _tested(
-        arm, reference, counts, n, estimate, (h * seed, f_seeds), (differing / n, f_units), h * error / n, components,
-        freedom,
-    )  # fmt: skip
+        layout, arm, reference, counts, estimate, (h * seed, f_seeds), by_unit, h * error, (seed, error), freedom
+    )
 
 
 def _crossed(layout: Layout, arm: str, reference: str, freedom: Freedom) -> Difference:
     shared = [seed for seed in layout.seeds_of(arm) if seed in layout.seeds_of(reference)]
     pairs = [layout.of(name)[[layout.seeds_of(name).index(seed) for seed in shared]] for name in (arm, reference)]
-    changes, n, f_units = pairs[0] - pairs[1], len(layout.units), layout.freedom
-    counts, estimate = (len(shared), len(shared)), float(changes.mean()) if shared else float("nan")
-    if len(shared) < 2 or f_units < 1:
+    changes = pairs[0] - pairs[1]
+    counts = (len(shared), len(shared))
+    estimate = float(changes.mean(axis=0) @ layout.weights) if shared else float("nan")
+    if len(shared) < 2 or not testable(layout):
         return _unknown(arm, reference, counts, layout, estimate)
     f_seeds = len(shared) - 1
-    seed = _squares(changes.mean(axis=1)) / f_seeds
-    error = interaction_squares(changes) / (f_seeds * f_units)
-    by_unit = [each.mean(axis=0) for each in pairs]
-    differing = _squares(by_unit[0] - by_unit[1]) / f_units
-    common = float((by_unit[0] - by_unit[0].mean()) @ (by_unit[1] - by_unit[1].mean())) / f_units
+    seed = _squares(changes @ layout.weights) / f_seeds
+    error = seed_unit_variance([changes], layout) / f_seeds
+    by_unit = pairs[0].mean(axis=0), pairs[1].mean(axis=0)
     # Halved: a difference of two readings has twice a reading's variance.
-    components = Components((seed - error / n) / 2, common, (differing - error / len(shared)) / 2, error / 2)
     return _tested(
-        arm, reference, counts, n, estimate, (seed / len(shared), f_seeds), (differing / n, f_units),
-        error / len(shared) / n, components, freedom,
+        layout, arm, reference, counts, estimate, (seed / len(shared), f_seeds), by_unit, error / len(shared),
+        (seed / 2, error / 2), freedom,
     )  # fmt: skip
 
 
+def testable(layout: Layout) -> bool:
+    """Whether there are two units or more in each stratum, so that their variance is known."""
+    return bool(len(layout.units) > 1 and (layout.effective > 1 + 1e-9).all())
+
+
 def _tested(
+    layout: Layout,
     arm: str,
     reference: str,
     counts: tuple[int, int],
-    units: int,
     estimate: float,
     seeds: tuple[float, int],
-    cases: tuple[float, int],
+    by_unit: tuple[Floats, Floats],
     error: float,
-    components: Components,
+    parts: tuple[float, float],
     freedom: Freedom,
 ) -> Difference:
-    """The test from its three mean squares, each on the scale of a variance of the estimate, two with their freedom."""
-    (a, f_a), (b, f_b) = seeds, cases
+    """The test from its three mean squares, each on the scale of a variance of the estimate.
+
+    Args:
+        layout: of the data.
+        arm: its name.
+        reference: the other's.
+        counts: seeds of both.
+        estimate: the difference.
+        seeds: the part of seeds, and its degrees of freedom.
+        by_unit: means over seeds of both arms.
+        error: the part of seed x unit.
+        parts: variances among runs' means, and of seed x unit in a run's mean.
+        freedom: how degrees of freedom are computed.
+    """
+    changes, size, units = by_unit[0] - by_unit[1], layout.size, len(set(layout.units))
+    (a, f_a), b, f_b = seeds, float(layout.variance(changes)), layout.freedom_of(changes)
+    # Covariance by polarisation: it is of variances of sums and differences.
+    common = float(layout.variance(by_unit[0] + by_unit[1]) - b) / 4
+    seed, noise = parts
+    components = Components(seed - noise, common * size, (b - error) * size / 2, noise * size)
     excess = max(b - error, 0.0)
     variance = a + excess
     if variance <= 1e-24:  # float error of equal runs
@@ -165,7 +183,8 @@ def _tested(
 
 def _unknown(arm: str, reference: str, counts: tuple[int, int], layout: Layout, estimate: float) -> Difference:
     nan = float("nan")
-    return Difference(arm, reference, counts, len(layout.units), estimate, nan, nan, nan, nan, nan, None)
+    units = len(set(layout.units))
+    return Difference(arm, reference, counts, units, estimate, nan, nan, nan, nan, nan, None)
 
 
 def _squares(values: Floats) -> float:
@@ -173,7 +192,11 @@ def _squares(values: Floats) -> float:
     return float(centred @ centred)
 
 
-def interaction_squares(values: Floats) -> float:
-    """Sum of squares of rows x columns, shape `(seeds, units)`."""
-    left = values - values.mean(axis=1, keepdims=True) - values.mean(axis=0) + values.mean()
-    return float((left**2).sum())
+def seed_unit_variance(arms: Sequence[Floats], layout: Layout) -> float:
+    """Sum over runs of the variance that seed x unit gives to a run's mean, times what is left of their freedom.
+
+    Args:
+        arms: `(seeds, columns)` values of each.
+        layout: with the columns' weights.
+    """
+    return sum(float(layout.variance(each - each.mean(axis=0)).sum()) for each in arms)

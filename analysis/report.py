@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
@@ -20,7 +21,8 @@ from analysis.html import to_html
 from analysis.interaction import LEAST_UNITS, Interaction, interaction
 from analysis.layout import Layout, layouts
 from analysis.methods import caveats_section, methods_section, provenance, provenance_section
-from analysis.record import Run
+from analysis.multiplicity import holm
+from analysis.record import ResultsError, Run
 from analysis.robustness import resample
 from analysis.scores import OVERALL, image_scores, summarise
 from analysis.section import Section
@@ -93,14 +95,24 @@ def report(
 
 def report_folder(study: str, metric: str) -> str:
     """Where in a store a study's report lies, with a slash at the end."""
-    return f"reports/{study}/" if metric == "f1" else f"reports/{study}-{metric}/"
+    name = folder_name(study)
+    return f"reports/{name}/" if metric == "f1" else f"reports/{name}-{metric}/"
+
+
+def folder_name(study: str) -> str:
+    """A study's name as that of a folder, which it can't leave; what names can't hold is escaped as in URLs."""
+    return quote(study, safe=" ") if study.strip(".") else "_"
 
 
 def scored_by(collected: Collected, storage: Storage, metric: str) -> tuple[Collected, str]:
     """The results by a metric, and sentences on it; of `storage`, only the runs' extra scores are read."""
     if metric in EXTRA_METRICS:
         return with_scores(collected, storage, metric)
-    return (collected if "score" in collected.images else replace(collected, metric=metric)), ""
+    if "score" in collected.images:
+        if metric not in ("f1", collected.metric):
+            raise ResultsError(f"these results are scores called {collected.metric!r}, not {metric!r}")
+        return collected, ""
+    return replace(collected, metric=metric), ""
 
 
 def write_report(
@@ -193,11 +205,9 @@ def _interactions(collected: Collected, by_subgroup: Mapping[str, Layout]) -> li
     """Of the comparisons with the baseline that metadata are told in, where subgroups can be compared.
 
     Subgroups of which one of the two arms' runs lacks a unit are left out, and comparisons of which no run of an arm
-    has all that are left.
+    has all that are left. p is corrected by Holm's method over them.
     """
-    parts = {
-        name: layout for name, layout in by_subgroup.items() if name != OVERALL and len(layout.units) >= LEAST_UNITS
-    }
+    parts = {name: layout for name, layout in by_subgroup.items() if name != OVERALL and layout.size >= LEAST_UNITS}
     units = [unit for layout in parts.values() for unit in layout.units]
     if len(set(units)) < len(units):  # an image with several tasks is in several subgroups
         return []
@@ -211,7 +221,11 @@ def _interactions(collected: Collected, by_subgroup: Mapping[str, Layout]) -> li
         declared = comparison.claim == "differs" and comparison.reference == collected.study.baseline
         if declared and shared and all(shared):
             found.append(interaction(fit, comparison.arm, comparison.reference))
-    return found
+    if not found:
+        return []
+    return [
+        replace(each, p=float(p)) for each, p in zip(found, holm(np.array([each.p for each in found])), strict=True)
+    ]
 
 
 def _contents(

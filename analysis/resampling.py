@@ -142,7 +142,7 @@ def permutation(layout: Layout, arm: str, reference: str, generator: Generator, 
         ValueError: cells are missing.
     """
     ours, theirs = pair(layout, arm, reference)
-    means = np.concatenate([ours.mean(axis=1), theirs.mean(axis=1)])
+    means = np.concatenate([ours @ layout.weights, theirs @ layout.weights])
     means -= means.mean()
     # Float error shouldn't decide ties.
     means = np.zeros(len(means)) if np.abs(means).max() < 1e-12 else means / np.abs(means).max()
@@ -185,7 +185,7 @@ def sign_flip(layout: Layout, arm: str, reference: str, generator: Generator, dr
         ValueError: cells are missing.
     """
     ours, theirs = pair(layout, arm, reference)
-    changes = ours.mean(axis=0) - theirs.mean(axis=0)
+    changes = (ours.mean(axis=0) - theirs.mean(axis=0)) * layout.weights * len(layout.units)
     changes = np.where(np.abs(changes) < 1e-12, 0.0, changes)
     units = len(changes)
     if units < 2:
@@ -223,14 +223,16 @@ def _effects(layout: Layout, arm: str, reference: str, seeds: Seeds) -> tuple[li
         keys = layout.seeds_of(arm), layout.seeds_of(reference)
         shared = sorted(set(keys[0]) & set(keys[1]))
         ours, theirs = ours[np.isin(keys[0], shared)], theirs[np.isin(keys[1], shared)]
-        readers = [(ours - theirs).mean(axis=1)]
+        readers = [(ours - theirs) @ layout.weights]
     else:
-        readers = [ours.mean(axis=1), -theirs.mean(axis=1)]
-    cases = ours.mean(axis=0) - theirs.mean(axis=0)
+        readers = [ours @ layout.weights, -theirs @ layout.weights]
+    # On the scale on which the mean of squares, over freedom, is the variance of the mean difference.
+    moved = layout.deviations(ours.mean(axis=0) - theirs.mean(axis=0))
+    cases = moved * np.sqrt(layout.freedom * len(moved))
     return [each - each.mean() for each in readers], cases - cases.mean()
 
 
-def _reweighted(effects: Floats, freedom: int, generator: Generator, draws: int) -> Floats:
+def _reweighted(effects: Floats, freedom: float, generator: Generator, draws: int) -> Floats:
     """`(draws,)` weighted means of centred effects, with variance sum(effects²) / (freedom x their number)."""
     count, means = len(effects), np.empty(draws)
     rows = max(1, BLOCK // count)

@@ -30,7 +30,8 @@ def resample(layout: Layout, comparisons: Sequence[Comparison], generator: np.ra
             {
                 "arm": comparison.arm,
                 "reference": comparison.reference,
-                "difference": layout.of(comparison.arm).mean() - layout.of(comparison.reference).mean(),
+                "difference": (layout.of(comparison.arm).mean(axis=0) - layout.of(comparison.reference).mean(axis=0))
+                @ layout.weights,
                 "low": interval.low,
                 "high": interval.high,
                 "method": interval.method,

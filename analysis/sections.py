@@ -32,7 +32,7 @@ from analysis.figures.ranks import draw_ranks, rank_stability
 from analysis.figures.size import draw_size
 from analysis.figures.variance import draw_variance, variance_table
 from analysis.grid import MARKS
-from analysis.interaction import Interaction
+from analysis.interaction import LEAST_UNITS, Interaction
 from analysis.layout import Layout
 from analysis.power import plan, power_table
 from analysis.response import response_curves, responses
@@ -111,7 +111,7 @@ def interaction_section(found: Sequence[Interaction], corner: str) -> Section:
     if not found:
         return Section()
     tested, predicted = interaction_grids(found, corner)
-    words = (CAPTION_INTERACTION.format(corner=corner),)
+    words = (CAPTION_INTERACTION.format(corner=corner, least=LEAST_UNITS),)
     rows = pd.DataFrame(
         {"arm": each.arm, "reference": each.reference} | asdict(subgroup)
         for each in found
@@ -142,18 +142,19 @@ def power_section(layout: Layout, tests: pd.DataFrame, collected: Collected) -> 
     undecided: list[str] = []
     tables = []
     unit = "images" if len(layout.units) == layout.images else "groups of images"
+    size = max(round(layout.size), 2)
     for comparison in study.comparisons:
         if comparison.reference != study.baseline or comparison.claim != "differs":
             continue
         found = fitting_test(layout, comparison) if {comparison.arm, comparison.reference} <= set(layout.arms) else None
         if found is None or found.components is None:
             continue
-        advice = plan(found.components, study.margin, min(found.seeds), found.units, unit)
+        advice = plan(found.components, study.margin, min(found.seeds), size, unit)
         sentences.append(f"{comparison.arm} against {comparison.reference}: {advice}")
         own = overall[(overall["arm"] == comparison.arm) & (overall["reference"] == comparison.reference)]
         if (own["verdict"] == "no evidence").any():
             undecided.append(sentences[-1])
-        units = sorted({found.units // 2, found.units, 2 * found.units, 4 * found.units} - {0, 1})
+        units = sorted({size // 2, size, 2 * size, 4 * size} - {0, 1})
         tables.append(power_table(found.components, units=tuple(units)).assign(arm=comparison.arm))
     if not sentences:
         return Section()
@@ -186,7 +187,11 @@ def figure_sections(
         files["paired.png"] = draw_paired(own, best, study.baseline, figure)
     if layout.complete and len(layout.arms) > 1:
         files["ranks.png"] = draw_ranks(rank_stability(layout, np.random.default_rng(0)), figure)
-    if "tp" in collected.images and study.baseline in set(collected.images["arm"]):
+    if (
+        "tp" in collected.images
+        and (collected.images["tp"] + collected.images["fn"]).any()
+        and study.baseline in set(collected.images["arm"])
+    ):
         files["size.png"] = draw_size(collected.images, study.arms, study.baseline, figure)
     captions = {
         "variance.png": "Where variance comes from: images, seeds, arm x image, and what is left",

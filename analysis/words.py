@@ -12,6 +12,15 @@ def format_p(p: float) -> str:
     return f"p={p:.2f}" if p < 0.995 else "p=1"
 
 
+FORMULAS = {
+    "f1": "F1 (Dice) = 2TP / (2TP + FP + FN)",
+    "iou": "IoU (Jaccard) = TP / (TP + FP + FN)",
+    "precision": "precision = TP / (TP + FP)",
+    "recall": "recall = TP / (TP + FN)",
+}
+"""Of scores from counts of pixels."""
+
+
 def metric_name(metric: str) -> str:
     """What a score is called in a sentence: `F1`, `IoU`; scores from elsewhere by their own name."""
     return {"f1": "F1", "iou": "IoU"}.get(metric, metric)

@@ -72,7 +72,7 @@ def positives(
     truth = expected_difference(regime, effect)
     for start in range(0, draws, size):
         scores = simulate(rng, regime, min(size, draws - start), effect)
-        estimate, p, half = ours(by_well(scores, regime.wells) if regime.wells else scores, regime.seeds)
+        estimate, p, half = ours(by_well(scores, regime.wells) if regime.wells else scores, regime.seeds, regime.wells)
         parts = {"ours": p < 0.05, "coverage": np.abs(estimate - truth) <= half}
         if regime.wells:
             parts["ours, wells forgotten"] = ours(scores, regime.seeds)[1] < 0.05

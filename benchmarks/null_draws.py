@@ -72,35 +72,41 @@ def expected_difference(regime: Regime, effect: float) -> float:
 
 
 def by_well(scores: Floats, wells: tuple[int, ...]) -> Floats:
-    """Values of wells as in `analysis.layout.Layout`: their mean is that over images, however unequal wells are."""
-    mean = scores.mean(axis=2, keepdims=True)
+    """Means of wells, as in `analysis.layout.Layout`."""
     starts = np.concatenate([[0], np.cumsum(wells)[:-1]])
-    return mean + len(wells) / sum(wells) * np.add.reduceat(scores - mean, starts, axis=2)
+    return np.add.reduceat(scores, starts, axis=2) / np.array(wells)
 
 
-def ours(values: Floats, seeds: tuple[int, int]) -> tuple[Floats, Floats, Floats]:
-    """`analysis.mrmc.difference` of each draw of `(draws, runs, units)`: estimate, p and half the interval's width."""
-    (first, second), n = seeds, values.shape[2]
-    f_seeds, f_units = first + second - 2, n - 1
+def ours(values: Floats, seeds: tuple[int, int], sizes: tuple[int, ...] = ()) -> tuple[Floats, Floats, Floats]:
+    """`analysis.mrmc.difference` of each draw of `(draws, runs, units)`: estimate, p and half the interval's width.
+
+    Args:
+        values: scores of units.
+        seeds: of both arms.
+        sizes: images of each unit, where units don't count equally.
+    """
+    first, second = seeds
+    weights = np.array(sizes or (1,) * values.shape[2]) / (sum(sizes) or values.shape[2])
+    squares = float(np.sum(weights**2))
+    scale = weights**2 / (1 - 2 * weights + squares)
+    f_seeds, f_units = first + second - 2, 1 / squares - 1
     h = 1 / first + 1 / second
     among, within, by_unit = 0.0, 0.0, []
     for arm in (values[:, :first], values[:, first:]):
-        runs, units = arm.mean(axis=2), arm.mean(axis=1)
-        mean = runs.mean(axis=1)
-        spread = ((runs - mean[:, None]) ** 2).sum(axis=1)
+        runs, units = arm @ weights, arm.mean(axis=1)
+        among = among + ((runs - runs.mean(axis=1, keepdims=True)) ** 2).sum(axis=1)
         centred = arm - units[:, None]
-        among = among + spread
-        within = within + np.einsum("drk,drk->d", centred, centred) - n * spread
+        centred -= (centred @ weights)[..., None]
+        within = within + np.einsum("drk,drk,k->d", centred, centred, scale)
         by_unit.append(units)
     differing = by_unit[0] - by_unit[1]
-    return tested(
-        differing.mean(axis=1), h * among / f_seeds, differing.var(axis=1, ddof=1) / n,
-        h * within / (f_seeds * f_units) / n, (f_seeds, f_units),
-    )  # fmt: skip
+    estimate = differing @ weights
+    by_units = ((differing - estimate[:, None]) ** 2) @ scale
+    return tested(estimate, h * among / f_seeds, by_units, h * within / f_seeds, (f_seeds, f_units))
 
 
 def tested(
-    estimate: Floats, by_seeds: Floats, by_units: Floats, error: Floats, freedom: tuple[int, int]
+    estimate: Floats, by_seeds: Floats, by_units: Floats, error: Floats, freedom: tuple[float, float]
 ) -> tuple[Floats, Floats, Floats]:
     """The test from its mean squares, each on the scale of a variance of the estimate; returns as `ours`."""
     excess = np.maximum(by_units - error, 0)

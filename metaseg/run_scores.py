@@ -63,6 +63,8 @@ def score_run(
     """
     checksums = _checksums(store, run_id)
     there = _settings(store, run_id)
+    if "surface-dice" not in scores:  # what is made again is made as it was
+        tolerance = there.get("tolerance", tolerance)
     scores = [name for name in EXTRA_SCORES if name in scores or name in there.get("scores", ())]
     description = _verified(store, run_id, "config.json", checksums)
     predictor = Predictor.parse(description, _verified(store, run_id, "weights.safetensors", checksums))

@@ -26,10 +26,11 @@ from null_draws import (
 UNEQUAL = (1, 2, 3, 4, 20)
 
 
-def layout_of(values: np.ndarray, seeds: tuple[int, int]) -> Layout:
-    arm = np.repeat([0, 1], seeds)
+def layout_of(values: np.ndarray, regime: Regime) -> Layout:
+    arm = np.repeat([0, 1], regime.seeds)
     units = tuple(map(str, range(values.shape[1])))
-    return Layout(("a", "b"), arm, np.arange(len(arm)), values, units, len(units))
+    weights = np.array(regime.wells) / sum(regime.wells) if regime.wells else np.zeros(0)
+    return Layout(("a", "b"), arm, np.arange(len(arm)), values, units, len(units), weights)
 
 
 @pytest.mark.parametrize(
@@ -44,8 +45,8 @@ def layout_of(values: np.ndarray, seeds: tuple[int, int]) -> Layout:
 def test_the_batch_is_the_test_draw_by_draw(regime: Regime) -> None:
     scores = simulate(np.random.default_rng(1), regime, 20, effect=0.01)
     values = by_well(scores, regime.wells) if regime.wells else scores
-    estimate, p, half = ours(values, regime.seeds)
-    singly = [difference(layout_of(draw, regime.seeds), "a", "b") for draw in values]
+    estimate, p, half = ours(values, regime.seeds, regime.wells)
+    singly = [difference(layout_of(draw, regime), "a", "b") for draw in values]
     assert p == pytest.approx([each.p for each in singly], rel=1e-8)
     assert estimate == pytest.approx([each.estimate for each in singly], abs=1e-12)
     assert estimate - half == pytest.approx([each.ci_low for each in singly], abs=1e-9)

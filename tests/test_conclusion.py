@@ -62,13 +62,13 @@ def test_where_nothing_is_shown_the_largest_difference_and_what_would_be_found_a
     assert text == (
         "No arm is shown to differ from baseline on new images with new seeds (3 seeds an arm, 60 images). The largest "
         "difference is that of sme, -0.008 (95 % interval -0.018 to +0.002, corrected p=0.30); one of 0.012 would be "
-        "found four times in five."
+        "found four times in five, before correction."
     )
 
 
 @pytest.mark.parametrize(
     ("seeds", "units", "data"),
-    [((3, 3), 60, "(3 seeds an arm, 60 images)"), ((3, 5), 20, "(3 seeds against 5, 60 images in 20 groups)")],
+    [((3, 3), 60, "(3 seeds an arm, 60 images)"), ((3, 5), 20, "(3 to 5 seeds an arm, 60 images in 20 groups)")],
 )
 def test_seeds_images_and_groups_are_told(seeds: tuple[int, int], units: int, data: str) -> None:
     numbers = {"n_seeds": seeds[0], "n_seeds_reference": seeds[1], "n_units": units}
@@ -120,15 +120,16 @@ def test_subgroups_of_the_arm_that_helps_most_are_told_by_verdict() -> None:
     rows += [row("sme", "no evidence", 0.02, "e"), row("sme", "too few", 0.03, "f")]
     text = said(row("me", "helps", 0.03), row("sme", "helps", 0.04), *rows, interactions=(interaction(0.002),))
     assert text.endswith(
-        "By cell_line, sme helps on a (+0.080) and b (+0.060); it hurts on c (-0.020); it changes little on d "
-        "(+0.001); it is undecided on e (+0.020) and f (+0.030). On the whole, the gain differs among them (p=0.002)."
+        "By cell_line, which is exploration, sme helps on a (+0.080) and b (+0.060); it hurts on c (-0.020); it "
+        "changes little on d (+0.001); it is undecided on e (+0.020) and f (+0.030). On the whole, the gain differs "
+        "among them (corrected p=0.002)."
     )
 
 
 def test_an_interaction_that_isnt_shown_is_said_so_and_anothers_isnt_taken() -> None:
     rows = [row("sme", "helps", 0.04), row("sme", "helps", 0.04, "a"), row("sme", "helps", 0.04, "b")]
     assert said(*rows, interactions=(interaction(0.4),)).endswith(
-        "On the whole, it isn't shown that the gain differs among them (p=0.40)."
+        "On the whole, it isn't shown that the gain differs among them (corrected p=0.40)."
     )
     others = (interaction(0.001, "me"), interaction(0.001, "sme", "sme-dummy"), interaction(np.nan))
     for other in others:
@@ -141,7 +142,7 @@ def test_a_gain_on_a_subgroup_alone_isnt_kept_back() -> None:
         row("me", "no evidence", 0.02), row("me", "no evidence", 0.01, "a"),
     )  # fmt: skip
     assert text.startswith("No arm is shown to differ from baseline")
-    assert "By cell_line, sme helps on a (+0.070); it is undecided on b" in text
+    assert "By cell_line, which is exploration, sme helps on a (+0.070); it is undecided on b" in text
 
 
 def test_it_is_about_the_endpoint_or_else_the_macro_average() -> None:
@@ -160,4 +161,4 @@ def test_sentences_follow_from_what_was_planted() -> None:
     first, second, third = conclude(tests, [], STUDY, "line")
     assert first.startswith("Against baseline, on new images with new seeds (3 seeds an arm, 60 images): sme +0.04")
     assert second.startswith("Of arms that are told nothing, sme-dummy is as good as equal to baseline")
-    assert third.startswith("By line, sme helps on a (+0.0")
+    assert third.startswith("By line, which is exploration, sme helps on a (+0.0")

@@ -3,12 +3,11 @@
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from scipy import stats
 
-from analysis.effect import standardised, superiority, superiority_error
+from analysis.effect import standardised, superiority
 from analysis.layout import Layout
 from analysis.mrmc import Components, Difference, difference
 
@@ -64,22 +63,6 @@ scores = arrays.arrays(
 )
 
 
-@given(values=scores, data=st.data())
-@settings(max_examples=50, deadline=None)
-def test_superiority_is_the_mean_of_scipys_mann_whitney(values: Array, data: st.DataObject) -> None:
-    ours = data.draw(st.integers(1, len(values) - 1))
-    layout = made(values[:ours], values[ours:])
-    each = [
-        stats.mannwhitneyu(values[:ours, k], values[ours:, k], method="asymptotic").statistic
-        for k in range(values.shape[1])
-    ]
-    found = superiority(layout, "sme", "baseline")
-    assert found == pytest.approx(np.mean(each) / (ours * (len(values) - ours)))
-    assert superiority(layout, "baseline", "sme") == pytest.approx(1 - found)
-    errors = superiority_error(layout, "sme", "baseline"), superiority_error(layout, "baseline", "sme")
-    assert errors[0] == pytest.approx(errors[1], nan_ok=True)
-
-
 def test_superiority_of_normal_scores_is_what_theory_says() -> None:
     data = simulated(np.random.default_rng(2), 0.03, seeds=100, units=2000)
     assert superiority(data, "sme", "baseline") == pytest.approx(stats.norm.cdf(0.03 / 0.0424), abs=0.03)
@@ -88,24 +71,3 @@ def test_superiority_of_normal_scores_is_what_theory_says() -> None:
 def test_float_error_breaks_no_tie() -> None:
     ours = np.full((2, 3), 0.1 + 0.2)
     assert superiority(made(ours, np.full((3, 3), 0.3)), "sme", "baseline") == 0.5
-
-
-@pytest.mark.parametrize(("seed", "arm_unit"), [(0.01, 0.02), (0.0, 0.02), (0.0, 0.0)])
-def test_its_error_is_how_much_it_varies_over_new_seeds_and_units(seed: float, arm_unit: float) -> None:
-    """400 draws: the standard deviation of a standard deviation is 3.5 %."""
-    rng = np.random.default_rng(3)
-    drawn = [simulated(rng, 0.01, 5, 60, seed, arm_unit) for _ in range(400)]
-    spread = np.std([superiority(each, "sme", "baseline") for each in drawn])
-    mean = np.sqrt(np.mean([superiority_error(each, "sme", "baseline") ** 2 for each in drawn]))
-    assert mean == pytest.approx(spread, rel=0.14)
-
-
-def test_one_seed_has_a_superiority_but_no_error_and_missing_cells_are_refused() -> None:
-    rng = np.random.default_rng(4)
-    data = made(rng.uniform(size=(1, 5)), rng.uniform(size=(3, 5)))
-    assert 0 <= superiority(data, "sme", "baseline") <= 1
-    assert np.isnan(superiority_error(data, "sme", "baseline"))
-    assert np.isnan(superiority_error(made(*rng.uniform(size=(2, 3, 1))), "sme", "baseline"))
-    data.values[2, 3] = np.nan
-    with pytest.raises(ValueError, match="complete"):
-        superiority(data, "sme", "baseline")

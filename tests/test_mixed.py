@@ -155,7 +155,7 @@ def test_one_seed_or_one_unit_has_a_difference_and_no_test() -> None:
 def test_what_cannot_be_fitted_is_refused() -> None:
     data = simulate(np.random.default_rng(8), (2, 2), 8)
     with pytest.raises(ValueError, match="2 strata; expected one"):
-        mixed_difference(replace(data, strata=2), "sme", "baseline")
+        mixed_difference(replace(data, stratum=np.arange(len(data.units)) % 2), "sme", "baseline")
     with pytest.raises(ValueError, match="sme has 0 runs with scores"):
         mixed_difference(replace(data, values=np.where(data.arm[:, None] == 0, np.nan, data.values)), "sme", "baseline")
     with pytest.raises(ValueError, match="all scores of sme and baseline are equal"):

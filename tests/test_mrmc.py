@@ -1,5 +1,7 @@
 """The multi-reader multi-case test: against analyses of variance by statsmodels, by symmetry and on nulls."""
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -171,8 +173,11 @@ def test_a_units_mean_is_the_mean_over_images_however_unequal_groups_are() -> No
     group = [*"aaaaaabbcd"]
     scores = scores_of(f1, group, ["x"] * 10, ("sme", "baseline"))
     ((_, subgroup, data),) = layouts(scores)
-    assert (subgroup, data.units, data.images, data.freedom) == (OVERALL, tuple("abcd"), 10, 3)
-    assert data.of("sme").mean(axis=1) == pytest.approx(f1[0].mean(axis=1))
+    assert (subgroup, data.units, data.images) == (OVERALL, tuple("abcd"), 10)
+    assert data.of("sme") @ data.weights == pytest.approx(f1[0].mean(axis=1))
+    assert data.of("sme")[:, 0] == pytest.approx(f1[0][:, :6].mean(axis=1)), "a unit's value is its images' mean"
+    assert data.size == pytest.approx(100 / (36 + 4 + 1 + 1))
+    assert data.freedom == pytest.approx(data.size - 1)
     singly = layout(with_overall(scores_of(f1, [f"g{k}" for k in range(10)], ["x"] * 10, ("sme", "baseline"))))
     assert singly.of("baseline") == pytest.approx(f1[1]), "an image that is its own unit has its own score"
 
@@ -184,11 +189,76 @@ def test_an_average_of_subgroups_is_the_mean_of_their_means_and_takes_them_as_st
     scores = scores_of(f1, [f"g{k}" for k in range(10)], subgroup, ("sme", "baseline"))
     overall = next(data for _, name, data in layouts(scores, "subgroups") if name == OVERALL)
     wanted = (f1[0][:, :2].mean(axis=1) + f1[0][:, 2:].mean(axis=1)) / 2
-    assert overall.of("sme").mean(axis=1) == pytest.approx(wanted)
-    assert (overall.strata, overall.freedom) == (2, 8)
+    assert overall.of("sme") @ overall.weights == pytest.approx(wanted)
+    assert overall.effective.tolist() == [8, 2]
     shifted = f1 + np.where(np.array(subgroup) == "rare", 0.2, 0) * np.array([1, 0])[:, None, None]
     scores = scores_of(shifted, [f"g{k}" for k in range(10)], subgroup, ("sme", "baseline"))
     moved = next(data for _, name, data in layouts(scores, "subgroups") if name == OVERALL)
     first, second = (difference(data, "sme", "baseline") for data in (overall, moved))
     assert second.estimate == pytest.approx(first.estimate + 0.1)
     assert second.se == pytest.approx(first.se), "a difference between strata is no variance among units"
+
+
+def weighted(sizes: list[int], values: Array, stratum: list[int] | None = None) -> Layout:
+    """Two arms of three seeds; `(6, units)` values."""
+    strata = np.array(stratum or [0] * len(sizes))
+    images = np.array(sizes, float)
+    weights = images / np.bincount(strata, images)[strata] / (strata.max() + 1)
+    units = tuple(f"u{k}" for k in range(len(sizes)))
+    arm, seed = np.repeat([0, 1], 3), np.tile(np.arange(3), 2)
+    return Layout(("sme", "baseline"), arm, seed, values, units, sum(sizes), weights, strata)
+
+
+def test_the_variance_of_a_weighted_mean_is_unbiased() -> None:
+    """Units of variance 1: the mean's is sum w², in each stratum times the square of its share."""
+    rng = np.random.default_rng(13)
+    for sizes, stratum in (([1, 1, 1, 1, 16], None), ([3, 2, 2, 4, 1, 5], [0, 0, 0, 1, 1, 1])):
+        data = weighted(sizes, np.zeros((6, len(sizes))), stratum)
+        found = data.variance(rng.normal(0, 1, (40_000, len(sizes))))
+        assert found.mean() == pytest.approx(np.sum(data.weights**2), rel=0.03)
+
+
+def test_a_unit_in_two_strata_moves_both_means_together() -> None:
+    data = weighted([1] * 12, np.zeros((6, 12)), [0] * 6 + [1] * 6)
+    twice = replace(data, units=data.units[:6] * 2)
+    values = np.tile(np.random.default_rng(14).normal(0, 1, (20_000, 6)), 2)
+    assert data.variance(values).mean() == pytest.approx(1 / 12, rel=0.03), "as if the strata were independent"
+    assert twice.variance(values).mean() == pytest.approx(1 / 6, rel=0.03)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "stratum"),
+    [
+        ([1] * 5 + [1] * 24 + [71], None),
+        ([1] * 60 + [40], None),
+        ([1] * 40 + [5] * 10, None),
+        ([1] * 60, [0] * 55 + [1] * 5),
+        ([1] * 60, [0] * 50 + [1] * 10),
+    ],
+    ids=["one dominant", "one large", "uneven", "rare stratum", "small stratum"],
+)
+def test_unequal_units_and_rare_strata_are_no_more_often_told_apart(
+    sizes: list[int], stratum: list[int] | None
+) -> None:
+    """400 draws of equal arms whose units differ by arm: 5 % are 20, whose standard deviation is 4.4."""
+    rng, found = np.random.default_rng(15), 0
+    for _ in range(400):
+        units = rng.normal(0, 0.05, len(sizes)) + np.repeat(rng.normal(0, 0.02, (2, len(sizes))), 3, axis=0)
+        values = units + rng.normal(0, 0.003, (6, 1)) + rng.normal(0, 0.01, (6, len(sizes)))
+        found += difference(weighted(sizes, values, stratum), "sme", "baseline").p < 0.05
+    assert found <= 33
+
+
+def test_a_stratum_of_one_unit_has_no_variance_and_so_no_test() -> None:
+    values = np.random.default_rng(16).normal(0.8, 0.05, (6, 30))
+    found = difference(weighted([1] * 30, values, [0] * 29 + [1]), "sme", "baseline")
+    assert np.isfinite(found.estimate)
+    assert np.isnan([found.se, found.p]).all()
+
+
+def test_leaving_out_units_keeps_the_strata_shares() -> None:
+    values = np.arange(60.0).reshape(6, 10)
+    data = weighted([1] * 10, values, [0] * 6 + [1] * 4)
+    kept = data.only(np.arange(10) != 2)
+    assert kept.weights == pytest.approx([0.1] * 5 + [0.125] * 4)
+    assert kept.values.shape == (6, 9)

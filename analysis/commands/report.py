@@ -10,7 +10,7 @@ from analysis.commands.collect import add_table_options, columns_of, table_of
 from analysis.extra import METRICS as EXTRA_METRICS
 from analysis.metrics import METRICS
 from analysis.record import ResultsError, study_names
-from analysis.report import report, report_folder, scored_by, write_report
+from analysis.report import folder_name, report, report_folder, scored_by, write_report
 from analysis.results import read_results, result_studies
 from metaseg.config import ConfigError
 from metaseg.storage import Storage, open_storage
@@ -32,7 +32,9 @@ def report_command(arguments: Sequence[str]) -> int:
     )  # fmt: skip
     parser.add_argument("--study", nargs="+", metavar="NAME", help="studies to report on (default: all that are there)")
     parser.add_argument("--dataset", metavar="NAME", help="which one, where a collected study is of several datasets")
-    parser.add_argument("--out", metavar="DIR", help="write to DIR/NAME (default: reports/NAME in STORE)")
+    parser.add_argument(
+        "--out", metavar="DIR", help="write to DIR/NAME (default: reports/NAME in STORE); of a table, to DIR"
+    )
     parser.add_argument(
         "--metric", default="f1", choices=[*METRICS, *EXTRA_METRICS],
         help="what to score by (default: f1); boundaries and objects where `metaseg score` has been run",
@@ -46,8 +48,11 @@ def report_command(arguments: Sequence[str]) -> int:
             name = options.name or tables[0].path.stem
             target = open_storage(options.out or f"{name}-report")
             command = shlex.join(["analysis", "report", *arguments])
+            if options.study or options.dataset:
+                parser.error("--study and --dataset are of stores; a table's study is called by --name")
             adopt(target, tables, name, columns_of(parser, options.column), options.baseline, command)
-            write_report(read_results(target, name), target)
+            results, about = scored_by(read_results(target, name), target, options.metric)
+            write_report(results, target, about_metric=about)
             return 0
         if len(tables) > 1:
             missing = next(table.path for table in tables if not table.path.is_file())
@@ -68,7 +73,7 @@ def report_command(arguments: Sequence[str]) -> int:
 
 
 def _report(storage: Storage, name: str, collected: bool, dataset: str | None, out: str | None, metric: str) -> None:
-    target = open_storage(f"{out.rstrip('/')}/{name}") if out else None
+    target = open_storage(f"{out.rstrip('/')}/{folder_name(name)}") if out else None
     if not collected:
         report(storage, name, target, metric=metric)
         return

@@ -49,11 +49,12 @@ def rank_stability(layout: Layout, generator: np.random.Generator, draws: int = 
 
 def _resampled(layout: Layout, generator: np.random.Generator, draws: int) -> Floats:
     """`(draws, arms)` means over resampled units and seeds."""
-    units, taken = len(layout.units), max(layout.freedom, 1)
-    weights = generator.multinomial(taken, np.full(units, 1 / units), draws) / taken
+    units, taken = len(layout.units), max(len(layout.units) - 1, 1)
+    weights = generator.multinomial(taken, np.full(units, 1 / units), draws) * layout.weights
+    weights /= np.maximum(weights.sum(axis=1, keepdims=True), 1e-12)
     means: Floats = weights @ np.stack([layout.of(arm).mean(axis=0) for arm in layout.arms], axis=1)
     for k, arm in enumerate(layout.arms):
-        runs = layout.of(arm).mean(axis=1)
+        runs = layout.of(arm) @ layout.weights
         chosen = generator.integers(len(runs), size=(draws, max(len(runs) - 1, 1)))
         means[:, k] += runs[chosen].mean(axis=1) - runs.mean()
     return means
