@@ -77,7 +77,7 @@ def draw(
     styles = arm_styles(arms, baseline)
     for panel, name in zip(panels, classes, strict=True):
         _draw_class(panel, seeds[seeds["class"] == name], subgroups, shown, baseline, styles)
-        panel.set_ylabel("F1" if len(classes) == 1 else f"F1, {name}")
+        panel.set_ylabel("mean score" if len(classes) == 1 else f"mean score, {name}")
     panels[-1].set_xlabel(corner if len(subgroups) > 1 else "")
     handles = [
         Line2D([], [], color=styles[arm][0], marker=styles[arm][1], linestyle="-" if arm == baseline else "", label=arm)

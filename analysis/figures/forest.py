@@ -71,7 +71,7 @@ def build_forest(tests: pd.DataFrame, margin: float | None = None) -> Figure:
         if len(classes) > 1:
             panel.set_title(name, fontsize="medium", loc="left")
     reference = "its reference" if several else shown(tests["reference"])[0]
-    panels[-1].set_xlabel(f"F1 minus that of {reference}", fontsize=9)
+    panels[-1].set_xlabel(f"difference from {reference}", fontsize=9)
     foot(figure, _note(tests, limits, margin))
     return figure
 

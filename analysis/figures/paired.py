@@ -40,8 +40,8 @@ def build_paired(scores: pd.DataFrame, arm: str, reference: str) -> Figure:
         own = pairs[pairs["class"] == name]
         of = "" if len(classes) == 1 else f", {name}"
         _draw_scatter(left, own, styles)
-        left.set_xlabel(wrapped(f"F1 of {reference}{of}"), fontsize=9)
-        left.set_ylabel(wrapped(f"F1 of {arm}{of}"), fontsize=9)
+        left.set_xlabel(wrapped(f"{reference}{of}"), fontsize=9)
+        left.set_ylabel(wrapped(f"{arm}{of}"), fontsize=9)
         _draw_difference(right, own, styles)
         right.set_xlabel(f"mean of both{of}", fontsize=9)
         right.set_ylabel(wrapped(f"{arm} minus {reference}{of}"), fontsize=9)
