@@ -41,7 +41,7 @@ class Kits(StudyOptions):
     arms: tuple[str, ...] = ARMS + CONTROLS
     network: NetworkOptions = NetworkConfig(width=8, depth=3, reduction=1)
     schedule: ScheduleOptions = ScheduleConfig(
-        epochs=18, cycles=1, lr_max=3e-3, batch_size=2, crop=96, validate_every=6
+        epochs=20, cycles=1, lr_max=3e-3, batch_size=2, crop=96, validate_every=5
     )
     data: DataOptions = DataConfig(classes=RENAL_CLASSES)
 
