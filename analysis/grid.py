@@ -73,10 +73,10 @@ class Grid:
         """The title as a heading, then the whole table."""
         lines = [[self.corner, *self.columns]]
         lines += [[name, *(_markdown(cell) for cell in cells)] for name, cells in self.rows]
-        lines = [[_escape(line[0]), *line[1:]] for line in lines]
+        lines = [[escape_markdown(line[0]), *line[1:]] for line in lines]
         lines[0][1:] = map(_escape, self.columns)
         lines.insert(1, ["---"] + ["---:"] * len(self.columns))
-        return f"## {_escape(self.title)}\n\n" + "".join(f"| {' | '.join(line)} |\n" for line in lines)
+        return f"## {escape_markdown(self.title)}\n\n" + "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
     def to_latex(self, caption: str = "") -> str:
         """A table with booktabs' rules; what stands second in a cell becomes a line of its own."""
@@ -127,8 +127,8 @@ def _rich(cell: Cell, styled: bool) -> Text:
 
 
 def _markdown(cell: Cell) -> str:
-    first = MARKDOWN.get(cell.emphasis, "{}").format(_escape(cell.first))
-    return f"{first} {_escape(cell.second)}".rstrip()
+    first = MARKDOWN.get(cell.emphasis, "{}").format(escape_markdown(cell.first))
+    return f"{first} {escape_markdown(cell.second)}".rstrip()
 
 
 def _html(cell: Cell) -> str:
@@ -151,5 +151,6 @@ def _tex(text: str) -> str:
     return "".join(_TEX.get(character, character) for character in text)
 
 
-def _escape(text: str) -> str:
+def escape_markdown(text: str) -> str:
+    """Text as Markdown shows it, whatever is in it."""
     return re.sub(r"([\\|*_<>`\[\]])", r"\\\1", text).replace("\n", " ")

@@ -17,6 +17,7 @@ from analysis.extra import METRICS as EXTRA_METRICS
 from analysis.extra import with_scores
 from analysis.figure import Title
 from analysis.figures.learning import draw_learning, read_history
+from analysis.grid import escape_markdown
 from analysis.html import to_html
 from analysis.interaction import LEAST_UNITS, Interaction, interaction
 from analysis.layout import Layout, layouts
@@ -232,7 +233,12 @@ def _contents(
     title: str, data: str, about: list[str], result: list[str], sections: list[Section], computed_on: str
 ) -> dict[str, bytes]:
     """The report's files by name."""
-    markdown = [f"# {title}", f"**{data}**" if data else "", *(f"> {sentence}" for sentence in result), *about]
+    markdown = [
+        f"# {title}",
+        f"**{data}**" if data else "",
+        *(f"> {escape_markdown(sentence)}" for sentence in result),
+        *about,
+    ]
     latex = [f"% {title}", f"% {data}", r"% \usepackage{booktabs}"]
     contents: dict[str, bytes] = {"report.html": b"", "table.md": b"", "table.tex": b""}
     for section in sections:
