@@ -74,7 +74,7 @@ class Grid:
         lines = [[self.corner, *self.columns]]
         lines += [[name, *(_markdown(cell) for cell in cells)] for name, cells in self.rows]
         lines = [[escape_markdown(line[0]), *line[1:]] for line in lines]
-        lines[0][1:] = map(_escape, self.columns)
+        lines[0][1:] = map(escape_markdown, self.columns)
         lines.insert(1, ["---"] + ["---:"] * len(self.columns))
         return f"## {escape_markdown(self.title)}\n\n" + "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
