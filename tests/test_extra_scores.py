@@ -117,7 +117,8 @@ def test_boundary_scores_are_those_of_brute_force(predicted, reference, toleranc
     near = (there <= tolerance).sum() + (back <= tolerance).sum()
     assert surface_dice(predicted, reference, tolerance) == pytest.approx(near / (len(there) + len(back)), rel=1e-6)
     farthest = max(np.quantile(there, 0.95), np.quantile(back, 0.95))
-    assert hd95(predicted, reference) == pytest.approx(farthest, rel=1e-5, abs=1e-6)
+    # MONAI interpolates between distances in single precision.
+    assert hd95(predicted, reference) == pytest.approx(farthest, rel=1e-5, abs=1e-5)
 
 
 @settings(max_examples=60, deadline=None)
