@@ -154,7 +154,7 @@ def layout(cell: pd.DataFrame, average: Average = "images") -> Layout:
     """The layout of one class and subgroup.
 
     Args:
-        cell: rows of `analysis.scores.with_overall`, with arm, seed, stratum, group, image, weight and f1.
+        cell: rows of `analysis.scores.with_overall`, with arm, seed, stratum, group, image and f1.
         average: whether subgroups are strata.
     """
     arm, size = codes(cell["arm"])

@@ -193,7 +193,7 @@ def _squares(values: Floats) -> float:
 
 
 def seed_unit_variance(arms: Sequence[Floats], layout: Layout) -> float:
-    """Sum over runs of the variance that seed x unit gives to a run's mean, times what is left of their freedom.
+    """Sum over runs of the variance that seed x unit gives to a run's mean: to be divided by their freedom.
 
     Args:
         arms: `(seeds, columns)` values of each.

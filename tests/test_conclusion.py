@@ -162,3 +162,11 @@ def test_sentences_follow_from_what_was_planted() -> None:
     assert first.startswith("Against baseline, on new images with new seeds (3 seeds an arm, 60 images): sme +0.04")
     assert second.startswith("Of arms that are told nothing, sme-dummy is as good as equal to baseline")
     assert third.startswith("By line, which is exploration, sme helps on a (+0.0")
+
+
+def test_an_arm_of_one_seed_is_left_out_of_the_conclusion_and_named() -> None:
+    """It differs most; seeds, images and the largest difference are those of the arms that are tested."""
+    text = said(row("sme", "helps", 0.04), row("me", "one seed", 0.2, n_seeds=1))
+    assert text.startswith("Against baseline, on new images with new seeds (3 seeds an arm, 60 images): sme +0.040")
+    assert "me +0.2" not in text
+    assert text.endswith("Not tested, for want of seeds or images: me.")
