@@ -1,14 +1,16 @@
-"""`analysis collect` brings results together; `analysis report` draws a conclusion from them."""
+"""`analysis collect` brings results together, `analysis report` draws a conclusion; `analysis sweep` is on searches."""
 
 import sys
 from collections.abc import Sequence
 
 from analysis.commands.collect import collect_command
 from analysis.commands.report import report_command
+from analysis.commands.sweep import sweep_command
 
 COMMANDS = {
     "collect": (collect_command, "bring the runs of stores, or tables from elsewhere, into one Parquet dataset"),
     "report": (report_command, "test, tabulate and draw: one HTML page, and tables and figures beside it"),
+    "sweep": (sweep_command, "one HTML page a search for settings: the best, which matter, what it cost"),
 }
 
 

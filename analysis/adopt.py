@@ -13,7 +13,8 @@ from analysis.collect import AS_TRAINED
 from analysis.foreign import KEY, Scores, Table, read_table
 from analysis.gather import Gathered, publish
 from analysis.record import Comparison, ResultsError, Run, Study
-from analysis.results import SCHEMA, TEXT, Part, Record, Source, encode, records, repeated
+from analysis.results import Part, Record, Source, records
+from analysis.row_file import SCHEMA, TEXT, encode, repeated
 from analysis.scores import LACKING, combined_codes
 from metaseg.storage import Storage
 

@@ -68,7 +68,8 @@ def collect(storage: Storage, name: str) -> Collected:
         if run.run_id not in done:
             missing.append(run)
             continue
-        config, images = read_run(storage, run, checksums(storage, run))
+        config, content = read_run(storage, run, checksums(storage, run))
+        images = pq.read_table(pa.BufferReader(content))
         check_rows(images, storage.locate(f"runs/{run.run_id}/images.parquet"))
         subgroup_column = subgroup_column or config["dataset"].get("subgroup_column")
         rows = images.filter(pc.equal(images["evaluation"], AS_TRAINED)).select([*ROW, "group"]).to_pandas()
@@ -90,9 +91,9 @@ def collect(storage: Storage, name: str) -> Collected:
         raise ResultsError(f"study {name!r} in {storage.where}: none of its {len(study.runs)} runs is finished")
     check_comparable(evaluated)
     table = pa.concat_tables(tables, promote_options="permissive").unify_dictionaries()
-    file, content = f"results/study={name}/images.parquet", BytesIO()
-    pq.write_table(table, content)
-    storage.write(file, content.getvalue())
+    file, written = f"results/study={name}/images.parquet", BytesIO()
+    pq.write_table(table, written)
+    storage.write(file, written.getvalue())
     return Collected(study, storage.locate(file), table.to_pandas(), tuple(missing), subgroup_column or "subgroup")
 
 
@@ -112,8 +113,8 @@ def checksums(storage: Storage, run: Run) -> dict[str, str]:
     return {name: str(value) for name, value in done.items()}
 
 
-def read_run(storage: Storage, run: Run, done: dict[str, str]) -> tuple[dict[str, Any], pa.Table]:
-    """The run's configuration and its `images.parquet`, verified against `checksums`; rows are yet to be checked."""
+def read_run(storage: Storage, run: Run, done: dict[str, str]) -> tuple[dict[str, Any], bytes]:
+    """The run's configuration and the content of its `images.parquet`, verified against `checksums`."""
     folder = f"runs/{run.run_id}"
     where = storage.locate(folder)
     content = {}
@@ -137,7 +138,7 @@ def read_run(storage: Storage, run: Run, done: dict[str, str]) -> tuple[dict[str
     for key, wanted in (("run_id", run.run_id), ("seed", run.seed)):
         if config.get(key) != wanted:
             raise ResultsError(f"{where}/config.json: {key} is {config.get(key)!r}, the study says {wanted!r}")
-    return config, pq.read_table(BytesIO(content["images.parquet"]))
+    return config, content["images.parquet"]
 
 
 def check_rows(images: pa.Table, path: str, like: pa.Table | None = None) -> None:
@@ -146,7 +147,7 @@ def check_rows(images: pa.Table, path: str, like: pa.Table | None = None) -> Non
     Args:
         images: the rows.
         path: of their file, for the message.
-        like: columns `TEXT` of other rows that were checked: where they are the same, they aren't checked again.
+        like: other rows that were checked: columns `TEXT` that are the same aren't checked again.
 
     Raises:
         ResultsError: names the first column or row that is wrong.
@@ -165,7 +166,7 @@ def check_rows(images: pa.Table, path: str, like: pa.Table | None = None) -> Non
         if any(row >= 0 for row in negative):
             row = min(row for row in negative if row >= 0)
             raise ResultsError(f"{path}: row {row + 1}: a negative count of pixels")
-    if like is not None and images.select(TEXT).equals(like):
+    if like is not None and images.select(TEXT).equals(like.select(TEXT)):
         return
     rows = images.select(TEXT).to_pandas()
     repeated = rows[rows.duplicated(KEY)]

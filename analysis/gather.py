@@ -9,7 +9,8 @@ import pyarrow.compute as pc
 from analysis.collect import AS_TRAINED, ROW, Evaluated, check_comparable
 from analysis.new_runs import NewRuns, file_name, read_new
 from analysis.record import ResultsError, Run, Study, read_study, study_names
-from analysis.results import RECORD, Record, Source, decode, decode_with_metadata, encode, records
+from analysis.results import RECORD, Record, Source, records
+from analysis.row_file import decode, decode_with_metadata, encode
 from metaseg.storage import Storage
 
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from analysis.record import Average
-from analysis.scores import cells, codes, combined_codes, distinct
+from analysis.scores import cells_of_class, codes, combined_codes, distinct, split
 
 Floats = npt.NDArray[np.float64]
 
@@ -145,9 +145,15 @@ def layouts(scores: pd.DataFrame, average: Average = "images") -> Iterator[tuple
         scores: of `analysis.scores.image_scores`. Which runs a cell has: `analysis.scores.with_overall`.
         average: what the overall score is.
     """
-    for name, subgroup, cell in cells(scores, average):
-        if len(cell):
-            yield name, subgroup, layout(cell, average)
+    single = scores["subgroup"].nunique() == 1
+    for name, rows in split(scores, "class"):
+        length = _equal_runs(rows)
+        # Where all runs have the same rows, the first run's tell how each is laid out.
+        first = rows.iloc[:length].assign(place=np.arange(length)) if length else rows
+        for subgroup, cell in cells_of_class(first, average, single):
+            if len(cell):
+                laid = layout(cell, average)
+                yield name, subgroup, _with_all_runs(laid, cell, rows, length, average) if length else laid
 
 
 def layout(cell: pd.DataFrame, average: Average = "images") -> Layout:
@@ -157,28 +163,81 @@ def layout(cell: pd.DataFrame, average: Average = "images") -> Layout:
         cell: rows of `analysis.scores.with_overall`, with arm, seed, stratum, group, image and f1.
         average: whether subgroups are strata.
     """
-    arm, size = codes(cell["arm"])
-    here = np.flatnonzero(np.bincount(arm, minlength=size))
-    arms = tuple(map(str, cell["arm"].cat.categories[here]))
-    seed, seeds = pd.factorize(cell["seed"].to_numpy(), sort=True)
-    run, runs = _dense(np.searchsorted(here, arm) * len(seeds) + seed)
-    unit, units = _names(cell["group"])
-    stratum, strata = _dense(codes(cell["stratum"])[0] if average == "subgroups" else np.zeros(len(cell), np.int64))
-    column, columns = _dense(stratum * len(units) + unit)
-    place = run * len(columns) + column
-    total, shape = len(runs) * len(columns), (len(runs), len(columns))
+    arms, run, of_run, seeds = _runs(cell["arm"], cell["seed"])
+    column, units, of_column = _columns(cell, average)
+    place = run * len(units) + column
+    total, shape = len(of_run) * len(units), (len(of_run), len(units))
     counts = np.bincount(place, minlength=total).reshape(shape)
     sums = np.bincount(place, cell["f1"].to_numpy(), total).reshape(shape)
     values = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
     # A run may lack images: a unit has as many as the run that has most.
     images = counts.max(axis=0).astype(np.float64)
-    of_column = columns // len(units)
-    weights = images / np.bincount(of_column, images)[of_column] / len(strata)
+    of_stratum = np.bincount(of_column, images)
+    weights = images / of_stratum[of_column] / len(of_stratum)
+    distinct_images = len(distinct(*combined_codes([cell["stratum"], cell["image"]])))
+    return Layout(arms, of_run, seeds, values, units, distinct_images, weights, of_column)
+
+
+def _equal_runs(rows: pd.DataFrame) -> int:
+    """How many rows each run has, where all have those of the first, in its order, and none twice; else 0.
+
+    Args:
+        rows: of one class.
+    """
+    arm, seed = _numbers(rows["arm"]), rows["seed"].to_numpy()
+    length = int(np.argmax((arm != arm[0]) | (seed != seed[0]))) or len(rows)
+    if len(rows) % length:
+        return 0
+    runs, first = rows.iloc[::length], rows.iloc[:length]
+    if runs.duplicated(["arm", "seed"]).any() or first.duplicated(["subgroup", "image"]).any():
+        return 0
+    of_run = [column.reshape(-1, length) for column in (arm, seed)]
+    of_item = [_numbers(rows[column]).reshape(-1, length) for column in ("subgroup", "group", "image")]
+    equal = all((each == each[:, :1]).all() for each in of_run) and all((each == each[0]).all() for each in of_item)
+    return length if equal else 0
+
+
+def _with_all_runs(laid: Layout, cell: pd.DataFrame, rows: pd.DataFrame, length: int, average: Average) -> Layout:
+    """The layout of all runs, where they are `_equal_runs`.
+
+    Args:
+        laid: the first run's.
+        cell: its rows, with `place`: which of the run's rows they are.
+        rows: of the class, all runs.
+        length: how many each run has.
+        average: whether subgroups are strata.
+    """
+    heads = rows.iloc[::length]
+    arms, run, of_run, seeds = _runs(heads["arm"], heads["seed"])
+    column, place = _columns(cell, average)[0], cell["place"].to_numpy()
+    images = np.bincount(column)
+    values = np.empty((len(heads), len(images)))
+    for number, f1 in zip(run, rows["f1"].to_numpy().reshape(-1, length), strict=True):
+        values[number] = np.bincount(column, f1[place]) / images
+    return replace(laid, arms=arms, arm=of_run, seed=seeds, values=values)
+
+
+def _runs(
+    arm: pd.Series, seed: pd.Series
+) -> tuple[tuple[str, ...], npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Arms that there are; each row's run; each run's place in arms and its seed: runs are by arm, then seed."""
+    numbers, size = codes(arm)
+    here = np.flatnonzero(np.bincount(numbers, minlength=size))
+    number, seeds = pd.factorize(seed.to_numpy(), sort=True)
+    run, runs = _dense(np.searchsorted(here, numbers) * len(seeds) + number)
     of_run, order = np.divmod(runs, len(seeds))
-    return Layout(
-        arms, of_run, seeds[order].astype(np.int64), values, tuple(units[k] for k in columns % len(units)),
-        len(distinct(*combined_codes([cell["stratum"], cell["image"]]))), weights, of_column,
-    )  # fmt: skip
+    return tuple(map(str, arm.cat.categories[here])), run, of_run, seeds[order].astype(np.int64)
+
+
+def _columns(
+    cell: pd.DataFrame, average: Average
+) -> tuple[npt.NDArray[np.int64], tuple[str, ...], npt.NDArray[np.int64]]:
+    """Each row's column; each column's unit and stratum."""
+    unit, units = _names(cell["group"])
+    stratum, _ = _dense(codes(cell["stratum"])[0] if average == "subgroups" else np.zeros(len(cell), np.int64))
+    column, columns = _dense(stratum * len(units) + unit)
+    of_column, of_unit = np.divmod(columns, len(units))
+    return column, tuple(units[of_unit]), of_column
 
 
 def _dense(numbers: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
@@ -187,7 +246,7 @@ def _dense(numbers: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.N
     return (np.cumsum(found) - 1)[numbers], np.flatnonzero(found)
 
 
-def _names(column: pd.Series) -> tuple[npt.NDArray[np.int64], tuple[str, ...]]:
+def _names(column: pd.Series) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.object_]]:
     """Each row's place among the column's distinct values, and these as text, in alphabetical order."""
     if isinstance(column.dtype, pd.CategoricalDtype):
         number, here = _dense(codes(column)[0])
@@ -198,4 +257,9 @@ def _names(column: pd.Series) -> tuple[npt.NDArray[np.int64], tuple[str, ...]]:
     order = np.argsort(names, kind="stable")
     place = np.empty(len(order), np.int64)
     place[order] = np.arange(len(order))
-    return place[number], tuple(names[order])
+    return place[number], names[order]
+
+
+def _numbers(column: pd.Series) -> npt.NDArray[np.integer]:
+    """Equal numbers for equal values: those of categories as they are stored."""
+    return column.cat.codes.to_numpy() if isinstance(column.dtype, pd.CategoricalDtype) else pd.factorize(column)[0]

@@ -49,12 +49,21 @@ def _seeds(collected: Collected) -> str:
     return (f"{few} to {many}" if few < many else f"{few}") + (" seed" if many == 1 else " seeds")
 
 
-def caveats_section(collected: Collected) -> Section:
-    """What no test of these results can say."""
+def caveats_section(collected: Collected, tuned: bool) -> Section:
+    """What no test of these results can say.
+
+    Args:
+        collected: the results.
+        tuned: whether each arm's settings were searched for.
+    """
     study = collected.study
+    settings = (
+        "the settings that one search in each arm found: another search may find others."
+        if tuned
+        else "one setting of learning rate, size and length for all arms: an arm may gain by settings of its own."
+    )
     words = [
-        "All is conditional on one split of one dataset, and on one setting of learning rate, size and length for all "
-        "arms: an arm may gain by settings of its own.",
+        f"All is conditional on one split of one dataset, and on {settings}",
         "Test images are taken as a sample of those that matter. Where images belong together (wells, patients) and "
         "the table doesn't say so, p-values are too small.",
         f"The F test takes means of runs for normal. Calibration on simulated nulls: 4 to 6 % false positives at "

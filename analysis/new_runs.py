@@ -14,7 +14,9 @@ import pyarrow.compute as pc
 from analysis.collect import AS_TRAINED, COUNTS, ROW, TEXT, check_rows, checksums, read_run
 from analysis.extra import read_scores, score_file
 from analysis.record import ResultsError, Run
-from analysis.results import ROWS, SCHEMA, Part, Record, encode, repeated
+from analysis.results import Part, Record
+from analysis.row_file import ROWS, SCHEMA, encode, repeated
+from analysis.run_text import RunText, read_images, run_text
 from metaseg.storage import Storage
 
 WORKERS = 4
@@ -31,7 +33,7 @@ class NewRuns:
     subgroup_columns: dict[str, str | None] = field(default_factory=dict)
     files: dict[str, bytes] = field(default_factory=dict)
     """By name: what is to be written."""
-    rows: "_Rows | None" = None
+    text: RunText | None = None
     """Of the last one."""
 
 
@@ -42,23 +44,16 @@ class _Read:
     run: Run
     sha256: str
     """Of its file."""
+    constants: dict[str, str | int]
+    """Columns of which all rows have the same value."""
     table: pa.Table
+    """The other columns."""
     images_sha256: str
     about: dict[str, Any]
     """For the metadata of its new file."""
     scores_sha256: str
     """Of its file of extra scores, or empty."""
     subgroup_column: str | None
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """Columns that runs of a study have in common, since they are evaluated on the same images in the same order."""
-
-    plain: pa.Table
-    """As read."""
-    encoded: pa.Table
-    sha256: str
 
 
 def read_new(store: Storage, finished: Sequence[Run], known: Sequence[Record], new: NewRuns) -> str:
@@ -117,8 +112,30 @@ def _file(
         new.parts[run_id] = Part(name, store.where, each.sha256, each.images_sha256, rows, each.scores_sha256)
         new.fingerprints[run_id] = each.about["fingerprint"]
         new.subgroup_columns[run_id] = each.subgroup_column
+    return name, pool.submit(_encode, together)
+
+
+def _encode(together: Sequence[_Read]) -> bytes:
+    """The file of these runs."""
     table = pa.concat_tables([each.table for each in together], promote_options="permissive").unify_dictionaries()
-    return name, pool.submit(encode, table, {each.run.run_id: each.about for each in together})
+    rows, lengths = table.num_rows, [each.table.num_rows for each in together]
+    columns: dict[str, Any] = dict(zip(table.column_names, table.columns, strict=True))
+    columns |= {"score": pa.nulls(rows, pa.float64()), "metric": repeated(None, rows)}
+    for name in together[0].constants:
+        columns[name] = _constant([each.constants[name] for each in together], lengths)
+    ordered = {name: columns.pop(name) for name in SCHEMA.names} | columns
+    return encode(pa.table(ordered), {each.run.run_id: each.about for each in together})
+
+
+def _constant(values: Sequence[str | int], lengths: Sequence[int]) -> pa.ChunkedArray:
+    """A column in which each run's value is there for so many rows; text as a dictionary."""
+    if not isinstance(values[0], str):
+        chunks = [pa.repeat(value, rows) for value, rows in zip(values, lengths, strict=True)]
+        return pa.chunked_array(chunks, pa.int64())
+    texts = list(dict.fromkeys(values))
+    dictionary, codes = pa.array(texts, pa.string()), [pa.scalar(texts.index(value), pa.int32()) for value in values]
+    chunks = [pa.repeat(code, rows) for code, rows in zip(codes, lengths, strict=True)]
+    return pa.chunked_array([pa.DictionaryArray.from_arrays(chunk, dictionary, safe=False) for chunk in chunks])
 
 
 def file_name(sha256: Mapping[str, str]) -> str:
@@ -134,23 +151,29 @@ def _scores_sha256(store: Storage, run: Run, scored: Collection[str]) -> str:
 
 
 def _read_one(store: Storage, wanted: tuple[Run, dict[str, str], str], new: NewRuns) -> _Read:
-    """Read, check and encode a run, of which `DONE` says the checksums."""
+    """Read and check a run, of which `DONE` says the checksums."""
     run, done, scores_sha256 = wanted
-    config, images = read_run(store, run, done)
-    last = new.rows
+    config, content = read_run(store, run, done)
+    last = new.text
+    images, stored = read_images(content, last)
     check_rows(images, store.locate(f"runs/{run.run_id}/images.parquet"), last.plain if last else None)
-    plain = images.select(TEXT)
-    if last is None or not plain.equals(last.plain):
-        last = new.rows = _Rows(plain, _dictionaries(plain), _images_sha256(plain))
-    dataset, sha256 = config["dataset"], done["images.parquet"]
+    text = new.text = run_text(images, stored, last)
+    dataset, arm, sha256 = config["dataset"], config["arm"], done["images.parquet"]
     about = {
         "store": store.where, "sha256": sha256, "fingerprint": str(dataset["fingerprint"]),
         "versions": config.get("versions"), "git_commit": config.get("git_commit"),
     }  # fmt: skip
     if scores_sha256:
         images = _with_scores(images, read_scores(store, run), store.locate(score_file(run.run_id)))
-    table = _table(run, config, images, last.encoded)
-    return _Read(run, sha256, table, last.sha256, about, scores_sha256, dataset.get("subgroup_column"))
+    constants: dict[str, str | int] = {
+        "run_id": run.run_id, "arm": run.arm, "part": run.part, "block": str(arm["block"]),
+        "metadata_mode": str(arm["metadata_mode"]), "seed": run.seed, "parameters": int(config["parameters"]),
+    }  # fmt: skip
+    kept = [name for name in images.column_names if name in [*TEXT, *COUNTS] or name not in SCHEMA.names]
+    columns = {name: (text.encoded if name in text.encoded.column_names else images)[name] for name in kept}
+    table = pa.table(columns | {name: images[name].cast(pa.int64()) for name in COUNTS})
+    column = dataset.get("subgroup_column")
+    return _Read(run, sha256, constants, table, text.images_sha256, about, scores_sha256, column)
 
 
 def _with_scores(images: pa.Table, scores: pa.Table | None, path: str) -> pa.Table:
@@ -165,36 +188,3 @@ def _with_scores(images: pa.Table, scores: pa.Table | None, path: str) -> pa.Tab
     for name, column in zip(taken.column_names, taken.columns, strict=True):
         images = images.append_column(name, column)
     return images
-
-
-def _table(run: Run, config: dict[str, Any], images: pa.Table, text: pa.Table) -> pa.Table:
-    """A run's rows in the schema's columns; `text` are its text columns, encoded."""
-    rows = images.num_rows
-    arm = config["arm"]
-    columns: dict[str, Any] = {
-        "run_id": repeated(run.run_id, rows), "arm": repeated(run.arm, rows), "part": repeated(run.part, rows),
-        "block": repeated(str(arm["block"]), rows), "metadata_mode": repeated(str(arm["metadata_mode"]), rows),
-        "seed": pa.repeat(run.seed, rows), "parameters": pa.repeat(int(config["parameters"]), rows),
-        "score": pa.nulls(rows, pa.float64()), "metric": repeated(None, rows),
-    }  # fmt: skip
-    columns |= {name: text[name] for name in TEXT} | {name: images[name].cast(pa.int64()) for name in COUNTS}
-    extra = _dictionaries(images.drop_columns([name for name in images.column_names if name in columns]))
-    return pa.table({name: columns[name] for name in SCHEMA.names} | {name: extra[name] for name in extra.column_names})
-
-
-def _dictionaries(table: pa.Table) -> pa.Table:
-    """The table with its text columns encoded as dictionaries, each in one piece."""
-    for place, (name, kind) in enumerate(zip(table.column_names, table.schema.types, strict=True)):
-        if kind in (pa.string(), pa.large_string()):
-            column = table[name].cast(pa.string()).combine_chunks().dictionary_encode()
-            table = table.set_column(place, name, column)
-    return table
-
-
-def _images_sha256(plain: pa.Table) -> str:
-    """Of what was evaluated as trained, in whatever order."""
-    rows = plain.filter(pc.equal(plain["evaluation"], AS_TRAINED))
-    joined = pc.binary_join_element_wise(*(rows[name].cast(pa.string()) for name in [*ROW, "group"]), "\x1f")
-    ordered = joined.combine_chunks().take(pc.sort_indices(joined))
-    whole = pc.binary_join(pa.ListArray.from_arrays(pa.array([0, len(ordered)], pa.int32()), ordered), "\x1e")
-    return hashlib.sha256(whole[0].as_buffer()).hexdigest()

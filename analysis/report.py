@@ -38,6 +38,8 @@ from analysis.sections import (
     score_section,
     verdict_sections,
 )
+from analysis.sweeps import Sweep, read_arm_sweeps
+from analysis.tuning import tuning_section
 from analysis.words import metric_name
 from metaseg.storage import Storage
 
@@ -91,7 +93,8 @@ def report(
     runs = provenance(storage, collected)
     collected, about = scored_by(collected, storage, metric)
     target, folder = (out, "") if out else (storage, report_folder(study, metric))
-    return write_report(collected, target, folder, history, runs, pictures, tables, about)
+    tuned = read_arm_sweeps(storage, study)
+    return write_report(collected, target, folder, history, runs, pictures, tables, about, tuned)
 
 
 def report_folder(study: str, metric: str) -> str:
@@ -125,6 +128,7 @@ def write_report(
     pictures: Mapping[str, bytes] = {},
     tables: Mapping[str, pd.DataFrame] = {},
     about_metric: str = "",
+    tuned: Mapping[str, tuple[Sweep, pd.DataFrame]] = {},
 ) -> Report:
     """Report on results, wherever they are from.
 
@@ -137,6 +141,7 @@ def write_report(
         pictures: as in `report`.
         tables: as in `report`.
         about_metric: sentences on what scores are, where they need some.
+        tuned: of `analysis.sweeps.read_arm_sweeps`, where arms were tuned.
     """
     declared, column = collected.study, collected.subgroup_column
     scores = image_scores(collected.images, declared.arms, collected.metric, declared.empty)
@@ -167,10 +172,11 @@ def write_report(
         content = draw_learning(history, figure, declared.baseline)
         caption = {"learning.png": "Validation F1 and training loss by epoch, mean over seeds"}
         sections.append(Section(printed=(), files={"learning.png": content}, pictures=caption))
+    sections.append(tuning_section(tuned, declared.arms, Title(declared.name, declared.about)))
     if "tp" in collected.images:
         sections += [*control_sections(collected, figure), difficulty_section(collected)]
     sections += extra_sections(pictures, tables)
-    closing = [methods_section(collected), caveats_section(collected)]
+    closing = [methods_section(collected), caveats_section(collected, tuned=bool(tuned))]
     closing.append(provenance_section(runs if runs is not None else pd.DataFrame(), collected))
 
     title = (

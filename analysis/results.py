@@ -5,48 +5,26 @@ count: whoever reads through it sees one state of the study, whole, whatever is 
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
-from io import BytesIO
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
+import pandas as pd
 
 from analysis.collect import Collected
 from analysis.record import Comparison, ResultsError, Run, Study, check_runs, read_json
+from analysis.row_file import VERSION, read_rows
 from metaseg.storage import Storage, open_storage
-
-VERSION = 1
-"""Of the schema; a reader refuses others."""
 
 RECORD = "_study.json"
 """Readers of Parquet datasets skip names that begin with an underscore."""
 
 AGREED = ["baseline", "average", "empty", "margin", "endpoint"]
 """What all who declare a study must declare alike."""
-
-TEXT = pa.dictionary(pa.int32(), pa.string())
-
-SCHEMA = pa.schema(
-    [
-        *((name, TEXT) for name in ("run_id", "arm", "part", "block", "metadata_mode")),
-        *((name, pa.int64()) for name in ("seed", "parameters")),
-        *((name, TEXT) for name in ("image", "class", "evaluation", "group", "subgroup")),
-        *((name, pa.int64()) for name in ("tp", "fp", "fn", "tn")),
-        ("score", pa.float64()),
-        ("metric", TEXT),
-    ]
-)
-"""Of each file, before its `meta_` columns; study and dataset are the folders' names."""
-
-ROWS = 2**21
-"""Runs share a file up to about so many rows: they have most names in common, which are then kept once."""
 
 
 @dataclass(frozen=True)
@@ -198,83 +176,23 @@ def read_results(out: Storage | Path | str, study: str, dataset: str | None = No
     collected = [run for run in declared.runs if run.run_id in record.parts]
     if not collected:
         raise ResultsError(f"study {study!r} in {storage.where}: no run has been collected")
-    files = _distinct(record.parts[run.run_id].file for run in collected)
+    files = [f"{record.folder}/{file}" for file in _distinct(record.parts[run.run_id].file for run in collected)]
     with ThreadPoolExecutor(4) as pool:
-        tables = list(pool.map(lambda file: _read(storage, f"{record.folder}/{file}"), files))
-    slices = {run_id: rows for each in tables for run_id, rows in _by_run(each)}
-    if list(slices) != [run.run_id for run in collected]:
-        tables = [slices[run.run_id] for run in collected]
-    table = pa.concat_tables(tables, promote_options="permissive")
-    del slices, tables
+        contents = list(pool.map(lambda file: _content(storage, file), files))
+    rows = read_rows(dict(zip(map(storage.locate, files), contents, strict=True)), [run.run_id for run in collected])
     for name, value in (("dataset", declared.dataset), ("study", declared.name)):
-        table = table.add_column(0, name, repeated(value, table.num_rows))
-    scored = table["score"].null_count == 0
-    table = table.drop_columns(["tp", "fp", "fn", "tn"] if scored else ["score", "metric"])
-    images = table.unify_dictionaries().to_pandas(split_blocks=True, self_destruct=True)
+        constant = pd.Categorical.from_codes(np.zeros(len(rows), np.int8), pd.Index([value]))
+        rows.insert(0, name, pd.Series(constant))
     missing = tuple(run for run in declared.runs if run.run_id not in record.parts)
     where = storage.locate(record.folder)
-    return Collected(declared, where, images, missing, record.subgroup_column, record.metric)
+    return Collected(declared, where, rows, missing, record.subgroup_column, record.metric)
 
 
-def _by_run(table: pa.Table) -> Iterator[tuple[str, pa.Table]]:
-    """Each run's rows, which follow each other in a file."""
-    column = table["run_id"].combine_chunks()
-    codes = column.indices.to_numpy()
-    starts = np.flatnonzero(np.diff(codes, prepend=-1))
-    for start, end in pairwise([*starts.tolist(), len(codes)]):
-        yield column.dictionary[int(codes[start])].as_py(), table.slice(start, end - start)
-
-
-def _read(storage: Storage, file: str) -> pa.Table:
+def _content(storage: Storage, file: str) -> bytes:
     content = storage.read_or_none(file)
     if content is None:
         raise ResultsError(f"{storage.locate(file)}: gone, though its record lists it; collect again")
-    return decode(content, storage.locate(file))
-
-
-def decode(content: bytes, path: str) -> pa.Table:
-    """The rows in a file's content; raises `ResultsError` where they aren't of this schema."""
-    return decode_with_metadata(content, path)[0]
-
-
-def decode_with_metadata(content: bytes, path: str) -> tuple[pa.Table, dict[str, Any]]:
-    """The rows in a file's content, and what `encode` was told `about` them."""
-    try:
-        table = pq.read_table(BytesIO(content))
-    except (pa.ArrowInvalid, OSError) as error:
-        raise ResultsError(f"{path}: not Parquet: {error}") from error
-    kinds = dict(zip(table.column_names, table.schema.types, strict=True))
-    if wrong := [field for field in SCHEMA if kinds.get(field.name) != field.type]:
-        raise ResultsError(f"{path}: no column {wrong[0].name!r} of type {wrong[0].type}")
-    about = read_json((table.schema.metadata or {}).get(b"metaseg.about", b"{}"), path)
-    return table.replace_schema_metadata(None), about
-
-
-def encode(table: pa.Table, about: Mapping[str, Any]) -> bytes:
-    """A file of the dataset.
-
-    Args:
-        table: its rows: the columns of `SCHEMA`, then any `meta_` columns.
-        about: what to keep as the file's metadata.
-    """
-    metadata = {"metaseg.schema": str(VERSION), "metaseg.about": json.dumps(about, sort_keys=True)}
-    text = [field.name for field in table.schema if pa.types.is_dictionary(field.type)]
-    content = BytesIO()
-    pq.write_table(
-        table.replace_schema_metadata(metadata),
-        content,
-        row_group_size=2**26,  # names are kept once in each
-        use_dictionary=text,
-        column_encoding={field.name: "DELTA_BINARY_PACKED" for field in table.schema if field.type == pa.int64()},
-        dictionary_pagesize_limit=2**28,  # else a column of many names is written without its dictionary
-    )
-    return content.getvalue()
-
-
-def repeated(value: str | None, rows: int) -> pa.Array:
-    """One value, or none, for all rows."""
-    indices = pa.nulls(rows, pa.int32()) if value is None else pa.repeat(pa.scalar(0, pa.int32()), rows)
-    return pa.DictionaryArray.from_arrays(indices, pa.array([] if value is None else [value], pa.string()))
+    return content
 
 
 def _distinct(values: Iterable[Any]) -> tuple[Any, ...]:

@@ -17,6 +17,9 @@ Codes = npt.NDArray[np.int64]
 SMALL = 2**20
 """Numbers below are counted in a table of as many entries."""
 
+BLOCK = 2**16
+"""Rows that are scored at once: what is computed on the way stays in the processor's cache."""
+
 OVERALL = "Average"
 """The subgroup of all test images, as the tables call it: their mean, or the mean of the subgroups' means."""
 
@@ -87,7 +90,12 @@ def _scored(images: pd.DataFrame, metric: str) -> tuple[npt.NDArray[np.float64],
     if metric not in METRICS:
         raise ResultsError(f"unknown metric {metric!r}; counts give {', '.join(METRICS)}")
     counts = [images[column].to_numpy() for column in ("tp", "fp", "fn")]
-    return METRICS[metric](*counts), is_empty(*counts)
+    score, nothing = np.empty(len(images)), np.empty(len(images), bool)
+    for start in range(0, len(images), BLOCK):
+        rows = slice(start, start + BLOCK)
+        block = [count[rows] for count in counts]
+        score[rows], nothing[rows] = METRICS[metric](*block), is_empty(*block)
+    return score, nothing
 
 
 def _covered(images: pd.DataFrame) -> pd.DataFrame:
@@ -153,15 +161,21 @@ def combined_codes(columns: Sequence[pd.Series]) -> tuple[Codes, int]:
 def cells(scores: pd.DataFrame, average: Average = "images") -> Iterator[tuple[str, str, pd.DataFrame]]:
     """Each class and subgroup, `OVERALL` first, with its rows as `with_overall` has them; one in memory at a time."""
     single = scores["subgroup"].nunique() == 1
-    for name, rows in _split(scores, "class"):
-        for subgroup, part in [(OVERALL, rows)] if single else [(OVERALL, rows), *_split(rows, "subgroup")]:
-            cell = _cell(part, average if subgroup == OVERALL else "images")
-            if subgroup == OVERALL:
-                cell["subgroup"] = _constant(OVERALL, scores["subgroup"], len(cell))
+    for name, rows in split(scores, "class"):
+        for subgroup, cell in cells_of_class(rows, average, single):
             yield name, subgroup, cell
 
 
-def _split(rows: pd.DataFrame, column: str) -> Iterator[tuple[str, pd.DataFrame]]:
+def cells_of_class(rows: pd.DataFrame, average: Average, single: bool) -> Iterator[tuple[str, pd.DataFrame]]:
+    """`cells` of one class's rows; with a `single` subgroup in the whole table there is only `OVERALL`."""
+    for subgroup, part in [(OVERALL, rows)] if single else [(OVERALL, rows), *split(rows, "subgroup")]:
+        cell = _cell(part, average if subgroup == OVERALL else "images")
+        if subgroup == OVERALL:
+            cell["subgroup"] = _constant(OVERALL, rows["subgroup"], len(cell))
+        yield subgroup, cell
+
+
+def split(rows: pd.DataFrame, column: str) -> Iterator[tuple[str, pd.DataFrame]]:
     """Rows of each value that there is, in their order."""
     number, values = pd.factorize(rows[column], sort=True)
     for code, value in enumerate(values):

@@ -4,14 +4,34 @@ Every block is a `ChannelModulation` and is listed by name in `BLOCKS`; `build_b
 one class and one line in that list: it then passes through the same contract tests as all others.
 """
 
-import math
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from itertools import pairwise
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from metaseg.config import ConfigError
+from metaseg.config import Activation, ConfigError
+
+ACTIVATIONS: dict[Activation, type[nn.Module]] = {"relu": nn.ReLU, "silu": nn.SiLU, "gelu": nn.GELU, "tanh": nn.Tanh}
+
+
+@dataclass(frozen=True)
+class Perceptron:
+    """The perceptron by which a block computes its modulation."""
+
+    reduction: int = 4
+    """Ratio of the feature maps' channels to the units of a hidden layer."""
+
+    layers: int = 1
+    """Hidden layers."""
+
+    activation: Activation = "relu"
+    """After each hidden layer."""
+
+    shared: int = 0
+    """Parameters outside all blocks that serve them, this block's share: `se-matched` makes up for them."""
 
 
 class ChannelModulation(nn.Module, ABC):
@@ -19,27 +39,40 @@ class ChannelModulation(nn.Module, ABC):
 
     Args:
         channels: C of the feature maps.
-        metadata_size: M, elements of a sample's metadata vector; 0 when the arm has none.
-        reduction: ratio of C to the hidden units of the block's perceptron.
+        metadata_size: M, elements of a sample's metadata vector, or of its embedding; 0 when the arm has none.
+        perceptron: size and activation of the block's perceptron.
     """
 
     needs_metadata: ClassVar[bool] = False
     """Whether the block can't be built without metadata."""
 
-    def __init__(self, channels: int, metadata_size: int, reduction: int) -> None:
+    def __init__(self, channels: int, metadata_size: int, perceptron: Perceptron) -> None:
         super().__init__()
         self.channels = channels
         self.metadata_size = metadata_size
-        self.hidden = max(1, channels // reduction)
+        self.hidden = max(1, channels // perceptron.reduction)
 
     @abstractmethod
     def forward(self, features: Tensor, metadata: Tensor) -> Tensor:
         """Modulate `features` `(N, C, H, W)` by `metadata` `(N, M)`; returns `(N, C, H, W)`."""
 
 
-def excitation(inputs: int, hidden: int, channels: int) -> nn.Sequential:
+def hidden_and_linear(inputs: int, hidden: int, outputs: int, perceptron: Perceptron) -> nn.Sequential:
+    """Hidden layers of `hidden` units, each activated, and a linear one: `(N, inputs)` to `(N, outputs)`, unbounded."""
+    layers: list[nn.Module] = []
+    for before, units in pairwise([inputs] + [hidden] * perceptron.layers):
+        layers += [nn.Linear(before, units), ACTIVATIONS[perceptron.activation]()]
+    return nn.Sequential(*layers, nn.Linear(hidden, outputs))
+
+
+def excitation(inputs: int, hidden: int, channels: int, perceptron: Perceptron) -> nn.Sequential:
     """Perceptron with gates in (0, 1) at its end: `(N, inputs)` to `(N, channels)` (Hu et al. 2020, eq. 3)."""
-    return nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, channels), nn.Sigmoid())
+    return nn.Sequential(*hidden_and_linear(inputs, hidden, channels, perceptron), nn.Sigmoid())
+
+
+def excitation_parameters(inputs: int, hidden: int, channels: int, perceptron: Perceptron) -> int:
+    """How many weights and biases an `excitation` has."""
+    return (inputs + 1) * hidden + (perceptron.layers - 1) * (hidden + 1) * hidden + (hidden + 1) * channels
 
 
 def squeeze(features: Tensor) -> Tensor:
@@ -63,9 +96,9 @@ class Identity(ChannelModulation):
 class SqueezeExcitation(ChannelModulation):
     """`se`: channels gated by what the feature maps hold (Hu et al. 2020), not by metadata. The paper's baseline."""
 
-    def __init__(self, channels: int, metadata_size: int, reduction: int) -> None:
-        super().__init__(channels, metadata_size, reduction)
-        self.excitation = excitation(channels, self.hidden, channels)
+    def __init__(self, channels: int, metadata_size: int, perceptron: Perceptron) -> None:
+        super().__init__(channels, metadata_size, perceptron)
+        self.excitation = excitation(channels, self.hidden, channels, perceptron)
 
     def forward(self, features: Tensor, metadata: Tensor) -> Tensor:
         """Scale each channel by a gate in (0, 1) computed from the squeezed features."""
@@ -75,13 +108,15 @@ class SqueezeExcitation(ChannelModulation):
 class MatchedSqueezeExcitation(ChannelModulation):
     """`se-matched`: `se` with as many parameters as `sme` has, or just more: a control for capacity.
 
-    It doesn't see metadata; their size only says how many units its hidden layer gets more.
+    It doesn't see metadata; their size only says how many units its hidden layers get more.
     """
 
-    def __init__(self, channels: int, metadata_size: int, reduction: int) -> None:
-        super().__init__(channels, metadata_size, reduction)
-        self.hidden = math.ceil(self.hidden * (2 * channels + 1 + metadata_size) / (2 * channels + 1))
-        self.excitation = excitation(channels, self.hidden, channels)
+    def __init__(self, channels: int, metadata_size: int, perceptron: Perceptron) -> None:
+        super().__init__(channels, metadata_size, perceptron)
+        wanted = excitation_parameters(channels + metadata_size, self.hidden, channels, perceptron) + perceptron.shared
+        while excitation_parameters(channels, self.hidden, channels, perceptron) < wanted:
+            self.hidden += 1
+        self.excitation = excitation(channels, self.hidden, channels, perceptron)
 
     def forward(self, features: Tensor, metadata: Tensor) -> Tensor:
         """Scale each channel by a gate in (0, 1) computed from the squeezed features."""
@@ -93,9 +128,9 @@ class MetadataExcitation(ChannelModulation):
 
     needs_metadata = True
 
-    def __init__(self, channels: int, metadata_size: int, reduction: int) -> None:
-        super().__init__(channels, metadata_size, reduction)
-        self.excitation = excitation(metadata_size, self.hidden, channels)
+    def __init__(self, channels: int, metadata_size: int, perceptron: Perceptron) -> None:
+        super().__init__(channels, metadata_size, perceptron)
+        self.excitation = excitation(metadata_size, self.hidden, channels, perceptron)
 
     def forward(self, features: Tensor, metadata: Tensor) -> Tensor:
         """Scale each channel by a gate in (0, 1) computed from metadata."""
@@ -107,9 +142,9 @@ class SqueezeMetadataExcitation(ChannelModulation):
 
     needs_metadata = True
 
-    def __init__(self, channels: int, metadata_size: int, reduction: int) -> None:
-        super().__init__(channels, metadata_size, reduction)
-        self.excitation = excitation(channels + metadata_size, self.hidden, channels)
+    def __init__(self, channels: int, metadata_size: int, perceptron: Perceptron) -> None:
+        super().__init__(channels, metadata_size, perceptron)
+        self.excitation = excitation(channels + metadata_size, self.hidden, channels, perceptron)
 
     def forward(self, features: Tensor, metadata: Tensor) -> Tensor:
         """Scale each channel by a gate in (0, 1) computed from squeezed features and metadata together."""
@@ -120,18 +155,16 @@ class SqueezeMetadataExcitation(ChannelModulation):
 class FeatureWiseLinearModulation(ChannelModulation):
     """`film`: an affine map of each channel, `(1 + dgamma) * x + beta`, unbounded, from metadata (Perez et al. 2018).
 
-    The generator is a perceptron of the same hidden size as the excitation blocks', so that arms compare the kind of
+    The generator is a perceptron with hidden layers like the excitation blocks', so that arms compare the kind of
     modulation and not its capacity. Predicting `gamma - 1` keeps features alive at the start (Perez et al., section
     7.2).
     """
 
     needs_metadata = True
 
-    def __init__(self, channels: int, metadata_size: int, reduction: int) -> None:
-        super().__init__(channels, metadata_size, reduction)
-        self.generator = nn.Sequential(
-            nn.Linear(metadata_size, self.hidden), nn.ReLU(), nn.Linear(self.hidden, 2 * channels)
-        )
+    def __init__(self, channels: int, metadata_size: int, perceptron: Perceptron) -> None:
+        super().__init__(channels, metadata_size, perceptron)
+        self.generator = hidden_and_linear(metadata_size, self.hidden, 2 * channels, perceptron)
 
     def forward(self, features: Tensor, metadata: Tensor) -> Tensor:
         """Scale and shift each channel by amounts computed from metadata."""
@@ -142,14 +175,14 @@ class FeatureWiseLinearModulation(ChannelModulation):
 class IvadomedFiLM(ChannelModulation):
     """`film-ivadomed`: FiLM whose generator ends in a sigmoid, so gamma and beta lie in (0, 1) (Lemay et al. 2021).
 
-    The generator is ivadomed's: two hidden layers of 64 and 16 units, each followed by a sigmoid, whatever the
-    reduction ratio. ivadomed also ties the generators' hidden layers to each other; here each block keeps its own.
+    The generator is ivadomed's whatever `perceptron` says: two hidden layers of 64 and 16 units, each followed by a
+    sigmoid. ivadomed also ties the generators' hidden layers to each other; here each block keeps its own.
     """
 
     needs_metadata = True
 
-    def __init__(self, channels: int, metadata_size: int, reduction: int) -> None:
-        super().__init__(channels, metadata_size, reduction)
+    def __init__(self, channels: int, metadata_size: int, perceptron: Perceptron) -> None:
+        super().__init__(channels, metadata_size, perceptron)
         self.generator = nn.Sequential(
             nn.Linear(metadata_size, 64), nn.Sigmoid(), nn.Linear(64, 16), nn.Sigmoid(),
             nn.Linear(16, 2 * channels), nn.Sigmoid(),
@@ -179,9 +212,9 @@ def block_class(name: str) -> type[ChannelModulation]:
     return BLOCKS[name]
 
 
-def build_block(name: str, channels: int, metadata_size: int, reduction: int) -> ChannelModulation:
+def build_block(name: str, channels: int, metadata_size: int, perceptron: Perceptron) -> ChannelModulation:
     """Build the block called `name`; raises `ConfigError` when it is unknown or lacks the metadata that it needs."""
     block = block_class(name)
     if block.needs_metadata and metadata_size == 0:
         raise ConfigError(f"block {name!r} needs metadata, but the metadata vector has 0 elements (mode 'absent'?)")
-    return block(channels, metadata_size, reduction)
+    return block(channels, metadata_size, perceptron)

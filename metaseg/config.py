@@ -31,6 +31,15 @@ EXTRA_SCORES: tuple[ExtraScore, ...] = get_args(ExtraScore)
 Position = Literal["encoder", "bottleneck", "decoder"]
 POSITIONS: tuple[Position, ...] = get_args(Position)
 
+Activation = Literal["relu", "silu", "gelu", "tanh"]
+
+Modulate = Literal["convolved", "normalised", "output"]
+"""What of a level's second convolution its block re-weights: what the convolution gives, before the normalisation;
+what the normalisation gives, before the activation; or the level's output, after the activation."""
+
+Shape = Literal["cyclic", "one-cycle", "cosine", "constant"]
+"""How the learning rate goes from step to step (`metaseg.training.schedule`)."""
+
 
 class ConfigError(ValueError):
     """A setting that can't be: the message names it, its value and what was expected."""
@@ -45,6 +54,11 @@ def check_settings(config: object, rules: Iterable[tuple[str, bool, str]]) -> No
 def _require(condition: bool, setting: str, value: object, expected: str) -> None:
     if not condition:
         raise ConfigError(f"{setting} is {value!r}; expected {expected}")
+
+
+def _require_one_of(choices: object, setting: str, value: object) -> None:
+    known = get_args(choices)
+    _require(value in known, setting, value, f"one of {', '.join(known)}")
 
 
 @dataclass(frozen=True)
@@ -103,13 +117,30 @@ class NetworkConfig:
     reduction: int = 4
     """Reduction ratio: a block's hidden layer has channels / reduction units (paper: 4)."""
 
+    hidden_layers: int = 1
+    """Hidden layers of a block's perceptron (paper: 1)."""
+
+    activation: Activation = "relu"
+    """Activation after each hidden layer of a block's perceptron (paper: relu)."""
+
+    embedding: int = 0
+    """Elements of a learned linear embedding of the metadata vector, one for all blocks; 0: none (paper: 0)."""
+
     positions: tuple[Position, ...] = POSITIONS
     """Where blocks sit: any subset of encoder, bottleneck and decoder."""
+
+    modulate: Modulate = "output"
+    """What blocks re-weight: what a level's second convolution gives (convolved), that normalised, before its
+    activation (normalised), or the level's output (paper: output)."""
 
     def __post_init__(self) -> None:
         _require(self.width >= 1, "width", self.width, "at least 1 channel")
         _require(self.depth >= 1, "depth", self.depth, "at least 1")
         _require(self.reduction >= 1, "reduction", self.reduction, "at least 1")
+        _require(self.hidden_layers >= 1, "hidden_layers", self.hidden_layers, "at least 1")
+        _require_one_of(Activation, "activation", self.activation)
+        _require(self.embedding >= 0, "embedding", self.embedding, "at least 0")
+        _require_one_of(Modulate, "modulate", self.modulate)
         _require(set(self.positions) <= set(POSITIONS), "positions", self.positions, f"a subset of {POSITIONS}")
 
 
@@ -120,14 +151,22 @@ class ScheduleConfig:
     epochs: int = 100
     """Passes over the training samples, one random crop of each (paper: 100)."""
 
+    shape: Shape = "cyclic"
+    """Course of the learning rate over the whole training (paper: cyclic). cyclic: cycles triangles from lr_min;
+    one-cycle: up from lr_min in the first 30 % of steps, then down to it, each half a cosine; cosine: from lr_max down
+    to lr_min, half a cosine; constant: lr_max."""
+
     cycles: int = 8
-    """Triangular learning-rate cycles over the whole training (paper: 8)."""
+    """Triangular learning-rate cycles over the whole training, where shape is cyclic (paper: 8)."""
 
     lr_min: float = 2e-4
-    """Lowest learning rate (paper: 2e-4)."""
+    """Lowest learning rate, where shape isn't constant (paper: 2e-4)."""
 
     lr_max: float = 8e-4
     """Highest learning rate (paper: 8e-4)."""
+
+    weight_decay: float = 0.0
+    """Decoupled weight decay (AdamW): a step shrinks each parameter by this times the learning rate (paper: 0)."""
 
     batch_size: int = 8
     """Samples a step, summed over all workers of the run."""
@@ -135,14 +174,21 @@ class ScheduleConfig:
     crop: int = 128
     """Side of the square training crop, in pixels. Smaller images are reflected up to it."""
 
+    intensity: float = 0.0
+    """Random contrast (up to this share more or less) and brightness (up to so many standard deviations) of training
+    crops; 0: none (paper: not stated)."""
+
     validate_every: int = 1
     """Epochs between validations at full resolution; the last epoch is always validated."""
 
     def __post_init__(self) -> None:
         _require(self.epochs >= 1, "epochs", self.epochs, "at least 1")
+        _require_one_of(Shape, "shape", self.shape)
         _require(self.cycles >= 1, "cycles", self.cycles, "at least 1")
         _require(0 < self.lr_min <= self.lr_max, "lr_min", self.lr_min, f"above 0 and at most lr_max ({self.lr_max})")
+        _require(self.weight_decay >= 0, "weight_decay", self.weight_decay, "at least 0")
         _require(self.batch_size >= 1, "batch_size", self.batch_size, "at least 1")
+        _require(0 <= self.intensity < 1, "intensity", self.intensity, "from 0 to below 1")
         _require(self.crop >= 8, "crop", self.crop, "at least 8 pixels")
         _require(self.validate_every >= 1, "validate_every", self.validate_every, "at least 1")
 

@@ -15,13 +15,15 @@ from rich.table import Table
 
 from metaseg.config import EngineConfig, RunConfig
 from metaseg.data.batches import epoch_batches, to_input
+from metaseg.data.crops import HostCutter
 from metaseg.data.dataset import Dataset
+from metaseg.device import autocast, memory_format, one_thread
 from metaseg.losses import segmentation_loss
 from metaseg.store import Store
 from metaseg.study import Study
 from metaseg.training.evaluate import predict_logits
 from metaseg.training.fit import build_network, encode_metadata
-from metaseg.training.world import autocast, one_thread
+from metaseg.training.schedule import build_optimizer
 from metaseg.unet import UNet
 
 STEPS = 3
@@ -72,10 +74,18 @@ def measure(config: RunConfig, dataset: Dataset, device: torch.device) -> Cost:
     factor = full_batch * schedule.crop**2 / (batch_size * crop**2)
 
     vectors = encode_metadata(config, dataset)[1].to(device)
-    model = build_network(config, dataset.channels, len(dataset.classes), vectors.shape[1]).to(device)
-    optimizer = torch.optim.Adam(model.parameters())
+    model = build_network(config, dataset.channels, len(dataset.classes), vectors.shape[1])
+    model = model.to(device, memory_format=memory_format(device))  # type: ignore[call-overload]
+    optimizer = build_optimizer(model, schedule)
     batches = epoch_batches(
-        dataset, training[:batch_size], batch_size=batch_size, crop=crop, seed=config.seed, epoch=1, device=device
+        dataset,
+        training[:batch_size],
+        batch_size=batch_size,
+        crop=crop,
+        seed=config.seed,
+        epoch=1,
+        device=device,
+        cutter=HostCutter(dataset, device),
     )
     batch = next(iter(batches))
     saved: dict[int, int] = {}

@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 from safetensors.torch import load
 
-from metaseg.config import ConfigError, MetadataMode
+from metaseg.config import ConfigError, MetadataMode, NetworkConfig
 from metaseg.data.decode import pixel_statistics, to_channels
 from metaseg.metadata import MetadataEncoder
 from metaseg.training.evaluate import predict_logits
@@ -39,7 +39,7 @@ class Predictor:
     def parse(cls, description: bytes, weights: bytes) -> "Predictor":
         """The network of a run's `config.json` and `weights.safetensors`."""
         config = json.loads(description)
-        dataset, arm = config["dataset"], config["arm"]
+        dataset, arm, network = config["dataset"], config["arm"], config["network"]
         encoder = MetadataEncoder.from_json(dataset["metadata"])
         classes = tuple(dataset["classes"])
         model = UNet(
@@ -47,8 +47,8 @@ class Predictor:
             1 if len(classes) == 1 else 1 + len(classes),
             arm["block"],
             0 if arm["metadata_mode"] == "absent" else encoder.size,
+            NetworkConfig(**network | {"positions": tuple(network["positions"])}),
             heads=arm["metadata_mode"] == "heads",
-            **config["network"],
         )
         model.load_state_dict(load(weights))
         return cls(model.eval(), encoder, arm["metadata_mode"], classes, dataset["channels"])

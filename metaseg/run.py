@@ -22,13 +22,14 @@ import metaseg
 from metaseg.checkpoints import StoredCheckpoints
 from metaseg.config import EngineConfig, RunConfig
 from metaseg.data.dataset import Dataset
+from metaseg.device import one_thread
 from metaseg.metadata import CategoricalCode
 from metaseg.store import Store, to_json
 from metaseg.training import TRAINING_VERSION
 from metaseg.training.evaluate import evaluate
 from metaseg.training.fit import Fitted, fit
 from metaseg.training.history import Epoch
-from metaseg.training.world import World, one_thread
+from metaseg.training.world import World
 
 
 def run_id(config: RunConfig) -> str:

@@ -19,6 +19,7 @@ import torch
 
 from metaseg.config import EXTRA_SCORES, ExtraScore, NetworkConfig, RunConfig, ScheduleConfig, Subset
 from metaseg.data.dataset import Dataset
+from metaseg.device import one_thread
 from metaseg.extra_scores import TOLERANCE, score_masks
 from metaseg.metrics import confusion_counts
 from metaseg.predict import Predictor
@@ -26,7 +27,6 @@ from metaseg.run import evaluations
 from metaseg.store import Store
 from metaseg.training.evaluate import predictions
 from metaseg.training.fit import Fitted, encode_metadata
-from metaseg.training.world import one_thread
 
 VERSION = 1
 """Of the scores: raise it where the same masks would be scored otherwise."""

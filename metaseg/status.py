@@ -1,4 +1,4 @@
-"""How a store's studies stand: what is done and what has failed, and what the drivers that live are doing."""
+"""How a store's studies and sweeps stand: what is done, what has failed, and what the drivers that live are doing."""
 
 import json
 import time
@@ -31,18 +31,9 @@ class StudyStatus:
 
 
 def study_statuses(store: Store) -> Iterator[StudyStatus]:
-    """The state of each study of the store, from its files alone: Ray may be running or not.
-
-    Raises:
-        ConfigError: there is no study in the store.
-    """
-    names = store.storage.names("studies")
-    if not names:
-        raise ConfigError(f"{store.where} has no study; expected a store that a study has been started on")
-    done, failed = store.done(), store.failed()
-    contents = (store.storage.read_or_none(f"sessions/{name}") for name in store.storage.names("sessions"))
-    drivers = [json.loads(content) for content in contents if content]
-    for name in names:
+    """The state of each study of the store, from its files alone: Ray may be running or not."""
+    done, failed, drivers = store.done(), store.failed(), living_drivers(store)
+    for name in store.storage.names("studies"):
         record = json.loads(store.storage.read(f"studies/{name}"))
         runs = {run["run_id"]: f"{run['arm']} seed {run['seed']}" for run in record["runs"]}
         yield StudyStatus(
@@ -54,15 +45,71 @@ def study_statuses(store: Store) -> Iterator[StudyStatus]:
         )
 
 
+def living_drivers(store: Store) -> list[dict[str, Any]]:
+    """What drivers tell of themselves (`metaseg.claims.Session`); one that was killed may be among them."""
+    contents = (store.storage.read_or_none(f"sessions/{name}") for name in store.storage.names("sessions"))
+    return [json.loads(content) for content in contents if content]
+
+
 def _last_words(store: Store, run_id: str) -> str:
     content = store.storage.read_or_none(f"failures/{run_id}.json")
     return str(json.loads(content)["error"]) if content else ""
 
 
 def print_status(store: Store, console: Console) -> None:
+    """Print how the store's studies and sweeps stand.
+
+    Raises:
+        ConfigError: there are none.
+    """
+    studies, sweeps = store.storage.names("studies"), store.storage.names("sweeps")
+    if not studies and not sweeps:
+        raise ConfigError(f"{store.where} has no study; expected a store that a study or sweep has been started on")
+    console.print(Text(f"Store {store.where}", "bold"), soft_wrap=True)
+    if studies:
+        print_studies(store, console)
+    if sweeps:
+        print_sweeps(store, console)
+
+
+def print_sweeps(store: Store, console: Console) -> None:
+    """Print a table of the store's sweeps, then each driver's trials and each sweep's best settings so far."""
+    # Only where there are sweeps: Optuna takes its time to be imported.
+    from metaseg.sweeps.status import sweep_statuses
+
+    statuses, drivers = list(sweep_statuses(store)), living_drivers(store)
+    table = Table("sweep", box=None)
+    for column in ("trials", "complete", "pruned", "failed", "running"):
+        table.add_column(column, justify="right")
+    for status in statuses:
+        counts = (status.counts.get(state, 0) for state in ("complete", "pruned", "failed", "running"))
+        table.add_row(status.name, str(status.planned), *map(str, counts))
+    console.print(table)
+    for status in statuses:
+        own = [driver for driver in drivers if driver["status"].get("sweep") == status.name]
+        for driver in own:
+            _print_driver(status.name, driver, console)
+        if status.best:
+            console.print(Text(f"{status.name}: {status.best}"), soft_wrap=True)
+        ended = sum(count for state, count in status.counts.items() if state != "running")
+        if not own and ended < status.planned:
+            console.print(Text(f"{status.name}: nobody is running it; its command goes on with it."), soft_wrap=True)
+
+
+def _print_driver(name: str, driver: dict[str, Any], console: Console) -> None:
+    # By the clocks of two machines: a hint for the reader, nothing is decided by it.
+    seconds = max(0.0, time.time() - driver["time"])
+    age = f"{seconds:.0f} s ago" + (": has it died?" if seconds > QUIET_SECONDS else "")
+    where = f"{driver['host']}, process {driver['pid']}"
+    console.print(Text(f"\n{name}: driver on {where}, last seen {age}", "bold"), soft_wrap=True)
+    for run in driver["status"]["running"]:
+        console.print(Text(f"  {run['label']:<24} {run.get('run_id', '')}  {run['state']}"), soft_wrap=True)
+
+
+def print_studies(store: Store, console: Console) -> None:
     """Print a table of the store's studies, then each driver's runs and each failure."""
     statuses = list(study_statuses(store))
-    table = Table("study", box=None, title=f"Store {store.where}", title_justify="left", title_style="bold")
+    table = Table("study", box=None)
     for column in ("runs", "done", "running", "waiting", "failed", "time left"):
         table.add_column(column, justify="right")
     for status in statuses:
@@ -74,13 +121,7 @@ def print_status(store: Store, console: Console) -> None:
     console.print(table)
     for status in statuses:
         for driver in status.drivers:
-            # By the clocks of two machines: a hint for the reader, nothing is decided by it.
-            seconds = max(0.0, time.time() - driver["time"])
-            age = f"{seconds:.0f} s ago" + (": has it died?" if seconds > QUIET_SECONDS else "")
-            where = f"{driver['host']}, process {driver['pid']}"
-            console.print(Text(f"\n{status.name}: driver on {where}, last seen {age}", "bold"), soft_wrap=True)
-            for run in driver["status"]["running"]:
-                console.print(Text(f"  {run['label']:<24} {run['run_id']}  {run['state']}"), soft_wrap=True)
+            _print_driver(status.name, driver, console)
         for label, reason in status.failed.items():
             console.print(Text.assemble(("failed: ", "bold red"), f"{label}: {reason}"), soft_wrap=True)
         if not status.drivers and status.done < status.runs:

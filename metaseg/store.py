@@ -70,6 +70,19 @@ class Store:
         self.storage.delete(f"failures/{run_id}.json")
         self.delete_checkpoints(run_id)
 
+    def commit_trial(self, run_id: str, files: Mapping[str, bytes]) -> None:
+        """Write a sweep's trial: as a run, but never evaluated on test images."""
+        checksums = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+        self.storage.publish(f"trials/{run_id}", {**files, "DONE": to_json({"sha256": checksums})}, last="DONE")
+        self.delete_checkpoints(run_id)
+
+    def find_trained(self, run_id: str, name: str) -> bytes | None:
+        """A file of a run that is done, be it a study's or a sweep's trial; None where it hasn't been trained."""
+        for folder in (f"runs/{run_id}", f"trials/{run_id}"):
+            if self.storage.exists(f"{folder}/DONE"):
+                return self.storage.read(f"{folder}/{name}")
+        return None
+
     def record_failure(self, run_id: str, error: str, traceback: str) -> None:
         """Keep a failed run's last words, until it succeeds: the next command tries it again."""
         self.storage.write(f"failures/{run_id}.json", to_json({"error": error, "traceback": traceback.splitlines()}))

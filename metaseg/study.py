@@ -2,8 +2,8 @@
 
 import difflib
 import shlex
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -120,6 +120,8 @@ class Study:
     baseline: str = BASELINE
     """Name of the arm that the others are compared with."""
     scoring: Scoring = Scoring()
+    sweeps: Mapping[str, str] = field(default_factory=dict)
+    """Of arms whose settings were searched for: the sweeps' names."""
 
     @property
     def comparisons(self) -> tuple[Comparison, ...]:
@@ -164,6 +166,7 @@ class Study:
                 {"run_id": run.run_id, "arm": run.arm.name, "seed": run.config.seed, "part": run.part}
                 for run in self.runs
             ],
+            **({"sweeps": dict(self.sweeps)} if self.sweeps else {}),
             "command": shlex.join(command),
         }
 
@@ -179,6 +182,8 @@ def plan(
     more_arms: Sequence[Arm] = (),
     baseline: str = BASELINE,
     scoring: Scoring = Scoring(),
+    own_settings: Mapping[str, tuple[NetworkConfig, ScheduleConfig]] | None = None,
+    sweeps: Mapping[str, str] | None = None,
 ) -> Study:
     """Resolve a study: every arm with seeds 0 to `seeds` - 1, one seed of all arms after the other.
 
@@ -187,11 +192,13 @@ def plan(
         dataset: what all runs are trained and tested on.
         arms: names of arms in `ARMS` or `more_arms`.
         seeds: how many.
-        network: of all runs.
-        schedule: of all runs.
+        network: of all runs but those of arms with settings of their own.
+        schedule: likewise.
         more_arms: the study's own.
         baseline: the arm that the others are compared with.
         scoring: how results are made of counts.
+        own_settings: network and schedule of arms that have their own.
+        sweeps: names of the sweeps that found them.
 
     Raises:
         ConfigError: an unknown or repeated arm, no baseline to compare with, no seed, or an arm that the dataset isn't
@@ -207,16 +214,19 @@ def plan(
     if seeds < 1:
         raise ConfigError(f"seeds is {seeds}; expected at least 1")
     for arm in chosen:
-        _check_arm(arm, dataset)
+        check_arm(arm, dataset)
+
+    def config(arm: Arm, seed: int, subset: Subset | None) -> RunConfig:
+        settings = (own_settings or {}).get(arm.name, (network, schedule))
+        return RunConfig(arm.block, arm.metadata_mode, seed, dataset.fingerprint, *settings, subset)
+
     runs = tuple(
-        PlannedRun(
-            arm, RunConfig(arm.block, arm.metadata_mode, seed, dataset.fingerprint, network, schedule, subset), part
-        )
+        PlannedRun(arm, config(arm, seed, subset), part)
         for seed in range(seeds)
         for arm in chosen
         for part, subset in _parts(arm, dataset)
     )
-    return Study(name, dataset, chosen, runs, baseline, scoring)
+    return Study(name, dataset, chosen, runs, baseline, scoring, sweeps or {})
 
 
 def _parts(arm: Arm, dataset: Dataset) -> list[tuple[str, Subset | None]]:
@@ -237,7 +247,7 @@ def _first_categorical(arm: Arm, dataset: Dataset) -> str:
     return names[0]
 
 
-def _check_arm(arm: Arm, dataset: Dataset) -> None:
+def check_arm(arm: Arm, dataset: Dataset) -> None:
     """Raise a `ConfigError` where the dataset isn't fit for the arm."""
     if (block_class(arm.block).needs_metadata or arm.block == "se-matched") and not dataset.metadata:
         raise ConfigError(f"arm {arm.name!r} needs metadata, but dataset {dataset.name!r} has no metadata column")

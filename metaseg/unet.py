@@ -1,14 +1,16 @@
-"""The conditioned U-Net: an encoder-decoder with one channel-modulation block after each level's convolutions."""
+"""The conditioned U-Net: an encoder-decoder with one channel-modulation block in each level."""
 
 import math
-from collections.abc import Collection
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from metaseg.blocks import build_block
-from metaseg.config import POSITIONS, Position
+from metaseg.blocks import Perceptron, block_class, build_block
+from metaseg.config import Modulate, NetworkConfig, Position
+
+MODULATED_AFTER: dict[Modulate, int] = {"convolved": 4, "normalised": 5, "output": 6}
+"""After how many of a level's layers (`convolutions`) its block comes."""
 
 
 def convolutions(inputs: int, outputs: int) -> nn.Sequential:
@@ -28,17 +30,25 @@ def convolutions(inputs: int, outputs: int) -> nn.Sequential:
 
 
 class Level(nn.Module):
-    """One level's convolutions followed by its block."""
+    """One level's convolutions with its block among or after them."""
 
-    def __init__(self, inputs: int, outputs: int, block: str, metadata_size: int, reduction: int) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, block: str, metadata_size: int, perceptron: Perceptron, modulate: Modulate
+    ) -> None:
         super().__init__()
         self.convolutions = convolutions(inputs, outputs)
-        self.block = build_block(block, outputs, metadata_size, reduction)
+        self.block = build_block(block, outputs, metadata_size, perceptron)
+        self.block_after = MODULATED_AFTER[modulate]
 
     def forward(self, features: Tensor, metadata: Tensor) -> Tensor:
         """`(N, inputs, H, W)` and `(N, M)` to `(N, outputs, H, W)`."""
-        modulated: Tensor = self.block(self.convolutions(features), metadata)
-        return modulated
+        layers = list(self.convolutions)
+        for layer in layers[: self.block_after]:
+            features = layer(features)
+        features = self.block(features, metadata)
+        for layer in layers[self.block_after :]:
+            features = layer(features)
+        return features
 
 
 class UNet(nn.Module):
@@ -49,10 +59,7 @@ class UNet(nn.Module):
         out_channels: logits a pixel: 1 for one class (sigmoid), else background and one a class (softmax).
         block: name of the block (`metaseg.blocks.BLOCKS`).
         metadata_size: M, elements of a sample's metadata vector; 0 when there is none.
-        width: channels of the first level, doubled at each level below.
-        depth: how often the image is halved.
-        reduction: reduction ratio of the blocks.
-        positions: which levels have the block; the others have none.
+        network: its size, where blocks sit, what they re-weight, and how they are made.
         heads: whether the image's metadata, a one-hot vector, picks one of `metadata_size` output layers instead of
             reaching the blocks (paper, section 3.3, "two heads").
 
@@ -66,22 +73,28 @@ class UNet(nn.Module):
         out_channels: int,
         block: str = "se",
         metadata_size: int = 0,
-        width: int = 16,
-        depth: int = 4,
-        reduction: int = 4,
-        positions: Collection[Position] = POSITIONS,
+        network: NetworkConfig = NetworkConfig(),
         heads: bool = False,
     ) -> None:
         super().__init__()
         self.in_channels = in_channels
         self.metadata_size = metadata_size
         self.heads = metadata_size if heads else 1
-        self.stride = 2**depth
-        channels = [width * 2**level for level in range(depth + 1)]
+        self.stride = 2**network.depth
+        channels = [network.width * 2**level for level in range(network.depth + 1)]
+
+        seen, shared = 0 if heads else metadata_size, 0
+        blocks = sum(1 if position == "bottleneck" else network.depth for position in set(network.positions))
+        self.embedding: nn.Module = nn.Identity()
+        if network.embedding and seen and blocks:
+            if block_class(block).needs_metadata:
+                self.embedding = nn.Linear(seen, network.embedding)
+            seen, shared = network.embedding, math.ceil((seen + 1) * network.embedding / blocks)
+        perceptron = Perceptron(network.reduction, network.hidden_layers, network.activation, shared)
 
         def level(position: Position, inputs: int, outputs: int) -> Level:
-            seen = 0 if heads else metadata_size
-            return Level(inputs, outputs, block if position in positions else "none", seen, reduction)
+            placed = block if position in network.positions else "none"
+            return Level(inputs, outputs, placed, seen, perceptron, network.modulate)
 
         self.encoder = nn.ModuleList(
             level("encoder", inputs, outputs)
@@ -93,7 +106,7 @@ class UNet(nn.Module):
             for here, below in zip(channels[-2::-1], channels[:0:-1], strict=True)
         )
         self.decoder = nn.ModuleList(level("decoder", 2 * here, here) for here in channels[-2::-1])
-        self.head = nn.Conv2d(width, self.heads * out_channels, kernel_size=1)
+        self.head = nn.Conv2d(network.width, self.heads * out_channels, kernel_size=1)
 
     def forward(self, image: Tensor, metadata: Tensor | None = None) -> Tensor:
         """Logits of every pixel.
@@ -117,7 +130,7 @@ class UNet(nn.Module):
             raise ValueError(f"metadata has shape {tuple(metadata.shape)}; expected {expected}: one vector a sample")
 
         picked = metadata.argmax(dim=1) if self.heads > 1 else None
-        metadata = metadata if picked is None else metadata[:, :0]
+        metadata = self.embedding(metadata if picked is None else metadata[:, :0])
         height, width = image.shape[2:]
         features = F.pad(image, (0, -width % self.stride, 0, -height % self.stride), mode="replicate")
         skipped = []

@@ -218,7 +218,7 @@ def test_commands_are_listed_and_unknown_ones_named(capsys: Capture) -> None:
     assert run() == 2
     capsys.readouterr()
     assert run("reprot") == 2
-    assert capsys.readouterr().err == "error: unknown command 'reprot'; expected collect or report\n"
+    assert capsys.readouterr().err == "error: unknown command 'reprot'; expected collect or report or sweep\n"
 
 
 def test_the_module_runs_as_the_console_script_does() -> None:

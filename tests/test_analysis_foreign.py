@@ -15,7 +15,8 @@ from analysis.foreign import Table
 from analysis.layout import layouts
 from analysis.mrmc import difference
 from analysis.record import ResultsError
-from analysis.results import SCHEMA, read_results
+from analysis.results import read_results
+from analysis.row_file import SCHEMA
 from analysis.scores import OVERALL, image_scores
 from metaseg.storage import FolderStorage
 

@@ -13,7 +13,8 @@ from fake_store import copy_up, image_rows, run_id, seal, write_study
 from analysis.collect import collect
 from analysis.gather import Gathered, gather
 from analysis.record import ResultsError
-from analysis.results import RECORD, SCHEMA, VERSION, read_results, result_studies
+from analysis.results import RECORD, read_results, result_studies
+from analysis.row_file import SCHEMA, VERSION
 from metaseg.storage import FolderStorage, Storage, open_storage
 
 LINES = ["HeLa", "HeLa", "MCF7", "MCF7"]
@@ -142,6 +143,18 @@ def test_a_run_that_the_study_no_longer_wants_is_gone(store: Path, out: FolderSt
     gather_one(out, store)
     assert len(read_results(out, "cells").images) == 12
     assert len(ds.dataset(out.root, partitioning="hive").to_table()) == 12
+
+
+def test_rows_follow_the_studys_order_of_runs_whatever_that_of_the_files(store: Path, out: FolderStorage) -> None:
+    gather_one(out, store)
+    path = store / "studies" / "cells.json"
+    record = json.loads(path.read_text())
+    runs = [record["runs"][k] for k in (2, 0, 3, 1)]
+    path.write_text(json.dumps(record | {"runs": runs}))
+    gather_one(out, store)
+    found = read_results(out, "cells").images
+    assert found["run_id"].drop_duplicates().tolist() == [run["run_id"] for run in runs]
+    assert_same_rows(found, collect(FolderStorage(store), "cells").images)
 
 
 def test_a_file_that_was_deleted_is_collected_again(store: Path, out: FolderStorage) -> None:

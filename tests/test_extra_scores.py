@@ -33,8 +33,9 @@ from metaseg.__main__ import main
 from metaseg.config import EXTRA_SCORES, ConfigError, DataConfig, NetworkConfig, ScheduleConfig, Scoring
 from metaseg.data.dataset import Dataset, prepare
 from metaseg.datasets.table import read_table
+from metaseg.entry import MISUSED
 from metaseg.extra_scores import hd95, object_counts, score_masks, surface_dice
-from metaseg.launch import MISUSED, Page, launch
+from metaseg.launch import Page, launch
 from metaseg.options import StudyOptions, parse
 from metaseg.predict import Predictor
 from metaseg.run import execute

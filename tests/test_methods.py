@@ -43,9 +43,9 @@ def test_methods_of_scores_from_elsewhere_name_what_these_are(collected: Collect
 
 
 def test_caveats_begin_with_what_is_simulated(collected: Collected) -> None:
-    assert caveats_section(collected).words[0].startswith("The images are simulated")
+    assert caveats_section(collected, tuned=False).words[0].startswith("The images are simulated")
     real = replace(collected, study=replace(collected.study, about="Real images."))
-    assert not any("simulated:" in paragraph for paragraph in caveats_section(real).words)
+    assert not any("simulated:" in paragraph for paragraph in caveats_section(real, tuned=True).words)
 
 
 def test_provenance_has_a_row_per_finished_run(collected: Collected, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ pytest.importorskip("duckdb", reason=REASON)
 pytest.importorskip("ipykernel", reason=REASON)
 
 FOLDER = Path(__file__).parents[1] / "analysis" / "notebooks"
-PATHS = sorted(FOLDER.glob("*.ipynb"))
+PATHS = sorted(path for path in FOLDER.glob("*.ipynb") if path.stem != "sweep")  # tests/test_sweep_analysis.py
 STUDIES = ("annotation_styles", "anomalies", "kits", "livecell", "seven_cells")
 
 SHOWN = {
@@ -160,7 +160,8 @@ def _own_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def test_there_is_one_a_study_page_and_one_for_own_questions() -> None:
-    pages = {path.stem for path in (FOLDER.parents[1] / "studies").glob("*.py")} - {"own_data"}
+    studies = (FOLDER.parents[1] / "studies").glob("*.py")
+    pages = {path.stem for path in studies if not path.stem.startswith("sweep_")} - {"own_data"}
     assert {path.stem for path in PATHS} >= {*STUDIES, "own_question"}
     assert {path.stem for path in PATHS} - {"own_question"} <= pages
     assert SHOWN.keys() == {path.stem for path in PATHS}

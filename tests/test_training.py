@@ -17,7 +17,7 @@ from metaseg.run import execute, run_id
 from metaseg.store import Store
 from metaseg.training import evaluate as evaluation
 from metaseg.training.evaluate import evaluate, evaluation_batches, predict_logits
-from metaseg.training.fit import DivergedError, build_network, fit, triangular_schedule
+from metaseg.training.fit import DivergedError, build_network, fit
 from metaseg.unet import UNet
 
 CPU = torch.device("cpu")
@@ -108,19 +108,6 @@ def test_two_workers_give_the_result_of_one(tiny_dataset, config, tmp_path):
     assert (images[0]["tp"] - images[1]["tp"]).abs().sum() < 2e-3 * pixels
 
 
-@pytest.mark.parametrize(("steps", "cycles"), [(40, 2), (30, 4), (100, 8)])
-def test_the_learning_rate_is_the_closed_form_triangle(steps, cycles):
-    optimizer = torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))], lr=2e-4)
-    schedule = ScheduleConfig(cycles=cycles, lr_min=2e-4, lr_max=8e-4)
-    scheduler = triangular_schedule(optimizer, schedule, steps)
-    for step in range(steps):
-        phase = (step * cycles / steps) % 1
-        expected = 2e-4 + (8e-4 - 2e-4) * (1 - abs(2 * phase - 1))
-        assert optimizer.param_groups[0]["lr"] == pytest.approx(expected, rel=1e-6)
-        optimizer.step()
-        scheduler.step()
-
-
 def test_a_loss_that_isnt_finite_stops_the_run(tiny_dataset, config):
     wild = dataclasses.replace(config, schedule=dataclasses.replace(config.schedule, lr_min=1e30, lr_max=1e38))
     with pytest.raises(DivergedError, match=r"training loss is (nan|inf) in epoch 1 of 3 .*block 'sme', seed 0"):
@@ -172,7 +159,7 @@ def test_tiles_cover_the_image_and_agree_with_the_whole(monkeypatch):
         def forward(self, image, metadata=None):
             return local(image)
 
-    model = Local(1, 1, "none", width=2, depth=1)
+    model = Local(1, 1, "none", network=NetworkConfig(width=2, depth=1))
     monkeypatch.setattr(evaluation, "TILED_ABOVE", 100)
     monkeypatch.setattr(evaluation, "TILE", 16)
     monkeypatch.setattr(evaluation, "MARGIN", 8)
@@ -190,7 +177,10 @@ def test_run_ids_change_with_every_setting_and_with_nothing_else(config):
             dataclasses.replace(config, **{part: dataclasses.replace(getattr(config, part), **{name: value})})
             for part, name, value in (
                 ("network", "width", 5), ("network", "depth", 3), ("network", "reduction", 2),
-                ("network", "positions", ("decoder",)), ("schedule", "epochs", 4), ("schedule", "cycles", 2),
+                ("network", "positions", ("decoder",)), ("network", "hidden_layers", 2),
+                ("network", "activation", "silu"), ("network", "embedding", 2), ("network", "modulate", "normalised"),
+                ("schedule", "epochs", 4), ("schedule", "cycles", 2), ("schedule", "shape", "cosine"),
+                ("schedule", "weight_decay", 1e-2),
                 ("schedule", "lr_min", 1e-4), ("schedule", "lr_max", 1e-2), ("schedule", "batch_size", 6),
                 ("schedule", "crop", 32), ("schedule", "validate_every", 2),
             )

@@ -29,6 +29,12 @@ Progress = Callable[[int, int], None]
 _CHUNK = 64  # samples decoded ahead of what is written, so that memory stays bounded
 
 
+class TestWithheldError(RuntimeError):
+    """A test image was asked for where settings are still being chosen."""
+
+    __test__ = False  # its name isn't a test's
+
+
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """Decoded, validated samples in uint8 memory maps."""
@@ -57,6 +63,8 @@ class Dataset:
     """Hex digest of all that can change a result: files, table, splits, classes, channels, decoder."""
     share: float = 1.0
     """Which share of the study's images these are; below 1 only where they serve to plan it."""
+    test_withheld: bool = False
+    """Whether test images and masks can't be read."""
 
     @classmethod
     def open(cls, path: Path) -> "Dataset":
@@ -88,40 +96,73 @@ class Dataset:
                 )
         return dataset
 
+    def without_test(self) -> "Dataset":
+        """The same dataset, whose test images raise `TestWithheldError`: for whoever chooses settings by validation."""
+        return replace(self, test_withheld=True)
+
     def image(self, i: int) -> npt.NDArray[np.uint8]:
         """Image of row `i` as a read-only view `(H, W, channels)`."""
-        shape = (*self._sizes[i], self.stored_channels[i])
+        self._require_open(i)
+        shape = (*self.sizes[i], self.stored_channels[i])
         return to_channels(
             self._images[self._image_starts[i] : self._image_starts[i + 1]].reshape(shape), self.channels
         )
 
     def mask(self, i: int) -> npt.NDArray[np.uint8]:
         """Mask of row `i` as a read-only view `(H, W)`, values 0 to `len(classes)`."""
-        return self._masks[self._mask_starts[i] : self._mask_starts[i + 1]].reshape(self._sizes[i])
+        self._require_open(i)
+        return self._masks[self._mask_starts[i] : self._mask_starts[i + 1]].reshape(self.sizes[i])
 
     def indices(self, split: Split, subset: Subset | None = None) -> npt.NDArray[np.int64]:
         """Rows of a split, ascending; only those of the subset where it cuts this split down."""
+        if self.test_withheld and split == "test":
+            raise TestWithheldError(f"test images of dataset {self.name!r} are withheld: settings are still chosen")
         chosen = self.table["split"] == split
         if subset and split in subset.splits:
             chosen &= self.table[subset.column] == subset.value
         return np.flatnonzero(chosen)
+
+    def _require_open(self, i: int) -> None:
+        if self.test_withheld and self._is_test[i]:
+            image = self.table["image"].iloc[i]
+            raise TestWithheldError(f"test image {image!r} of {self.name!r} is withheld: settings are still chosen")
+
+    @cached_property
+    def _is_test(self) -> npt.NDArray[np.bool_]:
+        return (self.table["split"] == "test").to_numpy()
 
     @cached_property
     def statistics(self) -> npt.NDArray[np.float32]:
         """`(samples, 2)` mean and std of each image, as the table has them."""
         return self.table[["mean", "std"]].to_numpy(np.float32)
 
+    @property
+    def pixels(self) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+        """All images and all masks as they lie on disk, one sample after the other: `(bytes,)` each, read-only."""
+        return self._images, self._masks
+
+    @property
+    def size_bytes(self) -> int:
+        """Of `pixels`."""
+        return sum(pixels.nbytes for pixels in self.pixels)
+
+    @property
+    def starts(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """`(samples + 1,)` each: where in `pixels` each sample's image and mask start; the last is where all end."""
+        return self._image_starts, self._mask_starts
+
     @cached_property
-    def _sizes(self) -> npt.NDArray[np.int64]:
+    def sizes(self) -> npt.NDArray[np.int64]:
+        """`(samples, 2)` height and width in pixels."""
         return self.table[["height", "width"]].to_numpy(np.int64)
 
     @cached_property
     def _mask_starts(self) -> npt.NDArray[np.int64]:
-        return np.cumsum([0, *self._sizes.prod(axis=1)])
+        return np.cumsum([0, *self.sizes.prod(axis=1)])
 
     @cached_property
     def _image_starts(self) -> npt.NDArray[np.int64]:
-        return np.cumsum([0, *(self._sizes.prod(axis=1) * self.stored_channels)])
+        return np.cumsum([0, *(self.sizes.prod(axis=1) * self.stored_channels)])
 
     @cached_property
     def _images(self) -> npt.NDArray[np.uint8]:

@@ -17,6 +17,8 @@ class Stream(IntEnum):
     CROP_TOP = 1
     CROP_LEFT = 2
     SYMMETRY = 3
+    CONTRAST = 4
+    BRIGHTNESS = 5
 
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)

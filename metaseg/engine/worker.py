@@ -70,14 +70,25 @@ def wait_for(dataset: Path) -> None:
         time.sleep(1)
 
 
+def open_both(where: str, folder: Path, config: RunConfig) -> tuple[Store, Dataset]:
+    """The store, and the run's decoded dataset on this machine.
+
+    Args:
+        where: the store's path or URL.
+        folder: of the dataset on the driver's node, and on others where the store is a folder.
+        config: the run's.
+    """
+    if "://" not in where:
+        wait_for(folder)  # lest an empty mount point be taken for the store
+    store = open_store(where)
+    return store, open_dataset(folder if folder.exists() else store.fetch_dataset(config.dataset))
+
+
 def training_function(settings: dict[str, Job]) -> None:
     """Train one run in this process, one of the run's workers. Ray Train calls it, in local mode or in workers."""
     job = settings["job"]
     run = run_id(job.config)
-    if "://" not in job.store:
-        wait_for(job.dataset)  # lest an empty mount point be taken for the store
-    store = open_store(job.store)
-    folder = job.dataset if job.dataset.exists() else store.fetch_dataset(job.config.dataset)
+    store, dataset = open_both(job.store, job.dataset, job.config)
     first = ray.train.get_context().get_world_rank() == 0
     if first:
         job.board.post.remote(run, None)
@@ -98,7 +109,7 @@ def training_function(settings: dict[str, Job]) -> None:
                 show(message, category, *where, **more)
 
         warnings.showwarning = tell
-        job.execute(job.config, open_dataset(folder), store, get_device(), on_epoch, job.engine)
+        job.execute(job.config, dataset, store, get_device(), on_epoch, job.engine)
 
 
 News = Epoch | str | None
@@ -121,6 +132,35 @@ class Board:
         return news
 
 
+def scaling(workers: tuple[int, ...], cpus: float, gpus: float) -> ScalingConfig:
+    """How Ray Train lays out a run: one worker is the very process that asks; several are processes of their own."""
+    one = workers[-1] == 1
+    number: Any = 0 if one else workers[0] if len(workers) == 1 else workers
+    return ScalingConfig(
+        num_workers=number,
+        use_gpu=gpus > 0,
+        resources_per_worker=None if one else {"CPU": cpus, **({"GPU": gpus} if gpus else {})},
+    )
+
+
+def fit_with_train(
+    function: Callable[[dict[str, Any]], None], settings: dict[str, Any], scaling: ScalingConfig, name: str
+) -> None:
+    """Call `function(settings)` in each of Ray Train's workers; raises what they do, wrapped by Ray."""
+    # Ray Train's own records of a run, which nobody reads: results and checkpoints go to the store. A folder of its
+    # own for each attempt, since Ray Train would resume an old one.
+    records = tempfile.mkdtemp(prefix="metaseg-ray-train-")
+    try:
+        TorchTrainer(
+            function,
+            train_loop_config=settings,
+            scaling_config=scaling,
+            run_config=RayRunConfig(name=name, storage_path=records),
+        ).fit()
+    finally:
+        shutil.rmtree(records, ignore_errors=True)
+
+
 class Slot:
     """An actor in which one run at a time is fitted with Ray Train, kept warm from run to run.
 
@@ -131,13 +171,7 @@ class Slot:
 
     def __init__(self, workers: tuple[int, ...], cpus: float, gpus: float) -> None:
         logging.getLogger("ray.train").setLevel(logging.WARNING)
-        one = workers[-1] == 1
-        number: Any = 0 if one else workers[0] if len(workers) == 1 else workers
-        self._scaling = ScalingConfig(
-            num_workers=number,
-            use_gpu=gpus > 0,
-            resources_per_worker=None if one else {"CPU": cpus, **({"GPU": gpus} if gpus else {})},
-        )
+        self._scaling = scaling(workers, cpus, gpus)
 
     def ready(self) -> None:
         """Return once the slot has its resources and its imports."""
@@ -147,18 +181,8 @@ class Slot:
 
         What went wrong is explained here, since errors of Ray's don't all survive the way to another process.
         """
-        # Ray Train's own records of a run, which nobody reads: results and checkpoints go to the store. A folder of
-        # its own for each attempt, since Ray Train would resume an old one.
-        records = tempfile.mkdtemp(prefix="metaseg-ray-train-")
         try:
-            TorchTrainer(
-                training_function,
-                train_loop_config={"job": job},
-                scaling_config=self._scaling,
-                run_config=RayRunConfig(name=run_id(job.config), storage_path=records),
-            ).fit()
+            fit_with_train(training_function, {"job": job}, self._scaling, run_id(job.config))
         except Exception as error:
             return explain(error)
-        finally:
-            shutil.rmtree(records, ignore_errors=True)
         return None

@@ -3,24 +3,26 @@
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.optim.lr_scheduler import CyclicLR, LRScheduler
 
 from metaseg.blocks import block_class
-from metaseg.config import ConfigError, RunConfig, ScheduleConfig
+from metaseg.config import ConfigError, RunConfig
 from metaseg.data.batches import epoch_batches
+from metaseg.data.crops import open_cutter
 from metaseg.data.dataset import Dataset
+from metaseg.device import autocast, half_precision, memory_format
 from metaseg.losses import segmentation_loss
 from metaseg.metadata import MetadataEncoder, apply_mode
 from metaseg.metrics import f1_score
 from metaseg.training.checkpoint import Checkpoints, Parts, State, pack, resume
 from metaseg.training.evaluate import evaluate
 from metaseg.training.history import Epoch
-from metaseg.training.world import World, autocast, half_precision
+from metaseg.training.schedule import build_optimizer, build_scheduler
+from metaseg.training.world import World
 from metaseg.unet import UNet
 
 
@@ -49,15 +51,9 @@ def build_network(config: RunConfig, channels: int, classes: int, metadata_size:
             1 if classes == 1 else 1 + classes,
             config.block,
             metadata_size,
+            config.network,
             heads=config.metadata_mode == "heads",
-            **asdict(config.network),
         )
-
-
-def triangular_schedule(optimizer: torch.optim.Optimizer, schedule: ScheduleConfig, steps: int) -> LRScheduler:
-    """Linear from `lr_min` to `lr_max` and back, `cycles` times in `steps` steps (Smith 2017; paper, section 2.2)."""
-    half_cycle = steps / (2 * schedule.cycles)
-    return CyclicLR(optimizer, schedule.lr_min, schedule.lr_max, step_size_up=half_cycle, cycle_momentum=False)  # type: ignore[arg-type]
 
 
 def encode_metadata(config: RunConfig, dataset: Dataset) -> tuple[MetadataEncoder, Tensor]:
@@ -112,11 +108,13 @@ def fit(
     vectors = vectors.to(device)
 
     torch.backends.cudnn.deterministic = True
-    model = build_network(config, dataset.channels, len(dataset.classes), vectors.shape[1]).to(device)
+    model = build_network(config, dataset.channels, len(dataset.classes), vectors.shape[1])
+    model = model.to(device, memory_format=memory_format(device))  # type: ignore[call-overload]
+    cutter = open_cutter(dataset, device)
     parallel: nn.Module = DistributedDataParallel(model) if world.size > 1 else model
-    optimizer = torch.optim.Adam(model.parameters(), lr=schedule.lr_min)
+    optimizer = build_optimizer(model, schedule)
     steps = math.ceil(len(training) / schedule.batch_size)
-    scheduler = triangular_schedule(optimizer, schedule, steps * schedule.epochs)
+    scheduler = build_scheduler(optimizer, schedule, steps * schedule.epochs)
     scaler = torch.amp.GradScaler(device.type, enabled=half_precision(device) == torch.float16)
 
     parts: Parts = {"network": model, "optimizer": optimizer, "scheduler": scheduler, "scaler": scaler}
@@ -135,6 +133,8 @@ def fit(
             seed=config.seed,
             epoch=epoch,
             device=device,
+            cutter=cutter,
+            intensity=schedule.intensity,
             rank=world.rank,
             world_size=world.size,
             first_step=state.step,

@@ -1,0 +1,155 @@
+"""How fast training and evaluation are, each as a ratio to the bare loop, beside peers that do the same work.
+
+    python -m benchmarks.training                  # leave the machine alone
+    python -m benchmarks.training --quick          # a rough look, minutes
+    python -m benchmarks.training --parts throughput --compile --device cuda
+    python -m benchmarks.training --check          # fails where a ratio is well below the committed one
+    python -m benchmarks.training --record         # measure what --check compares with, to be committed
+
+A training's ratio is its crops a second over those that the bare loop of the same arithmetic had in the same round.
+"""
+
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.machine import RESULTS, describe_machine
+from benchmarks.training import check
+from benchmarks.training.accuracy import final_scores
+from benchmarks.training.contender import NotMeasuredError
+from benchmarks.training.parallel import efficiency
+from benchmarks.training.throughput import evaluation, training
+from benchmarks.training.trainers import TRAINERS
+from benchmarks.training.work import CHECK, FULL, QUICK, Work, make_work
+
+Part = Literal["throughput", "evaluation", "accuracy", "parallel"]
+ONLY_IN_JSON = ("about", "ratio_to_fastest", "f1_by_seed")
+CHECK_ROUNDS = 5
+SLOWER = 1
+"""Exit code of a check that failed."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is measured, and how long."""
+
+    device: Literal["cpu", "cuda"] = "cpu"
+    threads: int = os.cpu_count() or 1
+    """Of each contender, on a CPU."""
+
+    parts: tuple[Part, ...] = ("throughput", "evaluation", "accuracy", "parallel")
+    contenders: tuple[str, ...] = tuple(TRAINERS)
+    """Trainers that take part."""
+
+    rounds: int = 7
+    """Laps of each contender."""
+
+    compile: bool = False
+    """Measure bare loops with torch.compile too, which takes long to warm up."""
+
+    epochs: int = 12
+    """Of the trainings whose final F1 is compared."""
+
+    seeds: int = 3
+    """Trainings of each."""
+
+    quick: bool = False
+    """Fewer images, 2 rounds, 2 epochs and seeds."""
+
+    out: Path | None = None
+    """Where to write the JSON; without it benchmarks/results/training_DEVICE.json, unless --quick."""
+
+    check: bool = False
+    """Only compare ratios with the committed ones."""
+
+    record: bool = False
+    """Only write the ratios that are to be committed."""
+
+
+def measure(options: Options, work: Work, console: Console) -> dict[str, Any]:
+    """All parts that are asked for, by name."""
+    rounds, epochs, seeds = (2, 2, 2) if options.quick else (options.rounds, options.epochs, options.seeds)
+    names = list(options.contenders)
+
+    def say(line: str) -> None:
+        console.print(line, style="dim")
+
+    parts: dict[Part, Callable[[], Any]] = {
+        "throughput": lambda: training(work, names, rounds, options.compile, say),
+        "evaluation": lambda: evaluation(work, rounds, say),
+        "accuracy": lambda: final_scores(work, names, epochs, seeds, say),
+        "parallel": lambda: efficiency(work, max(1, rounds // 2), epochs=4),
+    }
+    figures: dict[str, Any] = {}
+    for part in options.parts:
+        say(part)
+        try:
+            figures[part] = parts[part]()
+        except NotMeasuredError as error:
+            figures[part] = {"not_measured": str(error)}
+    return figures
+
+
+def show(figures: dict[str, Any], console: Console) -> None:
+    """Print a table a part."""
+
+    def cell(value: Any) -> str:
+        if isinstance(value, dict):
+            return f"{value['median']:.3g} ({value['low']:.3g} to {value['high']:.3g})"
+        if isinstance(value, float):
+            return f"{value:.4f}"
+        return "" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
+
+    for part, rows in figures.items():
+        if isinstance(rows, dict):
+            rows = [{"what": name, "figure": figure} for name, figure in rows.items()]
+        columns = [name for name in dict.fromkeys(name for row in rows for name in row) if name not in ONLY_IN_JSON]
+        table = Table(*(name.replace("_", " ") for name in columns), title=part)
+        for row in rows:
+            table.add_row(*(cell(row.get(name)) for name in columns))
+        console.print(table)
+
+
+def main(options: Options) -> int:
+    """Measure, print and write; returns the exit code."""
+    console, device = Console(), torch.device(options.device)
+    torch.set_num_threads(options.threads)
+    size = CHECK if options.check or options.record else QUICK if options.quick else FULL
+    with tempfile.TemporaryDirectory(prefix="metaseg-benchmark-") as folder:
+        work = make_work(Path(folder), size, device, options.threads)
+        if options.record:
+            check.record(check.measure(work, CHECK_ROUNDS))
+            console.print(f"Written: {check.COMMITTED}")
+            return 0
+        if options.check:
+            try:
+                console.print(check.check(lambda: check.measure(work, CHECK_ROUNDS)))
+            except check.SlowerError as error:
+                console.print(str(error), style="red")
+                return SLOWER
+            return 0
+        figures = measure(options, work, console)
+    show(figures, console)
+    about = {
+        "machine": describe_machine(), "device": options.device, "threads": options.threads, "quick": options.quick,
+        "size": asdict(size), "crops": work.crops, "steps": work.steps,
+    }  # fmt: skip
+    out = options.out or (None if options.quick else RESULTS / f"training_{options.device}.json")
+    if out:
+        out.write_text(json.dumps(about | figures, indent=2) + "\n")
+        console.print(f"Written: {out}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(tyro.cli(Options, description=__doc__)))

@@ -1,0 +1,49 @@
+"""What takes part in a benchmark."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from benchmarks.training.work import Work
+
+
+class NotMeasuredError(RuntimeError):
+    """A contender can't take part on this machine; the message says what it would need."""
+
+
+@dataclass(frozen=True)
+class Lap:
+    """A contender's turn: an epoch of training, or all validation images."""
+
+    images: int
+    """Crops trained with, or images evaluated."""
+    seconds: float
+    """Spent on them."""
+    validation: float = 0.0
+    """Seconds that the turn took besides, for validation."""
+
+
+class Contender(Protocol):
+    """Takes a turn when asked, and keeps still while others take theirs."""
+
+    def lap(self) -> Lap:
+        """Take a turn."""
+
+    def close(self) -> None:
+        """Let go of processes and threads."""
+
+
+class Trainer(Contender, Protocol):
+    """A contender that learns."""
+
+    parameters: int
+    """Weights of its network."""
+    about: str
+    """What a reader has to know of it."""
+
+    def score(self) -> float:
+        """Mean F1 over the validation images at full size, now."""
+
+
+MakeTrainer = Callable[[Work, int, int], Trainer]
+"""Of work, the seed and the number of epochs that its schedule is for."""

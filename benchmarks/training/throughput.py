@@ -1,0 +1,74 @@
+"""Images a second of training and of evaluation, as ratios to their limits."""
+
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import Any
+
+from benchmarks.training.bare import ALL, BareForward, BareLoop
+from benchmarks.training.contender import Contender, Lap
+from benchmarks.training.ours import OurEvaluation
+from benchmarks.training.rounds import Spread, interleaved, rates, ratios
+from benchmarks.training.trainers import OURS, limit_of, make_trainers
+from benchmarks.training.work import Work
+
+LONG = 100
+"""Epochs that schedules are for: how long a run of the paper is. No benchmark trains so long."""
+
+
+def _row(name: str, laps: list[Lap], limit: list[Lap], fastest: list[Lap]) -> dict[str, Any]:
+    return {
+        "name": name,
+        "images_per_second": vars(Spread.of(rates(laps))),
+        "ratio": vars(Spread.of(ratios(laps, limit))),
+        "ratio_to_fastest": vars(Spread.of(ratios(laps, fastest))),
+    }
+
+
+def _fastest(laps: Mapping[str, list[Lap]]) -> list[Lap]:
+    return max(laps.values(), key=lambda each: Spread.of(rates(each)).median)
+
+
+def training(
+    work: Work, names: list[str], rounds: int, compiled: bool, say: Callable[[str], None]
+) -> list[dict[str, Any]]:
+    """A row a bare loop and a trainer.
+
+    `ratio` is to the bare loop of the same arithmetic, whose name is `limit`; `ratio_to_fastest` to the fastest one.
+    `validation_share` is the share of an epoch that validation takes, where a trainer validates.
+    """
+    ways = [*ALL, *(replace(each, compiled=True) for each in ALL if compiled)]
+    bare = {f"bare {way}": BareLoop(work, way) for way in ways}
+    rows: list[dict[str, Any]] = []
+    trainers = make_trainers(
+        names, work, 0, LONG, lambda name, reason: rows.append({"name": name, "not_measured": reason})
+    )
+    contenders: dict[str, Contender] = {**bare, **trainers}
+    with ExitStack() as stack:
+        for contender in contenders.values():
+            stack.callback(contender.close)
+        laps = interleaved(contenders, rounds, say)
+    fastest = _fastest({name: laps[name] for name in bare})
+    measured = []
+    for name, loop in bare.items():
+        measured.append(_row(name, laps[name], laps[name], fastest) | {"parameters": loop.parameters})
+    for name, trainer in trainers.items():
+        limit = f"bare {limit_of(name, work.device)}"
+        row = _row(name, laps[name], laps[limit], fastest)
+        shares = [lap.validation / (lap.seconds + lap.validation) for lap in laps[name]]
+        row |= {"limit": limit, "parameters": trainer.parameters, "about": trainer.about}
+        measured.append(row | ({"validation_share": vars(Spread.of(shares))} if any(shares) else {}))
+    if OURS in trainers:
+        for row in measured:
+            row["ours_is_faster_by"] = vars(Spread.of(ratios(laps[OURS], laps[row["name"]])))
+    return measured + rows
+
+
+def evaluation(work: Work, rounds: int, say: Callable[[str], None]) -> list[dict[str, Any]]:
+    """A row for `metaseg.training.evaluate.evaluate` and for each bare forward pass of the same number of pixels."""
+    bare: dict[str, Contender] = {f"bare forward {way}": BareForward(work, way) for way in ALL}
+    laps = interleaved({**bare, OURS: OurEvaluation(work)}, rounds, say)
+    fastest = _fastest({name: laps[name] for name in bare})
+    limit = f"bare forward {limit_of(OURS, work.device)}"
+    rows = [_row(name, laps[name], laps[name], fastest) for name in bare]
+    return [*rows, _row(OURS, laps[OURS], laps[limit], fastest) | {"limit": limit}]

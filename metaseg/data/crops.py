@@ -1,0 +1,144 @@
+"""Random crops: where they lie is drawn once an epoch; they are cut on the host, or on a device that has all pixels."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from metaseg.data.dataset import Dataset
+from metaseg.data.random import Stream, uniform
+
+RESIDENT_SHARE = 0.5
+"""Of a GPU's free memory, what decoded images may take at most."""
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where an epoch's crops lie: of each sample a square's corner and one of eight orientations, `(N,)` int64 each."""
+
+    samples: npt.NDArray[np.int64]
+    top: npt.NDArray[np.int64]
+    left: npt.NDArray[np.int64]
+    symmetry: npt.NDArray[np.int64]
+    """Quarter turns, and mirrored where it is 4 or more."""
+
+    @classmethod
+    def draw(cls, dataset: Dataset, samples: npt.NDArray[np.int64], crop: int, seed: int, epoch: int) -> "Placement":
+        """A function of seed, epoch and sample; squares may reach beyond images that are smaller than `crop`."""
+        height, width = (np.maximum(dataset.sizes[samples], crop) - crop + 1).T
+        return cls(
+            samples,
+            (uniform(seed, epoch, samples, Stream.CROP_TOP) * height).astype(np.int64),
+            (uniform(seed, epoch, samples, Stream.CROP_LEFT) * width).astype(np.int64),
+            (uniform(seed, epoch, samples, Stream.SYMMETRY) * 8).astype(np.int64),
+        )
+
+    def __getitem__(self, rows: slice | npt.NDArray[np.int64]) -> "Placement":
+        """The crops in some rows."""
+        return Placement(self.samples[rows], self.top[rows], self.left[rows], self.symmetry[rows])
+
+
+class Cutter(Protocol):
+    """Cuts crops out of a dataset's images and masks."""
+
+    def __call__(self, placement: Placement, crop: int) -> tuple[Tensor, Tensor]:
+        """Images `(N, C, crop, crop)`, channels last in memory, and masks `(N, crop, crop)`; uint8, on the device."""
+
+
+def open_cutter(dataset: Dataset, device: torch.device) -> Cutter:
+    """The fastest way to crops on `device`: from its own memory where that has room for the pixels."""
+    if device.type == "cuda" and dataset.size_bytes <= RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]:
+        return ResidentCutter(dataset, device)
+    return HostCutter(dataset, device)
+
+
+class HostCutter:
+    """Cuts from memory maps on the host, and sends what is cut to the device."""
+
+    def __init__(self, dataset: Dataset, device: torch.device) -> None:
+        self._dataset, self._device = dataset, device
+
+    def __call__(self, placement: Placement, crop: int) -> tuple[Tensor, Tensor]:
+        """See `Cutter`."""
+        count = len(placement.samples)
+        images = np.empty((count, crop, crop, self._dataset.channels), dtype=np.uint8)
+        masks = np.empty((count, crop, crop), dtype=np.uint8)
+        rows = zip(placement.samples, placement.top, placement.left, placement.symmetry, strict=True)
+        for row, (sample, top, left, turn) in enumerate(rows):
+            pixels = self._dataset.image(int(sample)), self._dataset.mask(int(sample))
+            for source, target in zip(pixels, (images, masks), strict=True):
+                square = reflect_up_to(source[top : top + crop, left : left + crop], crop)
+                target[row] = symmetry(square, int(turn))
+        return self._send(images).movedim(-1, 1), self._send(masks)
+
+    def _send(self, pixels: npt.NDArray[np.uint8]) -> Tensor:
+        tensor = torch.from_numpy(pixels)
+        if self._device.type == "cuda":  # only from pinned memory is a copy not waited for
+            tensor = tensor.pin_memory()
+        return tensor.to(self._device, non_blocking=True)
+
+
+class ResidentCutter:
+    """Cuts from a copy of all pixels on the device, all crops at once: each pixel's place is computed and looked up."""
+
+    def __init__(self, dataset: Dataset, device: torch.device) -> None:
+        self._images, self._masks = (torch.tensor(pixels, device=device) for pixels in dataset.pixels)
+        self._channels = dataset.channels
+        # Of each sample: height, width, stored channels, and where its image and its mask start.
+        columns = (*dataset.sizes.T, dataset.stored_channels, *(starts[:-1] for starts in dataset.starts))
+        self._layout = torch.from_numpy(np.stack(columns, axis=1).astype(np.int64)).to(device)
+
+    def __call__(self, placement: Placement, crop: int) -> tuple[Tensor, Tensor]:
+        """See `Cutter`."""
+        device = self._layout.device
+        where = np.stack([placement.samples, placement.top, placement.left, placement.symmetry])
+        sent = torch.from_numpy(where)
+        sent = sent.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else sent
+        samples, top, left, turn = (column[:, None, None] for column in sent)
+        height, width, stored, image_start, mask_start = self._layout[samples[:, 0, 0]].T[:, :, None, None]
+
+        steps = torch.arange(crop, device=device)
+        row, column = unturned(steps[None, :, None], steps[None, None, :], turn, crop)
+        row, column = reflected(row + top, height), reflected(column + left, width)
+        pixel = row * width + column
+        # A grey image is stored once also in a dataset of several channels.
+        channel = torch.arange(self._channels, device=device) * (stored > 1)[..., None]
+        images = self._images[(image_start + pixel * stored)[..., None] + channel]
+        return images.movedim(-1, 1), self._masks[mask_start + pixel]
+
+
+def unturned(row: Tensor, column: Tensor, turn: Tensor, side: int) -> tuple[Tensor, Tensor]:
+    """Where in a square of `side` a pixel was before `symmetry`, by the pixel's place after it."""
+    row, column = torch.broadcast_tensors(row, torch.where(turn >= 4, side - 1 - column, column))
+    back_row, back_column = side - 1 - row, side - 1 - column
+    quarter = turn % 4
+    before_row = torch.where(
+        quarter == 0, row, torch.where(quarter == 1, column, torch.where(quarter == 2, back_row, back_column))
+    )
+    before_column = torch.where(
+        quarter == 0, column, torch.where(quarter == 1, back_row, torch.where(quarter == 2, back_column, row))
+    )
+    return before_row, before_column
+
+
+def reflected(place: Tensor, size: Tensor) -> Tensor:
+    """A place beyond an image's bottom or right edge, mirrored back into it: 0 to `size` - 1."""
+    around = place % (2 * size)
+    return torch.minimum(around, 2 * size - 1 - around)
+
+
+def symmetry(pixels: npt.NDArray[np.uint8], index: int) -> npt.NDArray[np.uint8]:
+    """One of the square's eight symmetries of `(H, W, ...)`: quarter turns, mirrored where `index` is 4 or more."""
+    turned = np.rot90(pixels, index % 4)
+    return turned[:, ::-1] if index >= 4 else turned
+
+
+def reflect_up_to(pixels: npt.NDArray[np.uint8], side: int) -> npt.NDArray[np.uint8]:
+    """Mirror `(H, W, ...)` at its bottom and right edges until both sides are at least `side`."""
+    missing = [(0, max(0, side - size)) for size in pixels.shape[:2]]
+    if not any(after for _, after in missing):
+        return pixels
+    return np.pad(pixels, [*missing, *[(0, 0)] * (pixels.ndim - 2)], mode="symmetric")

@@ -1,0 +1,1 @@
+"""Sweeps: searches over schedule and network settings inside one arm, with Optuna."""

@@ -1,0 +1,157 @@
+"""Opening a sweep's study: for the first time, again, or again with more trials or a wider space.
+
+Optuna wants a parameter's distribution to stay as it is. A wider space is therefore a new study in the same journal,
+`NAME@2`, which takes over all trials with their numbers, restated in the new space.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from metaseg.config import ConfigError
+from metaseg.store import Store, to_json
+from metaseg.sweeps.journal import mend_journal, open_journal
+from metaseg.sweeps.pruners import PrunerSettings, build_pruner
+from metaseg.sweeps.samplers import SamplerSettings, build_sampler
+from metaseg.sweeps.sweep import Sweep
+
+SAME = ("fingerprint", "arm_settings", "objectives", "constraints", "tuning_seed")
+"""What trials of one sweep have in common, by its record; sampler, pruner and their seed may change."""
+
+
+def load_record(store: Store, name: str) -> dict[str, Any] | None:
+    """What the store knows of the sweep called `name`."""
+    content = store.storage.read_or_none(f"sweeps/{name}/sweep.json")
+    record: dict[str, Any] | None = json.loads(content) if content else None
+    return record
+
+
+def study_name(record: Mapping[str, Any]) -> str:
+    """What Optuna calls the study that a sweep is in now."""
+    return f"{record['name']}@{record['generation']}"
+
+
+def open_sweep(sweep: Sweep, store: Store, command: Sequence[str]) -> optuna.Study:
+    """The sweep's study, with all trials so far; only whoever holds the sweep's claim may call this.
+
+    Raises:
+        ConfigError: the store has a sweep of this name that is another one: other images, another arm, other
+            objectives, other settings outside the space, or a space that isn't part of this one.
+    """
+    mend_journal(store.storage, sweep.name)
+    storage = open_journal(store.storage, sweep.name)
+    record, old = json.loads(to_json(sweep.record(command))), load_record(store, sweep.name)
+    generation = 1 if old is None else old["generation"]
+    trials: list[FrozenTrial] = []
+    if old is not None:
+        _require_same(sweep, old, record)
+        if any(old[part] != record[part] for part in ("space", "conditions", "network", "schedule")):
+            trials = [_restate(trial, sweep, old) for trial in _trials(storage, study_name(old))]
+            generation += 1
+    record["generation"] = generation
+    name = study_name(record)
+    known = {summary.study_name for summary in optuna.get_all_study_summaries(storage)}
+    if name in known and (old is None or old["generation"] != generation):
+        optuna.delete_study(study_name=name, storage=storage)  # what a death has left half restated
+    study = optuna.create_study(
+        storage=storage,
+        study_name=name,
+        directions=sweep.directions,
+        sampler=build_sampler(sampler_settings(sweep)),
+        pruner=build_pruner(pruner_settings(sweep)),
+        load_if_exists=True,
+    )
+    for trial in trials:
+        study.add_trial(trial)
+    store.storage.write(f"sweeps/{sweep.name}/sweep.json", to_json(record))
+    return study
+
+
+def _trials(storage: BaseStorage, name: str) -> list[FrozenTrial]:
+    return storage.get_all_trials(storage.get_study_id_from_name(name), deepcopy=False)
+
+
+def _require_same(sweep: Sweep, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+    """Raise a `ConfigError` where the stored sweep is another one."""
+    for part in SAME:
+        if old[part] != new[part]:
+            raise ConfigError(
+                f"the store has a sweep {sweep.name!r} whose {part.replace('_', ' ')} is {old[part]!r}; this one's is "
+                f"{new[part]!r}: give it another --name"
+            )
+    searched = sweep.space.distributions().keys() | old["space"].keys()
+    for group in ("network", "schedule"):
+        for setting, value in old[group].items():
+            if setting not in searched and new[group][setting] != value:
+                raise ConfigError(
+                    f"the store has a sweep {sweep.name!r} with {setting} {value!r}; this one has "
+                    f"{new[group][setting]!r}: give it another --name"
+                )
+
+
+def _restate(trial: FrozenTrial, sweep: Sweep, old: Mapping[str, Any]) -> FrozenTrial:
+    """An old trial in the new space: a parameter that wasn't searched then had the value that all trials had."""
+    fixed = {**old["network"], **old["schedule"]}
+    params: dict[str, Any] = {}
+    distributions: dict[str, BaseDistribution] = {}
+    for dimension in sweep.space.dimensions:
+        if not dimension.exists(params):
+            continue
+        stored = trial.params.get(dimension.name, dimension.stored(fixed[dimension.name]))
+        distribution = dimension.distribution
+        if not _holds(distribution, stored):
+            raise ConfigError(
+                f"trial {trial.number} of sweep {sweep.name!r} has {dimension.name} {stored!r}, which isn't in the "
+                f"space any more ({distribution}); expected a wider space, or another --name"
+            )
+        params[dimension.name], distributions[dimension.name] = stored, distribution
+    dropped = trial.params.keys() - params.keys()
+    if dropped:
+        raise ConfigError(
+            f"trial {trial.number} of sweep {sweep.name!r} has {', '.join(sorted(dropped))}, which the space doesn't "
+            "have any more; expected a wider space, or another --name"
+        )
+    finished = trial.state in (TrialState.COMPLETE, TrialState.PRUNED)
+    restated = create_trial(
+        state=trial.state,
+        values=trial.values if finished else None,
+        params=params,
+        distributions=distributions,
+        user_attrs=trial.user_attrs,
+        system_attrs=trial.system_attrs,  # constraints, and the scores that pruners compare
+        intermediate_values=trial.intermediate_values,
+    )
+    restated.datetime_start, restated.datetime_complete = trial.datetime_start, trial.datetime_complete
+    return restated
+
+
+def _holds(distribution: BaseDistribution, value: Any) -> bool:
+    try:
+        return distribution._contains(distribution.to_internal_repr(value))
+    except ValueError:  # a choice that isn't there any more
+        return False
+
+
+def sampler_settings(sweep: Sweep) -> SamplerSettings:
+    """What the sampler is built from."""
+    search = sweep.search
+    return SamplerSettings(
+        sweep.space, search.sampler, search.search_seed, search.startup, objectives=len(search.objectives)
+    )
+
+
+def pruner_settings(sweep: Sweep) -> PrunerSettings:
+    """What the pruner is built from: the longest trials are those of the highest `epochs` in the space."""
+    search, schedule = sweep.search, sweep.schedule
+    epochs = next((dimension.ends for dimension in sweep.space.dimensions if dimension.name == "epochs"), ())
+    return PrunerSettings(
+        last_epoch=max((int(str(end)) for end in epochs), default=schedule.epochs),
+        name=search.pruner,
+        validate_every=schedule.validate_every,
+        objectives=len(search.objectives),
+    )

@@ -1,0 +1,172 @@
+"""What a sweep optimises and what trials must keep to: validation F1, and what a network costs."""
+
+import math
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from metaseg.config import ConfigError, RunConfig
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from metaseg.data.dataset import Dataset
+    from metaseg.unet import UNet
+
+Direction = Literal["maximize", "minimize"]
+
+TIMED = 7
+"""Times that an image is segmented to measure how long it takes; the median counts."""
+
+
+@dataclass(frozen=True)
+class Objective:
+    """A quantity of a trial, and which way is better."""
+
+    name: str
+    direction: Direction
+
+
+OBJECTIVES: dict[str, Objective] = {
+    objective.name: objective
+    for objective in (
+        Objective("val_f1", "maximize"),
+        Objective("parameters", "minimize"),
+        Objective("flops", "minimize"),
+        Objective("seconds_an_image", "minimize"),
+    )
+}
+
+
+def find_objective(name: str) -> Objective:
+    """Look an objective up by name; raises `ConfigError` that lists the known ones."""
+    if name not in OBJECTIVES:
+        raise ConfigError(f"unknown objective {name!r}; known: {', '.join(OBJECTIVES)}")
+    return OBJECTIVES[name]
+
+
+def objective_values(names: Sequence[str], reported: Mapping[str, float | None], trial: str) -> list[float]:
+    """A trial's objectives in the order of `names`.
+
+    Args:
+        names: of the objectives.
+        reported: what the trial reported, by name.
+        trial: how messages call it.
+
+    Raises:
+        ConfigError: one wasn't reported, or isn't a finite number.
+    """
+    return [_reported(name, reported, f"objective {name!r} of {trial}") for name in names]
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """A limit on what a network costs."""
+
+    quantity: str
+    """Its name (`MEASURES`)."""
+
+    limit: float
+
+    @classmethod
+    def parse(cls, text: str) -> "Constraint":
+        """A constraint from `parameters<=500000`; raises `ConfigError` where it can't be read or limits no cost."""
+        name, _, limit = (part.strip() for part in text.partition("<="))
+        if name not in MEASURES:
+            raise ConfigError(f"constraint is {text!r}; expected NAME<=NUMBER for one of {', '.join(MEASURES)}")
+        try:
+            constraint = cls(name, float(limit))
+        except ValueError:
+            raise ConfigError(f"constraint is {text!r}; expected a number after <=") from None
+        if not 0 < constraint.limit < math.inf:
+            raise ConfigError(f"constraint is {text!r}; expected a limit above 0")
+        return constraint
+
+    def __str__(self) -> str:
+        return f"{self.quantity}<={self.limit:g}"
+
+    def violation(self, reported: Mapping[str, float | None]) -> float:
+        """By which share of the limit a trial is above it; at most 0 where it keeps to it, as Optuna has it.
+
+        As a share, so that several constraints' violations can be added up.
+
+        Raises:
+            ConfigError: the trial didn't report it, or not as a finite number.
+        """
+        return _reported(self.quantity, reported, f"constrained quantity {self.quantity!r}") / self.limit - 1
+
+
+def _reported(name: str, reported: Mapping[str, float | None], what: str) -> float:
+    value = reported.get(name)
+    if value is None:
+        known = ", ".join(name for name, value in reported.items() if value is not None) or "nothing"
+        raise ConfigError(f"{what} wasn't reported; expected it beside what was: {known}")
+    if not math.isfinite(value):
+        raise ConfigError(f"{what} is {value}; expected a finite number")
+    return float(value)
+
+
+def measure(name: str, config: RunConfig, dataset: "Dataset", device: "torch.device") -> float:
+    """What a run's network costs, freshly initialised, for one image of the crop's size.
+
+    Args:
+        name: of the quantity (`MEASURES`).
+        config: of the run.
+        dataset: says channels, classes and the size of metadata.
+        device: what the time is measured on; with one thread where it is a CPU.
+
+    Raises:
+        ConfigError: an unknown name, or a network that can't be.
+    """
+    import torch
+
+    from metaseg.device import one_thread
+    from metaseg.training.fit import build_network, encode_metadata
+
+    if name not in MEASURES:
+        raise ConfigError(f"unknown quantity {name!r}; known: {', '.join(MEASURES)}")
+    size = encode_metadata(config, dataset)[1].shape[1]
+    model = build_network(config, dataset.channels, len(dataset.classes), size).to(device).eval()
+    crop = config.schedule.crop
+    image = torch.zeros(1, dataset.channels, crop, crop, device=device)
+    with one_thread(device), torch.inference_mode():
+        return MEASURES[name](model, image, torch.zeros(1, size, device=device))
+
+
+def _parameters(model: "UNet", image: "Tensor", metadata: "Tensor") -> float:
+    """Weights and biases that are trained."""
+    return float(sum(parameter.numel() for parameter in model.parameters()))
+
+
+def _flops(model: "UNet", image: "Tensor", metadata: "Tensor") -> float:
+    """Operations of convolutions and matrix products: two for each multiplication and addition."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter:
+        model(image, metadata)
+    return float(counter.get_total_flops())
+
+
+def _seconds_an_image(model: "UNet", image: "Tensor", metadata: "Tensor") -> float:
+    """Median time of a forward pass, after one that isn't counted."""
+    import torch
+
+    seconds = []
+    for _ in range(1 + TIMED):
+        began = time.perf_counter()
+        model(image, metadata)
+        if image.is_cuda:
+            torch.cuda.synchronize()
+        seconds.append(time.perf_counter() - began)
+    return statistics.median(seconds[1:])
+
+
+MEASURES: dict[str, Callable[["UNet", "Tensor", "Tensor"], float]] = {
+    "parameters": _parameters,
+    "flops": _flops,
+    "seconds_an_image": _seconds_an_image,
+}
+"""What can be measured of a network: `(1, channels, H, W)` image and `(1, M)` metadata to a number."""

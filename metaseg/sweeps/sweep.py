@@ -1,0 +1,141 @@
+"""A sweep: a search over settings inside one arm on one dataset, and Optuna's study of it in the store."""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any
+
+import optuna
+from optuna.distributions import distribution_to_json
+
+from metaseg.config import ConfigError, NetworkConfig, RunConfig, ScheduleConfig, check_settings
+from metaseg.data.dataset import Dataset
+from metaseg.study import Arm, check_arm
+from metaseg.sweeps.objectives import Constraint, Direction, find_objective
+from metaseg.sweeps.space import Space
+
+FACTS = "facts"
+"""The attribute of Optuna's trial that holds what became of it."""
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
+def readable(value: Any) -> str:
+    """A setting as a line of text shows it."""
+    return f"{value:.3g}" if isinstance(value, float) else "+".join(value) if isinstance(value, tuple) else str(value)
+
+
+@dataclass(frozen=True)
+class SearchConfig:
+    """How settings are searched for."""
+
+    trials: int = 24
+    """Settings to try in each arm. More of them later continue the same sweep."""
+
+    sampler: str = "tpe"
+    """Who proposes settings: tpe (multivariate, aware of trials that still run), gp, cmaes, random, grid or qmc."""
+
+    startup: int = 8
+    """Trials, spread evenly (quasi-Monte Carlo), before the sampler proposes."""
+
+    pruner: str = "asha"
+    """Who ends trials that do badly, by epoch: asha, hyperband, median or none."""
+
+    objectives: tuple[str, ...] = ("val_f1",)
+    """What is optimised: val_f1, and besides it parameters, flops or seconds_an_image, which gives a Pareto front."""
+
+    constraints: tuple[str, ...] = ()
+    """What settings must keep to: parameters<=500000, flops<=1e9, seconds_an_image<=0.05."""
+
+    max_epochs: int | None = None
+    """Start no more trials in an arm once so many epochs have been trained in it."""
+
+    search_seed: int = 0
+    """Of the sampler."""
+
+    tuning_seed: int = 1000
+    """Of the trials' weights and crops: a seed that no study has, so that tuned settings are tested with fresh ones."""
+
+    def __post_init__(self) -> None:
+        check_settings(
+            self,
+            (
+                ("trials", self.trials >= 1, "at least 1"),
+                ("startup", self.startup >= 0, "at least 0"),
+                ("max_epochs", self.max_epochs is None or self.max_epochs >= 1, "at least 1"),
+                ("objectives", "val_f1" in self.objectives, "val_f1 among them"),
+                ("objectives", len(set(self.objectives)) == len(self.objectives), "each only once"),
+            ),
+        )
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What is searched, where and how."""
+
+    name: str
+    dataset: Dataset
+    arm: Arm
+    network: NetworkConfig
+    """Of all trials, but for what the space says."""
+    schedule: ScheduleConfig
+    """Of all trials, but for what the space says."""
+    space: Space
+    search: SearchConfig
+
+    def __post_init__(self) -> None:
+        if self.arm.stratified:
+            raise ConfigError(f"arm {self.arm.name!r} is several networks; expected one whose settings can be searched")
+        check_arm(self.arm, self.dataset)
+        self.space.check(self.network, self.schedule)
+
+    def config(self, params: Mapping[str, Any]) -> RunConfig:
+        """The run that a trial's parameters stand for."""
+        network, schedule = self.space.settings(params, self.network, self.schedule)
+        arm, seed = self.arm, self.search.tuning_seed
+        return RunConfig(arm.block, arm.metadata_mode, seed, self.dataset.fingerprint, network, schedule, arm.subset)
+
+    @cached_property
+    def constraints(self) -> tuple[Constraint, ...]:
+        """Parsed."""
+        return tuple(map(Constraint.parse, self.search.constraints))
+
+    @cached_property
+    def measured(self) -> tuple[str, ...]:
+        """What has to be measured of each trial besides its validation F1."""
+        constrained = (constraint.quantity for constraint in self.constraints)
+        return tuple(dict.fromkeys(name for name in (*self.search.objectives, *constrained) if name != "val_f1"))
+
+    @cached_property
+    def directions(self) -> list[Direction]:
+        """Of the objectives."""
+        return [find_objective(name).direction for name in self.search.objectives]
+
+    def record(self, command: Sequence[str]) -> dict[str, Any]:
+        """What the store keeps of the sweep, for `analysis` and for whoever continues it."""
+        search = self.search
+        conditions = {dimension.name: dimension.when for dimension in self.space.dimensions if dimension.when}
+        return {
+            "name": self.name,
+            "dataset": self.dataset.name,
+            "about": self.dataset.about,
+            "fingerprint": self.dataset.fingerprint,
+            "arm": self.arm.name,
+            "arm_settings": asdict(self.arm),
+            "space": {name: distribution_to_json(kind) for name, kind in self.space.distributions().items()},
+            "conditions": {name: [other, list(values)] for name, (other, values) in conditions.items()},
+            "objectives": [
+                {"name": name, "direction": direction}
+                for name, direction in zip(search.objectives, self.directions, strict=True)
+            ],
+            "constraints": list(search.constraints),
+            "sampler": search.sampler,
+            "pruner": search.pruner,
+            "seed": search.search_seed,
+            "tuning_seed": search.tuning_seed,
+            "trials_planned": search.trials,
+            "network": asdict(self.network),
+            "schedule": asdict(self.schedule),
+            "command": shlex.join(command),
+        }

@@ -1,0 +1,51 @@
+"""A sweep as a table: a row a trial, for `analysis` to read."""
+
+from typing import Any
+
+import optuna
+import pandas as pd
+from optuna.trial import FrozenTrial, TrialState
+
+from metaseg.run import to_parquet
+from metaseg.store import Store
+from metaseg.sweeps.sweep import FACTS, Sweep
+
+RUNNING = (TrialState.RUNNING, TrialState.WAITING)
+
+
+def write_table(sweep: Sweep, study: optuna.Study, store: Store) -> pd.DataFrame:
+    """Write `sweeps/NAME/trials.parquet` and return it: docs/reference/sweeps.md says what its columns hold."""
+    table = pd.DataFrame([_row(trial, sweep) for trial in study.get_trials(deepcopy=False)])
+    integers = {name: "int64" for name in ("number", "epochs", "epochs_planned", "image_epochs") if name in table}
+    table = table.astype(integers)
+    store.storage.write(f"sweeps/{sweep.name}/trials.parquet", to_parquet(table))
+    return table
+
+
+def _row(trial: FrozenTrial, sweep: Sweep) -> dict[str, Any]:
+    facts: dict[str, Any] = trial.user_attrs.get(FACTS, {})
+    values: dict[str, float] = facts.get("values", {})
+    curve = facts.get("curve", [])
+    violations = [constraint.violation(values) for constraint in sweep.constraints] if values else []
+    return {
+        "sweep": sweep.name,
+        "dataset": sweep.dataset.name,
+        "arm": sweep.arm.name,
+        "number": trial.number,
+        "state": "running" if trial.state in RUNNING else facts.get("state", "failed"),
+        "run_id": facts.get("run_id", ""),
+        "reused": bool(facts.get("reused", False)),
+        **{f"param_{name}": trial.params.get(name) for name in sweep.space.distributions()},
+        "val_f1": values.get("val_f1", max((score for _, score in curve), default=float("nan"))),
+        "parameters": values.get("parameters", float("nan")),
+        "flops": values.get("flops", float("nan")),
+        "seconds_an_image": values.get("seconds_an_image", float("nan")),
+        "feasible": all(violation <= 0 for violation in violations),
+        "epochs": facts.get("epochs", 0),
+        "epochs_planned": facts.get("epochs_planned", 0),
+        "image_epochs": facts.get("image_epochs", 0),
+        "seconds": facts.get("seconds", 0.0),
+        "curve_epoch": [epoch for epoch, _ in curve],
+        "curve_val_f1": [score for _, score in curve],
+        "error": facts.get("error", ""),
+    }

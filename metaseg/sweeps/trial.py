@@ -1,0 +1,142 @@
+"""A trial: trained and validated as a run is, judged after each validation, and never tested."""
+
+import io
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import pandas as pd
+import torch
+
+from metaseg.checkpoints import StoredCheckpoints
+from metaseg.config import EngineConfig, RunConfig
+from metaseg.data.dataset import Dataset
+from metaseg.device import one_thread
+from metaseg.run import describe, run_id, to_parquet
+from metaseg.store import Store, to_json
+from metaseg.sweeps.objectives import measure
+from metaseg.training.fit import DivergedError, fit
+from metaseg.training.history import Epoch
+from metaseg.training.world import World
+
+Judge = Callable[[int, float], bool]
+"""Told an epoch and its validation F1; returns whether the trial is to end. Only the first worker's is called."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What became of a trial."""
+
+    state: Literal["complete", "pruned", "failed"]
+    run_id: str
+    values: dict[str, float]
+    """Objectives and constrained quantities by name; `val_f1` is the best epoch's, and absent before the first."""
+    reused: bool
+    """Nothing was trained: the store had the run."""
+    epochs: int
+    """Trained, or what a reused run was trained for."""
+    epochs_planned: int
+    image_epochs: int
+    """Epochs times training images."""
+    seconds: float
+    """Of training and validation."""
+    curve: tuple[tuple[int, float], ...]
+    """Validated epochs and their validation F1."""
+    error: str = ""
+    """Why it failed, in a line."""
+
+
+Execute = Callable[
+    [RunConfig, Dataset, Store, torch.device, tuple[str, ...], tuple[str, int], Judge, EngineConfig], Facts
+]
+"""What computes a trial, in the current process group: `execute_trial`."""
+
+
+class _Pruned(Exception):  # noqa: N818 - no error: it leaves training
+    """The judge has ended the trial."""
+
+
+def execute_trial(
+    config: RunConfig,
+    dataset: Dataset,
+    store: Store,
+    device: torch.device,
+    measured: tuple[str, ...],
+    origin: tuple[str, int],
+    judge: Judge,
+    engine: EngineConfig,
+) -> Facts:
+    """Train and validate a run unless the store has it, by whatever study or sweep; test images can't be read.
+
+    In a process group every worker calls this; the first one writes.
+
+    Args:
+        config: the trial's settings, resolved.
+        dataset: the decoded samples.
+        store: where runs and trials are kept.
+        device: this worker's.
+        measured: names of what is measured besides validation F1.
+        origin: sweep and number of the trial.
+        judge: called after each validation; where the store has the run, its answers don't matter.
+        engine: when checkpoints are kept.
+
+    Returns:
+        What became of it, on every worker. A training that diverges has failed.
+    """
+    dataset, run = dataset.without_test(), run_id(config)
+    values = {name: measure(name, config, dataset, device) for name in measured}
+    images = len(dataset.indices("train", config.subset))
+    scores: dict[int, float] = {}
+    seconds: list[float] = []
+    last = 0
+
+    def facts(state: Literal["complete", "pruned", "failed"], reused: bool = False, error: str = "") -> Facts:
+        best = {"val_f1": max(scores.values())} if scores else {}
+        planned, curve = config.schedule.epochs, tuple(sorted(scores.items()))
+        return Facts(state, run, {**best, **values}, reused, last, planned, last * images, sum(seconds), curve, error)
+
+    def on_epoch(epoch: Epoch) -> None:
+        nonlocal last
+        last = epoch.epoch
+        seconds.append(epoch.seconds)
+        if epoch.val_f1 is None:
+            return
+        scores[last] = epoch.val_f1
+        ends = World.current().agree(World.current().rank == 0 and judge(last, epoch.val_f1))
+        if ends and last < config.schedule.epochs:
+            raise _Pruned
+
+    history = store.find_trained(run, "history.parquet")
+    if history is not None:
+        for row in pd.read_parquet(io.BytesIO(history)).to_dict("records"):
+            last = int(row["epoch"])
+            seconds.append(float(row["seconds"]))
+            if pd.notna(row["val_f1"]):
+                scores[last] = float(row["val_f1"])
+                judge(last, scores[last])
+        return facts("complete", reused=_origin(store, run) != list(origin))
+
+    with one_thread(device):
+        try:
+            fitted = fit(config, dataset, device, on_epoch, StoredCheckpoints(store, run, engine))
+        except _Pruned:
+            store.delete_checkpoints(run)
+            return facts("pruned")
+        except DivergedError as error:
+            return facts("failed", error=str(error))
+    if World.current().rank == 0:
+        table = pd.DataFrame([asdict(epoch) for epoch in fitted.history])
+        about: dict[str, Any] = {**describe(config, dataset, fitted, device), "origin": list(origin)}
+        store.commit_trial(run, {"config.json": to_json(about), "history.parquet": to_parquet(table)})
+    # A training that went on from a checkpoint has told only of the rest.
+    scores |= {epoch.epoch: epoch.val_f1 for epoch in fitted.history if epoch.val_f1 is not None}
+    seconds[:] = [epoch.seconds for epoch in fitted.history]
+    return facts("complete")
+
+
+def _origin(store: Store, run: str) -> list[Any] | None:
+    """The sweep's trial that a run was trained for; None where it was a study."""
+    content = store.find_trained(run, "config.json")
+    origin: list[Any] | None = json.loads(content or b"{}").get("origin")
+    return origin

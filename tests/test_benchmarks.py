@@ -1,0 +1,191 @@
+"""The benchmarks run, at a tiny size; the regression check fails where training has become slow."""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+import metaseg.device
+from metaseg.config import NetworkConfig
+from metaseg.training import fit as fitting
+
+sys.path.append(str(Path(__file__).parents[1]))
+from benchmarks.scale import curve, imported
+from benchmarks.training import check, trainers
+from benchmarks.training.accuracy import final_scores
+from benchmarks.training.bare import Arithmetic, BareLoop
+from benchmarks.training.contender import Lap, NotMeasuredError
+from benchmarks.training.ivadomed_peer import VARIABLE, IvadomedPeer
+from benchmarks.training.monai_peer import closest_width
+from benchmarks.training.ours import Ours
+from benchmarks.training.rounds import Spread, interleaved, ratios
+from benchmarks.training.throughput import evaluation, training
+from benchmarks.training.trainers import OURS
+from benchmarks.training.work import Size, Work, make_work
+
+TINY = Size(side=64, images=42, network=NetworkConfig(width=2, depth=2), batch=8, crop=32)
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Work:
+    return make_work(tmp_path_factory.mktemp("work"), TINY, torch.device("cpu"), torch.get_num_threads())
+
+
+def quiet(line: str) -> None:
+    """No progress."""
+
+
+def test_every_trainer_is_measured_beside_the_bare_loop_or_says_what_it_needs(work, monkeypatch):
+    monkeypatch.delenv(VARIABLE, raising=False)
+    names = [OURS, "textbook float32", "MONAI bfloat16", "ivadomed"]
+    rows = {row["name"]: row for row in training(work, names, 1, False, quiet)}
+    assert {"bare float32 NCHW", "bare bfloat16 channels last", *names} <= set(rows)
+    assert VARIABLE in rows["ivadomed"]["not_measured"]
+    assert rows[OURS]["limit"] in rows
+    assert rows["MONAI bfloat16"]["limit"] == "bare bfloat16 NCHW"
+    assert rows[OURS]["parameters"] == rows["textbook float32"]["parameters"] == rows["bare float32 NCHW"]["parameters"]
+    assert 0 < rows[OURS]["validation_share"]["median"] < 1
+    assert max(row["ratio_to_fastest"]["median"] for row in rows.values() if "ratio" in row) == 1
+    json.dumps(rows)
+
+
+def test_evaluation_is_measured_beside_the_bare_forward_pass(work):
+    rows = {row["name"]: row for row in evaluation(work, 1, quiet)}
+    assert rows[OURS]["limit"] in rows
+    assert all(row["images_per_second"]["median"] > 0 for row in rows.values())
+
+
+def test_trainers_end_with_a_score_for_each_seed(work):
+    rows = final_scores(work, [OURS, "textbook float32"], 2, 2, quiet)
+    assert [row["name"] for row in rows] == [OURS, "textbook float32"]
+    assert all(len(row["f1_by_seed"]) == 2 and 0 <= row["f1"] <= 1 for row in rows)
+
+
+def test_our_training_keeps_still_between_laps_and_can_be_ended_early(work):
+    ours = Ours(work, work.config(epochs=50))
+    first = ours.lap()
+    time.sleep(0.2)
+    assert ours._news.empty()
+    assert first.images == ours.lap().images == work.crops
+    ours.close()
+    assert not ours._thread.is_alive()
+
+
+def test_what_stops_our_training_reaches_the_caller(work):
+    ours = Ours(work, work.config(lr_min=1e30, lr_max=1e38))
+    with pytest.raises(fitting.DivergedError):
+        ours.lap()
+    ours.close()
+
+
+class Fixed:
+    """A contender whose rates are known; it leaves cuDNN's switch as it wants it."""
+
+    def __init__(self, seconds: list[float], deterministic: bool) -> None:
+        self.seconds, self.deterministic, self.found = iter(seconds), deterministic, []
+
+    def lap(self) -> Lap:
+        self.found.append(torch.backends.cudnn.deterministic)
+        torch.backends.cudnn.deterministic = self.deterministic
+        return Lap(10, next(self.seconds))
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+
+def test_laps_are_compared_within_a_round_and_the_first_one_is_left_out(monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "deterministic", False)
+    slow, fast = Fixed([99, 2, 4, 8], True), Fixed([77, 1, 2, 4], False)
+    laps = interleaved({"slow": slow, "fast": fast}, 3)
+    assert ratios(laps["slow"], laps["fast"]) == [0.5, 0.5, 0.5]
+    assert Spread.of([1, 2, 3, 4, 5]) == Spread(2, 3, 4)
+    assert slow.found == [False, True, True, True]
+    assert fast.found == [False] * 4
+
+
+def test_peers_widths_are_those_with_the_closest_number_of_parameters():
+    assert closest_width(lambda width: width**2, 24) == 5
+    assert closest_width(lambda width: width**2, 19) == 4
+
+
+def test_ivadomed_that_isnt_there_says_how_it_is_named(work, monkeypatch):
+    monkeypatch.setenv(VARIABLE, "/nowhere/python")
+    with pytest.raises(NotMeasuredError, match=r"METASEG_BENCH_IVADOMED must name .*, and /nowhere/python is no file"):
+        IvadomedPeer(work, 0, 1, 1000, "flips")
+
+
+def test_a_peer_process_that_fails_says_why(work, monkeypatch):
+    """Here, an interpreter that has no ivadomed."""
+    monkeypatch.setenv(VARIABLE, sys.executable)
+    with pytest.raises(RuntimeError, match="ivadomed's process failed at 'start': it ended with exit code 1"):
+        IvadomedPeer(work, 0, 1, 1000, "flips")
+
+
+def test_the_check_fails_on_a_slow_down_and_passes_without(work, monkeypatch, tmp_path):
+    committed = tmp_path / "check.json"
+    check.record(check.measure(work, 3), committed)
+    content = json.loads(committed.read_text())
+    committed.write_text(json.dumps(content | {"tolerance": 0.7}))  # at this size, a ratio is mostly noise
+    check.check(lambda: check.measure(work, 3), committed)
+
+    batches = fitting.epoch_batches
+
+    def sleepy(*arguments, **settings):
+        for batch in batches(*arguments, **settings):
+            time.sleep(0.3)
+            yield batch
+
+    monkeypatch.setattr(fitting, "epoch_batches", sleepy)
+    with pytest.raises(check.SlowerError, match=r"check.json says.*: training runs at 0\.\d+ .*expected at least"):
+        check.check(lambda: check.measure(work, 2), committed)
+
+
+def test_a_ratio_that_is_low_once_is_measured_again(tmp_path):
+    committed = tmp_path / "check.json"
+    check.record({"training": 0.9, "evaluation": 0.9}, committed)
+    measured = iter([{"training": 0.5, "evaluation": 0.9}, {"training": 0.8, "evaluation": 0.1}])
+    assert check.check(lambda: next(measured), committed) == {"training": 0.8, "evaluation": 0.9}
+    with pytest.raises(check.SlowerError, match=r"evaluation runs at 0\.100 .*expected at least 0\.720"):
+        check.check(lambda: {"training": 0.9, "evaluation": 0.1}, committed)
+
+
+def test_a_curve_has_the_exponent_of_its_growth():
+    points = [{"images": n, "open": {"median": 3e-6 * n**1.5}} for n in (100, 1000, 10_000)]
+    assert curve(points, "images", ["open"])["exponents"]["open"] == pytest.approx(1.5)
+    assert curve(points[:1], "images", ["open"])["exponents"]["open"] is None
+
+
+def test_import_time_is_what_comes_after_the_interpreters_own():
+    log = """import time: self [us] | cumulative | imported package
+import time:       900 |        900 |   encodings
+import time:       100 |       1000 | site
+import time:       200 |        200 |   json
+import time:       300 |        500 | metaseg
+"""
+    assert imported(log) == pytest.approx(500e-6)
+
+
+@pytest.mark.parametrize("full_precision", [True, False])
+def test_ours_is_compared_with_the_bare_loop_that_computes_as_it_does(work, monkeypatch, full_precision):
+    seen = []
+    losses = fitting.segmentation_loss
+    monkeypatch.setattr(
+        fitting, "segmentation_loss", lambda logits, target: seen.append(logits.dtype) or losses(logits, target)
+    )
+    monkeypatch.setattr(metaseg.device, "half_precision", lambda device: torch.bfloat16)
+    monkeypatch.setattr(trainers, "half_precision", lambda device: torch.bfloat16)
+    ours = Ours(work, work.config(), full_precision)
+    ours.lap()
+    ours.close()
+    limit = trainers.limit_of("ours float32" if full_precision else OURS, work.device)
+    assert {str(dtype) for dtype in seen} == {f"torch.{limit.dtype}"}
+
+
+def test_the_bare_loop_trains_on_whole_batches(work):
+    loop = BareLoop(work, Arithmetic())
+    before = [weights.clone() for weights in loop.model.parameters()]
+    assert loop.lap().images == work.steps * TINY.batch
+    assert any(not torch.equal(old, new) for old, new in zip(before, loop.model.parameters(), strict=True))
