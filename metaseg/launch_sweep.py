@@ -19,6 +19,7 @@ from metaseg.entry import FAILED, command, complain, guarded, open_store, prepar
 from metaseg.launch import carry_out, named, print_data, print_plan
 from metaseg.options import StudyOptions
 from metaseg.study import find_arm, plan
+from metaseg.sweeps.continuation import check_sweep
 from metaseg.sweeps.outcome import best_trial, first_error
 from metaseg.sweeps.space import Space
 from metaseg.sweeps.sweep import SearchConfig, Sweep
@@ -103,6 +104,8 @@ def _launch(page: str, space: Space, options: SweepOptions, console: Console) ->
     ]
     if options.tune_each_arm:  # whether the study can be, before hours are spent on its settings
         plan(name, dataset, options.arms, options.seeds, options.network, options.schedule)
+    for sweep in sweeps:  # all of them, before the first is searched to its end
+        check_sweep(sweep, store)
     print_data(name, dataset, console)
     for sweep in sweeps:
         _print_space(sweep, console)

@@ -3,7 +3,7 @@
 Searched inside one arm or in each, as `sweep_schedule.py` does; see there.
 
     python studies/sweep_bottleneck.py                                         # the arm sme, simulated images
-    python studies/sweep_bottleneck.py --objectives val_f1 parameters   # and how small it may be: a Pareto front
+    python studies/sweep_bottleneck.py --objectives val_f1 parameters --pruner none    # how small may it be?
     python studies/sweep_bottleneck.py --tune-each-arm                         # is SME still ahead when all are tuned?
 
 The schedule is that of `studies/seven_cells.py`. The defaults are sized for a few minutes on two CPU cores.

@@ -121,7 +121,7 @@ def test_a_score_that_is_no_number_ends_a_trial(name: str):
     ("settings", "message"),
     [
         ({"name": "ash"}, "name is 'ash'; expected one of none, asha, hyperband, median"),
-        ({"objectives": 2}, "pruner is 'asha' with 2 objectives; expected none"),
+        ({"objectives": 2}, "pruner is 'asha' with 2 objectives; expected 'none'"),
         ({"first_epoch": 10}, r"first_epoch is 10; expected 1 to last_epoch \(9\)"),
         ({"first_epoch": 0}, "first_epoch is 0"),
         ({"reduction_factor": 1}, "reduction_factor is 1; expected at least 2"),

@@ -86,13 +86,14 @@ class ResidentCutter:
 
     def __init__(self, dataset: Dataset, device: torch.device) -> None:
         self._images, self._masks = (torch.tensor(pixels, device=device) for pixels in dataset.pixels)
-        self._channels = dataset.channels
+        self._dataset, self._channels = dataset, dataset.channels
         # Of each sample: height, width, stored channels, and where its image and its mask start.
         columns = (*dataset.sizes.T, dataset.stored_channels, *(starts[:-1] for starts in dataset.starts))
         self._layout = torch.from_numpy(np.stack(columns, axis=1).astype(np.int64)).to(device)
 
     def __call__(self, placement: Placement, crop: int) -> tuple[Tensor, Tensor]:
         """See `Cutter`."""
+        self._dataset.require_open(placement.samples)
         device = self._layout.device
         where = np.stack([placement.samples, placement.top, placement.left, placement.symmetry])
         sent = torch.from_numpy(where)

@@ -102,7 +102,7 @@ class Dataset:
 
     def image(self, i: int) -> npt.NDArray[np.uint8]:
         """Image of row `i` as a read-only view `(H, W, channels)`."""
-        self._require_open(i)
+        self.require_open(np.array([i]))
         shape = (*self.sizes[i], self.stored_channels[i])
         return to_channels(
             self._images[self._image_starts[i] : self._image_starts[i + 1]].reshape(shape), self.channels
@@ -110,7 +110,7 @@ class Dataset:
 
     def mask(self, i: int) -> npt.NDArray[np.uint8]:
         """Mask of row `i` as a read-only view `(H, W)`, values 0 to `len(classes)`."""
-        self._require_open(i)
+        self.require_open(np.array([i]))
         return self._masks[self._mask_starts[i] : self._mask_starts[i + 1]].reshape(self.sizes[i])
 
     def indices(self, split: Split, subset: Subset | None = None) -> npt.NDArray[np.int64]:
@@ -122,9 +122,10 @@ class Dataset:
             chosen &= self.table[subset.column] == subset.value
         return np.flatnonzero(chosen)
 
-    def _require_open(self, i: int) -> None:
-        if self.test_withheld and self._is_test[i]:
-            image = self.table["image"].iloc[i]
+    def require_open(self, samples: npt.NDArray[np.int64]) -> None:
+        """Raise `TestWithheldError` where test images are withheld and one of `samples` `(N,)` is one."""
+        if self.test_withheld and self._is_test[samples].any():
+            image = self.table["image"].iloc[samples[self._is_test[samples]][0]]
             raise TestWithheldError(f"test image {image!r} of {self.name!r} is withheld: settings are still chosen")
 
     @cached_property

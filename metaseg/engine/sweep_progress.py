@@ -16,7 +16,8 @@ from rich.text import Text
 from metaseg.claims import Session
 from metaseg.engine.progress import HEARTBEAT_SECONDS, clock
 from metaseg.sweeps.continuation import pruner_settings
-from metaseg.sweeps.sweep import Sweep, readable
+from metaseg.sweeps.outcome import best_trial, keeps_to
+from metaseg.sweeps.sweep import FACTS, Sweep, readable
 
 LOOK_SECONDS = 1.0
 """Between two looks at what the trials that run have reported."""
@@ -36,8 +37,8 @@ class SweepProgress(Callback):
         self._states: dict[int, str] = {}
         self._counts = {"complete": 0, "pruned": 0, "failed": 0}
         self._best: tuple[float, int] | None = None
-        for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
-            self._consider(trial.number, float((trial.values or [0.0])[0]))
+        if best := best_trial(sweep, study):
+            self._best = (best.user_attrs[FACTS]["values"]["val_f1"], best.number)
         self._began = self._looked = self._heartbeat = time.monotonic()
         self._live = Live(get_renderable=self._render, console=console, refresh_per_second=2, transient=True)
 
@@ -67,8 +68,9 @@ class SweepProgress(Callback):
         self._states.pop(number)
         self._counts[facts["state"]] += 1
         score = facts["values"].get("val_f1")
-        if facts["state"] == "complete":
-            self._consider(number, score)
+        fits = facts["state"] == "complete" and keeps_to(self._sweep.constraints, facts["values"])
+        if fits and (self._best is None or score > self._best[0]):
+            self._best = (score, number)
         word, style = {
             "complete": ("done  ", "green"), "pruned": ("pruned", "yellow"), "failed": ("FAILED", "bold red")
         }[facts["state"]]  # fmt: skip
@@ -77,6 +79,12 @@ class SweepProgress(Callback):
         star = " *best*" if self._best and self._best[1] == number else ""
         line = f" {self._sweep.arm.name} trial {number:>3}  {what}{kept}{star}  {self._params[number]}"
         self._console.print(Text.assemble((word, style), line), soft_wrap=True, highlight=False)
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Tell of a trial that is tried again after a fault that isn't its own."""
+        reason = (trial.last_result or {}).get("fault", "its process died")
+        line = f" {self._sweep.arm.name} trial {trial.config['job'].number:>3} again: {reason}"
+        self._console.print(Text.assemble(("note  ", "yellow"), line), soft_wrap=True, highlight=False)
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """Look now and then at what the trials that run have reported."""
@@ -96,10 +104,6 @@ class SweepProgress(Callback):
             self._heartbeat = time.monotonic()
             running = " | ".join(f"trial {number}: {state}" for number, state in self._states.items())
             self._console.print(f"  {self._summary()} | {running}", soft_wrap=True, highlight=False)
-
-    def _consider(self, number: int, score: float) -> None:
-        if self._best is None or score > self._best[0]:
-            self._best = (score, number)
 
     def _summary(self) -> str:
         ended = ", ".join(f"{count} {state}" for state, count in self._counts.items() if count) or "none ended"

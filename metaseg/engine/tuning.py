@@ -1,5 +1,6 @@
 """Sweeps on Ray Tune: Optuna proposes, Tune places and watches trials, each trained as a run is."""
 
+import logging
 import os
 import shutil
 import tempfile
@@ -17,7 +18,7 @@ os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
 
 import optuna
 import torch
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial
 from ray import tune
 from ray.train.torch import get_device
 from ray.tune.search import Searcher
@@ -40,6 +41,9 @@ from metaseg.sweeps.sweep import FACTS, Sweep
 from metaseg.sweeps.table import write_table
 from metaseg.sweeps.trial import Execute, execute_trial
 from metaseg.training.world import World
+
+# Of each trial that fails it tells a page, and at the end of each whose records it misses; the sweep tells a line.
+logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
 
 WAITER: dict[str, float] = {"cpu": 0, "memory": 1 << 20}
 """What a trial reserves whose workers reserve for themselves: Ray wants it to be something."""
@@ -105,17 +109,25 @@ class Asker(Searcher):
     def __init__(self, sweep: Sweep, study: optuna.Study, store: Store, engine: EngineConfig, execute: Execute) -> None:
         super().__init__()
         self._sweep, self._study, self._store, self._engine, self._execute = sweep, study, store, engine, execute
+        self._spent = 0
+        self._left: list[FrozenTrial] = []
         trials = study.get_trials(deepcopy=False)
-        self._left = [trial for trial in trials if trial.state is TrialState.RUNNING]
         self._asked = len(trials)
-        self._spent = sum(trial.user_attrs.get(FACTS, {}).get("epochs", 0) for trial in trials)
+        for trial in trials:
+            facts = trial.user_attrs.get(FACTS)
+            if facts is None:
+                self._left += [] if trial.state.is_finished() else [trial]
+            elif trial.state.is_finished():
+                self._spend(facts)
+            else:
+                self._end(trial, facts)  # its driver was killed before it could
         self._trials: dict[str, int] = {}
+        self._faults: dict[str, str] = {}
         self._progress: SweepProgress | None = None
         self._broken: str | None = None
         record = load_record(store, sweep.name)
         assert record is not None
         self._study_name = study_name(record)
-
         self._worker = Worker(engine.cpus_per_worker, 0.0)
 
     def wants_more(self) -> bool:
@@ -188,22 +200,33 @@ class Asker(Searcher):
         self._progress.started(number, params)
         return {"job": job}
 
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """Remember why a trial is tried again: when it is given up, Tune doesn't say."""
+        if "fault" in result:
+            self._faults[trial_id] = result["fault"]
+
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Tell Optuna what became of a trial: its process has left the facts in the journal, unless it died."""
         number = self._trials.pop(trial_id)
         trial = self._study.get_trials(deepcopy=False)[number]
         if result and result.get("store_failed"):
-            self._broken = result["store_failed"]
+            self._broken = result["store_failed"].removeprefix("StorageError: ")
             return  # still running: whoever goes on with the sweep takes it up
-        failed = (result or {}).get("failed") or "its process died again and again"
         facts = trial.user_attrs.get(FACTS)
         if facts is None:
-            facts = {"state": "failed", "epochs": 0, "values": {}, "error": failed}
+            reason = (result or {}).get("failed") or self._faults.get(trial_id, "its process died again and again")
+            facts = {"state": "failed", "epochs": 0, "values": {}, "error": reason}
             self._study._storage.set_trial_user_attr(trial._trial_id, FACTS, facts)
-        self._spent += 0 if facts.get("reused") else facts["epochs"]
-        tell(self._study, trial, facts, self._sweep)
+        self._end(trial, facts)
         assert self._progress is not None
         self._progress.ended(number, facts)
+
+    def _end(self, trial: FrozenTrial, facts: dict[str, Any]) -> None:
+        self._spend(facts)
+        tell(self._study, trial, facts, self._sweep)
+
+    def _spend(self, facts: dict[str, Any]) -> None:
+        self._spent += 0 if facts.get("reused") else facts["epochs"]
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: Tune writes itself and its parts to a file, which here nobody reads."""
@@ -228,7 +251,9 @@ def train(settings: dict[str, TrialJob]) -> None:
     job = settings["job"]
     store, dataset = open_both(job.store, job.dataset, job.config)
     study = open_study(job.store, job.sweep, job.study, job.pruner)
-    device = get_device() if job.worker.gpus else torch.device("cpu")
+    # A trial of one worker is none of Ray Train's, which knows no device then; Ray shows the process its own GPU alone.
+    one = job.engine.workers_per_run[-1] == 1
+    device = torch.device("cuda" if job.worker.gpus else "cpu") if one else get_device()
 
     def judge(epoch: int, score: float) -> bool:
         step = job.pruner.step(epoch, job.config.schedule.epochs)
@@ -253,6 +278,7 @@ def trial_function(settings: dict[str, TrialJob]) -> None:
     except Exception as error:
         failure = explain(error)
         if failure.kind in (Kind.MACHINE, Kind.PREEMPTION):
+            tune.report({"fault": failure.reason})
             raise  # Tune tries it again, so many times
         tune.report({"store_failed" if failure.kind is Kind.STORE else "failed": failure.reason})
     else:

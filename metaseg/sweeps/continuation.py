@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import optuna
-from optuna.distributions import BaseDistribution
+from optuna.distributions import BaseDistribution, distribution_to_json
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
@@ -36,20 +36,37 @@ def study_name(record: Mapping[str, Any]) -> str:
     return f"{record['name']}@{record['generation']}"
 
 
+def check_sweep(sweep: Sweep, store: Store) -> None:
+    """Whether the sweep can be, before anything is done for it.
+
+    Raises:
+        ConfigError: a sampler or pruner that there isn't or that can't search this; a grid with fewer settings than
+            there are to be trials; or the store has a sweep of this name that is another one: other images, another
+            arm, other objectives or other settings outside the space.
+    """
+    search, settings = sweep.search, sampler_settings(sweep)
+    build_sampler(settings)
+    pruner_settings(sweep)
+    if search.sampler == "grid" and search.trials > (size := len(settings.space.grid(settings.grid_points))):
+        raise ConfigError(f"trials is {search.trials}; expected at most {size}, the settings of the grid")
+    old = load_record(store, sweep.name)
+    if old is not None:
+        _require_same(sweep, old, json.loads(to_json(sweep.record([]))))
+
+
 def open_sweep(sweep: Sweep, store: Store, command: Sequence[str]) -> optuna.Study:
     """The sweep's study, with all trials so far; only whoever holds the sweep's claim may call this.
 
     Raises:
-        ConfigError: the store has a sweep of this name that is another one: other images, another arm, other
-            objectives, other settings outside the space, or a space that isn't part of this one.
+        ConfigError: as `check_sweep`; or the store's sweep of this name had a space that isn't part of this one.
     """
+    check_sweep(sweep, store)
     mend_journal(store.storage, sweep.name)
     storage = open_journal(store.storage, sweep.name)
     record, old = json.loads(to_json(sweep.record(command))), load_record(store, sweep.name)
     generation = 1 if old is None else old["generation"]
     trials: list[FrozenTrial] = []
     if old is not None:
-        _require_same(sweep, old, record)
         if any(old[part] != record[part] for part in ("space", "conditions", "network", "schedule")):
             trials = [_restate(trial, sweep, old) for trial in _trials(storage, study_name(old))]
             generation += 1
@@ -116,6 +133,7 @@ def _restate(trial: FrozenTrial, sweep: Sweep, old: Mapping[str, Any]) -> Frozen
             f"trial {trial.number} of sweep {sweep.name!r} has {', '.join(sorted(dropped))}, which the space doesn't "
             "have any more; expected a wider space, or another --name"
         )
+    same = "epochs" not in old["space"] or old["space"]["epochs"] == distribution_to_json(distributions["epochs"])
     finished = trial.state in (TrialState.COMPLETE, TrialState.PRUNED)
     restated = create_trial(
         state=trial.state,
@@ -123,8 +141,10 @@ def _restate(trial: FrozenTrial, sweep: Sweep, old: Mapping[str, Any]) -> Frozen
         params=params,
         distributions=distributions,
         user_attrs=trial.user_attrs,
-        system_attrs=trial.system_attrs,  # constraints, and the scores that pruners compare
-        intermediate_values=trial.intermediate_values,
+        # Scores that pruners compare are at shares of the longest trial. If that is another now, they are left out:
+        # new trials are compared among themselves.
+        system_attrs={name: value for name, value in trial.system_attrs.items() if same or "rung" not in name},
+        intermediate_values=trial.intermediate_values if same or trial.state is TrialState.PRUNED else {},
     )
     restated.datetime_start, restated.datetime_complete = trial.datetime_start, trial.datetime_complete
     return restated

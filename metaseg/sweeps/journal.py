@@ -3,13 +3,17 @@
 import json
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from optuna.storages import JournalStorage
-from optuna.storages.journal import BaseJournalBackend, JournalFileBackend
+from optuna.storages.journal import BaseJournalBackend, JournalFileBackend, JournalFileSymlinkLock
 
 from metaseg.storage import FolderStorage, Storage
 from metaseg.store import to_json
+
+READERS = 16
+"""Requests at once, where a bucket's journal is read for the first time."""
 
 
 class BucketJournal(BaseJournalBackend):
@@ -27,6 +31,8 @@ class BucketJournal(BaseJournalBackend):
 
     def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
         """Entries from a number on, oldest first."""
+        if not self._batches:
+            self._catch_up()
         while (content := self._storage.read_or_none(self._name(self._batches))) is not None:
             self._entries += json.loads(content)["entries"]
             self._batches += 1
@@ -39,6 +45,14 @@ class BucketJournal(BaseJournalBackend):
         content = to_json({"nonce": os.urandom(8).hex(), "entries": logs})
         while not self._storage.create(self._name(batch), content):
             batch += 1
+
+    def _catch_up(self) -> None:
+        """Read what there is by many requests at once: one after the other, many trials' would take minutes."""
+        there = len(self._storage.names(self._folder))
+        with ThreadPoolExecutor(READERS) as readers:
+            for content in readers.map(self._storage.read, map(self._name, range(there))):
+                self._entries += json.loads(content)["entries"]
+        self._batches = there
 
     def _name(self, batch: int) -> str:
         return f"{self._folder}/{batch:08}.json"
@@ -66,6 +80,10 @@ def mend_journal(storage: Storage, name: str) -> None:
     path = storage.path(f"sweeps/{name}/journal.log")
     if not path.exists():
         return
-    with path.open("r+b") as file:
-        content = file.read()
-        file.truncate(content.rfind(b"\n") + 1)
+    lock = JournalFileSymlinkLock(str(path))
+    lock.acquire()  # a killed driver's last trials may be writing still
+    try:
+        content = path.read_bytes()
+        os.truncate(path, content.rfind(b"\n") + 1)
+    finally:
+        lock.release()

@@ -62,7 +62,8 @@ class PrunerSettings:
         )
         if self.objectives > 1 and self.name != "none":
             raise ConfigError(
-                f"pruner is {self.name!r} with {self.objectives} objectives; expected none: trials are compared by one"
+                f"pruner is {self.name!r} with {self.objectives} objectives; expected 'none' (--pruner none): pruners "
+                "compare trials by one"
             )
 
     @property

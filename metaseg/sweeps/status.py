@@ -5,11 +5,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import optuna
-from optuna.trial import TrialState
 
 from metaseg.store import Store
 from metaseg.sweeps.continuation import load_record, study_name
 from metaseg.sweeps.journal import open_journal
+from metaseg.sweeps.objectives import Constraint
+from metaseg.sweeps.outcome import best_within
 from metaseg.sweeps.sweep import FACTS, readable
 
 
@@ -22,7 +23,8 @@ class SweepStatus:
     counts: dict[str, int]
     """By state: complete, pruned, failed, running."""
     best: str
-    """Validation F1 of the best complete trial, its number and settings; empty before there is one."""
+    """Validation F1 of the best complete trial that keeps to the constraints, its number and settings; empty before
+    there is one."""
 
 
 def sweep_statuses(store: Store) -> Iterator[SweepStatus]:
@@ -33,12 +35,11 @@ def sweep_statuses(store: Store) -> Iterator[SweepStatus]:
             continue
         study = optuna.load_study(study_name=study_name(record), storage=open_journal(store.storage, name))
         counts: Counter[str] = Counter()
-        best: tuple[float, str] | None = None
         for trial in study.get_trials(deepcopy=False):
             facts = trial.user_attrs.get(FACTS, {})
             counts[facts.get("state", "failed") if trial.state.is_finished() else "running"] += 1
-            score = facts.get("values", {}).get("val_f1")
-            if trial.state is TrialState.COMPLETE and (best is None or score > best[0]):
-                settings = ", ".join(f"{name} {readable(value)}" for name, value in trial.params.items())
-                best = (score, f"val F1 {score:.4f} by trial {trial.number}: {settings}")
-        yield SweepStatus(name, record["trials_planned"], dict(counts), best[1] if best else "")
+        found = ""
+        if best := best_within([Constraint.parse(text) for text in record["constraints"]], study):
+            settings = ", ".join(f"{name} {readable(value)}" for name, value in best.params.items())
+            found = f"val F1 {best.user_attrs[FACTS]['values']['val_f1']:.4f} by trial {best.number}: {settings}"
+        yield SweepStatus(name, record["trials_planned"], dict(counts), found)

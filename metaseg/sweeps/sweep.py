@@ -1,5 +1,6 @@
 """A sweep: a search over settings inside one arm on one dataset, and Optuna's study of it in the store."""
 
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -14,6 +15,8 @@ from metaseg.data.dataset import Dataset
 from metaseg.study import Arm, check_arm
 from metaseg.sweeps.objectives import Constraint, Direction, find_objective
 from metaseg.sweeps.space import Space
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 FACTS = "facts"
 """The attribute of Optuna's trial that holds what became of it."""
@@ -85,10 +88,16 @@ class Sweep:
     search: SearchConfig
 
     def __post_init__(self) -> None:
+        if not NAME.fullmatch(self.name):
+            raise ConfigError(f"name is {self.name!r}; expected letters, digits, '.', '_' and '-': it names a folder")
         if self.arm.stratified:
             raise ConfigError(f"arm {self.arm.name!r} is several networks; expected one whose settings can be searched")
         check_arm(self.arm, self.dataset)
         self.space.check(self.network, self.schedule)
+        for one in self.search.objectives:
+            find_objective(one)
+        for constraint in self.search.constraints:
+            Constraint.parse(constraint)
 
     def config(self, params: Mapping[str, Any]) -> RunConfig:
         """The run that a trial's parameters stand for."""

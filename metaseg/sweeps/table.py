@@ -8,6 +8,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from metaseg.run import to_parquet
 from metaseg.store import Store
+from metaseg.sweeps.outcome import keeps_to
 from metaseg.sweeps.sweep import FACTS, Sweep
 
 RUNNING = (TrialState.RUNNING, TrialState.WAITING)
@@ -26,7 +27,6 @@ def _row(trial: FrozenTrial, sweep: Sweep) -> dict[str, Any]:
     facts: dict[str, Any] = trial.user_attrs.get(FACTS, {})
     values: dict[str, float] = facts.get("values", {})
     curve = facts.get("curve", [])
-    violations = [constraint.violation(values) for constraint in sweep.constraints] if values else []
     return {
         "sweep": sweep.name,
         "dataset": sweep.dataset.name,
@@ -40,7 +40,7 @@ def _row(trial: FrozenTrial, sweep: Sweep) -> dict[str, Any]:
         "parameters": values.get("parameters", float("nan")),
         "flops": values.get("flops", float("nan")),
         "seconds_an_image": values.get("seconds_an_image", float("nan")),
-        "feasible": all(violation <= 0 for violation in violations),
+        "feasible": not values or keeps_to(sweep.constraints, values),
         "epochs": facts.get("epochs", 0),
         "epochs_planned": facts.get("epochs_planned", 0),
         "image_epochs": facts.get("image_epochs", 0),

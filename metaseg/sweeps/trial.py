@@ -1,5 +1,6 @@
 """A trial: trained and validated as a run is, judged after each validation, and never tested."""
 
+import contextlib
 import io
 import json
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from metaseg.device import one_thread
 from metaseg.run import describe, run_id, to_parquet
 from metaseg.store import Store, to_json
 from metaseg.sweeps.objectives import measure
+from metaseg.training.checkpoint import unpack
 from metaseg.training.fit import DivergedError, fit
 from metaseg.training.history import Epoch
 from metaseg.training.world import World
@@ -88,51 +90,67 @@ def execute_trial(
     values = {name: measure(name, config, dataset, device) for name in measured}
     images = len(dataset.indices("train", config.subset))
     scores: dict[int, float] = {}
-    seconds: list[float] = []
-    last = 0
+    seconds: dict[int, float] = {}
 
     def facts(state: Literal["complete", "pruned", "failed"], reused: bool = False, error: str = "") -> Facts:
         best = {"val_f1": max(scores.values())} if scores else {}
-        planned, curve = config.schedule.epochs, tuple(sorted(scores.items()))
-        return Facts(state, run, {**best, **values}, reused, last, planned, last * images, sum(seconds), curve, error)
+        planned, curve, last = config.schedule.epochs, tuple(sorted(scores.items())), max(seconds, default=0)
+        spent = sum(seconds.values())
+        return Facts(state, run, {**best, **values}, reused, last, planned, last * images, spent, curve, error)
+
+    def note(epoch: Epoch) -> None:
+        seconds[epoch.epoch] = epoch.seconds
+        if epoch.val_f1 is not None:
+            scores[epoch.epoch] = epoch.val_f1
 
     def on_epoch(epoch: Epoch) -> None:
-        nonlocal last
-        last = epoch.epoch
-        seconds.append(epoch.seconds)
+        note(epoch)
         if epoch.val_f1 is None:
             return
-        scores[last] = epoch.val_f1
-        ends = World.current().agree(World.current().rank == 0 and judge(last, epoch.val_f1))
-        if ends and last < config.schedule.epochs:
+        ends = World.current().agree(World.current().rank == 0 and judge(epoch.epoch, epoch.val_f1))
+        if ends and epoch.epoch < config.schedule.epochs:
             raise _Pruned
+
+    def recall() -> None:
+        # A training that went on from a checkpoint has told only of the rest.
+        if 1 not in seconds:
+            for epoch in _checkpointed(store, run):
+                note(epoch)
 
     history = store.find_trained(run, "history.parquet")
     if history is not None:
         for row in pd.read_parquet(io.BytesIO(history)).to_dict("records"):
-            last = int(row["epoch"])
-            seconds.append(float(row["seconds"]))
+            seconds[int(row["epoch"])] = float(row["seconds"])
             if pd.notna(row["val_f1"]):
-                scores[last] = float(row["val_f1"])
-                judge(last, scores[last])
+                scores[int(row["epoch"])] = float(row["val_f1"])
+                judge(int(row["epoch"]), float(row["val_f1"]))
         return facts("complete", reused=_origin(store, run) != list(origin))
 
     with one_thread(device):
         try:
             fitted = fit(config, dataset, device, on_epoch, StoredCheckpoints(store, run, engine))
         except _Pruned:
+            recall()
             store.delete_checkpoints(run)
             return facts("pruned")
         except DivergedError as error:
+            recall()
             return facts("failed", error=str(error))
     if World.current().rank == 0:
         table = pd.DataFrame([asdict(epoch) for epoch in fitted.history])
         about: dict[str, Any] = {**describe(config, dataset, fitted, device), "origin": list(origin)}
         store.commit_trial(run, {"config.json": to_json(about), "history.parquet": to_parquet(table)})
-    # A training that went on from a checkpoint has told only of the rest.
-    scores |= {epoch.epoch: epoch.val_f1 for epoch in fitted.history if epoch.val_f1 is not None}
-    seconds[:] = [epoch.seconds for epoch in fitted.history]
+    for epoch in fitted.history:
+        note(epoch)
     return facts("complete")
+
+
+def _checkpointed(store: Store, run: str) -> list[Epoch]:
+    """The epochs that the newest checkpoint knows of."""
+    for _, content in store.checkpoints(run):
+        with contextlib.suppress(ValueError):  # half written; an older one may be whole
+            return unpack(content)[0].history
+    return []
 
 
 def _origin(store: Store, run: str) -> list[Any] | None:

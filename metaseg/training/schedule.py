@@ -13,7 +13,7 @@ RISE = 0.3
 
 
 def build_optimizer(model: nn.Module, schedule: ScheduleConfig) -> Optimizer:
-    """Adam where there is no weight decay; else AdamW, on all parameters alike (Loshchilov and Hutter 2019)."""
+    """AdamW, which is Adam where there is no weight decay, on all parameters alike (Loshchilov and Hutter 2019)."""
     return AdamW(model.parameters(), lr=schedule.lr_max, weight_decay=schedule.weight_decay, fused=True)
 
 
