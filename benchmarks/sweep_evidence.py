@@ -35,11 +35,12 @@ METHODS = {
     "qmc + asha": Method("qmc", "asha"),
     "tpe": Method("tpe"),
     "tpe + asha": Method("tpe", "asha"),
+    "tpe + asha, start-up 4": Method("tpe", "asha", startup=4),
     "tpe + hyperband": Method("tpe", "hyperband"),
     "tpe + median": Method("tpe", "median"),
     "gp": Method("gp"),
 }
-"""As `studies/sweep_*.py` build them; cmaes searches ranges alone, of which these grids have one at most."""
+"""As `studies/sweep_*.py` build them, start-up 8 unless said; cmaes searches ranges alone, of which these grids have one at most."""
 
 MARGINS = (0.005, 0.01)
 """Of validation F1, below the grid's best."""
@@ -58,7 +59,7 @@ class Options:
     grids: Positional[tuple[str, ...]]
     """Names of their sweeps."""
 
-    seeds: int = 100
+    seeds: int = 50
     """Sweeps by each method."""
 
 

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from analysis.figure import BASELINE_COLOUR, COLOURS, Title, to_png
 
-COLUMNS = 4
+COLUMNS = 3
 LOWEST = 0.05
 """How far below the grid's best panels reach, in F1."""
 
@@ -24,7 +24,7 @@ def draw_search(grid: dict[str, Any], shares: npt.NDArray[np.float64], margin: f
     """
     methods = grid["methods"]
     rows = -(-len(methods) // COLUMNS)
-    figure = Figure(figsize=(11, 0.9 + 2.5 * rows), layout="constrained")
+    figure = Figure(figsize=(11, 1.1 + 2.2 * rows), layout="constrained")
     FigureCanvasAgg(figure)
     panels = figure.subplots(rows, COLUMNS, sharex=True, sharey=True, squeeze=False).ravel()
     reference, *_ = methods.values()

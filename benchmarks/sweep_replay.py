@@ -176,11 +176,6 @@ class Method:
     sampler: str
     pruner: str = "none"
     startup: int = 8
-    startup_by: str = "qmc"
-    reduction_factor: int = 3
-    first_epoch: int = 1
-    startup_trials: int = 0
-    """Of the pruner."""
 
 
 @dataclass(frozen=True)
@@ -217,9 +212,6 @@ def replay(grid: Grid, method: Method, seed: int, workers: int = WORKERS) -> Rep
     pruner = PrunerSettings(
         last,
         method.pruner,
-        first_epoch=method.first_epoch,
-        reduction_factor=method.reduction_factor,
-        startup_trials=method.startup_trials,
         validate_every=grid.validate_every,
     )
     sampler = SamplerSettings(
@@ -227,7 +219,6 @@ def replay(grid: Grid, method: Method, seed: int, workers: int = WORKERS) -> Rep
         method.sampler,
         seed,
         method.startup,
-        startup_by=method.startup_by,  # type: ignore[arg-type]
         grid_points=max((len(values) for values in grid.values.values()), default=1),
     )
     study = optuna.create_study(

@@ -90,11 +90,13 @@ def run_sweep(
         try:
             study = open_sweep(sweep, store, command)
             asker = Asker(sweep, study, store, engine, execute)
-            if asker.wants_more():
-                console.print("Starting Ray ...", style="dim")
-                with session(), SweepProgress(sweep, study, claims, console) as progress:
-                    asker.run(progress)
-            write_table(sweep, study, store)
+            try:
+                if asker.wants_more():
+                    console.print("Starting Ray ...", style="dim")
+                    with session(), SweepProgress(sweep, study, claims, console) as progress:
+                        asker.run(progress)
+            finally:
+                write_table(sweep, study, store)  # of a sweep that was stopped, too
         finally:
             claims.release(f"sweep-{sweep.name}")
     return study
