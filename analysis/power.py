@@ -193,7 +193,8 @@ def _freedom(by_seeds: Floats, by_units: Floats, seeds: npt.ArrayLike, units: np
     variance = by_seeds + by_units
     # By shares, which are far from the smallest floats even where variances aren't.
     share = np.divide(by_seeds, variance, out=np.ones_like(variance), where=variance > 0)
-    return np.asarray(1 / (share**2 / f_seeds + (1 - share) ** 2 / f_units))
+    with np.errstate(divide="ignore"):  # a single unit has no degree of freedom, nor has the difference then
+        return np.asarray(1 / (share**2 / f_seeds + (1 - share) ** 2 / f_units))
 
 
 def _found(shift: Floats, df: Floats, alpha: float) -> Floats:
