@@ -102,7 +102,7 @@ def test_two_workers_train_the_run_that_one_worker_trains(study, tmp_path):
     weights = [load_file(folder(store, run) / "weights.safetensors") for store in (one, two)]
     for name, tensor in weights[0].items():
         # In mixed precision, sums over two shares of a batch differ from the whole's in the third digit.
-        torch.testing.assert_close(tensor, weights[1][name], rtol=1e-2, atol=1e-2)
+        torch.testing.assert_close(tensor, weights[1][name], rtol=1e-2, atol=2e-2)
     losses = [pd.read_parquet(folder(store, run) / "history.parquet")["train_loss"] for store in (one, two)]
     np.testing.assert_allclose(*losses, rtol=2e-3)
     assert json.loads((folder(two, run) / "config.json").read_text())["hardware"]["workers"] == 2

@@ -218,7 +218,7 @@ def test_the_best_trial_is_complete_and_keeps_to_constraints(sweep, store):
 
 def test_an_objective_that_isnt_reported_fails_at_once(sweep, store):
     sweep = replace(sweep, search=replace(sweep.search, objectives=("val_f1", "flops")))
-    with pytest.raises(ConfigError, match="objective 'flops' of trial 0 .* wasn't reported"):
+    with pytest.raises(ConfigError, match=r"objective 'flops' of trial 0 .* wasn't reported"):
         ask_and_tell(sweep, open_sweep(sweep, store, []), 0.5)
 
 

@@ -98,10 +98,10 @@ def test_two_workers_give_the_result_of_one(tiny_dataset, config, tmp_path):
 
     one, two = (Path(Store.at(tmp_path / folder).run_folder(run_id(config))) for folder in ("one", "two"))
     history = [pd.read_parquet(folder / "history.parquet") for folder in (one, two)]
-    np.testing.assert_allclose(history[0]["train_loss"], history[1]["train_loss"], rtol=1e-5)
+    np.testing.assert_allclose(history[0]["train_loss"], history[1]["train_loss"], rtol=2e-3)
     weights = [load_file(folder / "weights.safetensors") for folder in (one, two)]
     for name, tensor in weights[0].items():
-        torch.testing.assert_close(tensor, weights[1][name], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(tensor, weights[1][name], rtol=1e-2, atol=2e-2)  # mixed precision
     images = [pd.read_parquet(folder / "images.parquet") for folder in (one, two)]
     assert images[0]["image"].tolist() == images[1]["image"].tolist()
     pixels = images[0][["tp", "fp", "fn", "tn"]].sum().sum()

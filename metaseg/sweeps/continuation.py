@@ -66,10 +66,9 @@ def open_sweep(sweep: Sweep, store: Store, command: Sequence[str]) -> optuna.Stu
     record, old = json.loads(to_json(sweep.record(command))), load_record(store, sweep.name)
     generation = 1 if old is None else old["generation"]
     trials: list[FrozenTrial] = []
-    if old is not None:
-        if any(old[part] != record[part] for part in ("space", "conditions", "network", "schedule")):
-            trials = [_restate(trial, sweep, old) for trial in _trials(storage, study_name(old))]
-            generation += 1
+    if old is not None and any(old[part] != record[part] for part in ("space", "conditions", "network", "schedule")):
+        trials = [_restate(trial, sweep, old) for trial in _trials(storage, study_name(old))]
+        generation += 1
     record["generation"] = generation
     name = study_name(record)
     known = {summary.study_name for summary in optuna.get_all_study_summaries(storage)}
