@@ -88,6 +88,16 @@ def test_a_wider_space_keeps_trials_under_their_numbers_and_proposes_in_it(sweep
     assert max(params["lr_max"] for params in proposed) > 1e-1
 
 
+def test_scores_at_shares_of_shorter_trainings_arent_compared_with_those_of_longer_ones(sweep, store):
+    study = open_sweep(sweep, store, [])
+    trial = study.ask()
+    sweep.space.suggest(trial)
+    trial.report(0.5, 4)
+    longer = replace(sweep, space=SPACE.changed(["epochs=4..8"]))
+    assert open_sweep(sweep, store, []).trials[0].intermediate_values == {4: 0.5}
+    assert open_sweep(longer, store, []).trials[0].intermediate_values == {}
+
+
 def test_a_death_while_the_space_is_widened_loses_nothing(sweep, store, monkeypatch):
     study = open_sweep(sweep, store, [])
     for _ in range(3):

@@ -132,7 +132,8 @@ def _restate(trial: FrozenTrial, sweep: Sweep, old: Mapping[str, Any]) -> Frozen
             f"trial {trial.number} of sweep {sweep.name!r} has {', '.join(sorted(dropped))}, which the space doesn't "
             "have any more; expected a wider space, or another --name"
         )
-    same = "epochs" not in old["space"] or old["space"]["epochs"] == distribution_to_json(distributions["epochs"])
+    epochs = distributions.get("epochs")
+    same = old["space"].get("epochs") == (epochs and distribution_to_json(epochs))
     finished = trial.state in (TrialState.COMPLETE, TrialState.PRUNED)
     restated = create_trial(
         state=trial.state,
