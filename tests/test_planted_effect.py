@@ -19,7 +19,7 @@ from metaseg.study import plan
 
 ALIKE = [name for name, line in LINES.items() if line.side]
 NETWORK = NetworkConfig(width=8, depth=2, reduction=1)
-SCHEDULE = ScheduleConfig(epochs=12, cycles=1, lr_max=1e-2, batch_size=4, crop=64, validate_every=4)
+SCHEDULE = ScheduleConfig(epochs=24, cycles=1, lr_max=1e-2, batch_size=4, crop=64, validate_every=4)
 
 
 def verdicts(effect: float, folder) -> pd.DataFrame:
@@ -44,8 +44,6 @@ def test_metadata_helps_where_and_only_where_it_holds_information(tmp_path):
     assert planted.loc["alike", "difference"] > planted.loc["distinct", "difference"] + 0.05
 
     null = verdicts(0.0, tmp_path / "null")
-    # Two seeds and trainings of seconds: where information would lie nothing is left of the gain; elsewhere the label
-    # may still save some of the learning.
-    assert null.loc["alike", "verdict"] == "no evidence"
-    assert null["difference"].abs()["alike"] < 0.03
-    assert null["difference"].abs().max() < planted.loc["alike", "difference"]
+    # Of lines that look distinct the label still names the look, which is worth a little (docs/reproduction.md).
+    assert null.loc["alike", "verdict"] in ("equal", "no evidence")
+    assert null["difference"].abs().max() < 0.03
