@@ -63,6 +63,7 @@ def best_section(trials: pd.DataFrame, sweep: Sweep) -> Section:
 def _top(trials: pd.DataFrame, sweep: Sweep) -> Grid:
     """The trials with the highest validation F1, pruned ones apart."""
     known = trials[(trials["state"] == "complete") & trials["feasible"].astype(bool)]
+    complete = len(known)
     known = known.sort_values([SCORE, "number"], ascending=[False, True]).head(TOP)
     others = [each.name for each in sweep.objectives if each.name != SCORE]
     rows = []
@@ -72,8 +73,8 @@ def _top(trials: pd.DataFrame, sweep: Sweep) -> Grid:
         cells += [Cell(short(found[name]) if name in found else "-") for name in sweep.space]
         cells += [Cell(f"{trial['epochs']}"), Cell(str(trial["run_id"]))]
         rows.append((f"{trial['number']}{' (reused)' if trial['reused'] else ''}", tuple(cells)))
-    columns = (objective_name(SCORE), *map(objective_name, others), *sweep.space, "epochs", "run id")
-    return Grid(f"The best {len(known)} complete trials", "trial", columns, tuple(rows))
+    columns = (objective_name(SCORE), *map(objective_name, others), *sweep.space, "epochs trained", "run id")
+    return Grid(f"The best of {complete} complete trial{'' if complete == 1 else 's'}", "trial", columns, tuple(rows))
 
 
 def spent_section(trials: pd.DataFrame) -> Section:

@@ -59,9 +59,10 @@ def result_sentences(sweep: Sweep, trials: pd.DataFrame) -> list[str]:
     near = trials[(trials["state"] == "complete") & trials["feasible"] & (trials[SCORE] >= best[SCORE] - NEAR)]
     others = len(near) - 1
     alike = "No other is" if others == 0 else f"{others} other{'s are' if others > 1 else ' is'}"
+    trials_word = "trial" if complete == 1 else "trials"
     return [
-        f"Best of {complete} complete trials: validation F1 {best[SCORE]:.4f} (trial {best['number']}), with {shown}. "
-        f"{alike} within {NEAR:g} of it."
+        f"Best of {complete} complete {trials_word}: validation F1 {best[SCORE]:.4f} (trial {best['number']}), with "
+        f"{shown}. {alike} within {NEAR:g} of it."
     ]
 
 

@@ -60,7 +60,8 @@ def tuning_section(sweeps: ArmSweeps, arms: Sequence[str], title: Title) -> Sect
         "tuning.png": draw_expected(curves, courses, _to(title, "expected best of each arm's search"), note),
         "tuning_cost.png": draw_best_so_far(courses, _to(title, "best so far of each arm's search")),
         "tuning.csv": to_csv(frame[["arm", "budget", "expected", "low", "high"]]),
-        "tuned.csv": to_csv(pd.DataFrame(chosen)),
+        # With all digits: these settings are there to be used again.
+        "tuned.csv": pd.DataFrame(chosen).to_csv(index=False).encode(),
     }
     captions = {
         "tuning.png": "Expected best validation F1 by number of trials",

@@ -1,6 +1,6 @@
 """What a sweep adds to a trial: trials whose score is a formula, a thousand in a row, and trainings of about a second.
 
-    python benchmarks/sweep_overhead.py                 # about fifteen minutes on two cores; leave the machine alone
+    python benchmarks/sweep_overhead.py                 # two minutes on two cores; leave the machine alone
     python benchmarks/sweep_overhead.py --trials 200 --samplers qmc --trainings 0
 
 Trials end one after the other on s slots; from one end to the end n trials later, seconds * s / n is what a slot takes

@@ -18,13 +18,14 @@ def half_precision(device: torch.device) -> torch.dtype | None:
     return torch.bfloat16 if fast else None
 
 
-def memory_format(device: torch.device) -> torch.memory_format:
-    """How feature maps lie in memory.
+def training_format(device: torch.device) -> torch.memory_format:
+    """How feature maps lie in memory while a network is trained; without gradients, channels come last everywhere.
 
-    On GPUs channels come last: tensor cores want them so. On CPUs a map's pixels lie together: with the few channels of
-    a U-Net's first levels, what isn't a convolution is faster so, and convolutions choose a layout of their own.
+    Channels come last on GPUs, whose tensor cores want them so, and on CPUs in float32. In bfloat16 on CPUs a map's
+    pixels lie together: with channels last PyTorch's backward pass of group normalisation is slow there.
     """
-    return torch.channels_last if device.type == "cuda" else torch.contiguous_format
+    bfloat16_cpu = device.type == "cpu" and half_precision(device) is not None
+    return torch.contiguous_format if bfloat16_cpu else torch.channels_last
 
 
 def autocast(device: torch.device) -> torch.autocast:

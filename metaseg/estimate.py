@@ -17,7 +17,7 @@ from metaseg.config import EngineConfig, RunConfig
 from metaseg.data.batches import epoch_batches, to_input
 from metaseg.data.crops import HostCutter
 from metaseg.data.dataset import Dataset
-from metaseg.device import autocast, memory_format, one_thread
+from metaseg.device import autocast, one_thread, training_format
 from metaseg.losses import segmentation_loss
 from metaseg.store import Store
 from metaseg.study import Study
@@ -75,7 +75,7 @@ def measure(config: RunConfig, dataset: Dataset, device: torch.device) -> Cost:
 
     vectors = encode_metadata(config, dataset)[1].to(device)
     model = build_network(config, dataset.channels, len(dataset.classes), vectors.shape[1])
-    model = model.to(device, memory_format=memory_format(device))  # type: ignore[call-overload]
+    model = model.to(device, memory_format=training_format(device))  # type: ignore[call-overload]
     optimizer = build_optimizer(model, schedule)
     batches = epoch_batches(
         dataset,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.nn.modules.module import register_module_forward_hook
 
 import metaseg.device
 from metaseg.config import NetworkConfig
@@ -21,6 +22,7 @@ from benchmarks.training.contender import Lap, NotMeasuredError
 from benchmarks.training.ivadomed_peer import VARIABLE, IvadomedPeer
 from benchmarks.training.monai_peer import closest_width
 from benchmarks.training.ours import Ours
+from benchmarks.training.profile import profiles
 from benchmarks.training.rounds import Spread, interleaved, ratios
 from benchmarks.training.throughput import evaluation, training
 from benchmarks.training.trainers import OURS
@@ -171,18 +173,35 @@ import time:       300 |        500 | metaseg
 
 @pytest.mark.parametrize("full_precision", [True, False])
 def test_ours_is_compared_with_the_bare_loop_that_computes_as_it_does(work, monkeypatch, full_precision):
-    seen = []
+    seen, layouts = [], []
     losses = fitting.segmentation_loss
     monkeypatch.setattr(
         fitting, "segmentation_loss", lambda logits, target: seen.append(logits.dtype) or losses(logits, target)
     )
+
+    def note(module, inputs, output):
+        # Validation, which is another computation, has no gradients; maps of one pixel lie both ways.
+        if isinstance(module, torch.nn.Conv2d) and output.requires_grad and output[0, 0].numel() > 1 < output.shape[1]:
+            layouts.append(output.is_contiguous(memory_format=torch.channels_last))
+
     monkeypatch.setattr(metaseg.device, "half_precision", lambda device: torch.bfloat16)
     monkeypatch.setattr(trainers, "half_precision", lambda device: torch.bfloat16)
     ours = Ours(work, work.config(), full_precision)
-    ours.lap()
+    with register_module_forward_hook(note):
+        ours.lap()
     ours.close()
     limit = trainers.limit_of("ours float32" if full_precision else OURS, work.device)
     assert {str(dtype) for dtype in seen} == {f"torch.{limit.dtype}"}
+    assert set(layouts) == {limit.channels_last}
+
+
+def test_operators_shares_add_up(work):
+    rows = profiles(work)
+    json.dumps(rows)
+    for part in ("training", "evaluation"):
+        shares = [row["share"] for row in rows if row["of"] == part]
+        assert sum(shares) == pytest.approx(1)
+        assert any("conv" in row["operator"] for row in rows if row["of"] == part)
 
 
 def test_the_bare_loop_trains_on_whole_batches(work):

@@ -251,6 +251,7 @@ def test_dimensions_are_changed_as_a_command_line_says():
         ("depth=2..4.5", "'depth' has '4.5'; expected whole numbers"),
         ("depth=2..4:step=x", "'depth' has 'x'; expected whole numbers"),
         ("depth=2..4:step", "'depth' has ''; expected whole numbers"),
+        ("epochs=4..12:log:step=2", "'epochs' has log and steps of 2; expected one of the two"),
         ("depth=0..4", "depth is 0; expected at least 1"),
         ("shape=cyclic,round", "'shape' has 'round'; expected some of cyclic, one-cycle, cosine, constant"),
         ("shape=1..2", "'shape' is the range '1..2'; expected some of cyclic"),

@@ -204,8 +204,15 @@ def test_a_trial_that_diverges_has_failed_and_says_why(sweep, store, monkeypatch
         "metaseg.training.fit.segmentation_loss", lambda logits, target: logits.mean((1, 2, 3)) * np.nan
     )
     failed = run_trial(sweep, store, {"lr_max": 1e-2, "batch_size": 2})
-    assert failed.state == "failed"
+    assert (failed.state, failed.diverged, failed.curve) == ("failed", True, ())
     assert "training loss is nan" in failed.error
+
+
+@pytest.mark.parametrize(("diverged", "state"), [(True, TrialState.PRUNED), (False, TrialState.FAIL)])
+def test_samplers_learn_of_trials_that_diverge_and_not_of_machines_that_fail(sweep, store, diverged, state):
+    study = open_sweep(sweep, store, [])
+    ask_and_tell(sweep, study, 0.0, state="failed", curve=(), values={}, diverged=diverged)
+    assert [trial.state for trial in study.trials] == [state]
 
 
 def test_the_best_trial_is_complete_and_keeps_to_constraints(sweep, store):

@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 import tyro
@@ -28,11 +28,12 @@ from benchmarks.training import check
 from benchmarks.training.accuracy import final_scores
 from benchmarks.training.contender import NotMeasuredError
 from benchmarks.training.parallel import efficiency
+from benchmarks.training.profile import profiles
 from benchmarks.training.throughput import evaluation, training
 from benchmarks.training.trainers import TRAINERS
 from benchmarks.training.work import CHECK, FULL, QUICK, Work, make_work
 
-Part = Literal["throughput", "evaluation", "accuracy", "parallel"]
+Part = Literal["throughput", "evaluation", "profile", "parallel", "accuracy"]
 ONLY_IN_JSON = ("about", "ratio_to_fastest", "f1_by_seed")
 CHECK_ROUNDS = 5
 SLOWER = 1
@@ -47,7 +48,7 @@ class Options:
     threads: int = os.cpu_count() or 1
     """Of each contender, on a CPU."""
 
-    parts: tuple[Part, ...] = ("throughput", "evaluation", "accuracy", "parallel")
+    parts: tuple[Part, ...] = get_args(Part)
     contenders: tuple[str, ...] = tuple(TRAINERS)
     """Trainers that take part."""
 
@@ -87,6 +88,7 @@ def measure(options: Options, work: Work, console: Console) -> dict[str, Any]:
     parts: dict[Part, Callable[[], Any]] = {
         "throughput": lambda: training(work, names, rounds, options.compile, say),
         "evaluation": lambda: evaluation(work, rounds, say),
+        "profile": lambda: profiles(work),
         "accuracy": lambda: final_scores(work, names, epochs, seeds, say),
         "parallel": lambda: efficiency(work, max(1, rounds // 2), epochs=4),
     }

@@ -68,7 +68,7 @@ class BareLoop:
         generator = torch.Generator().manual_seed(0)
         count, crop = work.size.batch, work.size.crop
         image = torch.randn(count, work.dataset.channels, crop, crop, generator=generator)
-        self.image = image.to(work.device, memory_format=arithmetic.memory_format)
+        self.image = image.to(work.device).clone(memory_format=arithmetic.memory_format)
         # Noise that can't be learned: gradients stay as large as in training.
         self.target = torch.randint(2, (count, crop, crop), generator=generator, dtype=torch.uint8).to(work.device)
         self.metadata = encode_metadata(work.config(), work.dataset)[1][:count].to(work.device)
@@ -106,7 +106,7 @@ class BareForward:
         for positions in evaluation_batches(work.dataset, samples):
             members = samples[positions]
             image = torch.randn(len(members), work.dataset.channels, *sizes[members[0]]).to(work.device)
-            self.batches.append((image.to(memory_format=arithmetic.memory_format), vectors[members]))
+            self.batches.append((image.clone(memory_format=arithmetic.memory_format), vectors[members]))
 
     @torch.no_grad()
     def lap(self) -> Lap:

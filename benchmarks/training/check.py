@@ -9,7 +9,7 @@ from benchmarks.machine import RESULTS
 from benchmarks.training.bare import BareForward, BareLoop
 from benchmarks.training.ours import OurEvaluation
 from benchmarks.training.rounds import interleaved, ratios
-from benchmarks.training.trainers import OURS, TRAINERS, limit_of
+from benchmarks.training.trainers import OURS, TRAINERS, evaluation_limit, limit_of
 from benchmarks.training.work import Work
 
 COMMITTED = RESULTS / "training_check.json"
@@ -26,10 +26,9 @@ class SlowerError(RuntimeError):
 
 def measure(work: Work, rounds: int) -> dict[str, float]:
     """Medians of our training's share of the bare loop's speed, and of evaluation's of the bare forward pass's."""
-    limit = limit_of(OURS, work.device)
     contenders = {
-        "training": TRAINERS[OURS](work, 0, 100), "loop": BareLoop(work, limit),
-        "evaluation": OurEvaluation(work), "forward": BareForward(work, limit),
+        "training": TRAINERS[OURS](work, 0, 100), "loop": BareLoop(work, limit_of(OURS, work.device)),
+        "evaluation": OurEvaluation(work), "forward": BareForward(work, evaluation_limit(work.device)),
     }  # fmt: skip
     try:
         laps = interleaved(contenders, rounds)

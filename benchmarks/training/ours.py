@@ -12,7 +12,7 @@ import metaseg.device
 from benchmarks.training.contender import Lap
 from benchmarks.training.work import Work
 from metaseg.config import RunConfig
-from metaseg.device import half_precision, memory_format
+from metaseg.device import half_precision, training_format
 from metaseg.training.evaluate import evaluate
 from metaseg.training.fit import build_network, encode_metadata, fit
 from metaseg.training.history import Epoch
@@ -104,7 +104,7 @@ class OurEvaluation:
         config = work.config()
         vectors = encode_metadata(config, work.dataset)[1]
         self.model = build_network(config, work.dataset.channels, len(work.dataset.classes), vectors.shape[1])
-        self.model.to(work.device, memory_format=memory_format(work.device))
+        self.model.to(work.device, memory_format=training_format(work.device))
         self.vectors: torch.Tensor = vectors.to(work.device)
 
     def lap(self) -> Lap:

@@ -9,7 +9,7 @@ from benchmarks.training.bare import ALL, BareForward, BareLoop
 from benchmarks.training.contender import Contender, Lap
 from benchmarks.training.ours import OurEvaluation
 from benchmarks.training.rounds import Spread, interleaved, rates, ratios
-from benchmarks.training.trainers import OURS, limit_of, make_trainers
+from benchmarks.training.trainers import OURS, evaluation_limit, limit_of, make_trainers
 from benchmarks.training.work import Work
 
 LONG = 100
@@ -69,6 +69,6 @@ def evaluation(work: Work, rounds: int, say: Callable[[str], None]) -> list[dict
     bare: dict[str, Contender] = {f"bare forward {way}": BareForward(work, way) for way in ALL}
     laps = interleaved({**bare, OURS: OurEvaluation(work)}, rounds, say)
     fastest = _fastest({name: laps[name] for name in bare})
-    limit = f"bare forward {limit_of(OURS, work.device)}"
+    limit = f"bare forward {evaluation_limit(work.device)}"
     rows = [_row(name, laps[name], laps[name], fastest) for name in bare]
     return [*rows, _row(OURS, laps[OURS], laps[limit], fastest) | {"limit": limit}]

@@ -9,9 +9,9 @@ from benchmarks.training.contender import MakeTrainer, NotMeasuredError, Trainer
 from benchmarks.training.ivadomed_peer import IvadomedPeer
 from benchmarks.training.ours import Ours
 from benchmarks.training.work import Work
-from metaseg.device import half_precision, memory_format
+from metaseg.device import half_precision, training_format
 
-OURS = "ours"
+OURS, OURS_FLOAT32 = "ours", "ours float32"
 
 
 def _ours(full_precision: bool) -> MakeTrainer:
@@ -49,7 +49,7 @@ def our_parameters(work: Work) -> int:
 
 TRAINERS: dict[str, MakeTrainer] = {
     OURS: _ours(full_precision=False),
-    "ours float32": _ours(full_precision=True),
+    OURS_FLOAT32: _ours(full_precision=True),
     "textbook float32": _textbook("float32"),
     "textbook bfloat16": _textbook("bfloat16"),
     "MONAI float32": _monai("float32"),
@@ -62,9 +62,14 @@ TRAINERS: dict[str, MakeTrainer] = {
 
 def limit_of(name: str, device: torch.device) -> Arithmetic:
     """The bare loop that does a trainer's arithmetic: what ours chooses for the device, or what the name says."""
-    last = name.startswith(OURS) and memory_format(device) is torch.channels_last
     half = "bfloat16" in name or (name == OURS and half_precision(device) is not None)
+    last = {OURS: training_format(device) is torch.channels_last, OURS_FLOAT32: True}.get(name, False)
     return Arithmetic("bfloat16" if half else "float32", last)
+
+
+def evaluation_limit(device: torch.device) -> Arithmetic:
+    """The bare forward pass that does what our evaluation does."""
+    return Arithmetic("bfloat16" if half_precision(device) is not None else "float32", channels_last=True)
 
 
 def make_trainers(

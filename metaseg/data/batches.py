@@ -11,7 +11,7 @@ from torch import Tensor
 from metaseg.data.crops import Cutter, Placement
 from metaseg.data.dataset import Dataset
 from metaseg.data.random import Stream, permutation, uniform
-from metaseg.device import memory_format
+from metaseg.device import training_format
 
 
 @dataclass(frozen=True)
@@ -28,18 +28,21 @@ class Batch:
     """`(N,)` each sample's share of the step's loss, times the number of workers, whose gradients are averaged."""
 
 
-def standardise(pixels: Tensor, statistics: Tensor) -> Tensor:
-    """`(N, C, H, W)` uint8 pixels by their images' mean and std `(N, 2)`: float32, as the device wants them to lie."""
+def standardise(pixels: Tensor, statistics: Tensor, memory_format: torch.memory_format) -> Tensor:
+    """`(N, C, H, W)` uint8 pixels by their images' mean and std `(N, 2)`: float32."""
     mean, std = statistics[:, :, None, None, None].unbind(dim=1)
-    return ((pixels.float() - mean) / std).contiguous(memory_format=memory_format(pixels.device))
+    # Copied: of one channel, pixels that lie as in channels last count as contiguous, too, but convolutions, which go
+    # by the strides, would then return channels last.
+    return (pixels.to(torch.float32, memory_format=memory_format, copy=True) - mean) / std
 
 
 def to_input(
     dataset: Dataset, samples: npt.NDArray[np.int64], pixels: npt.NDArray[np.uint8], device: torch.device
 ) -> Tensor:
-    """`(N, H, W, C)` uint8 pixels of `samples`, standardised: `(N, C, H, W)` float32 on `device`."""
+    """`(N, H, W, C)` uint8 pixels of `samples`, standardised to be evaluated: `(N, C, H, W)` float32 on `device`."""
     statistics = torch.from_numpy(dataset.statistics[samples]).to(device)
-    return standardise(torch.from_numpy(pixels).to(device, non_blocking=True).movedim(-1, 1), statistics)
+    images = torch.from_numpy(pixels).to(device, non_blocking=True).movedim(-1, 1)
+    return standardise(images, statistics, torch.channels_last)
 
 
 def intensity_changes(
@@ -82,7 +85,7 @@ def epoch_batches(
         if rank >= size:
             mine, weight = slice(start, start + 1), 0.0
         images, masks = cutter(placement[mine], crop)
-        image = standardise(images, statistics[mine])
+        image = standardise(images, statistics[mine], training_format(device))
         if changes is not None:
             contrast, brightness = changes[mine, :, None, None, None].unbind(dim=1)
             image = image * contrast + brightness

@@ -21,7 +21,7 @@ def tell(study: optuna.Study, trial: FrozenTrial, facts: Mapping[str, Any], swee
             optuna.Trial(study, trial._trial_id).set_constraint(str(constraint), constraint.violation(facts["values"]))
         name = f"trial {trial.number} of sweep {sweep.name!r}"
         study.tell(trial.number, objective_values(sweep.search.objectives, facts["values"], name))
-    elif facts["state"] == "pruned" or facts.get("curve"):
+    elif facts["state"] == "pruned" or facts.get("diverged"):
         # One that diverged is like a pruned one: samplers mustn't go there again. What the machines have done is no
         # fact about the settings.
         study.tell(trial.number, state=TrialState.PRUNED)

@@ -92,7 +92,8 @@ def parse_dimension(name: str, text: str, before: Dimension | None) -> Dimension
             raise ConfigError(f"dimension {name!r} is {text!r}; expected {expected} after the colon")
     if kind is float:
         return Float(name, _parse(name, low, float), _parse(name, high, float), log, when)
-    return Integer(name, _parse(name, low, int), _parse(name, high, int), log and step is None, step or 1, when)
+    log = log and (step is None or "log" in options)
+    return Integer(name, _parse(name, low, int), _parse(name, high, int), log, step or 1, when)
 
 
 def _parse(name: str, text: str, kind: Any) -> Any:

@@ -14,7 +14,7 @@ from metaseg.config import ConfigError, RunConfig
 from metaseg.data.batches import epoch_batches
 from metaseg.data.crops import open_cutter
 from metaseg.data.dataset import Dataset
-from metaseg.device import autocast, half_precision, memory_format
+from metaseg.device import autocast, half_precision, training_format
 from metaseg.losses import segmentation_loss
 from metaseg.metadata import MetadataEncoder, apply_mode
 from metaseg.metrics import f1_score
@@ -109,7 +109,7 @@ def fit(
 
     torch.backends.cudnn.deterministic = True
     model = build_network(config, dataset.channels, len(dataset.classes), vectors.shape[1])
-    model = model.to(device, memory_format=memory_format(device))  # type: ignore[call-overload]
+    model = model.to(device, memory_format=training_format(device))  # type: ignore[call-overload]
     cutter = open_cutter(dataset, device)
     parallel: nn.Module = DistributedDataParallel(model) if world.size > 1 else model
     optimizer = build_optimizer(model, schedule)
