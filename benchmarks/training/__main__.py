@@ -148,7 +148,10 @@ def main(options: Options) -> int:
     }  # fmt: skip
     out = options.out or (None if options.quick else RESULTS / f"training_{options.device}.json")
     if out:
-        out.write_text(json.dumps(about | figures, indent=2) + "\n")
+        # Parts that weren't asked for stay as they are: each says on what it was measured.
+        known = json.loads(out.read_text()) if out.exists() else {}
+        measured = {part: {**about, "figures": rows} for part, rows in figures.items()}
+        out.write_text(json.dumps(known | measured, indent=2) + "\n")
         console.print(f"Written: {out}")
     return 0
 
