@@ -21,8 +21,8 @@ from benchmarks.training.bare import Arithmetic, BareLoop
 from benchmarks.training.contender import Lap, NotMeasuredError
 from benchmarks.training.ivadomed_peer import VARIABLE, IvadomedPeer
 from benchmarks.training.monai_peer import closest_width
+from benchmarks.training.operators import profiles
 from benchmarks.training.ours import Ours
-from benchmarks.training.profile import profiles
 from benchmarks.training.rounds import Spread, interleaved, ratios
 from benchmarks.training.throughput import evaluation, training
 from benchmarks.training.trainers import OURS

@@ -27,8 +27,8 @@ from benchmarks.machine import RESULTS, describe_machine
 from benchmarks.training import check
 from benchmarks.training.accuracy import final_scores
 from benchmarks.training.contender import NotMeasuredError
+from benchmarks.training.operators import profiles
 from benchmarks.training.parallel import efficiency
-from benchmarks.training.profile import profiles
 from benchmarks.training.throughput import evaluation, training
 from benchmarks.training.trainers import TRAINERS
 from benchmarks.training.work import CHECK, FULL, QUICK, Work, make_work
