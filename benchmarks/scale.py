@@ -1,12 +1,13 @@
 """How cost grows: with images, with their side, with runs; and what it costs to begin.
 
     python -m benchmarks.scale                                  # leave the machine alone
-    python -m benchmarks.scale --images 100 1000 --sides 256 512 --runs 10 100 --repeats 1
+    python -m benchmarks.scale --images 100 1000 --sides 256 512 --runs 10 100 --rows 10000 100000 --repeats 1
 
 Each curve has an exponent: the slope of log(seconds in all) against log(number). 1 is proportional; well above 1 is
 worse than that. It writes the figures, with the machine, to `benchmarks/results/scale.json`.
 """
 
+import json
 import math
 import subprocess
 import sys
@@ -68,6 +69,9 @@ class Options:
     images: tuple[int, ...] = (100, 1_000, 10_000, 100_000)
     sides: tuple[int, ...] = (256, 512, 1024, 2048)
     runs: tuple[int, ...] = (10, 100, 1000)
+    rows: tuple[int, ...] = (10_000, 100_000, 1_000_000, 10_000_000)
+    """Of results, from a hundred runs."""
+
     repeats: int = 5
     """Of what is quick."""
 
@@ -200,6 +204,26 @@ def by_runs(options: Options, folder: Path, say: Callable[[str], None]) -> dict[
     return curve(points, "runs", ["plan", "missing"])
 
 
+def by_rows(options: Options, say: Callable[[str], None]) -> dict[str, Any]:
+    """Collecting, reading, scoring and testing rows of results, each time in a process of its own."""
+    points = []
+    for rows in options.rows:
+        say(f"{rows} rows")
+        command = [sys.executable, "-m", "benchmarks.results", "--images", str(rows // 100), "--runs", "100"]
+        told = [
+            json.loads(subprocess.run(command, cwd=PAGE.parents[1], stdout=subprocess.PIPE, check=True).stdout)
+            for _ in range(options.repeats)
+        ]
+        points.append(
+            {
+                "rows": told[0]["rows"],
+                "collect_to_test": vars(Spread.of([each["collect_to_test"]["seconds"] for each in told])),
+                "peak_gb": max(step["peak_gb"] for step in told[0]["steps"].values()),
+            }
+        )
+    return curve(points, "rows", ["collect_to_test"])
+
+
 def beginnings(options: Options, say: Callable[[str], None]) -> list[dict[str, Any]]:
     """Seconds of importing modules in a new process, beyond those of the interpreter, and which large ones come along.
 
@@ -247,6 +271,7 @@ def main(options: Options) -> None:
         folder = Path(name)
         figures["beginnings"] = beginnings(options, say)
         figures["runs"] = by_runs(options, folder, say)
+        figures["rows"] = by_rows(options, say)
         figures["sides"] = by_side(options, folder, say)
         figures["images"] = by_images(options, folder, say)
     console.print_json(data=figures)

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 from torch.nn.modules.module import register_module_forward_hook
+from torch.utils.flop_counter import FlopCounterMode
 
 import metaseg.device
+from metaseg.blocks import BLOCKS
 from metaseg.config import NetworkConfig
 from metaseg.training import fit as fitting
 
@@ -18,13 +20,14 @@ from benchmarks.scale import curve, imported
 from benchmarks.training import check, trainers
 from benchmarks.training.accuracy import final_scores
 from benchmarks.training.bare import Arithmetic, BareLoop
+from benchmarks.training.capacity import Peak, flops, packing, sizes
 from benchmarks.training.contender import Lap, NotMeasuredError
 from benchmarks.training.ivadomed_peer import VARIABLE, IvadomedPeer
 from benchmarks.training.monai_peer import closest_width
 from benchmarks.training.operators import profiles
 from benchmarks.training.ours import Ours
 from benchmarks.training.rounds import Spread, interleaved, ratios
-from benchmarks.training.throughput import evaluation, training
+from benchmarks.training.throughput import blocks, evaluation, training
 from benchmarks.training.trainers import OURS
 from benchmarks.training.work import Size, Work, make_work
 
@@ -58,6 +61,13 @@ def test_evaluation_is_measured_beside_the_bare_forward_pass(work):
     rows = {row["name"]: row for row in evaluation(work, 1, quiet)}
     assert rows[OURS]["limit"] in rows
     assert all(row["images_per_second"]["median"] > 0 for row in rows.values())
+
+
+def test_blocks_are_measured_beside_a_network_without_any(work):
+    rows = {row["name"]: row for row in blocks(work, 1, quiet)}
+    assert set(rows) == set(BLOCKS)
+    assert rows["none"]["ratio_to_none"]["median"] == 1
+    assert rows["sme"]["parameters"] > rows["none"]["parameters"]
 
 
 def test_trainers_end_with_a_score_for_each_seed(work):
@@ -193,6 +203,43 @@ def test_ours_is_compared_with_the_bare_loop_that_computes_as_it_does(work, monk
     limit = trainers.limit_of("ours float32" if full_precision else OURS, work.device)
     assert {str(dtype) for dtype in seen} == {f"torch.{limit.dtype}"}
     assert set(layouts) == {limit.channels_last}
+
+
+def test_the_papers_sizes_are_a_share_of_the_devices_peak():
+    (row,) = sizes([TINY], torch.device("cpu"), 1, 1, Peak(side=256, products=2))
+    json.dumps(row)
+    assert row["side"] == TINY.crop
+    assert row["memory"] is None
+    speed = row["images_per_second"]["median"] * row["flops_an_image"]
+    assert row["share_of_peak"]["median"] == pytest.approx(speed / row["peak_flops_per_second"])
+
+
+def test_flops_are_those_of_the_networks_convolutions(work):
+    """Against a count by hand of the first convolution, whose input needs no gradient."""
+    loop = BareLoop(work, Arithmetic())
+    first = next(module for module in loop.model.modules() if isinstance(module, torch.nn.Conv2d))
+    forward = 2 * first.weight.numel() * TINY.crop**2
+    with FlopCounterMode(loop.model, display=False) as counter:
+        first(loop.image)
+    assert counter.get_total_flops() == forward * TINY.batch
+    assert flops(loop) > 10 * forward
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_sizes_and_packing_are_measured_on_a_gpu(tmp_path):
+    device = torch.device("cuda")
+    (row,) = sizes([TINY], device, 1, 1, Peak(side=1024, products=2))
+    assert row["memory"] > 0
+    assert 0 < row["share_of_peak"]["median"] < 1
+    rows = packing(make_work(tmp_path, TINY, device, 1), (1, 2), epochs=2, rounds=1)
+    assert all(each["images_per_second"]["median"] > 0 for each in rows)
+
+
+def test_packed_runs_are_each_a_process_on_the_same_device(work):
+    rows = packing(work, (1, 2), epochs=2, rounds=1)
+    assert [row["runs"] for row in rows] == [1, 2]
+    assert rows[0]["of_the_first"]["median"] == 1
+    assert rows[1]["images_per_second"]["median"] > 0
 
 
 def test_operators_shares_add_up(work):

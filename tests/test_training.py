@@ -4,6 +4,7 @@ import dataclasses
 import math
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +61,25 @@ def test_a_gpu_trains_in_mixed_precision_to_about_the_cpus_result(tiny_dataset, 
     counts = evaluate(gpu.model, tiny_dataset, test, gpu.vectors, torch.device("cuda"))
     sizes = tiny_dataset.table.loc[test, "height"] * tiny_dataset.table.loc[test, "width"]
     assert (counts.sum(axis=(1, 2)) == sizes.to_numpy()).all()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_gpu_isnt_waited_for_within_an_epoch(tiny_dataset, config):
+    """What an epoch waits for doesn't grow with its steps."""
+
+    def waits(batch_size: int) -> int:
+        schedule = dataclasses.replace(config.schedule, epochs=1, batch_size=batch_size)
+        torch.cuda.set_sync_debug_mode("warn")
+        try:
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                fit(dataclasses.replace(config, schedule=schedule), tiny_dataset, torch.device("cuda"))
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+        return sum("synchroniz" in str(each.message) for each in caught)
+
+    waits(4)  # what is loaded once is loaded now
+    assert waits(1) == waits(4)
 
 
 def test_another_seed_is_another_network(config):

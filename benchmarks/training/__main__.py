@@ -26,14 +26,17 @@ from rich.table import Table
 from benchmarks.machine import RESULTS, describe_machine
 from benchmarks.training import check
 from benchmarks.training.accuracy import final_scores
+from benchmarks.training.capacity import PACKED, PAPER_SIDES, packing, paper_size, sizes
 from benchmarks.training.contender import NotMeasuredError
 from benchmarks.training.operators import profiles
 from benchmarks.training.parallel import efficiency
-from benchmarks.training.throughput import evaluation, training
+from benchmarks.training.throughput import blocks, evaluation, training
 from benchmarks.training.trainers import TRAINERS
 from benchmarks.training.work import CHECK, FULL, QUICK, Work, make_work
 
-Part = Literal["throughput", "evaluation", "profile", "parallel", "accuracy"]
+Part = Literal["throughput", "evaluation", "blocks", "profile", "parallel", "accuracy", "sizes", "packing"]
+GPU_ONLY = ("sizes", "packing")
+"""Parts that a CPU would take hours for, unless they are asked for."""
 ONLY_IN_JSON = ("about", "ratio_to_fastest", "f1_by_seed")
 CHECK_ROUNDS = 5
 SLOWER = 1
@@ -48,7 +51,9 @@ class Options:
     threads: int = os.cpu_count() or 1
     """Of each contender, on a CPU."""
 
-    parts: tuple[Part, ...] = get_args(Part)
+    parts: tuple[Part, ...] = ()
+    """Default: all; on a CPU all but sizes and packing."""
+
     contenders: tuple[str, ...] = tuple(TRAINERS)
     """Trainers that take part."""
 
@@ -88,12 +93,17 @@ def measure(options: Options, work: Work, console: Console) -> dict[str, Any]:
     parts: dict[Part, Callable[[], Any]] = {
         "throughput": lambda: training(work, names, rounds, options.compile, say),
         "evaluation": lambda: evaluation(work, rounds, say),
+        "blocks": lambda: blocks(work, rounds, say),
         "profile": lambda: profiles(work),
+        "sizes": lambda: sizes([paper_size(side) for side in PAPER_SIDES], work.device, work.threads, rounds),
+        "packing": lambda: packing(work, PACKED, epochs=4, rounds=max(1, rounds // 2)),
         "accuracy": lambda: final_scores(work, names, epochs, seeds, say),
         "parallel": lambda: efficiency(work, max(1, rounds // 2), epochs=4),
     }
     figures: dict[str, Any] = {}
-    for part in options.parts:
+    all_parts: tuple[Part, ...] = get_args(Part)
+    usual = [part for part in all_parts if options.device == "cuda" or part not in GPU_ONLY]
+    for part in options.parts or usual:
         say(part)
         try:
             figures[part] = parts[part]()

@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -39,9 +39,9 @@ class Arithmetic:
         """Of the images and weights."""
         return torch.channels_last if self.channels_last else torch.contiguous_format
 
-    def network(self, work: Work) -> UNet:
+    def network(self, work: Work, block: str = "sme") -> UNet:
         """Our network, as `metaseg.training.fit` builds it."""
-        config = work.config()
+        config = replace(work.config(), block=block)
         _, vectors = encode_metadata(config, work.dataset)
         model = build_network(config, work.dataset.channels, len(work.dataset.classes), vectors.shape[1])
         model = model.to(work.device, memory_format=self.memory_format)
@@ -60,9 +60,9 @@ def wait(device: torch.device) -> None:
 class BareLoop:
     """As many steps as an epoch has, all on one batch of noise: nothing is read, cut or moved."""
 
-    def __init__(self, work: Work, arithmetic: Arithmetic) -> None:
+    def __init__(self, work: Work, arithmetic: Arithmetic, block: str = "sme") -> None:
         self.work, self.arithmetic = work, arithmetic
-        self.model = arithmetic.network(work)
+        self.model = arithmetic.network(work, block)
         self.parameters = sum(weights.numel() for weights in self.model.parameters())
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=1e-4, fused=True)
         generator = torch.Generator().manual_seed(0)

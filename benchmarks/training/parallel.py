@@ -23,9 +23,9 @@ WORKERS = 2
 def train(rank: int, workers: int, together: bool, config: RunConfig, dataset: Path, device: str, folder: Path) -> None:
     """One worker, in a process of its own; writes its crops a second, of all epochs but the first, to `folder`."""
     torch.set_num_threads(1)
-    place = torch.device(device, rank) if device == "cuda" else torch.device(device)
+    place = torch.device(device, rank) if device == "cuda" else torch.device(device)  # "cuda:0" is a GPU for all
     if together:
-        backend = "nccl" if device == "cuda" else "gloo"
+        backend = "nccl" if place.type == "cuda" else "gloo"
         rendezvous = f"file://{folder / 'rendezvous'}"
         dist.init_process_group(backend, init_method=rendezvous, rank=rank, world_size=workers)
     history = fit(config, Dataset.open(dataset), place).history
@@ -34,11 +34,14 @@ def train(rank: int, workers: int, together: bool, config: RunConfig, dataset: P
         dist.destroy_process_group()
 
 
-def rate(work: Work, config: RunConfig, workers: int, together: bool) -> float:
-    """Crops a second of `workers` processes: of one run that they share, or of a run each."""
+def rate(work: Work, config: RunConfig, workers: int, together: bool, device: str) -> float:
+    """Crops a second of `workers` processes: of one run that they share, or of a run each.
+
+    On "cuda" each has a GPU of its own, on "cuda:0" all have this one.
+    """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        arguments = (workers, together, config, work.dataset.path, work.device.type, folder)
+        arguments = (workers, together, config, work.dataset.path, device, folder)
         torch.multiprocessing.spawn(train, arguments, nprocs=workers)
         rates = [median(json.loads((folder / f"{rank}.json").read_text())) for rank in range(workers)]
     return rates[0] if together else sum(rates)
@@ -64,7 +67,7 @@ def efficiency(work: Work, rounds: int, epochs: int) -> dict[str, dict[str, floa
     rates: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(rounds):
         for name, (config, workers, together) in ways.items():
-            rates[name].append(rate(work, config, workers, together))
+            rates[name].append(rate(work, config, workers, together, work.device.type))
     figures = {name: vars(Spread.of(values)) for name, values in rates.items()}
     for name in ("strong", "weak", "side by side"):
         ideal = [WORKERS * one for one in rates["one"]]

@@ -11,6 +11,7 @@ from benchmarks.training.ours import OurEvaluation
 from benchmarks.training.rounds import Spread, interleaved, rates, ratios
 from benchmarks.training.trainers import OURS, evaluation_limit, limit_of, make_trainers
 from benchmarks.training.work import Work
+from metaseg.blocks import BLOCKS
 
 LONG = 100
 """Epochs that schedules are for: how long a run of the paper is. No benchmark trains so long."""
@@ -62,6 +63,20 @@ def training(
         for row in measured:
             row["ours_is_faster_by"] = vars(Spread.of(ratios(laps[OURS], laps[row["name"]])))
     return measured + rows
+
+
+def blocks(work: Work, rounds: int, say: Callable[[str], None]) -> list[dict[str, Any]]:
+    """A row a block: the bare loop with it, relative to the one without any."""
+    limit = limit_of(OURS, work.device)
+    loops = {name: BareLoop(work, limit, name) for name in BLOCKS}
+    laps = interleaved(loops, rounds, say)
+    return [
+        {
+            "name": name, "parameters": loop.parameters, "images_per_second": vars(Spread.of(rates(laps[name]))),
+            "ratio_to_none": vars(Spread.of(ratios(laps[name], laps["none"]))),
+        }
+        for name, loop in loops.items()
+    ]  # fmt: skip
 
 
 def evaluation(work: Work, rounds: int, say: Callable[[str], None]) -> list[dict[str, Any]]:

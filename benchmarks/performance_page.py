@@ -1,0 +1,223 @@
+"""Writes the tables and figures of `docs/performance.md` from the committed figures.
+
+    python -m benchmarks.performance_page
+
+A table stands between `<!-- NAME -->` and `<!-- end -->`; what is around it is written by hand.
+"""
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.machine import RESULTS
+from benchmarks.performance_figures import draw_growth, draw_throughput
+
+PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
+FIGURES = PAGE.parent / "figures" / "performance"
+Figures = dict[str, Any]
+
+
+def load(device: str = "cpu") -> Figures:
+    """Committed figures: each part of `benchmarks.training`, and `scale`."""
+    training = json.loads((RESULTS / f"training_{device}.json").read_text())
+    return {**training, "scale": json.loads((RESULTS / "scale.json").read_text())}
+
+
+def spread(value: dict[str, float] | None, digits: int = 2) -> str:
+    """Median and quartiles, with so many significant digits but at least all before the point."""
+    if value is None:
+        return ""
+    median, low, high = (_number(value[key], digits) for key in ("median", "low", "high"))
+    return median if low == high else f"{median} ({low} to {high})"
+
+
+def _number(value: float, digits: int) -> str:
+    text = f"{value:.{digits}g}"
+    return f"{float(text):,.0f}" if "e+" in text else f"{float(text):g}" if "e" not in text else text
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Markdown, the first column's text at the left and numbers at the right."""
+    lines = ["| " + " | ".join(columns) + " |", "| --- |" + " ---: |" * (len(columns) - 1)]
+    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
+
+
+def throughput(figures: Figures) -> str:
+    """Bare loops, ours and peers."""
+    rows = []
+    for row in figures["throughput"]["figures"]:
+        if "not_measured" in row:
+            rows.append((row["name"], f"not measured: {row['not_measured']}", "", "", "", ""))
+            continue
+        name = f"**{row['name']}**" if row["name"] == "ours" else row["name"]
+        ratio = "" if row["name"].startswith("bare") else spread(row["ratio"])
+        rows.append(
+            (
+                name, f"{row['parameters']:,}", spread(row["images_per_second"], 3), ratio,
+                row.get("limit", "").removeprefix("bare "), spread(row["ours_is_faster_by"], 3),
+            )
+        )  # fmt: skip
+    columns = ("training", "parameters", "crops a second", "ratio to its bare loop", "which is", "ours is faster by")
+    return table(columns, rows)
+
+
+def evaluation(figures: Figures) -> str:
+    """Bare forward passes and ours."""
+    rows = [
+        (row["name"], spread(row["images_per_second"], 3), spread(row["ratio"]) if "limit" in row else "")
+        for row in figures["evaluation"]["figures"]
+    ]
+    return table(("evaluation", "images a second", "ratio to bare forward of the same arithmetic"), rows)
+
+
+def blocks(figures: Figures) -> str:
+    """What blocks cost."""
+    rows = [
+        (row["name"], f"{row['parameters']:,}", spread(row["images_per_second"], 3), spread(row["ratio_to_none"]))
+        for row in figures["blocks"]["figures"]
+    ]
+    return table(("block", "parameters", "crops a second", "ratio to none"), rows)
+
+
+def operators(figures: Figures) -> str:
+    """Where a step's time goes."""
+    rows = [
+        (f"{row['of']}: `{row['operator']}`", f"{100 * row['share']:.1f} %", f"{row['calls']:,}")
+        for row in figures["profile"]["figures"]
+        if row["share"] >= 0.01
+    ]
+    return table(("operator", "share", "calls"), rows)
+
+
+def parallel(figures: Figures) -> str:
+    """One worker and two."""
+    found = figures["parallel"]["figures"]
+    if "not_measured" in found:
+        return f"Not measured: {found['not_measured']}"
+    names = {
+        "one": "one worker", "side by side": "two runs side by side, one worker each",
+        "strong": "two workers share a batch of 16", "weak": "two workers, a batch of 16 each",
+    }  # fmt: skip
+    rows = [
+        (
+            text, spread(found[name], 3), spread(found.get(f"{name} of ideal")),
+            spread(found.get(f"{name} of side by side")),
+        )
+        for name, text in names.items()
+    ]  # fmt: skip
+    return table(("way", "crops a second", "of twice one worker's", "of two runs side by side"), rows)
+
+
+def accuracy(figures: Figures) -> str:
+    """Final scores."""
+    rows = []
+    for row in figures["accuracy"]["figures"]:
+        if "not_measured" in row:
+            rows.append((row["name"], f"not measured: {row['not_measured']}", "", ""))
+        else:
+            scores = ", ".join(f"{score:.3f}" for score in row["f1_by_seed"])
+            rows.append((row["name"], f"{row['f1']:.3f}", f"{row['sd']:.3f}", scores))
+    return table(("training", "mean validation F1", "SD", "each seed"), rows)
+
+
+def sizes(figures: Figures) -> str:
+    """The paper's network on a GPU."""
+    rows = [
+        (
+            f"{row['side']}²", row["arithmetic"], spread(row["images_per_second"], 3), spread(row["ratio"]),
+            f"{row['flops_an_image'] / 1e9:,.0f}", spread(row["share_of_peak"]),
+            "" if row["memory"] is None else f"{row['memory'] / 2**30:.1f}",
+        )
+        for row in figures["sizes"]["figures"]
+    ]  # fmt: skip
+    columns = ("images", "arithmetic", "images a second", "ratio to bare", "GFLOP an image", "share of peak", "GiB")
+    return table(columns, rows)
+
+
+def packing(figures: Figures) -> str:
+    """Several runs on one GPU."""
+    rows = [
+        (str(row["runs"]), spread(row["images_per_second"], 3), spread(row["of_the_first"]))
+        for row in figures["packing"]["figures"]
+    ]
+    return table(("runs on one GPU", "crops a second, together", "of one run's"), rows)
+
+
+CURVES = {
+    "images": (
+        "images",
+        {"prepare": "prepare, s", "prepare_again": "again, s", "open": "open, s", "crop": "a crop, s"},
+    ),
+    "sides": ("side", {"crop": "a crop of 128², s", "evaluate": "evaluate one image, s"}),
+    "runs": ("runs", {"plan": "plan, s", "commit_one": "commit one, s", "missing": "find what is missing, s"}),
+    "rows": ("rows", {"collect_to_test": "collect to test, s"}),
+}
+
+
+def growth(name: str) -> Callable[[Figures], str]:
+    """A curve's table; its last row has the exponents."""
+
+    def write(figures: Figures) -> str:
+        found, (number, columns) = figures["scale"][name], CURVES[name]
+        rows = [
+            (f"{point[number]:,}", *(spread(point[each]) for each in columns), *_memory(point))
+            for point in found["points"]
+        ]
+        exponents = (found["exponents"].get(each) for each in columns)
+        rows.append(("*exponent*", *("" if each is None else f"*{each:.2f}*" for each in exponents)))
+        return table((number, *columns.values(), *(["most memory, GB"] if name == "rows" else [])), rows)
+
+    return write
+
+
+def _memory(point: Figures) -> list[str]:
+    return [f"{point['peak_gb']:.1f}"] if "peak_gb" in point else []
+
+
+def beginnings(figures: Figures) -> str:
+    """What it costs to begin."""
+    rows = [
+        (row["what"], f"`{row['code']}`", spread(row["seconds"]), ", ".join(row.get("brings", [])))
+        for row in figures["scale"]["beginnings"]
+    ]
+    return table(("beginning", "what runs", "seconds", "brings along"), rows)
+
+
+TABLES: dict[str, Callable[[Figures], str]] = {
+    "throughput": throughput,
+    "evaluation": evaluation,
+    "blocks": blocks,
+    "operators": operators,
+    "parallel": parallel,
+    "accuracy": accuracy,
+    "sizes": sizes,
+    "packing": packing,
+    **{f"growth of {name}": growth(name) for name in CURVES},
+    "beginnings": beginnings,
+}
+"""What writes each table."""
+
+
+def written(page: str, figures: Figures) -> str:
+    """The page with its tables as the figures have them; an unknown table is an error."""
+
+    def fill(found: re.Match[str]) -> str:
+        return f"<!-- {found[1]} -->\n{TABLES[found[1]](figures)}\n<!-- end -->"
+
+    return re.sub(r"<!-- (.+?) -->\n.*?<!-- end -->", fill, page, flags=re.DOTALL)
+
+
+def main() -> None:
+    """Write the page and its figures."""
+    figures = load()
+    PAGE.write_text(written(PAGE.read_text(), figures))
+    FIGURES.mkdir(exist_ok=True, parents=True)
+    (FIGURES / "throughput.png").write_bytes(draw_throughput(figures["throughput"]))
+    (FIGURES / "growth.png").write_bytes(draw_growth(figures["scale"]))
+    print(f"Written: {PAGE}, {FIGURES}")
+
+
+if __name__ == "__main__":
+    main()

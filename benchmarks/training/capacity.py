@@ -1,0 +1,117 @@
+"""What a large device does with the paper's network: images a second, share of its peak, memory, runs packed on it."""
+
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.training.bare import BareLoop, Dtype, wait
+from benchmarks.training.ours import Ours
+from benchmarks.training.parallel import rate
+from benchmarks.training.rounds import Spread, interleaved, rates, ratios
+from benchmarks.training.trainers import OURS, limit_of
+from benchmarks.training.work import Size, Work, make_work
+from metaseg.presets import PAPER_NETWORK
+
+PAPER_SIDES = (512, 1080)
+PACKED = (1, 2, 4, 8)
+
+
+@dataclass(frozen=True)
+class Peak:
+    """What the device reaches when it multiplies two square matrices: nothing of a network is faster."""
+
+    side: int = 8192
+    products: int = 20
+
+    def measure(self, device: torch.device, dtype: Dtype) -> float:
+        """FLOP/s."""
+        matrix = torch.randn(self.side, self.side, device=device, dtype=getattr(torch, dtype))
+        _ = matrix @ matrix  # warms up
+        wait(device)
+        started = time.perf_counter()
+        for _ in range(self.products):
+            _ = matrix @ matrix
+        wait(device)
+        return 2 * self.side**3 * self.products / (time.perf_counter() - started)
+
+
+def flops(loop: BareLoop) -> float:
+    """Of an image, forward and backward: two for each multiplication of convolutions and matrix products."""
+    with FlopCounterMode(display=False) as counter:
+        images = loop.lap().images
+    return counter.get_total_flops() / images
+
+
+def paper_size(side: int) -> Size:
+    """Whole images of the paper's, or of half their side: its network, batches of 8."""
+    return Size(side=side, images=126, network=PAPER_NETWORK, batch=8, crop=side)
+
+
+def sizes(
+    these: Sequence[Size], device: torch.device, threads: int, rounds: int, peak: Peak = Peak()
+) -> list[dict[str, Any]]:
+    """A row a size: our training beside its bare loop.
+
+    `share_of_peak` is of the FLOP/s that the product of two large matrices reaches, in the same type; `memory` the most
+    bytes that our training held on a GPU.
+    """
+    rows = []
+    for size in these:
+        with tempfile.TemporaryDirectory(prefix="metaseg-benchmark-") as folder:
+            work = make_work(Path(folder), size, device, threads)
+            limit = limit_of(OURS, device)
+            memory = _memory(work)
+            contenders = {OURS: Ours(work, work.config()), "bare": BareLoop(work, limit)}
+            try:
+                laps = interleaved(contenders, rounds)
+            finally:
+                for contender in contenders.values():
+                    contender.close()
+            an_image, most = flops(BareLoop(work, limit)), peak.measure(device, limit.dtype)
+        speed = rates(laps[OURS])
+        rows.append(
+            {
+                "side": size.crop, "batch": size.batch, "width": size.network.width, "arithmetic": str(limit),
+                "images_per_second": vars(Spread.of(speed)),
+                "ratio": vars(Spread.of(ratios(laps[OURS], laps["bare"]))),
+                "flops_an_image": an_image, "peak_flops_per_second": most,
+                "share_of_peak": vars(Spread.of([each * an_image / most for each in speed])), "memory": memory,
+            }
+        )  # fmt: skip
+    return rows
+
+
+def _memory(work: Work) -> int | None:
+    """The most bytes that an epoch of ours holds on a GPU, its images and validation included; None on a CPU."""
+    if work.device.type != "cuda":
+        return None
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    ours = Ours(work, work.config())
+    ours.lap()
+    ours.close()
+    return torch.cuda.max_memory_allocated()
+
+
+def packing(work: Work, counts: Sequence[int], epochs: int, rounds: int) -> list[dict[str, Any]]:
+    """A row a number of runs that share one device, each in a process of its own: crops a second of all together."""
+    device = "cuda:0" if work.device.type == "cuda" else work.device.type
+    config = work.config(epochs=epochs, validate_every=epochs)
+    measured: dict[int, list[float]] = {count: [] for count in counts}
+    for _ in range(rounds):
+        for count in counts:
+            measured[count].append(rate(work, config, count, together=False, device=device))
+    alone = measured[counts[0]]
+    return [
+        {
+            "runs": count, "images_per_second": vars(Spread.of(found)),
+            "of_the_first": vars(Spread.of([each / one for each, one in zip(found, alone, strict=True)])),
+        }
+        for count, found in measured.items()
+    ]  # fmt: skip
