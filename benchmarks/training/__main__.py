@@ -9,6 +9,7 @@
 A training's ratio is its crops a second over those that the bare loop of the same arithmetic had in the same round.
 """
 
+import ctypes
 import json
 import os
 import sys
@@ -132,8 +133,23 @@ def show(figures: dict[str, Any], console: Console) -> None:
         console.print(table)
 
 
+M_ARENA_MAX = -8
+"""Of glibc's `mallopt`."""
+
+
+def share_heap() -> None:
+    """Let all threads have their memory from one heap.
+
+    In a heap of its own a thread's tensors cost fewer page faults, and our training has a thread of its own here, which
+    made it faster by 4 % than the same loop in the main thread.
+    """
+    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
+        libc.mallopt(M_ARENA_MAX, 1)
+
+
 def main(options: Options) -> int:
     """Measure, print and write; returns the exit code."""
+    share_heap()
     console, device = Console(), torch.device(options.device)
     torch.set_num_threads(options.threads)
     size = CHECK if options.check or options.record else QUICK if options.quick else FULL
