@@ -1,6 +1,8 @@
 """The benchmarks run, at a tiny size; the regression check fails where training has become slow."""
 
 import json
+import re
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -16,6 +18,7 @@ from metaseg.config import NetworkConfig
 from metaseg.training import fit as fitting
 
 sys.path.append(str(Path(__file__).parents[1]))
+from benchmarks.performance_page import PAGE, load, written
 from benchmarks.scale import curve, imported
 from benchmarks.training import check, trainers
 from benchmarks.training.accuracy import final_scores
@@ -154,6 +157,20 @@ def test_the_check_fails_on_a_slow_down_and_passes_without(work, monkeypatch, tm
     monkeypatch.setattr(fitting, "epoch_batches", sleepy)
     with pytest.raises(check.SlowerError, match=r"check.json says.*: training runs at 0\.\d+ .*expected at least"):
         check.check(lambda: check.measure(work, 2), committed)
+
+
+def test_training_and_evaluation_are_as_close_to_their_limits_as_is_committed():
+    """The regression check itself, in a process that nothing else has run in."""
+    command = [sys.executable, "-m", "benchmarks.training", "--check"]
+    done = subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_page_shows_the_committed_figures():
+    page = PAGE.read_text()
+    assert written(page, load()) == page
+    for figure in re.findall(r"\]\((figures/[^)]+)\)", page):
+        assert (PAGE.parent / figure).exists()
 
 
 def test_a_ratio_that_is_low_once_is_measured_again(tmp_path):
