@@ -17,7 +17,8 @@ from metaseg.datasets.source import Progress, Source
 from metaseg.datasets.synthetic import SyntheticConfig, make_seven_cells
 from metaseg.entry import FAILED, command, complain, guarded, open_store, prepare_shown
 from metaseg.launch import carry_out, named, print_data, print_plan
-from metaseg.options import StudyOptions
+from metaseg.options import Preset, StudyOptions
+from metaseg.presets import PAPER_NETWORK, PAPER_SCHEDULE, SMALL_NETWORK, SMALL_SCHEDULE
 from metaseg.study import find_arm, plan
 from metaseg.sweeps.continuation import check_sweep
 from metaseg.sweeps.outcome import best_trial, first_error
@@ -60,6 +61,27 @@ class SweepOptions(StudyOptions):
     """Name of the sweep in the store (default: made of the page's and the images')."""
 
     synthetic: SyntheticConfig = field(default_factory=SyntheticConfig)
+
+
+PRESETS: dict[Preset, SweepOptions] = {
+    "quick": SweepOptions(
+        network=NetworkConfig(width=8, depth=2, reduction=1),
+        schedule=ScheduleConfig(epochs=10, cycles=1, lr_max=1e-2, batch_size=4, crop=96, validate_every=2),
+    ),
+    "small": SweepOptions(
+        search=SearchConfig(trials=60),
+        network=SMALL_NETWORK,
+        schedule=SMALL_SCHEDULE,
+        synthetic=SyntheticConfig(size=256, images_per_line=108, wells_per_line=36),
+    ),
+    "paper": SweepOptions(
+        search=SearchConfig(trials=100),
+        network=PAPER_NETWORK,
+        schedule=PAPER_SCHEDULE,
+        synthetic=SyntheticConfig(size=1080, images_per_line=432, wells_per_line=48),
+    ),
+}
+"""Networks, schedules and images of `studies/seven_cells.py`, and more trials where more can be afforded."""
 
 
 def launch_sweep(page: str, space: Space, options: SweepOptions) -> int:
