@@ -6,6 +6,7 @@ A table stands between `<!-- NAME -->` and `<!-- end -->`; what is around it is 
 """
 
 import json
+import math
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,14 +20,14 @@ FIGURES = PAGE.parent / "figures" / "performance"
 Figures = dict[str, Any]
 
 
-def load(device: str = "cpu") -> Figures:
-    """Committed figures: each part of `benchmarks.training`, and `scale`."""
-    training = json.loads((RESULTS / f"training_{device}.json").read_text())
+def load() -> Figures:
+    """Committed figures of a CPU: each part of `benchmarks.training`, and `scale`."""
+    training = json.loads((RESULTS / "training_cpu.json").read_text())
     return {**training, "scale": json.loads((RESULTS / "scale.json").read_text())}
 
 
 def spread(value: dict[str, float] | None, digits: int = 2) -> str:
-    """Median and quartiles, with so many significant digits but at least all before the point."""
+    """Median and quartiles, with so many significant digits."""
     if value is None:
         return ""
     median, low, high = (_number(value[key], digits) for key in ("median", "low", "high"))
@@ -34,8 +35,13 @@ def spread(value: dict[str, float] | None, digits: int = 2) -> str:
 
 
 def _number(value: float, digits: int) -> str:
-    text = f"{value:.{digits}g}"
-    return f"{float(text):,.0f}" if "e+" in text else f"{float(text):g}" if "e" not in text else text
+    decimals = max(0, digits - 1 - math.floor(math.log10(abs(value)))) if value else 0
+    return f"{value:,.{decimals}f}"
+
+
+def ratio(value: dict[str, float] | None) -> str:
+    """Median and quartiles, with two decimals."""
+    return "" if value is None else "{median:.2f} ({low:.2f} to {high:.2f})".format(**value)
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -46,17 +52,18 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def throughput(figures: Figures) -> str:
     """Bare loops, ours and peers."""
-    rows = []
+    rows, network = [], figures["throughput"]["figures"][0]["parameters"]
     for row in figures["throughput"]["figures"]:
         if "not_measured" in row:
             rows.append((row["name"], f"not measured: {row['not_measured']}", "", "", "", ""))
             continue
         name = f"**{row['name']}**" if row["name"] == "ours" else row["name"]
-        ratio = "" if row["name"].startswith("bare") else spread(row["ratio"])
+        # Of another network than the bare loop's, a ratio to it would say nothing of the loop.
+        limit = row.get("limit", "") if row["parameters"] == network else ""
         rows.append(
             (
-                name, f"{row['parameters']:,}", spread(row["images_per_second"], 3), ratio,
-                row.get("limit", "").removeprefix("bare "), spread(row["ours_is_faster_by"], 3),
+                name, f"{row['parameters']:,}", spread(row["images_per_second"], 3),
+                ratio(row["ratio"]) if limit else "", limit.removeprefix("bare "), ratio(row["ours_is_faster_by"]),
             )
         )  # fmt: skip
     columns = ("training", "parameters", "crops a second", "ratio to its bare loop", "which is", "ours is faster by")
@@ -66,7 +73,7 @@ def throughput(figures: Figures) -> str:
 def evaluation(figures: Figures) -> str:
     """Bare forward passes and ours."""
     rows = [
-        (row["name"], spread(row["images_per_second"], 3), spread(row["ratio"]) if "limit" in row else "")
+        (row["name"], spread(row["images_per_second"], 3), ratio(row["ratio"]) if "limit" in row else "")
         for row in figures["evaluation"]["figures"]
     ]
     return table(("evaluation", "images a second", "ratio to bare forward of the same arithmetic"), rows)
@@ -75,7 +82,7 @@ def evaluation(figures: Figures) -> str:
 def blocks(figures: Figures) -> str:
     """What blocks cost."""
     rows = [
-        (row["name"], f"{row['parameters']:,}", spread(row["images_per_second"], 3), spread(row["ratio_to_none"]))
+        (row["name"], f"{row['parameters']:,}", spread(row["images_per_second"], 3), ratio(row["ratio_to_none"]))
         for row in figures["blocks"]["figures"]
     ]
     return table(("block", "parameters", "crops a second", "ratio to none"), rows)
@@ -102,8 +109,8 @@ def parallel(figures: Figures) -> str:
     }  # fmt: skip
     rows = [
         (
-            text, spread(found[name], 3), spread(found.get(f"{name} of ideal")),
-            spread(found.get(f"{name} of side by side")),
+            text, spread(found[name], 3), ratio(found.get(f"{name} of ideal")),
+            ratio(found.get(f"{name} of side by side")),
         )
         for name, text in names.items()
     ]  # fmt: skip
@@ -120,29 +127,6 @@ def accuracy(figures: Figures) -> str:
             scores = ", ".join(f"{score:.3f}" for score in row["f1_by_seed"])
             rows.append((row["name"], f"{row['f1']:.3f}", f"{row['sd']:.3f}", scores))
     return table(("training", "mean validation F1", "SD", "each seed"), rows)
-
-
-def sizes(figures: Figures) -> str:
-    """The paper's network on a GPU."""
-    rows = [
-        (
-            f"{row['side']}²", row["arithmetic"], spread(row["images_per_second"], 3), spread(row["ratio"]),
-            f"{row['flops_an_image'] / 1e9:,.0f}", spread(row["share_of_peak"]),
-            "" if row["memory"] is None else f"{row['memory'] / 2**30:.1f}",
-        )
-        for row in figures["sizes"]["figures"]
-    ]  # fmt: skip
-    columns = ("images", "arithmetic", "images a second", "ratio to bare", "GFLOP an image", "share of peak", "GiB")
-    return table(columns, rows)
-
-
-def packing(figures: Figures) -> str:
-    """Several runs on one GPU."""
-    rows = [
-        (str(row["runs"]), spread(row["images_per_second"], 3), spread(row["of_the_first"]))
-        for row in figures["packing"]["figures"]
-    ]
-    return table(("runs on one GPU", "crops a second, together", "of one run's"), rows)
 
 
 CURVES = {
@@ -192,8 +176,6 @@ TABLES: dict[str, Callable[[Figures], str]] = {
     "operators": operators,
     "parallel": parallel,
     "accuracy": accuracy,
-    "sizes": sizes,
-    "packing": packing,
     **{f"growth of {name}": growth(name) for name in CURVES},
     "beginnings": beginnings,
 }
@@ -201,9 +183,11 @@ TABLES: dict[str, Callable[[Figures], str]] = {
 
 
 def written(page: str, figures: Figures) -> str:
-    """The page with its tables as the figures have them; an unknown table is an error."""
+    """The page with its tables as the figures have them; an unknown one is a `ValueError`."""
 
     def fill(found: re.Match[str]) -> str:
+        if found[1] not in TABLES:
+            raise ValueError(f"the page has a table {found[1]!r}; known: {', '.join(TABLES)}")
         return f"<!-- {found[1]} -->\n{TABLES[found[1]](figures)}\n<!-- end -->"
 
     return re.sub(r"<!-- (.+?) -->\n.*?<!-- end -->", fill, page, flags=re.DOTALL)

@@ -69,7 +69,8 @@ def parse(presets: Mapping[Preset, Options], description: str | None) -> Options
 
     A setting that can't be ends the process with a line and code 2.
     """
-    names = [argument.partition("=")[0] for argument in sys.argv[1:] if argument.startswith("--")]
+    given = [argument.partition("=")[0].replace("_", "-") for argument in sys.argv[1:] if argument.startswith("--")]
+    names = [f"--{name[2:].removeprefix('no-')}" for name in given]
     for name in sorted({name for name in names if names.count(name) > 1}):  # tyro would forget all but the last
         print(f"error: {name} is given twice; expected once, with all its values after it", file=sys.stderr)
         raise SystemExit(2)

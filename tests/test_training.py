@@ -79,7 +79,7 @@ def test_a_gpu_isnt_waited_for_within_an_epoch(tiny_dataset, config):
         return sum("synchroniz" in str(each.message) for each in caught)
 
     waits(4)  # what is loaded once is loaded now
-    assert waits(1) == waits(4)
+    assert waits(1) == waits(4) > 0  # the losses' sum and the counts are waited for
 
 
 def test_another_seed_is_another_network(config):

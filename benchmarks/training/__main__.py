@@ -14,7 +14,7 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -42,6 +42,9 @@ ONLY_IN_JSON = ("about", "ratio_to_fastest", "f1_by_seed")
 CHECK_ROUNDS = 5
 SLOWER = 1
 """Exit code of a check that failed."""
+
+M_ARENA_MAX = -8
+"""Of glibc's `mallopt`."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,7 @@ class Options:
     """Fewer images, 2 rounds, 2 epochs and seeds."""
 
     out: Path | None = None
-    """Where to write the JSON; without it benchmarks/results/training_DEVICE.json, unless --quick."""
+    """Where to write the JSON; without it benchmarks/results/training_DEVICE.json, unless --quick or --contenders."""
 
     check: bool = False
     """Only compare ratios with the committed ones."""
@@ -83,8 +86,8 @@ class Options:
     """Only write the ratios that are to be committed."""
 
 
-def measure(options: Options, work: Work, console: Console) -> dict[str, Any]:
-    """All parts that are asked for, by name."""
+def measure(options: Options, work: Work, console: Console) -> Iterator[tuple[Part, Any]]:
+    """All parts that are asked for, one after the other."""
     rounds, epochs, seeds = (2, 2, 2) if options.quick else (options.rounds, options.epochs, options.seeds)
     names = list(options.contenders)
 
@@ -97,24 +100,22 @@ def measure(options: Options, work: Work, console: Console) -> dict[str, Any]:
         "blocks": lambda: blocks(work, rounds, say),
         "profile": lambda: profiles(work),
         "sizes": lambda: sizes([paper_size(side) for side in PAPER_SIDES], work.device, work.threads, rounds),
-        "packing": lambda: packing(work, PACKED, epochs=4, rounds=max(1, rounds // 2)),
+        "packing": lambda: packing(work, PACKED, epochs=5, rounds=max(1, rounds // 2)),
         "accuracy": lambda: final_scores(work, names, epochs, seeds, say),
-        "parallel": lambda: efficiency(work, max(1, rounds // 2), epochs=4),
+        "parallel": lambda: efficiency(work, max(1, rounds // 2), epochs=5),
     }
-    figures: dict[str, Any] = {}
     all_parts: tuple[Part, ...] = get_args(Part)
     usual = [part for part in all_parts if options.device == "cuda" or part not in GPU_ONLY]
     for part in options.parts or usual:
         say(part)
         try:
-            figures[part] = parts[part]()
+            yield part, parts[part]()
         except NotMeasuredError as error:
-            figures[part] = {"not_measured": str(error)}
-    return figures
+            yield part, {"not_measured": str(error)}
 
 
-def show(figures: dict[str, Any], console: Console) -> None:
-    """Print a table a part."""
+def show(part: Part, rows: Any, console: Console) -> None:
+    """Print a part's table."""
 
     def cell(value: Any) -> str:
         if isinstance(value, dict):
@@ -123,18 +124,13 @@ def show(figures: dict[str, Any], console: Console) -> None:
             return f"{value:.4f}"
         return "" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
 
-    for part, rows in figures.items():
-        if isinstance(rows, dict):
-            rows = [{"what": name, "figure": figure} for name, figure in rows.items()]
-        columns = [name for name in dict.fromkeys(name for row in rows for name in row) if name not in ONLY_IN_JSON]
-        table = Table(*(name.replace("_", " ") for name in columns), title=part)
-        for row in rows:
-            table.add_row(*(cell(row.get(name)) for name in columns))
-        console.print(table)
-
-
-M_ARENA_MAX = -8
-"""Of glibc's `mallopt`."""
+    if isinstance(rows, dict):
+        rows = [{"what": name, "figure": figure} for name, figure in rows.items()]
+    columns = [name for name in dict.fromkeys(name for row in rows for name in row) if name not in ONLY_IN_JSON]
+    table = Table(*(name.replace("_", " ") for name in columns), title=part)
+    for row in rows:
+        table.add_row(*(cell(row.get(name)) for name in columns))
+    console.print(table)
 
 
 def share_heap() -> None:
@@ -166,19 +162,18 @@ def main(options: Options) -> int:
                 console.print(str(error), style="red")
                 return SLOWER
             return 0
-        figures = measure(options, work, console)
-    show(figures, console)
-    about = {
-        "machine": describe_machine(), "device": options.device, "threads": options.threads, "quick": options.quick,
-        "size": asdict(size), "crops": work.crops, "steps": work.steps,
-    }  # fmt: skip
-    out = options.out or (None if options.quick else RESULTS / f"training_{options.device}.json")
-    if out:
-        # Parts that weren't asked for stay as they are: each says on what it was measured.
-        known = json.loads(out.read_text()) if out.exists() else {}
-        measured = {part: {**about, "figures": rows} for part, rows in figures.items()}
-        out.write_text(json.dumps(known | measured, indent=2) + "\n")
-        console.print(f"Written: {out}")
+        about = {
+            "machine": describe_machine(), "device": options.device, "threads": options.threads,
+            "quick": options.quick, "size": asdict(size), "crops": work.crops, "steps": work.steps,
+        }  # fmt: skip
+        whole = not options.quick and options.contenders == tuple(TRAINERS)
+        out = options.out or (RESULTS / f"training_{options.device}.json" if whole else None)
+        for part, rows in measure(options, work, console):
+            show(part, rows, console)
+            if out:  # at once, since a later part may fail; parts that aren't asked for stay as they are
+                known = json.loads(out.read_text()) if out.exists() else {}
+                out.write_text(json.dumps(known | {part: {**about, "figures": rows}}, indent=2) + "\n")
+                console.print(f"Written: {out}")
     return 0
 
 

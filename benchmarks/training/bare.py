@@ -14,12 +14,13 @@ from metaseg.training.evaluate import evaluation_batches
 from metaseg.training.fit import build_network, encode_metadata
 from metaseg.unet import UNet
 
-Dtype = Literal["float32", "bfloat16"]
+Dtype = Literal["float32", "bfloat16", "float16"]
 
 
 def precision(device: torch.device, dtype: Dtype) -> contextlib.AbstractContextManager[object]:
-    """Autocast to bfloat16, or nothing."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=dtype == "bfloat16")
+    """Autocast to a half precision, or nothing."""
+    half = torch.float16 if dtype == "float16" else torch.bfloat16
+    return torch.autocast(device.type, half, enabled=dtype != "float32")
 
 
 @dataclass(frozen=True)

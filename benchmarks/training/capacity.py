@@ -1,5 +1,6 @@
 """What a large device does with the paper's network: images a second, share of its peak, memory, runs packed on it."""
 
+import random
 import tempfile
 import time
 from collections.abc import Sequence
@@ -49,7 +50,7 @@ def flops(loop: BareLoop) -> float:
 
 
 def paper_size(side: int) -> Size:
-    """Whole images of the paper's, or of half their side: its network, batches of 8."""
+    """Whole images, the paper's network, batches of 8."""
     return Size(side=side, images=126, network=PAPER_NETWORK, batch=8, crop=side)
 
 
@@ -61,30 +62,34 @@ def sizes(
     `share_of_peak` is of the FLOP/s that the product of two large matrices reaches, in the same type; `memory` the most
     bytes that our training held on a GPU.
     """
-    rows = []
+    rows: list[dict[str, Any]] = []
     for size in these:
+        about = {"side": size.crop, "batch": size.batch, "width": size.network.width}
         with tempfile.TemporaryDirectory(prefix="metaseg-benchmark-") as folder:
-            work = make_work(Path(folder), size, device, threads)
-            limit = limit_of(OURS, device)
-            memory = _memory(work)
-            contenders = {OURS: Ours(work, work.config()), "bare": BareLoop(work, limit)}
             try:
-                laps = interleaved(contenders, rounds)
-            finally:
-                for contender in contenders.values():
-                    contender.close()
-            an_image, most = flops(BareLoop(work, limit)), peak.measure(device, limit.dtype)
-        speed = rates(laps[OURS])
-        rows.append(
-            {
-                "side": size.crop, "batch": size.batch, "width": size.network.width, "arithmetic": str(limit),
-                "images_per_second": vars(Spread.of(speed)),
-                "ratio": vars(Spread.of(ratios(laps[OURS], laps["bare"]))),
-                "flops_an_image": an_image, "peak_flops_per_second": most,
-                "share_of_peak": vars(Spread.of([each * an_image / most for each in speed])), "memory": memory,
-            }
-        )  # fmt: skip
+                rows.append(about | _one_size(make_work(Path(folder), size, device, threads), rounds, peak))
+            except torch.OutOfMemoryError as error:
+                rows.append(about | {"not_measured": str(error).partition(". ")[0]})
     return rows
+
+
+def _one_size(work: Work, rounds: int, peak: Peak) -> dict[str, Any]:
+    limit = limit_of(OURS, work.device)
+    memory = _memory(work)
+    contenders = {OURS: Ours(work, work.config()), "bare": BareLoop(work, limit)}
+    try:
+        laps = interleaved(contenders, rounds)
+    finally:
+        for contender in contenders.values():
+            contender.close()
+    an_image, most = flops(BareLoop(work, limit)), peak.measure(work.device, limit.dtype)
+    speed = rates(laps[OURS])
+    return {
+        "arithmetic": str(limit), "images_per_second": vars(Spread.of(speed)),
+        "ratio": vars(Spread.of(ratios(laps[OURS], laps["bare"]))), "flops_an_image": an_image,
+        "peak_flops_per_second": most, "share_of_peak": vars(Spread.of([each * an_image / most for each in speed])),
+        "memory": memory,
+    }  # fmt: skip
 
 
 def _memory(work: Work) -> int | None:
@@ -104,8 +109,10 @@ def packing(work: Work, counts: Sequence[int], epochs: int, rounds: int) -> list
     device = "cuda:0" if work.device.type == "cuda" else work.device.type
     config = work.config(epochs=epochs, validate_every=epochs)
     measured: dict[int, list[float]] = {count: [] for count in counts}
+    shuffled, order = random.Random(0), list(counts)
     for _ in range(rounds):
-        for count in counts:
+        shuffled.shuffle(order)
+        for count in order:
             measured[count].append(rate(work, config, count, together=False, device=device))
     alone = measured[counts[0]]
     return [

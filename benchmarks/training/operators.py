@@ -3,6 +3,7 @@
 from typing import Any
 
 import torch
+from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.training.bare import BareForward, BareLoop
@@ -20,9 +21,12 @@ def operators(contender: Contender, device: torch.device) -> list[dict[str, Any]
     kinds = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if device.type == "cuda" else [])]
     with profile(activities=kinds) as profiled:
         contender.lap()
+    # Kernels are listed beside the operators that they belong to, and would count twice.
+    listed = [each for each in profiled.key_averages() if each.device_type == DeviceType.CPU]
     spent = {
         each.key: (each.self_device_time_total if device.type == "cuda" else each.self_cpu_time_total, each.count)
-        for each in profiled.key_averages()
+        for each in listed
+        if not each.is_user_annotation
     }
     whole = sum(time for time, _ in spent.values())
     order = sorted(spent, key=lambda name: spent[name][0], reverse=True)

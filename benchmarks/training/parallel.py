@@ -2,9 +2,10 @@
 
 import json
 import tempfile
+import time
 from dataclasses import replace
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
-from statistics import median
 
 import torch
 import torch.distributed as dist
@@ -16,35 +17,51 @@ from benchmarks.training.work import Work
 from metaseg.config import RunConfig
 from metaseg.data.dataset import Dataset
 from metaseg.training.fit import fit
+from metaseg.training.history import Epoch
 
 WORKERS = 2
 
 
-def train(rank: int, workers: int, together: bool, config: RunConfig, dataset: Path, device: str, folder: Path) -> None:
-    """One worker, in a process of its own; writes its crops a second, of all epochs but the first, to `folder`."""
+def train(
+    rank: int, workers: int, together: bool, config: RunConfig, dataset: Path, device: str, folder: Path, start: Barrier
+) -> None:
+    """One worker, in a process of its own; writes to `folder` when its second epoch began and its last but one ended.
+
+    The first warms up, and all wait for each other at its end; the last one has a validation.
+    """
     torch.set_num_threads(1)
     place = torch.device(device, rank) if device == "cuda" else torch.device(device)  # "cuda:0" is a GPU for all
     if together:
         backend = "nccl" if place.type == "cuda" else "gloo"
         rendezvous = f"file://{folder / 'rendezvous'}"
         dist.init_process_group(backend, init_method=rendezvous, rank=rank, world_size=workers)
-    history = fit(config, Dataset.open(dataset), place).history
-    (folder / f"{rank}.json").write_text(json.dumps([epoch.images_per_second for epoch in history[1:]]))
+    times: list[float] = []
+
+    def on_epoch(epoch: Epoch) -> None:
+        if epoch.epoch == 1:
+            start.wait()
+        if epoch.epoch in (1, config.schedule.epochs - 1):
+            times.append(time.time())
+
+    fit(config, Dataset.open(dataset), place, on_epoch)
+    (folder / f"{rank}.json").write_text(json.dumps(times))
     if together:
         dist.destroy_process_group()
 
 
 def rate(work: Work, config: RunConfig, workers: int, together: bool, device: str) -> float:
-    """Crops a second of `workers` processes: of one run that they share, or of a run each.
+    """Crops a second of `workers` processes, until the last is done: of a run that they share, or of a run each.
 
     On "cuda" each has a GPU of its own, on "cuda:0" all have this one.
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        arguments = (workers, together, config, work.dataset.path, device, folder)
+        start = torch.multiprocessing.get_context("spawn").Barrier(workers)
+        arguments = (workers, together, config, work.dataset.path, device, folder, start)
         torch.multiprocessing.spawn(train, arguments, nprocs=workers)
-        rates = [median(json.loads((folder / f"{rank}.json").read_text())) for rank in range(workers)]
-    return rates[0] if together else sum(rates)
+        begun, ended = zip(*(json.loads((folder / f"{rank}.json").read_text()) for rank in range(workers)), strict=True)
+    crops = work.crops * (config.schedule.epochs - 2) * (1 if together else workers)
+    return crops / (max(ended) - min(begun))
 
 
 def efficiency(work: Work, rounds: int, epochs: int) -> dict[str, dict[str, float]]:

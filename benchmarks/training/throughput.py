@@ -9,10 +9,11 @@ from benchmarks.training.bare import ALL, BareForward, BareLoop
 from benchmarks.training.contender import Contender, Lap
 from benchmarks.training.ours import OurEvaluation
 from benchmarks.training.rounds import Spread, interleaved, rates, ratios
-from benchmarks.training.trainers import OURS, evaluation_limit, limit_of, make_trainers
+from benchmarks.training.trainers import OURS, TRAINERS, evaluation_limit, limit_of, make_trainers
 from benchmarks.training.work import Work
 from metaseg.blocks import BLOCKS
 
+WITHIN = "ours, within training"
 LONG = 100
 """Epochs that schedules are for: how long a run of the paper is. No benchmark trains so long."""
 
@@ -38,7 +39,8 @@ def training(
     `ratio` is to the bare loop of the same arithmetic, whose name is `limit`; `ratio_to_fastest` to the fastest one.
     `validation_share` is the share of an epoch that validation takes, where a trainer validates.
     """
-    ways = [*ALL, *(replace(each, compiled=True) for each in ALL if compiled)]
+    limits = [limit_of(name, work.device) for name in names]
+    ways = [*dict.fromkeys([*ALL, *limits]), *(replace(each, compiled=True) for each in ALL if compiled)]
     bare = {f"bare {way}": BareLoop(work, way) for way in ways}
     rows: list[dict[str, Any]] = []
     trainers = make_trainers(
@@ -80,10 +82,18 @@ def blocks(work: Work, rounds: int, say: Callable[[str], None]) -> list[dict[str
 
 
 def evaluation(work: Work, rounds: int, say: Callable[[str], None]) -> list[dict[str, Any]]:
-    """A row for `metaseg.training.evaluate.evaluate` and for each bare forward pass of the same number of pixels."""
-    bare: dict[str, Contender] = {f"bare forward {way}": BareForward(work, way) for way in ALL}
-    laps = interleaved({**bare, OURS: OurEvaluation(work)}, rounds, say)
+    """A row for each bare forward pass of the same pixels, for our evaluation alone, and for that within training."""
+    ways = dict.fromkeys([*ALL, evaluation_limit(work.device)])
+    bare: dict[str, Contender] = {f"bare forward {way}": BareForward(work, way) for way in ways}
+    trained = TRAINERS[OURS](work, 0, LONG)
+    try:
+        laps = interleaved({**bare, OURS: OurEvaluation(work), WITHIN: trained}, rounds, say)
+    finally:
+        trained.close()
+    images = len(work.dataset.indices("val"))
+    laps[WITHIN] = [Lap(images, lap.validation) for lap in laps[WITHIN]]
     fastest = _fastest({name: laps[name] for name in bare})
     limit = f"bare forward {evaluation_limit(work.device)}"
     rows = [_row(name, laps[name], laps[name], fastest) for name in bare]
-    return [*rows, _row(OURS, laps[OURS], laps[limit], fastest) | {"limit": limit}]
+    ours = [_row(name, laps[name], laps[limit], fastest) | {"limit": limit} for name in (OURS, WITHIN)]
+    return [*rows, *ours]

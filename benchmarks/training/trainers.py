@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import torch
 
-from benchmarks.training.bare import Arithmetic
+from benchmarks.training.bare import Arithmetic, Dtype
 from benchmarks.training.contender import MakeTrainer, NotMeasuredError, Trainer
 from benchmarks.training.ivadomed_peer import IvadomedPeer
 from benchmarks.training.ours import Ours
@@ -62,14 +62,20 @@ TRAINERS: dict[str, MakeTrainer] = {
 
 def limit_of(name: str, device: torch.device) -> Arithmetic:
     """The bare loop that does a trainer's arithmetic: what ours chooses for the device, or what the name says."""
-    half = "bfloat16" in name or (name == OURS and half_precision(device) is not None)
     last = {OURS: training_format(device) is torch.channels_last, OURS_FLOAT32: True}.get(name, False)
-    return Arithmetic("bfloat16" if half else "float32", last)
+    if name == OURS:
+        return Arithmetic(_dtype(device), last)
+    return Arithmetic("bfloat16" if "bfloat16" in name else "float32", last)
 
 
 def evaluation_limit(device: torch.device) -> Arithmetic:
     """The bare forward pass that does what our evaluation does."""
-    return Arithmetic("bfloat16" if half_precision(device) is not None else "float32", channels_last=True)
+    return Arithmetic(_dtype(device), channels_last=True)
+
+
+def _dtype(device: torch.device) -> Dtype:
+    half = half_precision(device)
+    return "float32" if half is None else "float16" if half is torch.float16 else "bfloat16"
 
 
 def make_trainers(

@@ -94,13 +94,11 @@ def execute_trial(
     scores: dict[int, float] = {}
     seconds: dict[int, float] = {}
 
-    def facts(state: Literal["complete", "pruned", "failed"], reused: bool = False, diverged: str = "") -> Facts:
+    def facts(state: Literal["complete", "pruned", "failed"], reused: bool = False, error: str = "") -> Facts:
         best = {"val_f1": max(scores.values())} if scores else {}
         planned, curve, last = config.schedule.epochs, tuple(sorted(scores.items())), max(seconds, default=0)
         spent, found = sum(seconds.values()), {**best, **values}
-        return Facts(
-            state, run, found, reused, last, planned, last * images, spent, curve, diverged, diverged=bool(diverged)
-        )
+        return Facts(state, run, found, reused, last, planned, last * images, spent, curve, error, diverged=bool(error))
 
     def note(epoch: Epoch) -> None:
         seconds[epoch.epoch] = epoch.seconds
@@ -139,7 +137,7 @@ def execute_trial(
             return facts("pruned")
         except DivergedError as error:
             recall()
-            return facts("failed", diverged=str(error))
+            return facts("failed", error=str(error))
     if World.current().rank == 0:
         table = pd.DataFrame([asdict(epoch) for epoch in fitted.history])
         about: dict[str, Any] = {**describe(config, dataset, fitted, device), "origin": list(origin)}
