@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_origin, get_type_hints
 
 import tyro
 
@@ -64,16 +64,22 @@ class StudyOptions:
 Options = TypeVar("Options", bound=StudyOptions)
 
 
+def several_values(options: type[StudyOptions]) -> list[str]:
+    """Names, as on the command line, of a page's own options that take several values."""
+    kinds = get_type_hints(options)
+    return [f"--{name.replace('_', '-')}" for name, kind in kinds.items() if get_origin(kind) is tuple]
+
+
 def parse(presets: Mapping[Preset, Options], description: str | None) -> Options:
     """A page's options: the command line's, and for the rest those of the preset that it names.
 
     A setting that can't be ends the process with a line and code 2.
     """
-    given = [argument.partition("=")[0].replace("_", "-") for argument in sys.argv[1:] if argument.startswith("--")]
-    names = [f"--{name[2:].removeprefix('no-')}" for name in given]
-    for name in sorted({name for name in names if names.count(name) > 1}):  # tyro would forget all but the last
-        print(f"error: {name} is given twice; expected once, with all its values after it", file=sys.stderr)
-        raise SystemExit(2)
+    given = [argument.partition("=")[0].replace("_", "-") for argument in sys.argv[1:]]
+    for name in several_values(type(next(iter(presets.values())))):  # tyro would forget all but the last
+        if given.count(name) > 1:
+            print(f"error: {name} is given twice; expected once, with all its values after it", file=sys.stderr)
+            raise SystemExit(2)
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     first.add_argument("--preset", choices=presets, default="quick")
     try:

@@ -84,7 +84,7 @@ def nothing(folder: Path) -> None:
         (nothing, ["--layout", "dicom"], ["layout is 'dicom'; expected one of table, dsb2018"]),
         (nothing, ["--storage", "ftps9://host/store"], ["storage is 'ftps9://host/store'; expected a folder, s3://"]),
         (nothing, ["--epochs", "0"], ["epochs is 0; expected at least 1"]),
-        (nothing, ["--lr-max=0.1", "--lr_max", "0.2"], ["--lr-max is given twice; expected once"]),
+        (nothing, ["--arms=baseline", "--arms", "sme"], ["--arms is given twice; expected once"]),
         (nothing, ["--seeds", "0"], ["seeds is 0; expected at least 1"]),
     ],
 )
