@@ -35,6 +35,7 @@ def draw_throughput(throughput: dict[str, Any]) -> bytes:
         panel.text(speed["high"] + 0.6, place, f"{speed['median']:.1f}", va="center", fontsize="small")
     panel.set_yticks(range(len(rows)), [row["name"] for row in rows])
     panel.set_xlabel("crops a second")
+    panel.margins(x=0.12)
     panel.spines[["top", "right"]].set_visible(False)
     size, machine = throughput["size"], throughput["machine"]
     about = (
@@ -60,6 +61,8 @@ def draw_growth(scale: dict[str, Any]) -> bytes:
             panel.plot(x, median, color=colour, marker="o", markersize=4, label=f"{text}: {slope:.2f}")
         panel.set_xscale("log")
         panel.set_yscale("log")
+        least, most = np.log10(panel.get_ylim())
+        panel.set_ylim(10 ** np.floor(least), 10 ** np.ceil(most))
         panel.set_xticks(x, [f"{value:,}" for value in x], minor=False)
         panel.minorticks_off()
         panel.set_xlabel(label)
