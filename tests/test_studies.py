@@ -187,7 +187,11 @@ PICTURES = {
 }
 
 
-@pytest.mark.parametrize("page", PICTURES)
+# LIVECell's page is that of the seven cell lines, on other images.
+SLOW = {"livecell": pytest.mark.slow}
+
+
+@pytest.mark.parametrize("page", [pytest.param(page, marks=SLOW.get(page, ())) for page in PICTURES])
 def test_every_page_of_the_paper_leaves_its_tables_and_figures_and_says_that_they_are_simulated(page, tmp_path):
     baseline = "baseline-stratified" if page == "anomalies" else "baseline"
     tiny = ["--synthetic.size", "64", "--crop", "32", "--width", "4", "--depth", "1", "--epochs", "1", "--seeds", "1"]

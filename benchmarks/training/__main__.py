@@ -39,7 +39,7 @@ Part = Literal["throughput", "evaluation", "blocks", "profile", "parallel", "acc
 GPU_ONLY = ("sizes", "packing")
 """Parts that a CPU would take hours for, unless they are asked for."""
 ONLY_IN_JSON = ("about", "ratio_to_fastest", "f1_by_seed")
-CHECK_ROUNDS = 5
+CHECK_ROUNDS = 3
 SLOWER = 1
 """Exit code of a check that failed."""
 
