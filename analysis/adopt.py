@@ -9,13 +9,14 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from analysis.codes import combined_codes
 from analysis.collect import AS_TRAINED
 from analysis.foreign import KEY, Scores, Table, read_table
 from analysis.gather import Gathered, publish
 from analysis.record import Comparison, ResultsError, Run, Study
 from analysis.results import Part, Record, Source, records
 from analysis.row_file import SCHEMA, TEXT, encode, repeated
-from analysis.scores import LACKING, combined_codes
+from analysis.scores import LACKING
 from metaseg.storage import Storage
 
 BASELINE = "baseline"
@@ -42,7 +43,7 @@ def adopt(
 
     Raises:
         ResultsError: as `analysis.foreign.read_table`; a single arm, or one that isn't there; a run (arm and seed) that
-            lacks more than a tenth of the images; a study of that name that was collected from a store.
+            lacks more than half of the images; a study of that name that was collected from a store.
         OSError: a file can't be read.
     """
     contents = [table.path.read_bytes() for table in tables]
@@ -129,7 +130,7 @@ def _check(rows: pd.DataFrame, where: str) -> None:
         raise ResultsError(
             f"{where}: {arm} seed {seed} lacks image {row['image']!r} (class {row['class']!r}, subgroup "
             f"{row['subgroup']!r}) that {row['arm']} seed {row['seed']} has; {len(absent)} such rows of "
-            f"{len(items)}; expected all runs on the same images, but for a tenth at most that is missing"
+            f"{len(items)}; expected all runs on the same images, of which a run may lack half at most"
         )
 
 

@@ -161,11 +161,15 @@ def _tested(
         freedom: how degrees of freedom are computed.
     """
     changes, size, units = by_unit[0] - by_unit[1], layout.size, len(set(layout.units))
-    (a, f_a), b, f_b = seeds, float(layout.variance(changes)), layout.freedom_of(changes)
+    # An image that an arm lacks has the arms' mean difference, which says nothing of how it varies.
+    common, (a, f_a) = layout.common(arm, reference), seeds
+    b, f_b = float(layout.variance(changes)) / common**2, layout.freedom_of(changes) * common
+    # Nor has a score that is filled in an error of its own; others have more, with fewer of them in the mean.
+    error /= (1 - layout.filled_share(arm, reference)) ** 2
     # Covariance by polarisation: it is of variances of sums and differences.
-    common = float(layout.variance(by_unit[0] + by_unit[1]) - b) / 4
+    shared = float(layout.variance(by_unit[0] + by_unit[1]) - layout.variance(changes)) / 4
     seed, noise = parts
-    components = Components(seed - noise, common * size, (b - error) * size / 2, noise * size)
+    components = Components(seed - noise, shared * size, (b - error) * size / 2, noise * size)
     excess = max(b - error, 0.0)
     variance = a + excess
     if variance <= 1e-24:  # float error of equal runs
