@@ -100,7 +100,7 @@ def _partial(cells: pd.DataFrame) -> str:
         return ""
     said = (
         f"{most} {'run lacks' if most == 1 else 'runs lack'} some images of a column (half at most); each missing "
-        "score is estimated from the arm's other runs on the image, so that all means are over the same images. "
+        "score is estimated from other runs on the image, so that all means are over the same images. "
     )
     overall = cells[(cells["subgroup"] == OVERALL) & (cells["n_lacking"] > 0)]
     lacking = overall.groupby("arm", observed=True)[["n_lacking", "n_images"]].max()

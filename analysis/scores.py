@@ -23,6 +23,8 @@ OVERALL = "Average"
 MACRO = "macro"
 """The mean over classes of an image's F1, in tables of several classes."""
 
+CELL = ["class", "subgroup", "arm"]
+
 LACKING = 0.5
 """A run that lacks a larger share of a cell's images is left out of the cell."""
 
@@ -203,7 +205,7 @@ def with_overall(scores: pd.DataFrame, average: Average = "images") -> pd.DataFr
 def run_means(rows: pd.DataFrame) -> pd.Series:
     """Mean F1 of each run in each cell, by class, subgroup, arm and seed; `rows` are those of `with_overall`."""
     weighted = rows.assign(f1=rows["f1"] * rows["weight"])
-    return weighted.groupby(["class", "subgroup", "arm", "seed"], observed=True)["f1"].mean()
+    return weighted.groupby([*CELL, "seed"], observed=True)["f1"].mean()
 
 
 def summarise(scores: pd.DataFrame, average: Average = "images") -> pd.DataFrame:
@@ -222,13 +224,14 @@ def summarise(scores: pd.DataFrame, average: Average = "images") -> pd.DataFrame
     cell = ["class", "arm", "subgroup"]
     rows = with_overall(scores, average)
     counts = rows.groupby(cell, observed=True).agg(n_images=("image", "nunique"), n_groups=("group", "nunique"))
-    seeds = run_means(rows).groupby(cell, observed=True)
-    filled = rows[rows["filled"]]
-    partial = filled[[*cell, "seed"]].drop_duplicates().groupby(cell, observed=True).size()
-    of_image = filled.groupby([*cell, "stratum", "image"], observed=True).size().rename("n_filled").reset_index()
-    of_image = of_image.merge(seeds.size().rename("n_seeds").reset_index(), on=cell)
-    lacking = of_image[of_image["n_filled"] == of_image["n_seeds"]].groupby(cell, observed=True).size()
-    partial, lacking = (each.reindex(counts.index, fill_value=0) for each in (partial, lacking))
-    return counts.assign(
-        n_seeds=seeds.size(), n_partial=partial, n_lacking=lacking, mean=seeds.mean(), sd=seeds.std()
-    ).reset_index()
+    runs = run_means(rows).to_frame().assign(partial=rows.groupby([*CELL, "seed"], observed=True)["filled"].any())
+    of_arm = runs.groupby(cell, observed=True).agg(
+        n_seeds=("f1", "size"), n_partial=("partial", "sum"), mean=("f1", "mean"), sd=("f1", "std")
+    )
+    lacking = 0
+    if rows["filled"].any():
+        lacks = rows.groupby([*cell, "stratum", "image"], observed=True)["filled"].all()
+        lacking = lacks.groupby(cell, observed=True).sum()
+    of_arm.insert(2, "n_lacking", lacking)
+    # The three have the same rows in the same order, which joining them would look up by categories.
+    return pd.concat([counts.reset_index(), of_arm.reset_index(drop=True)], axis=1)
