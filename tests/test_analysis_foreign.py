@@ -161,7 +161,12 @@ BASE = frame()
         (BASE.drop(columns="Dice"), "no column score, f1, dice.*--column score=NAME"),
         (BASE.iloc[:0], "no rows"),
         (BASE.assign(dice=1.0), "two columns are called 'dice'"),
-        (BASE.assign(group=["x", *["y"] * 23]), "image '000' is in group 'y' .* another elsewhere; expected one group"),
+        (BASE.assign(group=["x", *["y"] * 23]), "image '000' is in group 'x' .* in group 'y' .* one group an image"),
+        (BASE.assign(group=BASE["arm"]), "image '000' is in group 'sme' of sme seed 0 and in group 'baseline' of"),
+        (
+            BASE.assign(site=np.where(BASE["arm"] == "sme", "HeLa ", "HeLa")).rename(columns={"site": "subgroup"}),
+            "image '000' is in subgroup 'HeLa' of baseline seed 0 and in subgroup 'HeLa ' of sme",
+        ),
         (BASE.assign(tp=1, fp=1, fn=[-1, *[0] * 23]), "row 1: fn is -1; expected a count"),
     ],
 )  # fmt: skip
