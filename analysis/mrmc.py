@@ -12,10 +12,10 @@ denominator of the split-plot Dorfman-Berbaum-Metz F test (Hillis 2014, Stat Med
 Where units count unequally (groups of few and of many images), D / U and e² / U are sums of squares with weights
 (`analysis.layout.Layout.variance`) and U is their effective number; those of strata add.
 
-Where runs lack scores, these are filled in (`analysis.missing`), and what was filled in isn't taken for data: D is of the
-images that both arms have, share c by weight, so that D / U becomes D / (U c²); e² is divided by (1 - f)², f being the
-share of scores that was filled in: they add no residual, and the others are fewer in each unit's mean. Without missing
-scores nothing changes, and p changes little with each.
+Where runs lack scores, these are filled in (`analysis.missing`), and what was filled in isn't taken for data: D is of
+the images that both arms have, share c by weight, so that D / U becomes D / (U c²); e² is divided by (1 - f)², f being
+the share of scores that was filled in: they add no residual, and the others are fewer in each unit's mean. Without
+missing scores nothing changes, and p changes little with each.
 
 Hillis' (2007, Stat Med 26:596) degrees of freedom, V² / ((h s²)² / f), f = r1 + r2 - 2, take the second term of V for
 known, which few units don't allow. It has degrees of freedom of its own here, U - 1: with many units nothing changes.
