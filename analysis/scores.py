@@ -228,10 +228,9 @@ def summarise(scores: pd.DataFrame, average: Average = "images") -> pd.DataFrame
     of_arm = runs.groupby(cell, observed=True).agg(
         n_seeds=("f1", "size"), n_partial=("partial", "sum"), mean=("f1", "mean"), sd=("f1", "std")
     )
-    lacking = 0
+    of_arm.insert(2, "n_lacking", 0)
     if rows["filled"].any():
         lacks = rows.groupby([*cell, "stratum", "image"], observed=True)["filled"].all()
-        lacking = lacks.groupby(cell, observed=True).sum()
-    of_arm.insert(2, "n_lacking", lacking)
-    # The three have the same rows in the same order, which joining them would look up by categories.
+        of_arm["n_lacking"] = lacks.groupby(cell, observed=True).sum().to_numpy()
+    # All have the same rows in the same order, which joining them would look up by categories.
     return pd.concat([counts.reset_index(), of_arm.reset_index(drop=True)], axis=1)

@@ -34,6 +34,10 @@ def predict(run: Path, image: Path, out: Path, metadata: tuple[str, ...] = ()) -
     malformed = [name for name, equals, _ in pairs if not equals]
     if malformed:
         raise ConfigError(f"metadata is {malformed[0]!r}; expected COLUMN=VALUE")
+    if not image.is_file():
+        raise ConfigError(
+            f"image is {image}, which is {'a folder' if image.is_dir() else 'not there'}; expected a file"
+        )
     predictor = Predictor.load(run)
     try:
         mask = predictor.predict(decode_image(image), {name: value for name, _, value in pairs})

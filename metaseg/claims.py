@@ -5,22 +5,26 @@ one of those who try can create: `claims/<run id>.<generation>`, which names a s
 claim whose session is dead is overtaken by creating the next generation, which again only one can.
 
 No clocks are compared: a session is dead when *this* process has watched it for `LEASE_SECONDS` without a change, or
-when its process was on this machine and isn't there any more. Claims save work; what keeps results right is that a run
-is committed whole and once, whoever trains it.
+when its process was on this machine and isn't there any more. Files in these folders that nobody here has
+written (what sync clients and editors leave) aren't claims; a claim or session that can't be read is watched as long as
+one of another machine: it may be half written. Claims save work; what keeps results right is that a run is committed
+whole and once, whoever trains it.
 """
 
-import json
+import hashlib
 import os
 import platform
+import re
 import threading
 import time
 import uuid
 from collections.abc import Set
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from metaseg.storage import Storage
-from metaseg.store import to_json
+from metaseg.store import from_json, to_json
 
 BEAT_SECONDS = 5.0
 LEASE_SECONDS = 60.0
@@ -44,26 +48,57 @@ def process_start(pid: int) -> str | None:
         return None
 
 
-def is_of_this_machine(session: dict[str, Any]) -> bool:
-    """Whether a session's process is one that this process could see."""
-    return session["machine"] == machine() and session["started"] is not None
+@dataclass(frozen=True)
+class Sign:
+    """A driver's sign of life, as others read it."""
+
+    machine: str
+    pid: int
+    started: str | None
+    """When its process did, in the kernel's ticks."""
+    content: dict[str, Any]
+
+    @classmethod
+    def parse(cls, content: bytes | None) -> "Sign | None":
+        """None where it can't be read: there is none, it is half written, or it isn't one."""
+        about = from_json(content) or {}
+        host, pid, started = about.get("machine"), about.get("pid"), about.get("started")
+        if not isinstance(host, str) or not isinstance(pid, int) or not isinstance(started, str | None):
+            return None
+        return cls(host, pid, started, about)
+
+    @property
+    def is_of_this_machine(self) -> bool:
+        """Whether its process is one that this process could see."""
+        return self.machine == machine() and self.started is not None
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether its process, of this machine, has ended."""
+        return bool(process_start(self.pid) != self.started)
 
 
-def is_gone(session: dict[str, Any]) -> bool:
-    """Whether the process of a session of this machine has ended."""
-    return bool(process_start(session["pid"]) != session["started"])
+CLAIM = re.compile(r"(?P<run>.+)\.(?P<generation>[1-9][0-9]*)")
+"""A claim's name; others in the folder are none of ours."""
 
 
 def tidy(storage: Storage, done: Set[str]) -> None:
     """Remove what killed drivers have left: claims of runs that are done, and signs of life on this machine."""
     for name in storage.names("claims"):
-        if name.rpartition(".")[0] in done:
+        if (claim := CLAIM.fullmatch(name)) and claim["run"] in done:
             storage.delete(f"claims/{name}")
     for name in storage.names("sessions"):
-        content = storage.read_or_none(f"sessions/{name}")
-        session = json.loads(content) if content else None
-        if session and is_of_this_machine(session) and is_gone(session):
+        sign = Sign.parse(_content(storage, f"sessions/{name}"))
+        if sign and sign.is_of_this_machine and sign.is_gone:
             storage.delete(f"sessions/{name}")
+
+
+def _content(storage: Storage, name: str) -> bytes | None:
+    """A file's content; None where there is none, or a folder in its place."""
+    try:
+        return storage.read_or_none(name)
+    except (IsADirectoryError, PermissionError):
+        return None
 
 
 class Session:
@@ -79,7 +114,8 @@ class Session:
         self._beat = 0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._keep_beating, daemon=True)
-        self._watched: dict[str, tuple[int, float]] = {}
+        self._watched: dict[str, tuple[str, float]] = {}
+        """What files contained (digest), and since when it has been the same."""
         self._won: dict[str, int] = {}
 
     def __enter__(self) -> "Session":
@@ -112,34 +148,42 @@ class Session:
 
     def taken(self) -> set[str]:
         """Ids of the runs that living sessions hold, this one's among them."""
-        claims = [(name, name.rpartition(".")[0]) for name in self._storage.names("claims")]
-        return {run_id for name, run_id in claims if not self._is_given_up(f"claims/{name}")}
+        claims = filter(None, map(CLAIM.fullmatch, self._storage.names("claims")))
+        return {claim["run"] for claim in claims if not self._is_given_up(f"claims/{claim[0]}")}
 
     def is_dead(self, session: str) -> bool:
         """Whether another session's driver is known to have ended."""
-        content = self._storage.read_or_none(self._name(session))
+        name = self._name(session)
+        content = _content(self._storage, name)
         if content is None:
             return True
-        about = json.loads(content)
-        if is_of_this_machine(about):
-            dead = is_gone(about)
-        else:
-            beat, since = self._watched.get(session, (None, 0.0))
-            if beat != about["beat"]:
-                self._watched[session] = (about["beat"], time.monotonic())
-                return False
-            dead = time.monotonic() - since > LEASE_SECONDS
+        sign = Sign.parse(content)
+        dead = sign.is_gone if sign and sign.is_of_this_machine else self._has_stood_still(name, content)
         if dead:
-            self._storage.delete(self._name(session))
+            self._storage.delete(name)
         return dead
 
+    def _has_stood_still(self, name: str, content: bytes) -> bool:
+        """Whether a file has been watched for `LEASE_SECONDS` without a change."""
+        digest = hashlib.sha256(content).hexdigest()
+        before, since = self._watched.get(name, ("", 0.0))
+        if before != digest:
+            self._watched[name] = (digest, time.monotonic())
+            return False
+        return time.monotonic() - since > LEASE_SECONDS
+
     def _generations(self, run_id: str) -> list[int]:
-        names = (name.rpartition(".") for name in self._storage.names("claims"))
-        return [int(generation) for run, _, generation in names if run == run_id]
+        claims = filter(None, map(CLAIM.fullmatch, self._storage.names("claims")))
+        return [int(claim["generation"]) for claim in claims if claim["run"] == run_id]
 
     def _is_given_up(self, claim: str) -> bool:
-        content = self._storage.read_or_none(claim)
-        return content is None or self.is_dead(json.loads(content)["session"])
+        content = _content(self._storage, claim)
+        if content is None:
+            return True
+        session = (from_json(content) or {}).get("session")
+        if not isinstance(session, str) or "/" in session or not session:
+            return self._has_stood_still(claim, content)
+        return self.is_dead(session)
 
     def _name(self, session: str) -> str:
         return f"sessions/{session}.json"

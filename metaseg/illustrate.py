@@ -160,7 +160,7 @@ def _runs(study: Study, store: Store, arm: str) -> list[PlannedRun]:
 
 
 def _rows(store: Store, run: PlannedRun) -> pd.DataFrame:
-    return pd.read_parquet(io.BytesIO(store.storage.read(f"runs/{run.run_id}/images.parquet")))
+    return pd.read_parquet(io.BytesIO(store.open_run(run.run_id).read("images.parquet")))
 
 
 def _scores(study: Study, store: Store, arm: str, label: str) -> pd.Series:
@@ -202,8 +202,7 @@ def _predictor(study: Study, store: Store, arm: str, subgroup: str) -> Predictor
 
 
 def _load(store: Store, run_id: str) -> Predictor:
-    read = store.storage.read
-    return Predictor.parse(read(f"runs/{run_id}/config.json"), read(f"runs/{run_id}/weights.safetensors"))
+    return Predictor.open(store.open_run(run_id))
 
 
 def _told(store: Store, run: PlannedRun, column: str) -> Sequence[float]:

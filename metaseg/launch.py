@@ -13,6 +13,7 @@ from metaseg.data.dataset import Dataset
 from metaseg.entry import FAILED, Read, command, complain, guarded, open_store, prepare_shown
 from metaseg.estimate import print_estimate
 from metaseg.extra_scores import require_packages
+from metaseg.names import as_name, check_name
 from metaseg.options import StudyOptions
 from metaseg.store import Store
 from metaseg.study import BASELINE, Arm, Study, find_arm, plan
@@ -45,7 +46,7 @@ def named(page: str, manifest: Path | None) -> str:
     if manifest is None:
         return page
     folder = manifest.resolve()
-    return f"{page}-{folder.name if folder.is_dir() else folder.parent.name}"
+    return as_name(f"{page}-{folder.name if folder.is_dir() else folder.parent.name}")
 
 
 def launch(page: Page, options: StudyOptions) -> int:
@@ -62,6 +63,7 @@ def launch(page: Page, options: StudyOptions) -> int:
 
 
 def _launch(page: Page, options: StudyOptions, console: Console) -> int:
+    check_name("study", page.name)
     for arm in options.arms:
         find_arm(arm, page.arms)
     require_packages(options.extra_scores)

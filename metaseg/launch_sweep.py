@@ -17,6 +17,7 @@ from metaseg.datasets.source import Progress, Source
 from metaseg.datasets.synthetic import SyntheticConfig, make_seven_cells
 from metaseg.entry import FAILED, command, complain, guarded, open_store, prepare_shown
 from metaseg.launch import carry_out, named, print_data, print_plan
+from metaseg.names import check_name
 from metaseg.options import Preset, StudyOptions
 from metaseg.presets import PAPER_NETWORK, PAPER_SCHEDULE, SMALL_NETWORK, SMALL_SCHEDULE
 from metaseg.study import find_arm, plan
@@ -99,6 +100,8 @@ def launch_sweep(page: str, space: Space, options: SweepOptions) -> int:
 
 
 def _launch(page: str, space: Space, options: SweepOptions, console: Console) -> int:
+    name = named(page, options.manifest) if options.name is None else options.name
+    check_name("study" if options.tune_each_arm else "sweep", name)
     space = space.changed(options.space)
     names = options.arms if options.tune_each_arm else (options.arm,)
     arms = [find_arm(name) for name in names]
@@ -111,7 +114,6 @@ def _launch(page: str, space: Space, options: SweepOptions, console: Console) ->
         return datasets.read(options.layout, source)
 
     dataset = prepare_shown(options.data, read, store, console)
-    name = options.name or named(page, options.manifest)
     sweeps = [
         Sweep(
             f"{name}.{arm.name}",

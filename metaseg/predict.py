@@ -1,20 +1,23 @@
 """Using a trained run: its folder and an image with metadata in, a mask out."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load
 
 from metaseg.config import ConfigError, MetadataMode, NetworkConfig
 from metaseg.data.decode import pixel_statistics, to_channels
 from metaseg.device import autocast
 from metaseg.metadata import MetadataEncoder
+from metaseg.storage import FolderStorage
+from metaseg.store import DamagedRunError, FinishedRun, from_json
 from metaseg.training.evaluate import predict_logits
 from metaseg.unet import UNet
 
@@ -31,15 +34,37 @@ class Predictor:
 
     @classmethod
     def load(cls, folder: Path) -> "Predictor":
-        """Open a finished run's folder in a store; raises `ConfigError` when it isn't one."""
-        if not (folder / "DONE").exists():
+        """Open a finished run's folder in a store.
+
+        Raises:
+            ConfigError: it isn't one.
+            DamagedRunError: as `open`.
+        """
+        if not (folder / "DONE").is_file():
             raise ConfigError(f"{folder} is no finished run; expected a folder STORE/runs/RUN_ID that holds DONE")
-        return cls.parse((folder / "config.json").read_bytes(), (folder / "weights.safetensors").read_bytes())
+        folder = folder.resolve()
+        return cls.open(FinishedRun.open(FolderStorage(folder.parent), folder.name))
 
     @classmethod
-    def parse(cls, description: bytes, weights: bytes) -> "Predictor":
-        """The network of a run's `config.json` and `weights.safetensors`."""
-        config = json.loads(description)
+    def open(cls, run: FinishedRun) -> "Predictor":
+        """The network of a finished run.
+
+        Raises:
+            DamagedRunError: its files aren't what was written, or not of a network that this version knows.
+        """
+        description, weights = run.read("config.json"), run.read("weights.safetensors")
+        try:
+            return cls._parse(from_json(description) or {}, weights)
+        except KeyError as error:
+            raise DamagedRunError(f"{run.locate('config.json')}: not a run's configuration: no {error}") from error
+        except (AttributeError, TypeError, ValueError) as error:
+            raise DamagedRunError(f"{run.locate('config.json')}: not a run's configuration: {error}") from error
+        except (RuntimeError, SafetensorError) as error:  # keys or shapes that aren't the network's; no safetensors
+            where, reason = run.locate("weights.safetensors"), str(error).splitlines()[0]
+            raise DamagedRunError(f"{where}: not this network's weights: {reason}") from error
+
+    @classmethod
+    def _parse(cls, config: Mapping[str, Any], weights: bytes) -> "Predictor":
         dataset, arm, network = config["dataset"], config["arm"], config["network"]
         encoder = MetadataEncoder.from_json(dataset["metadata"])
         classes = tuple(dataset["classes"])

@@ -3,7 +3,6 @@
 A run isn't touched: its scores are a file of their own, `scores/RUN_ID.parquet`, which can be made again.
 """
 
-import hashlib
 import io
 import json
 from collections.abc import Collection, Sequence
@@ -24,7 +23,7 @@ from metaseg.extra_scores import TOLERANCE, score_masks
 from metaseg.metrics import confusion_counts
 from metaseg.predict import Predictor
 from metaseg.run import evaluations
-from metaseg.store import Store
+from metaseg.store import DamagedRunError, Store
 from metaseg.training.evaluate import predictions
 from metaseg.training.fit import Fitted, encode_metadata
 
@@ -37,10 +36,6 @@ SETTINGS = b"metaseg.scores"
 MOST_DIFFERENT = 0.01
 """Share of an image's pixels that may be predicted otherwise than in the evaluation, which another kind of processor
 does at the edge of the threshold. Beyond, the files don't belong together."""
-
-
-class DamagedRunError(OSError):
-    """A finished run's file is gone, or isn't what was written."""
 
 
 def score_file(run_id: str) -> str:
@@ -61,17 +56,16 @@ def score_run(
     Raises:
         DamagedRunError: a file isn't what was written, or the weights don't make the masks that were counted.
     """
-    checksums = _checksums(store, run_id)
+    run = store.open_run(run_id)
     there = _settings(store, run_id)
     if "surface-dice" not in scores:  # what is made again is made as it was
         tolerance = there.get("tolerance", tolerance)
     scores = [name for name in EXTRA_SCORES if name in scores or name in there.get("scores", ())]
-    description = _verified(store, run_id, "config.json", checksums)
-    predictor = Predictor.parse(description, _verified(store, run_id, "weights.safetensors", checksums))
-    counted = pd.read_parquet(io.BytesIO(_verified(store, run_id, "images.parquet", checksums)))
-    config = _run_config(json.loads(description))
+    predictor, description = Predictor.open(run), json.loads(run.read("config.json"))
+    counted = pd.read_parquet(io.BytesIO(run.read("images.parquet")))
+    config = _run_config(description)
     dataset = Dataset.open(store.fetch_dataset(config.dataset))
-    on_gpu = json.loads(description)["hardware"]["device"] != "cpu" and torch.cuda.is_available()
+    on_gpu = description["hardware"]["device"] != "cpu" and torch.cuda.is_available()
     device = torch.device("cuda" if on_gpu else "cpu")  # as it was evaluated, where that can be
     torch.backends.cudnn.deterministic = True
     with one_thread(device):
@@ -82,7 +76,7 @@ def score_run(
         "version": VERSION,
         "scores": scores,
         "tolerance": tolerance,
-        "weights_sha256": checksums["weights.safetensors"],
+        "weights_sha256": run.checksums["weights.safetensors"],
         "device": device.type,
         "differing_images": int((different > 0).sum()),
         "largest_share": float(different.max()),
@@ -145,7 +139,7 @@ def is_scored(store: Store, run_id: str, scores: Collection[ExtraScore], toleran
     return (
         set(scores) <= set(there.get("scores", ()))
         and ("surface-dice" not in scores or there["tolerance"] == tolerance)
-        and there["weights_sha256"] == _checksums(store, run_id).get("weights.safetensors")
+        and there["weights_sha256"] == store.open_run(run_id).checksums.get("weights.safetensors")
     )
 
 
@@ -158,22 +152,6 @@ def _settings(store: Store, run_id: str) -> dict[str, Any]:
     except (pa.ArrowInvalid, ValueError):
         return {}
     return settings if settings.get("version") == VERSION else {}
-
-
-def _checksums(store: Store, run_id: str) -> dict[str, str]:
-    checksums: dict[str, str] = json.loads(store.storage.read(f"runs/{run_id}/DONE"))["sha256"]
-    return checksums
-
-
-def _verified(store: Store, run_id: str, name: str, checksums: dict[str, str]) -> bytes:
-    """A run's file; raises `DamagedRunError` where it isn't what `DONE` says."""
-    content = store.storage.read_or_none(f"runs/{run_id}/{name}")
-    where = f"{store.run_folder(run_id)}/{name}"
-    if content is None:
-        raise DamagedRunError(f"{where}: gone, though its run is done")
-    if (found := hashlib.sha256(content).hexdigest()) != checksums.get(name):
-        raise DamagedRunError(f"{where}: corrupt: its SHA-256 is {found}, DONE says {checksums.get(name)}")
-    return content
 
 
 def _run_config(description: dict[str, Any]) -> RunConfig:

@@ -1,6 +1,8 @@
-"""How a store's studies and sweeps stand: what is done, what has failed, and what the drivers that live are doing."""
+"""How a store's studies and sweeps stand: what is done, what has failed, and what the drivers that live are doing.
 
-import json
+Files that can't be read, because others have left them or they are half written, are named and passed over.
+"""
+
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from metaseg.config import ConfigError
-from metaseg.store import Store
+from metaseg.store import Store, from_json
 
 QUIET_SECONDS = 30.0
 """After which a driver's sign of life is called old."""
@@ -30,30 +32,57 @@ class StudyStatus:
     """What drivers that are training it tell of themselves (`metaseg.claims.Session`)."""
 
 
-def study_statuses(store: Store) -> Iterator[StudyStatus]:
-    """The state of each study of the store, from its files alone: Ray may be running or not."""
+def study_statuses(store: Store, unreadable: list[str]) -> Iterator[StudyStatus]:
+    """The state of each study of the store, from its files alone: Ray may be running or not.
+
+    Args:
+        store: the store.
+        unreadable: gets the studies' files that can't be read.
+    """
     done, failed, drivers = store.done(), store.failed(), living_drivers(store)
-    for name in store.storage.names("studies"):
-        record = json.loads(store.storage.read(f"studies/{name}"))
-        runs = {run["run_id"]: f"{run['arm']} seed {run['seed']}" for run in record["runs"]}
+    for file in store.storage.names("studies"):
+        if not file.endswith(".json"):
+            continue
+        name, record = file.removesuffix(".json"), _object(store, f"studies/{file}")
+        try:
+            runs = {str(run["run_id"]): f"{run['arm']} seed {run['seed']}" for run in record["runs"]}
+        except (KeyError, TypeError):
+            unreadable.append(store.storage.locate(f"studies/{file}"))
+            continue
         yield StudyStatus(
-            name=record["name"],
+            name=name,
             runs=len(runs),
             done=len(done.intersection(runs)),
             failed={runs[run]: _last_words(store, run) for run in runs if run in failed - done},
-            drivers=tuple(driver for driver in drivers if driver["status"].get("study") == record["name"]),
+            drivers=tuple(driver for driver in drivers if driver["status"].get("study") == name),
         )
 
 
 def living_drivers(store: Store) -> list[dict[str, Any]]:
     """What drivers tell of themselves (`metaseg.claims.Session`); one that was killed may be among them."""
-    contents = (store.storage.read_or_none(f"sessions/{name}") for name in store.storage.names("sessions"))
-    return [json.loads(content) for content in contents if content]
+    told = (_object(store, f"sessions/{name}") for name in store.storage.names("sessions"))
+    return [driver for driver in told if _is_driver(driver)]
+
+
+def _is_driver(about: dict[str, Any]) -> bool:
+    status, known = about.get("status"), {"host": str, "pid": int, "time": int | float}
+    if not isinstance(status, dict) or not all(isinstance(about.get(key), kind) for key, kind in known.items()):
+        return False
+    running = status.get("running", [])
+    named = (isinstance(run, dict) and {"label", "state"} <= run.keys() for run in running)
+    return isinstance(running, list) and all(named)
+
+
+def _object(store: Store, name: str) -> dict[str, Any]:
+    """A JSON object of the store; empty where the file is gone, or isn't one."""
+    try:
+        return from_json(store.storage.read_or_none(name)) or {}
+    except (IsADirectoryError, PermissionError):
+        return {}
 
 
 def _last_words(store: Store, run_id: str) -> str:
-    content = store.storage.read_or_none(f"failures/{run_id}.json")
-    return str(json.loads(content)["error"]) if content else ""
+    return str(_object(store, f"failures/{run_id}.json").get("error", ""))
 
 
 def print_status(store: Store, console: Console) -> None:
@@ -66,18 +95,27 @@ def print_status(store: Store, console: Console) -> None:
     if not studies and not sweeps:
         raise ConfigError(f"{store.where} has no study; expected a store that a study or sweep has been started on")
     console.print(Text(f"Store {store.where}", "bold"), soft_wrap=True)
+    unreadable: list[str] = []
     if studies:
-        print_studies(store, console)
+        print_studies(store, console, unreadable)
     if sweeps:
-        print_sweeps(store, console)
+        print_sweeps(store, console, unreadable)
+    for path in unreadable:
+        console.print(Text.assemble(("unreadable: ", "bold yellow"), path), soft_wrap=True)
 
 
-def print_sweeps(store: Store, console: Console) -> None:
-    """Print a table of the store's sweeps, then each driver's trials and each sweep's best settings so far."""
+def print_sweeps(store: Store, console: Console, unreadable: list[str]) -> None:
+    """Print a table of the store's sweeps, then each driver's trials and each sweep's best settings so far.
+
+    Args:
+        store: the store.
+        console: to print on.
+        unreadable: gets the sweeps' files that can't be read.
+    """
     # Only where there are sweeps: Optuna takes its time to be imported.
     from metaseg.sweeps.status import sweep_statuses
 
-    statuses, drivers = list(sweep_statuses(store)), living_drivers(store)
+    statuses, drivers = list(sweep_statuses(store, unreadable)), living_drivers(store)
     table = Table("sweep", box=None)
     for column in ("trials", "complete", "pruned", "failed", "running"):
         table.add_column(column, justify="right")
@@ -102,20 +140,26 @@ def _print_driver(name: str, driver: dict[str, Any], console: Console) -> None:
     age = f"{seconds:.0f} s ago" + (": has it died?" if seconds > QUIET_SECONDS else "")
     where = f"{driver['host']}, process {driver['pid']}"
     console.print(Text(f"\n{name}: driver on {where}, last seen {age}", "bold"), soft_wrap=True)
-    for run in driver["status"]["running"]:
+    for run in driver["status"].get("running", ()):
         console.print(Text(f"  {run['label']:<24} {run.get('run_id', '')}  {run['state']}"), soft_wrap=True)
 
 
-def print_studies(store: Store, console: Console) -> None:
-    """Print a table of the store's studies, then each driver's runs and each failure."""
-    statuses = list(study_statuses(store))
+def print_studies(store: Store, console: Console, unreadable: list[str]) -> None:
+    """Print a table of the store's studies, then each driver's runs and each failure.
+
+    Args:
+        store: the store.
+        console: to print on.
+        unreadable: gets the studies' files that can't be read.
+    """
+    statuses = list(study_statuses(store, unreadable))
     table = Table("study", box=None)
     for column in ("runs", "done", "running", "waiting", "failed", "time left"):
         table.add_column(column, justify="right")
     for status in statuses:
-        running = sum(len(driver["status"]["running"]) for driver in status.drivers)
+        running = sum(len(driver["status"].get("running", ())) for driver in status.drivers)
         waiting = max(0, status.runs - status.done - running - len(status.failed))
-        left = ", ".join(driver["status"]["time_left"] for driver in status.drivers) or "-"
+        left = ", ".join(str(driver["status"].get("time_left", "?")) for driver in status.drivers) or "-"
         counts = (status.runs, status.done, running, waiting, len(status.failed))
         table.add_row(status.name, *map(str, counts), left)
     console.print(table)

@@ -6,6 +6,7 @@
 import contextlib
 import errno
 import os
+import re
 import shutil
 import time
 import uuid
@@ -22,6 +23,9 @@ FULL = {errno.ENOSPC, errno.EDQUOT}
 FINAL = (FileNotFoundError, FileExistsError, PermissionError, IsADirectoryError, NotADirectoryError)
 """What asking again doesn't change."""
 
+ABSENT = (FileNotFoundError, NotADirectoryError)
+"""Where a file is missing, or somebody's file is in the place of its folder."""
+
 PATIENCE_SECONDS = 600.0
 """For how long an operation is tried again while the storage doesn't answer."""
 
@@ -34,6 +38,13 @@ EXTRAS = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs"}
 ONE_ATTEMPT = {"config_kwargs": {"retries": {"total_max_attempts": 1}}}
 OPTIONS = {"s3": ONE_ATTEMPT, "s3a": ONE_ATTEMPT}
 """Else two clients, one on top of the other, ask again by themselves: 25 times, for minutes, whatever the patience."""
+
+
+NO_LINKS = {errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.EINVAL}
+"""What a disk without hard links answers: exFAT, Colab's Drive, some of the network."""
+
+SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):(?!//)/?|(s3a?|gc?s)//")
+"""How a URL begins that has a slash or a colon too few; a drive's single letter isn't one."""
 
 
 class StorageError(OSError):
@@ -58,6 +69,16 @@ class Storage(ABC):
         """What a user calls one of its files."""
         return f"{self.where}/{name}"
 
+    def inside(self, name: str) -> str:
+        """The name, where it is one of a file or folder within the storage; empty for the storage itself.
+
+        Raises:
+            ConfigError: it is absolute, or leads out.
+        """
+        if name and ("\0" in name or {"", ".", ".."} & set(name.split("/"))):
+            raise ConfigError(f"{name!r} is no name of a file within {self.where}; expected one without '..' and '//'")
+        return name
+
     def read(self, name: str) -> bytes:
         """A file's content; raises `FileNotFoundError` where there is none."""
         return self._patiently(lambda: self._read(name))
@@ -79,7 +100,7 @@ class Storage(ABC):
         """Whether a file is there."""
         try:
             self._patiently(lambda: self._look(name))
-        except FileNotFoundError:
+        except ABSENT:
             return False
         return True
 
@@ -87,7 +108,7 @@ class Storage(ABC):
         """Names of the files and folders right in `folder`, sorted; none where it isn't there."""
         try:
             return self._patiently(lambda: sorted(self._names(folder)))
-        except FileNotFoundError:
+        except ABSENT:
             return []
 
     def delete(self, name: str) -> None:
@@ -104,7 +125,7 @@ class Storage(ABC):
         """A file's content, or None where there is none."""
         try:
             return self.read(name)
-        except FileNotFoundError:
+        except ABSENT:
             return None
 
     @abstractmethod
@@ -174,8 +195,8 @@ class FolderStorage(Storage):
         return str(self.root)
 
     def path(self, name: str) -> Path:
-        """Where a file is."""
-        return self.root / name
+        """Where a file is; raises `ConfigError` where that would be outside."""
+        return self.root / self.inside(name)
 
     def publish(self, folder: str, files: Mapping[str, bytes], last: str) -> None:
         """The folder appears whole, by one renaming."""
@@ -242,8 +263,23 @@ class FolderStorage(Storage):
         temporary = self._temporary(name, content)
         try:
             os.link(temporary, self.path(name))  # fails where the name is taken, on network folders too
+        except OSError as error:
+            if error.errno not in NO_LINKS:
+                raise
+            self._create_slowly(self.path(name), content)
         finally:
             temporary.unlink(missing_ok=True)
+
+    def _create_slowly(self, path: Path, content: bytes) -> None:
+        """Without hard links: one caller wins as surely, but a reader may meet the file before its content."""
+        with path.open("xb") as file:
+            try:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            except BaseException:
+                path.unlink(missing_ok=True)
+                raise
 
     def _temporary(self, name: str, content: bytes) -> Path:
         self._require_root()
@@ -314,7 +350,7 @@ class BucketStorage(Storage):
         return {key.split("/")[-2] for key in found if key.endswith(f"/{name}")}
 
     def _key(self, name: str) -> str:
-        return f"{self._prefix}/{name}"
+        return f"{self._prefix}/{self.inside(name)}"
 
     def _read(self, name: str) -> bytes:
         content: bytes = self._fs.cat_file(self._key(name))
@@ -358,13 +394,20 @@ def open_storage(where: str) -> Storage:
     """The storage at a path (`~` and relative ones are resolved) or at a URL, such as `s3://bucket/prefix`.
 
     Raises:
-        ConfigError: an unknown kind of URL, a package that it needs and isn't there, or a bucket that isn't there or
-            can't be listed.
+        ConfigError: an unknown kind of URL, one that holds credentials, a package that it needs and isn't there, or a
+            bucket that isn't there or can't be listed; a path to something else than a folder, or of an unknown user.
         StorageError: the server doesn't answer.
     """
     protocol, separator, path = where.partition("://")
     if not separator or protocol == "file":
-        return FolderStorage(Path(path or where).expanduser().resolve())
+        return FolderStorage(_folder(path or where))
+    if "@" in path.partition("/")[0] or "?" in path:
+        shown = f"{protocol}://...{path.partition('?')[0].rpartition('@')[2]}"
+        raise ConfigError(
+            f"storage is {shown!r} with credentials or a query in its address, which commands and records would keep; "
+            "expected them where the bucket's own tools have them (AWS_ACCESS_KEY_ID or ~/.aws/credentials, "
+            "GOOGLE_APPLICATION_CREDENTIALS)"
+        )
     import fsspec
 
     try:
@@ -387,3 +430,22 @@ def open_storage(where: str) -> Storage:
     except Exception as error:
         raise ConfigError(f"storage {where} can't be listed: {type(error).__name__}: {error}") from error
     return storage
+
+
+def _folder(where: str) -> Path:
+    """The absolute path of a folder, be it there or not."""
+    slip = SCHEME.match(where)
+    if slip and not Path(where).exists():
+        scheme = slip[1] or slip[2]
+        raise ConfigError(
+            f"storage is {where!r}; did you mean {scheme}://{where[slip.end() :].lstrip('/')}? Expected a folder, "
+            "s3://BUCKET/... or gs://BUCKET/..."
+        )
+    try:
+        folder = Path(where).expanduser().resolve()
+        there = next(part for part in (folder, *folder.parents) if part.exists())
+    except (RuntimeError, ValueError, OSError) as error:  # no such user; no path at all; too long
+        raise ConfigError(f"storage is {where[:200]!r}; expected a folder's path ({str(error)[:200]})") from None
+    if not there.is_dir():
+        raise ConfigError(f"storage is {where!r}, but {there} is a file; expected a folder")
+    return folder

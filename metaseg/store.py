@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from metaseg.names import check_name
 from metaseg.storage import FolderStorage, Storage, open_storage
 
 KEPT_CHECKPOINTS = 2
@@ -19,9 +20,62 @@ KEPT_CHECKPOINTS = 2
 DATASET_FILES = ("images.bin", "masks.bin", "table.parquet", "dataset.json")
 
 
+class DamagedRunError(OSError):
+    """A finished run's file is gone, or isn't what was written."""
+
+
 def to_json(value: Any) -> bytes:
     """Readable JSON with a newline at its end."""
     return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def from_json(content: bytes | None) -> dict[str, Any] | None:
+    """A JSON object that others may have written: None where it is half of one, or something else."""
+    try:
+        value = json.loads(content or b"")
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A run, or a sweep's trial, that is done. Whoever reads its files gets what was written, or an error."""
+
+    storage: Storage
+    folder: str
+    """In the storage."""
+    checksums: Mapping[str, str]
+    """SHA-256 of its files, by name."""
+
+    @classmethod
+    def open(cls, storage: Storage, folder: str) -> "FinishedRun":
+        """Open a folder of the storage.
+
+        Raises:
+            FileNotFoundError: it holds no `DONE`.
+            DamagedRunError: `DONE` has no checksums.
+        """
+        done = from_json(storage.read(f"{folder}/DONE")) or {}
+        checksums = done.get("sha256")
+        if not isinstance(checksums, dict):
+            raise DamagedRunError(f"{storage.locate(folder)}/DONE: no JSON object with the files' sha256")
+        return cls(storage, folder, checksums)
+
+    def locate(self, name: str) -> str:
+        """What a user calls one of its files."""
+        return self.storage.locate(f"{self.folder}/{name}")
+
+    def read(self, name: str) -> bytes:
+        """A file; raises `DamagedRunError` where it isn't what `DONE` says."""
+        content = self.storage.read_or_none(f"{self.folder}/{name}")
+        if content is None:
+            raise DamagedRunError(f"{self.locate(name)}: gone, though its run is done")
+        if (found := hashlib.sha256(content).hexdigest()) != self.checksums.get(name):
+            raise DamagedRunError(
+                f"{self.locate(name)}: corrupt: its SHA-256 is {found}, DONE says {self.checksums.get(name)}"
+            )
+        return content
 
 
 @dataclass(frozen=True)
@@ -80,8 +134,12 @@ class Store:
         """A file of a run that is done, be it a study's or a sweep's trial; None where it hasn't been trained."""
         for folder in (f"runs/{run_id}", f"trials/{run_id}"):
             if self.storage.exists(f"{folder}/DONE"):
-                return self.storage.read(f"{folder}/{name}")
+                return FinishedRun.open(self.storage, folder).read(name)
         return None
+
+    def open_run(self, run_id: str) -> FinishedRun:
+        """A run that is done; raises as `FinishedRun.open`."""
+        return FinishedRun.open(self.storage, f"runs/{run_id}")
 
     def record_failure(self, run_id: str, error: str, traceback: str) -> None:
         """Keep a failed run's last words, until it succeeds: the next command tries it again."""
@@ -97,6 +155,7 @@ class Store:
 
     def write_study(self, name: str, record: Mapping[str, Any]) -> None:
         """Write what a study declares: its arms, runs and comparisons. The newest declaration under a name counts."""
+        check_name("study", name)
         self.storage.write(f"studies/{name}.json", to_json(record))
 
     def save_checkpoint(self, run_id: str, position: str, content: bytes) -> None:

@@ -14,8 +14,8 @@ from rich.text import Text
 
 from metaseg.config import EXTRA_SCORES, ConfigError, ExtraScore
 from metaseg.extra_scores import TOLERANCE, require_packages
-from metaseg.run_scores import DamagedRunError, is_scored, score_run
-from metaseg.store import Store
+from metaseg.run_scores import is_scored, score_run
+from metaseg.store import DamagedRunError, Store, from_json
 
 MOST_PROCESSES = 8
 """Unless said otherwise: each holds PyTorch."""
@@ -89,11 +89,15 @@ def _wanted(
     names = sorted(name.removesuffix(".json") for name in store.storage.names("studies"))
     if study not in names:
         raise ConfigError(f"unknown study {study!r} in {store.where}; known: {', '.join(names) or 'none'}")
-    record, done = json.loads(store.storage.read(f"studies/{study}.json")), store.done()
-    runs = {run["run_id"]: f"{run['arm']} seed {run['seed']}" for run in record["runs"] if run["run_id"] in done}
+    record, done = from_json(store.storage.read(f"studies/{study}.json")) or {}, store.done()
+    try:
+        runs = {run["run_id"]: f"{run['arm']} seed {run['seed']}" for run in record["runs"] if run["run_id"] in done}
+    except (KeyError, TypeError) as error:
+        path = store.storage.locate(f"studies/{study}.json")
+        raise ConfigError(f"{path}: not a study's record; the study's command writes it anew") from error
     waiting = [run_id for run_id in runs if not is_scored(store, run_id, scores, tolerance)]
     if waiting:
-        fingerprint = json.loads(store.storage.read(f"runs/{waiting[0]}/config.json"))["dataset"]["fingerprint"]
+        fingerprint = json.loads(store.open_run(waiting[0]).read("config.json"))["dataset"]["fingerprint"]
         try:
             store.fetch_dataset(fingerprint).stat()
         except FileNotFoundError:

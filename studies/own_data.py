@@ -20,6 +20,7 @@ from metaseg.config import NetworkConfig, ScheduleConfig
 from metaseg.data.manifest import Manifest
 from metaseg.datasets.source import Progress, Source
 from metaseg.launch import Page, launch
+from metaseg.names import as_name
 from metaseg.options import REQUIRED, NetworkOptions, Preset, ScheduleOptions, StudyOptions, parse
 from metaseg.presets import PAPER_NETWORK, PAPER_SCHEDULE, SMALL_NETWORK, SMALL_SCHEDULE
 
@@ -64,5 +65,6 @@ if __name__ == "__main__":
         source = Source(options.manifest, folder, options.metadata, options.group_by, progress)
         return datasets.read(options.layout, source)
 
-    name = options.name or f"own_data-{options.manifest.resolve().parent.name}-{options.manifest.stem}"
+    made = as_name(f"own_data-{options.manifest.resolve().parent.name}-{options.manifest.stem}")
+    name = made if options.name is None else options.name
     sys.exit(launch(Page(name=name, read=read), options))

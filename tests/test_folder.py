@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 from test_storage import ALL_OPERATIONS
 
-from metaseg.storage import FolderStorage, StorageError
+from metaseg.claims import Session
+from metaseg.config import ConfigError
+from metaseg.storage import NO_LINKS, FolderStorage, StorageError, open_storage
 
 WRITER = """
 import sys
@@ -205,3 +207,73 @@ def test_a_folder_is_made_by_the_first_writing_and_by_no_reading(tmp_path):
     assert not (tmp_path / "new").exists()
     storage.write("file", b"")
     assert storage.names("") == ["file"]
+
+
+@pytest.mark.parametrize("code", sorted(NO_LINKS))
+def test_without_hard_links_a_file_is_created_by_one_caller_only(tmp_path, monkeypatch, code):
+    def refuse(*_: object) -> None:
+        raise OSError(code, "no hard links here")
+
+    monkeypatch.setattr(os, "link", refuse)
+    storage = FolderStorage(tmp_path)
+    assert storage.create("claims/a.1", b"one")
+    assert not storage.create("claims/a.1", b"two")
+    assert storage.read("claims/a.1") == b"one"
+    assert os.listdir(tmp_path / "claims") == ["a.1"], "nothing temporary is left"
+    with Session(storage) as first, Session(storage) as second:
+        assert first.claim("b")
+        assert not second.claim("b")
+
+
+def test_without_hard_links_a_file_that_cant_be_written_isnt_there(tmp_path, monkeypatch):
+    storage = FolderStorage(tmp_path)
+    monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(OSError(errno.EPERM, "no")))
+    flush, calls = os.fsync, []
+
+    def full(descriptor: int) -> None:
+        calls.append(descriptor)
+        if len(calls) == 2:  # the first is the temporary file's
+            raise OSError(errno.ENOSPC, "No space left on device")
+        flush(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StorageError, match="is full"):
+        storage.create("claims/a.1", b"one")
+    assert not storage.exists("claims/a.1")
+
+
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [
+        ("s3:/bucket/x", r"did you mean s3://bucket/x\? Expected a folder"),
+        ("s3//bucket/x", r"did you mean s3://bucket/x\?"),
+        ("gs:bucket", r"did you mean gs://bucket\?"),
+        ("~nobody-here/x", "expected a folder's path"),
+        ("a\0b", "expected a folder's path"),
+        ("x" * 5000, "expected a folder's path"),
+        ("foo://bucket/x", "expected a folder, s3://BUCKET"),
+        (__file__, "is a file; expected a folder"),
+        (f"{__file__}/below", "is a file; expected a folder"),
+    ],
+)
+def test_an_address_that_cant_be_meant_is_refused_before_anything_is_made(tmp_path, monkeypatch, where, message):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=message):
+        open_storage(where)
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        "s3://AKIAKEY:hunter2@bucket/x",
+        "s3://bucket/x?X-Amz-Signature=hunter2",
+        "foo://me:hunter2@host",
+        "gs://hunter2@b",
+    ],
+)
+def test_credentials_in_an_address_are_refused_and_not_repeated(where):
+    with pytest.raises(ConfigError, match="credentials or a query in its address") as caught:
+        open_storage(where)
+    assert "hunter2" not in str(caught.value)
+    assert "AKIAKEY" not in str(caught.value)

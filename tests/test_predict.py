@@ -1,7 +1,9 @@
 """Using a trained run on an image, with the metadata that it was trained with."""
 
 import dataclasses
+import hashlib
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,12 +13,13 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save
 
 from metaseg.config import ConfigError, NetworkConfig, RunConfig, ScheduleConfig
 from metaseg.metadata import UnknownMetadataError
 from metaseg.predict import Predictor
 from metaseg.run import execute, run_id
-from metaseg.store import Store
+from metaseg.store import DamagedRunError, Store
 
 
 @pytest.fixture(scope="module")
@@ -91,3 +94,62 @@ def test_the_command_writes_a_mask_and_names_what_it_doesnt_know(trained, tiny_m
     assert unknown.returncode == 1
     assert unknown.stderr.strip().startswith("error: metadata column 'line' has value(s) 'HeLa'")
     assert len(unknown.stderr.strip().splitlines()) == 1
+
+
+@pytest.fixture
+def damaged(trained, tmp_path) -> Path:
+    """A copy of the run, to be altered."""
+    return Path(shutil.copytree(trained, tmp_path / "run"))
+
+
+def reseal(folder: Path, name: str, content: bytes) -> None:
+    """Replace a file, and its checksum in DONE: as if it had been written so."""
+    (folder / name).write_bytes(content)
+    done = json.loads((folder / "DONE").read_text())
+    done["sha256"][name] = hashlib.sha256(content).hexdigest()
+    (folder / "DONE").write_text(json.dumps(done))
+
+
+def test_altered_weights_are_refused_and_no_mask_is_written(damaged, tiny_manifest, tmp_path):
+    weights = bytearray((damaged / "weights.safetensors").read_bytes())
+    weights[-200:-100] = bytes(100)
+    (damaged / "weights.safetensors").write_bytes(weights)
+    image, out = tiny_manifest.parent / "image0.png", tmp_path / "mask.png"
+    done = command("--run", damaged, "--image", image, "--out", out, "--metadata", "line=a", "dose=0.5")
+    assert done.returncode == 1
+    assert "weights.safetensors: corrupt: its SHA-256 is" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("config.json", b"{}", "not a run's configuration: no 'dataset'"),
+        ("config.json", b'{"dataset": 1, "arm": 2, "network": 3}', "not a run's configuration"),
+        ("config.json", b"[" * 100_000, "not a run's configuration"),
+        ("config.json", b"", "not a run's configuration"),
+        ("weights.safetensors", b"", "not this network's weights"),
+        ("weights.safetensors", b"\x00" * 50, "not this network's weights"),
+        ("weights.safetensors", save({"a": torch.zeros(3)}), "not this network's weights: Error"),
+    ],
+)
+def test_contents_that_are_something_else_are_named(damaged, name, content, message):
+    reseal(damaged, name, content)
+    with pytest.raises(DamagedRunError, match=f"{name}: {message}"):
+        Predictor.load(damaged)
+
+
+def test_a_file_that_is_gone_and_a_seal_that_is_none_are_named(damaged):
+    (damaged / "weights.safetensors").unlink()
+    with pytest.raises(DamagedRunError, match=r"weights\.safetensors: gone, though its run is done"):
+        Predictor.load(damaged)
+    (damaged / "DONE").write_text('{"half')
+    with pytest.raises(DamagedRunError, match="DONE: no JSON object with the files' sha256"):
+        Predictor.load(damaged)
+
+
+def test_a_folder_in_the_place_of_the_image_is_named(trained, tmp_path):
+    done = command("--run", trained, "--image", tmp_path, "--out", tmp_path / "mask.png")
+    assert done.returncode == 2
+    assert done.stderr.strip() == f"error: image is {tmp_path}, which is a folder; expected a file"

@@ -243,7 +243,7 @@ def test_an_objective_that_isnt_reported_fails_at_once(sweep, store):
     ("change", "message"),
     [
         ({"arm": ARMS["baseline-stratified"]}, "is several networks"),
-        ({"name": "../../elsewhere"}, "it names a folder"),
+        ({"name": "../../elsewhere"}, "name of the sweep is '../../elsewhere': it holds '/'"),
         ({"search": SearchConfig(constraints=("params<=3",))}, "constraint is 'params<=3'"),
         ({"search": SearchConfig(objectives=("val_f1", "speed"))}, "unknown objective 'speed'"),
         ({"space": Space((Float("lr_max", 1e-5, 1e-4),))}, "lr_min"),

@@ -56,7 +56,7 @@ def test_a_sweep_in_a_bucket_goes_on_after_its_driver(tiny_dataset, store):
     assert again.trials == study.trials
     assert [trial.state for trial in again.trials] == [TrialState.COMPLETE] * 3 + [TrialState.RUNNING]
     assert best_trial(sweep, again).number == 1
-    (status,) = sweep_statuses(store)
+    (status,) = sweep_statuses(store, [])
     assert status.counts == {"complete": 3, "running": 1}
     assert status.best.startswith("val F1 0.7500 by trial 1: ")
     assert write_table(sweep, again, store)["val_f1"].tolist()[:3] == [0.5, 0.75, 0.25]

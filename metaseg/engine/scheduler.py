@@ -95,9 +95,10 @@ def run_study(
 
 
 def _tidy(store: Store) -> None:
-    """Remove what deaths have left."""
-    store.sweep()
-    tidy(store.storage, store.done())
+    """Remove what deaths have left; what can't be removed stays, for the next time."""
+    with contextlib.suppress(OSError):
+        store.sweep()
+        tidy(store.storage, store.done())
 
 
 def _require_room(missing: Sequence[PlannedRun], config: EngineConfig, worker: Worker, total: int) -> None:

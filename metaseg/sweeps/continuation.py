@@ -14,7 +14,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from metaseg.config import ConfigError
-from metaseg.store import Store, to_json
+from metaseg.store import Store, from_json, to_json
 from metaseg.sweeps.journal import mend_journal, open_journal
 from metaseg.sweeps.pruners import PrunerSettings, build_pruner
 from metaseg.sweeps.samplers import SamplerSettings, build_sampler
@@ -25,9 +25,14 @@ SAME = ("fingerprint", "arm_settings", "objectives", "constraints", "tuning_seed
 
 
 def load_record(store: Store, name: str) -> dict[str, Any] | None:
-    """What the store knows of the sweep called `name`."""
+    """What the store knows of the sweep called `name`; raises `ConfigError` where that isn't a sweep's record."""
     content = store.storage.read_or_none(f"sweeps/{name}/sweep.json")
-    record: dict[str, Any] | None = json.loads(content) if content else None
+    if content is None:
+        return None
+    record = from_json(content)
+    if record is None or not {*SAME, "name", "generation", "space"} <= record.keys():
+        path = store.storage.locate(f"sweeps/{name}/sweep.json")
+        raise ConfigError(f"{path}: not a sweep's record; restore it, or give the sweep another --name")
     return record
 
 

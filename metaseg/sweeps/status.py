@@ -3,9 +3,11 @@
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import optuna
 
+from metaseg.config import ConfigError
 from metaseg.store import Store
 from metaseg.sweeps.continuation import load_record, study_name
 from metaseg.sweeps.journal import open_journal
@@ -27,19 +29,30 @@ class SweepStatus:
     there is one."""
 
 
-def sweep_statuses(store: Store) -> Iterator[SweepStatus]:
-    """The state of each sweep of the store, by name."""
+def sweep_statuses(store: Store, unreadable: list[str]) -> Iterator[SweepStatus]:
+    """The state of each sweep of the store, by name.
+
+    Args:
+        store: the store.
+        unreadable: gets the folders of sweeps whose record or journal can't be read.
+    """
     for name in store.storage.names("sweeps"):
-        record = load_record(store, name)
-        if record is None:  # its driver hasn't come to that yet
-            continue
-        study = optuna.load_study(study_name=study_name(record), storage=open_journal(store.storage, name))
-        counts: Counter[str] = Counter()
-        for trial in study.get_trials(deepcopy=False):
-            facts = trial.user_attrs.get(FACTS, {})
-            counts[facts.get("state", "failed") if trial.state.is_finished() else "running"] += 1
-        found = ""
-        if best := best_within([Constraint.parse(text) for text in record["constraints"]], study):
-            settings = ", ".join(f"{name} {readable(value)}" for name, value in best.params.items())
-            found = f"val F1 {best.user_attrs[FACTS]['values']['val_f1']:.4f} by trial {best.number}: {settings}"
-        yield SweepStatus(name, record["trials_planned"], dict(counts), found)
+        try:
+            record = load_record(store, name)
+            if record is not None:  # else its driver hasn't come to that yet
+                yield _status(store, name, record)
+        except (ConfigError, KeyError, OSError, TypeError, ValueError):  # whatever half a record makes of it
+            unreadable.append(store.storage.locate(f"sweeps/{name}"))
+
+
+def _status(store: Store, name: str, record: dict[str, Any]) -> SweepStatus:
+    study = optuna.load_study(study_name=study_name(record), storage=open_journal(store.storage, name))
+    counts: Counter[str] = Counter()
+    for trial in study.get_trials(deepcopy=False):
+        facts = trial.user_attrs.get(FACTS, {})
+        counts[facts.get("state", "failed") if trial.state.is_finished() else "running"] += 1
+    found = ""
+    if best := best_within([Constraint.parse(text) for text in record["constraints"]], study):
+        settings = ", ".join(f"{name} {readable(value)}" for name, value in best.params.items())
+        found = f"val F1 {best.user_attrs[FACTS]['values']['val_f1']:.4f} by trial {best.number}: {settings}"
+    return SweepStatus(name, record["trials_planned"], dict(counts), found)

@@ -1,6 +1,5 @@
 """A sweep: a search over settings inside one arm on one dataset, and Optuna's study of it in the store."""
 
-import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -12,11 +11,10 @@ from optuna.distributions import distribution_to_json
 
 from metaseg.config import ConfigError, NetworkConfig, RunConfig, ScheduleConfig, check_settings
 from metaseg.data.dataset import Dataset
+from metaseg.names import check_name
 from metaseg.study import Arm, check_arm
 from metaseg.sweeps.objectives import Constraint, Direction, find_objective
 from metaseg.sweeps.space import Space
-
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 FACTS = "facts"
 """The attribute of Optuna's trial that holds what became of it."""
@@ -88,8 +86,7 @@ class Sweep:
     search: SearchConfig
 
     def __post_init__(self) -> None:
-        if not NAME.fullmatch(self.name):
-            raise ConfigError(f"name is {self.name!r}; expected letters, digits, '.', '_' and '-': it names a folder")
+        check_name("sweep", self.name)
         if self.arm.stratified:
             raise ConfigError(f"arm {self.arm.name!r} is several networks; expected one whose settings can be searched")
         check_arm(self.arm, self.dataset)

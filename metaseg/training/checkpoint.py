@@ -1,5 +1,6 @@
 """A run's state in the middle of training, as bytes that tell whether they are whole."""
 
+import copy
 import hashlib
 import io
 import warnings
@@ -82,25 +83,30 @@ def unpack(content: bytes) -> tuple[State, Parts]:
     """What `pack` was given; parts as their `state_dict`.
 
     Raises:
-        ValueError: the content is truncated, altered, or of another format.
+        ValueError: the content is truncated, altered, of another format, or not a state at all.
     """
     digest, payload = content[:DIGEST_BYTES], content[DIGEST_BYTES:]
     if hashlib.sha256(payload).digest() != digest:
         raise ValueError(f"its {len(content)} bytes don't have the checksum that they start with")
-    loaded = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
-    if loaded["format"] != FORMAT:
-        raise ValueError(f"its format is {loaded['format']}; expected {FORMAT}")
-    fields = {**loaded["state"], "history": [Epoch(**epoch) for epoch in loaded["state"]["history"]]}
-    return State(**fields), loaded["parts"]
+    try:
+        loaded = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+        if loaded["format"] != FORMAT:
+            raise ValueError(f"its format is {loaded['format']}; expected {FORMAT}")
+        fields = {**loaded["state"], "history": [Epoch(**epoch) for epoch in loaded["state"]["history"]]}
+        return State(**fields), dict(loaded["parts"])
+    except ValueError:
+        raise
+    except Exception as error:  # what torch.load and others say of content that isn't theirs, they don't promise
+        raise ValueError(f"it isn't a state of a training: {type(error).__name__}: {str(error)[:200]}") from error
 
 
 def resume(checkpoints: Checkpoints, parts: Parts) -> State:
     """Put `parts` into their newest whole state, on every worker, and return it; a fresh one where there is none.
 
-    A state that is damaged is passed over with a warning, for the one before.
+    A state that is damaged, or isn't one of these parts, is passed over with a warning, for the one before.
     """
     world = World.current()
-    content = next(_whole(checkpoints), b"") if world.rank == 0 else b""
+    content = next(_usable(checkpoints, parts), b"") if world.rank == 0 else b""
     if world.size > 1:
         shared = [content]
         dist.broadcast_object_list(shared, src=0)
@@ -108,16 +114,37 @@ def resume(checkpoints: Checkpoints, parts: Parts) -> State:
     if not content:
         return State()
     state, loaded = unpack(content)
-    for name, part in parts.items():
-        part.load_state_dict(loaded[name])
+    _load(parts, loaded)
     return state
 
 
-def _whole(checkpoints: Checkpoints) -> Iterator[bytes]:
+def _usable(checkpoints: Checkpoints, parts: Parts) -> Iterator[bytes]:
+    """States that the parts take, the newest first; the parts are as they were where they don't."""
     for name, content in checkpoints.newest_first():
+        fresh = copy.deepcopy({part: owner.state_dict() for part, owner in parts.items()})
         try:
-            unpack(content)
-        except ValueError as error:
-            warnings.warn(f"checkpoint {name} is passed over: {error}", CheckpointWarning, stacklevel=2)
+            state, loaded = unpack(content)
+            _check(state, loaded, fresh)
+            _load(parts, loaded)
+        except Exception as error:  # parts raise what they like where a state isn't theirs
+            _load(parts, fresh)
+            reason = str(error).partition("\n")[0]
+            warnings.warn(f"checkpoint {name} is passed over: {reason}", CheckpointWarning, stacklevel=3)
         else:
             yield content
+
+
+def _check(state: State, loaded: Parts, fresh: Parts) -> None:
+    """Raise `ValueError` where a state isn't one of these parts, as far as the parts don't look themselves."""
+    if not isinstance(state.epoch, int) or not isinstance(state.step, int) or state.epoch < 1 or state.step < 0:
+        raise ValueError(f"it is at epoch {state.epoch!r}, step {state.step!r}; expected numbers from 1 and from 0")
+    for name, own in fresh.items():
+        if not isinstance(loaded.get(name), dict) or loaded[name].keys() != own.keys():
+            raise ValueError(f"its {name} isn't this training's; expected {len(own)} entries of the same names")
+    if state.best_weights and not any(state.best_weights.keys() == own.keys() for own in fresh.values()):
+        raise ValueError("its best weights aren't this network's")
+
+
+def _load(parts: Parts, states: Parts) -> None:
+    for name, part in parts.items():
+        part.load_state_dict(states[name])

@@ -1,0 +1,106 @@
+"""Files in a store that others have left there: they are named or passed over, and stop nobody."""
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from metaseg import claims as module
+from metaseg.claims import Session, tidy
+from metaseg.config import ConfigError
+from metaseg.status import print_status
+from metaseg.storage import FolderStorage
+from metaseg.store import Store
+from metaseg.sweeps.continuation import load_record
+
+GARBAGE = {
+    "half": b'{"half',
+    "empty": b"",
+    "binary": bytes(range(256)),
+    "a list": b"[1, 2]",
+    "a number": b"7",
+    "nested deep": b"[" * 100_000,
+    "other types": b'{"machine": 1, "pid": "x", "started": {}, "session": 5, "status": 3, "runs": 4, "beat": []}',
+    "wrong session": b'{"session": "../../etc/passwd"}',
+}
+NAMES = ["evil.json", "desktop.ini", "r1.1 (conflicted copy)", "r1.json.tmp", "r1", "r1.x", "r1.0", "~lock.r1.1#"]
+
+
+@pytest.fixture(params=GARBAGE)
+def garbage(request: pytest.FixtureRequest) -> bytes:
+    return GARBAGE[request.param]
+
+
+@pytest.fixture
+def storage(tmp_path: Path, garbage: bytes) -> FolderStorage:
+    storage = FolderStorage(tmp_path)
+    for folder in ("claims", "sessions", "studies", "failures", "checkpoints", "runs"):
+        (tmp_path / folder / "a folder").mkdir(parents=True)
+        for name in NAMES:
+            (tmp_path / folder / name).write_bytes(garbage)
+    return storage
+
+
+def test_claims_are_made_given_back_and_tidied_among_foreign_files(storage: FolderStorage) -> None:
+    with Session(storage) as one, Session(storage) as other:
+        assert one.claim("r1")
+        assert not other.claim("r1")
+        assert other.taken() == {"r1"}
+        one.release("r1")
+        assert other.claim("r1")
+    tidy(storage, {"r1"})
+    Store(storage).sweep()
+    assert set(NAMES) <= set(storage.names("claims")) & set(storage.names("sessions")), "nobody's files are removed"
+
+
+def test_a_claim_that_cant_be_read_holds_for_a_lease_and_no_longer(
+    storage: FolderStorage, garbage: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage.write("claims/r1.1", garbage)
+    now = [0.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    with Session(storage) as session:
+        assert not session.claim("r1")
+        now[0] += module.LEASE_SECONDS + 1
+        assert session.claim("r1")
+
+
+def test_a_session_that_cant_be_read_is_dead_after_a_lease(
+    storage: FolderStorage, garbage: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage.write("claims/r1.1", b'{"session": "s"}')
+    storage.write("sessions/s.json", garbage)
+    now = [0.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    with Session(storage) as session:
+        assert session.taken() == {"r1"}
+        now[0] += module.LEASE_SECONDS + 1
+        assert session.claim("r1")
+
+
+def test_status_tells_of_studies_and_names_what_it_cant_read(storage: FolderStorage) -> None:
+    runs = [{"run_id": "r1", "arm": "sme", "seed": 0}]
+    Store(storage).write_study("mine", {"name": "mine", "runs": runs, "command": ""})
+    storage.write("sweeps/odd/sweep.json", b'{"half')
+    out = io.StringIO()
+    print_status(Store(storage), Console(file=out, width=300))
+    told = out.getvalue()
+    assert "mine" in told
+    assert f"unreadable: {storage.locate('studies/evil.json')}" in told
+    assert f"unreadable: {storage.locate('sweeps/odd')}" in told
+
+
+def test_a_sweeps_record_that_is_none_is_named(tmp_path: Path, garbage: bytes) -> None:
+    storage = FolderStorage(tmp_path)
+    storage.write("sweeps/odd/sweep.json", garbage)
+    with pytest.raises(ConfigError, match=r"sweeps/odd/sweep.json: not a sweep's record"):
+        load_record(Store(storage), "odd")
+
+
+def test_what_is_done_is_a_matter_of_done_files_alone(storage: FolderStorage) -> None:
+    store = Store(storage)
+    assert store.done() == set()
+    store.commit_run("r2", {"config.json": json.dumps({}).encode()})
+    assert store.done() == {"r2"}
