@@ -29,6 +29,7 @@ def predict(run: Path, image: Path, out: Path, metadata: tuple[str, ...] = ()) -
     from metaseg.data.manifest import ManifestError
     from metaseg.metadata import UnknownMetadataError
     from metaseg.predict import Predictor
+    from metaseg.text import clean_text
 
     pairs = [item.partition("=") for item in metadata]
     malformed = [name for name, equals, _ in pairs if not equals]
@@ -40,9 +41,11 @@ def predict(run: Path, image: Path, out: Path, metadata: tuple[str, ...] = ()) -
         )
     predictor = Predictor.load(run)
     try:
-        mask = predictor.predict(decode_image(image), {name: value for name, _, value in pairs})
-    except (ManifestError, UnknownMetadataError) as error:
+        mask = predictor.predict(decode_image(image), {clean_text(name): value for name, _, value in pairs})
+    except ManifestError as error:
         sys.exit(f"error: {error}")
+    except UnknownMetadataError as error:
+        raise ConfigError(str(error)) from error
     Image.fromarray(mask * 255 if len(predictor.classes) == 1 else mask).save(out, format="PNG")
     share = ", ".join(f"{name} {(mask == k).mean():.1%}" for k, name in enumerate(predictor.classes, start=1))
     print(f"{out}: {share} of {mask.shape[1]}x{mask.shape[0]} pixels")

@@ -115,7 +115,7 @@ def sweep(arm: str, label: str) -> Pictures:
             return {}
         column, number = columns[0], 1 + dataset.classes.index(label)
         samples = [int(sample) for sample in dataset.indices("test") if (dataset.mask(sample) == number).any()]
-        values = dataset.table[column].iloc[samples].dropna().sort_values()
+        values = dataset.values[column].iloc[samples].dropna().sort_values()
         if values.empty:
             return {}
         sample = int(values.index[len(values) // 2])
@@ -134,7 +134,7 @@ def sweep(arm: str, label: str) -> Pictures:
             column,
             f"{study.name}: {arm} told another {column}, the image held fixed",
             _about(dataset),
-            float(dataset.table[column].iloc[sample]),
+            float(dataset.values[column].iloc[sample]),
         )
         return {"sweep.png": picture}
 
@@ -146,7 +146,7 @@ def _about(dataset: Dataset) -> str:
 
 
 def _metadata(dataset: Dataset, sample: int) -> dict[str, str | float]:
-    row = dataset.table.iloc[sample]
+    row = dataset.values.iloc[sample]
     return {column.name: row[column.name] for column in dataset.metadata}
 
 
@@ -182,7 +182,7 @@ def chosen(dataset: Dataset, gain: pd.Series, number: int) -> list[int]:
         gain: by (image, subgroup).
         number: mask value of the class; images without it aren't chosen.
     """
-    table = dataset.table.reset_index().set_index(["image", "subgroup"])["index"]
+    table = dataset.table.assign(image=dataset.names).reset_index().set_index(["image", "subgroup"])["index"]
     found = gain.rename("gain").to_frame().join(table)
     found = found[[bool((dataset.mask(sample) == number).any()) for sample in found["index"]]]
     of = found.index.get_level_values("subgroup")

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from metaseg.config import ConfigError, MetadataMode
+from metaseg.text import clean_text
 
 Kind = Literal["categorical", "continuous"]
 Missing = Literal["error", "mean"]
@@ -53,7 +54,9 @@ class CategoricalCode:
 
     def encode(self, values: pd.Series) -> npt.NDArray[np.float32]:
         """`(N,)` values to `(N, size)` one-hot rows; raises `UnknownMetadataError` listing the known values."""
-        codes = pd.Index(self.vocabulary).get_indexer(pd.Index(values.astype(str)))
+        text, vocabulary = values.astype(str), pd.Index(self.vocabulary)
+        text = text.where(text.isin(vocabulary), text.map(clean_text))
+        codes = vocabulary.get_indexer(pd.Index(text))
         if (codes < 0).any():
             unknown = sorted(set(values.astype(str)[codes < 0]))
             raise UnknownMetadataError(

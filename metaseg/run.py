@@ -87,13 +87,16 @@ def evaluate_test_images(config: RunConfig, fitted: Fitted, dataset: Dataset, de
     tables = []
     for name, samples, vectors in evaluations(config, fitted, dataset):
         counts = evaluate(fitted.model, dataset, samples, vectors.to(device), device)
-        rows = dataset.table.iloc[samples.repeat(classes)].reset_index(drop=True)
-        table = pd.DataFrame({"image": rows["image"], "class": list(dataset.classes) * len(samples)})
+        rows_of = samples.repeat(classes)
+        rows = dataset.table.iloc[rows_of].reset_index(drop=True)
+        table = pd.DataFrame(
+            {"image": dataset.names.iloc[rows_of].array, "class": list(dataset.classes) * len(samples)}
+        )
         table["evaluation"] = name
         table[["group", "subgroup"]] = rows[["group", "subgroup"]]
         table[["tp", "fp", "fn", "tn"]] = counts.reshape(-1, 4)
         for column in dataset.metadata:
-            table[f"meta_{column.name}"] = rows[column.name]
+            table[f"meta_{column.name}"] = dataset.values[column.name].iloc[rows_of].array
         tables.append(table)
     return pd.concat(tables, ignore_index=True)
 
@@ -126,14 +129,14 @@ def evaluations(
         if isinstance(code, CategoricalCode):
             told = code.vocabulary if len(code.vocabulary) <= SWAPPED_UP_TO else ()
         else:
-            training = dataset.table[code.column].iloc[dataset.indices("train")].dropna()
+            training = dataset.values[code.column].iloc[dataset.indices("train")].dropna()
             quantiles = np.quantile(training, np.linspace(0, 1, SWEPT_VALUES))
             told = sorted({float(f"{value:.3g}") for value in quantiles})
-        true = dataset.table[code.column].iloc[samples]
+        true = dataset.values[code.column].iloc[samples]
         for value in told:
             others = samples[(true != value).to_numpy()]
             if len(others):
-                vectors = fitted.encoder.encode(dataset.table.assign(**{code.column: value}))
+                vectors = fitted.encoder.encode(dataset.values.assign(**{code.column: value}))
                 name = f"{code.column}={value if isinstance(value, str) else format(value, 'g')}"
                 yield name, others, torch.from_numpy(vectors)
 

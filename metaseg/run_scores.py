@@ -109,7 +109,7 @@ def _predict_and_score(
             for k in range(len(classes)):
                 masks = (predicted == k + 1, reference == k + 1)
                 found[int(position), k] = score_masks(*masks, scores, tolerance)
-    rows = dataset.table.iloc[samples.repeat(len(classes))].reset_index(drop=True)
+    rows = dataset.table.assign(image=dataset.names).iloc[samples.repeat(len(classes))].reset_index(drop=True)
     table = rows[["image", "subgroup"]].assign(**{"class": list(classes) * len(samples)})
     return table.join(pd.DataFrame([found[key] for key in sorted(found)])), counts.reshape(-1, 4)
 

@@ -234,7 +234,7 @@ def _parts(arm: Arm, dataset: Dataset) -> list[tuple[str, Subset | None]]:
     if not arm.stratified:
         return [("", arm.subset)]
     column = _first_categorical(arm, dataset)
-    values = sorted(dataset.table[column].iloc[dataset.indices("train")].unique())
+    values = sorted(dataset.values[column].iloc[dataset.indices("train")].unique())
     parts = [(value, Subset(column, value)) for value in values]
     # A value without validation or test samples has no network; preparing the dataset has warned of it.
     return [(value, part) for value, part in parts if all(len(dataset.indices(split, part)) for split in SPLITS)]
@@ -260,12 +260,12 @@ def check_arm(arm: Arm, dataset: Dataset) -> None:
     if arm.subset is None:
         return
     column, value = arm.subset.column, arm.subset.value
-    if column not in dataset.table:
-        columns = ", ".join(dataset.table.columns)
+    if column not in dataset.values:
+        columns = ", ".join(dataset.values.columns)
         raise ConfigError(f"arm {arm.name!r} sees a part by column {column!r}; the dataset has {columns}")
     for split in arm.subset.splits:
         if not len(dataset.indices(split, arm.subset)):
-            found = ", ".join(sorted(dataset.table[column].iloc[dataset.indices(split)].astype(str).unique()))
+            found = ", ".join(sorted(dataset.values[column].iloc[dataset.indices(split)].astype(str).unique()))
             raise ConfigError(
                 f"arm {arm.name!r} sees samples whose {column!r} is {value!r}, of which split {split!r} has none: "
                 f"it has {found}"

@@ -1,7 +1,8 @@
 """Your own images: does metadata help on them, for which values, and is it real?
 
 Give a CSV or Parquet table with one row an image: its columns `image` and `mask` hold paths relative to the table's
-folder, other columns hold metadata. A column `split` (train, val, test) is used where there is one; else images are
+folder, other columns hold metadata. An image with several masks has a row for each, told apart by the columns that
+`--per` names: annotator, task, style. A column `split` (train, val, test) is used where there is one; else images are
 split so that `--group-by`'s groups (wells, patients, fields) stay together and each metadata value is in every part
 (where it has three groups or more).
 
@@ -44,6 +45,10 @@ class OwnData(StudyOptions):
     group_by: str | None = None
     """Column whose values mustn't straddle training, validation and test: well, patient, field of view."""
 
+    per: tuple[str, ...] = ()
+    """Columns that tell the rows of one image apart, where it has several masks: annotator, task, style. Its rows stay
+    together in a split and count as one unit."""
+
     name: str | None = None
     """Name of the study in the store (default: made of the manifest's). A study replaces an older one of its name."""
 
@@ -62,7 +67,7 @@ if __name__ == "__main__":
 
     def read(folder: Path, progress: Progress) -> Manifest:
         """The images given."""
-        source = Source(options.manifest, folder, options.metadata, options.group_by, progress)
+        source = Source(options.manifest, folder, options.metadata, options.group_by, progress, options.per)
         return datasets.read(options.layout, source)
 
     made = as_name(f"own_data-{options.manifest.resolve().parent.name}-{options.manifest.stem}")

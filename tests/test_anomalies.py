@@ -171,7 +171,7 @@ def test_few_images_are_in_all_splits_with_and_without_anomaly_masks(images: int
 def test_the_table_has_a_row_a_task_and_no_well_in_two_splits(tmp_path: Path) -> None:
     manifest = make_anomalies(tmp_path / "a", SMALL)
     table = manifest.table
-    assert (manifest.task, manifest.subgroup_column) == ("task", "task")
+    assert (manifest.per, manifest.subgroup_column) == (("task",), "task")
     assert manifest.strata == ("both_masks", "cell_line")
     assert manifest.about.startswith("SIMULATED")
     assert table["image"].nunique() == 24

@@ -67,7 +67,7 @@ def test_masks_are_of_what_is_not_clean(folder, tmp_path):
     assert {image.split("/")[0]: split for image, split in table["split"].items()} == FOLDERS
     assert set(table["task"]) == {"anomaly"}
     assert manifest.metadata == (MetadataColumn("task", "categorical"),)
-    assert manifest.task == "task"
+    assert manifest.per == ("task",)
     assert manifest.about == f"ArtSeg, artefacts in brightfield images, {folder}"
 
     found = masks(manifest, tmp_path / "cache")

@@ -68,7 +68,7 @@ def test_a_kind_can_be_given_and_categories_stay_as_written(tmp_path):
     assert manifest.metadata == (MetadataColumn("well", "categorical"), MetadataColumn("stage", "categorical"))
     assert set(manifest.table["well"]) == set(manifest.table["group"]) == {"007", "7"}
     assert set(manifest.table["stage"]) == {"1", "2"}
-    assert read_table(path, ["stage", "well"], "well").metadata[1].kind == "continuous"
+    assert read_table(path, ["stage", "well:continuous"], "well").metadata[1].kind == "continuous"
 
 
 def test_a_group_column_of_its_own_must_agree_with_group_by(tmp_path):

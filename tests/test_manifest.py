@@ -123,10 +123,12 @@ def test_an_image_may_have_a_row_for_each_task(table):
     twice.to_csv(table, index=False)
     with pytest.raises(ManifestError, match=r"row 13 \(line 14\): image 'i0.png' is also row 1"):
         read_table(table, ["task"])
-    manifest = to_manifest(twice, table.parent, ["task"], None, "t", task="task")
+    manifest = to_manifest(twice, table.parent, ["task"], None, "t", per=("task",))
     assert len(manifest.table) == len(frame) + 4
     edited = twice.assign(group=[*twice["group"][:-1], "elsewhere"])
     with pytest.raises(ManifestError, match=r"row 16: image 'i3.png' has group 'elsewhere', but 'g3' in row 4"):
-        to_manifest(edited, table.parent, ["task"], None, "t", task="task")
-    with pytest.raises(ManifestError, match=r"task is 'line'; expected the column that results are broken down by"):
-        to_manifest(twice, table.parent, ["task", "line"], None, "t", task="line")
+        to_manifest(edited, table.parent, ["task"], None, "t", per=("task",))
+    with pytest.raises(
+        ManifestError, match=r"image 'i0.png' is also row 1 with the same line \(a\); expected one row an"
+    ):
+        to_manifest(twice, table.parent, ["task", "line"], None, "t", per=("line",))

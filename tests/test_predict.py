@@ -91,7 +91,7 @@ def test_the_command_writes_a_mask_and_names_what_it_doesnt_know(trained, tiny_m
     assert json.loads((trained / "config.json").read_text())["dataset"]["classes"][0] in done.stdout
 
     unknown = command(*arguments, "--metadata", "line=HeLa", "dose=0.5")
-    assert unknown.returncode == 1
+    assert unknown.returncode == 2
     assert unknown.stderr.strip().startswith("error: metadata column 'line' has value(s) 'HeLa'")
     assert len(unknown.stderr.strip().splitlines()) == 1
 

@@ -278,8 +278,8 @@ def test_masks_are_made_once_and_counted(cells: Manifest, tmp_path: Path) -> Non
 
 
 def test_what_cannot_have_styles_is_an_error(cells: Manifest, tmp_path: Path) -> None:
-    tasks = dataclasses.replace(cells, task="line")
-    with pytest.raises(ManifestError, match=r"cells\.csv: has several masks an image, by 'line'; expected one"):
+    tasks = dataclasses.replace(cells, per=("line",))
+    with pytest.raises(ManifestError, match=r"cells\.csv: has several masks an image, by line; expected one"):
         styled(tasks, tmp_path)
     with pytest.raises(ManifestError, match="has a column 'style' of its own"):
         styled(dataclasses.replace(cells, table=cells.table.assign(style="x")), tmp_path)
@@ -288,7 +288,7 @@ def test_what_cannot_have_styles_is_an_error(cells: Manifest, tmp_path: Path) ->
         styled(cells, tmp_path)
     (tmp_path / "m4.png").unlink()
     (tmp_path / "m5.png").unlink()
-    with pytest.raises(ManifestError, match=r"2 problems\n  row 5 .*m4\.png.*\n  row 6 .*m5\.png"):
+    with pytest.raises(ManifestError, match=r"2 problems\n  row 5: .*m4\.png.*\n  row 6: .*m5\.png"):
         styled(cells, tmp_path)
     assert not (tmp_path / "scratch").exists() or not list((tmp_path / "scratch").iterdir())
 

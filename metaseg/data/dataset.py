@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 import shutil
 import uuid
@@ -20,7 +21,8 @@ import pandas as pd
 from metaseg.config import SPLITS, DataConfig, Split, Subset
 from metaseg.data.decode import DECODER_VERSION, Pixels, decode_image, decode_mask, pixel_statistics, to_channels
 from metaseg.data.files import Files, digests_of, source_files, warn_of_duplicates
-from metaseg.data.manifest import Manifest, ManifestError
+from metaseg.data.manifest import ROW, Manifest, ManifestError
+from metaseg.data.names import reserved_problems, sample_names, stored_name, users_columns
 from metaseg.data.split import assign_splits, limit_per_subgroup
 from metaseg.metadata import MetadataColumn
 
@@ -61,6 +63,10 @@ class Dataset:
     """Channels that each image takes on disk: a grey one is stored once also in an RGB dataset."""
     fingerprint: str
     """Hex digest of all that can change a result: files, table, splits, classes, channels, decoder."""
+    per: tuple[str, ...] = ()
+    """Columns that tell the rows of one image apart."""
+    images_once: bool = False
+    """Whether an image of several rows is stored once; earlier versions stored it for each row."""
     share: float = 1.0
     """Which share of the study's images these are; below 1 only where they serve to plan it."""
     test_withheld: bool = False
@@ -87,6 +93,8 @@ class Dataset:
             channels=fields["channels"],
             stored_channels=tuple(fields["stored_channels"]),
             fingerprint=fields["fingerprint"],
+            per=tuple(fields.get("per", ())),
+            images_once=fields.get("images_once", False),
         )
         for file, starts in (("images.bin", dataset._image_starts), ("masks.bin", dataset._mask_starts)):
             size = (path / file).stat().st_size
@@ -104,9 +112,8 @@ class Dataset:
         """Image of row `i` as a read-only view `(H, W, channels)`."""
         self.require_open(np.array([i]))
         shape = (*self.sizes[i], self.stored_channels[i])
-        return to_channels(
-            self._images[self._image_starts[i] : self._image_starts[i + 1]].reshape(shape), self.channels
-        )
+        start = self._image_starts[i]
+        return to_channels(self._images[start : start + math.prod(shape)].reshape(shape), self.channels)
 
     def mask(self, i: int) -> npt.NDArray[np.uint8]:
         """Mask of row `i` as a read-only view `(H, W)`, values 0 to `len(classes)`."""
@@ -119,7 +126,7 @@ class Dataset:
             raise TestWithheldError(f"test images of dataset {self.name!r} are withheld: settings are still chosen")
         chosen = self.table["split"] == split
         if subset and split in subset.splits:
-            chosen &= self.table[subset.column] == subset.value
+            chosen &= self.values[subset.column] == subset.value
         return np.flatnonzero(chosen)
 
     def require_open(self, samples: npt.NDArray[np.int64]) -> None:
@@ -131,6 +138,16 @@ class Dataset:
     @cached_property
     def _is_test(self) -> npt.NDArray[np.bool_]:
         return (self.table["split"] == "test").to_numpy()
+
+    @cached_property
+    def values(self) -> pd.DataFrame:
+        """Metadata columns and strata by the names that the user's table has for them, which may be names of ours."""
+        return users_columns(self.table)
+
+    @cached_property
+    def names(self) -> pd.Series:
+        """What each sample is called, by its image; and by what else tells it from others of its subgroup."""
+        return sample_names(self.table["image"], self.table["subgroup"], self.values[list(self.per)])
 
     @cached_property
     def statistics(self) -> npt.NDArray[np.float32]:
@@ -149,7 +166,10 @@ class Dataset:
 
     @property
     def starts(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """`(samples + 1,)` each: where in `pixels` each sample's image and mask start; the last is where all end."""
+        """`(samples + 1,)` each: where in `pixels` each sample's image and mask start; the last is where all end.
+
+        Samples of one image may share its pixels.
+        """
         return self._image_starts, self._mask_starts
 
     @cached_property
@@ -163,7 +183,10 @@ class Dataset:
 
     @cached_property
     def _image_starts(self) -> npt.NDArray[np.int64]:
-        return np.cumsum([0, *(self.sizes.prod(axis=1) * self.stored_channels)])
+        sizes = self.sizes.prod(axis=1) * self.stored_channels
+        repeated = (self.images_once & (self.table["image"] == self.table["image"].shift())).to_numpy()
+        ends = np.cumsum(np.where(repeated, 0, sizes))
+        return np.append(ends - sizes, ends[-1])
 
     @cached_property
     def _images(self) -> npt.NDArray[np.uint8]:
@@ -215,18 +238,20 @@ def prepare(
         name=manifest.name,
         about=manifest.about,
         subgroup_column=manifest.subgroup_column,
+        per=manifest.per,
         share=manifest.share,
     )
 
 
 def _kept_samples(manifest: Manifest, config: DataConfig) -> pd.DataFrame:
-    """The samples to decode, sorted by image, with `row`, their position in the manifest."""
+    """The samples to decode, sorted by image, with `ROW`, their position in the manifest."""
     source = manifest.table
-    table = pd.DataFrame({"row": np.arange(len(source)), "image": source["image"].array, "mask": source["mask"].array})
+    table = pd.DataFrame({ROW: np.arange(len(source)), "image": source["image"].array, "mask": source["mask"].array})
     table["group"] = source["group" if "group" in source else "image"].array
     values = {column.name: column.cast(source[column.name]).array for column in manifest.metadata}
     strata = {name: source[name].astype(str).array for name in manifest.strata}
-    table["subgroup"] = (values | strata).get(manifest.subgroup_column or "", "all")
+    named = values | strata
+    table["subgroup"] = named.get(manifest.subgroup_column or "", "all")
     table["split"] = (
         source["split"].array
         if "split" in source
@@ -234,10 +259,14 @@ def _kept_samples(manifest: Manifest, config: DataConfig) -> pd.DataFrame:
             table["group"], table["subgroup"], config.val_fraction, config.test_fraction, config.split_seed
         )
     )
-    table = table.assign(**values, **strata)
+    named = {stored_name(name): column for name, column in named.items()}
+    table = pd.concat([table, pd.DataFrame(named, index=table.index)], axis=1)
+    per = list(map(stored_name, sorted(manifest.per)))
+    table = table.sort_values(["image", "subgroup", *per], ignore_index=True)
     if config.limit_per_group is not None:
         table = table[limit_per_subgroup(table, config.limit_per_group, config.split_seed)]
-    table = table.sort_values(["image", "subgroup"], ignore_index=True)
+    table = table.reset_index(drop=True)
+    ManifestError.check(manifest.source, list(reserved_problems(manifest, config.classes, table)))
     ManifestError.check(manifest.source, list(_split_problems(manifest, table)))
     _warn_of_absent_subgroups(manifest, table)
     return table
@@ -271,9 +300,10 @@ def _split_problems(manifest: Manifest, table: pd.DataFrame) -> Iterator[str]:
         return
     training = table[table["split"] == "train"]
     for column in (column.name for column in manifest.metadata if column.kind == "categorical"):
-        known = sorted(training[column].unique())
-        for value, rows in table[~table[column].isin(known)].groupby(column):
-            row, split = rows["row"].iloc[0], rows["split"].iloc[0]
+        stored = stored_name(column)
+        known = sorted(training[stored].unique())
+        for value, rows in table[~table[stored].isin(known)].groupby(stored):
+            row, split = rows[ROW].iloc[0], rows["split"].iloc[0]
             yield (
                 f"{manifest.where(row)}: {column!r} is {value!r} in split {split!r} ({len(rows)} samples), but in no "
                 f"training sample; expected one of {', '.join(known)}. Move one of its groups to split 'train' in the "
@@ -287,7 +317,7 @@ def _fingerprint(manifest: Manifest, config: DataConfig, table: pd.DataFrame, di
         "classes": config.classes,
         "channels": config.channels,
         "metadata": [asdict(column) for column in manifest.metadata],
-        "table": table.drop(columns="row").to_dict("list"),
+        "table": table.drop(columns=ROW).to_dict("list"),
         "files": digests,
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
@@ -335,9 +365,10 @@ def _decode(
             decoded = pool.map(partial(_decode_sample, config=config), files[start : start + _CHUNK])
             for i, sample in enumerate(decoded, start):
                 if isinstance(sample, ManifestError):
-                    problems.append(f"{manifest.where(table['row'][i])}: {sample}")
+                    problems.append(f"{manifest.where(table[ROW][i])}: {sample}")
                 else:
-                    images.write(sample.image.tobytes())
+                    if i == 0 or table["image"][i] != table["image"][i - 1]:
+                        images.write(sample.image.tobytes())
                     masks.write(sample.mask.tobytes())
                     stored_channels.append(sample.image.shape[2])
                     facts.append((*sample.mask.shape, sample.mean, sample.std))
@@ -350,7 +381,7 @@ def _decode(
         manifest.source,
         [f"class {name!r} has no pixel in any training mask; expected it in at least one" for name in absent],
     )
-    table = table.drop(columns="row")
+    table = table.drop(columns=ROW)
     table[["height", "width", "mean", "std"]] = pd.DataFrame(facts)
     table.to_parquet(folder / "table.parquet", index=False)
     fields = {
@@ -362,5 +393,7 @@ def _decode(
         "channels": 1 if config.channels == "grey" else 3 if config.channels == "rgb" else max(stored_channels),
         "stored_channels": stored_channels,
         "fingerprint": fingerprint,
+        "per": manifest.per,
+        "images_once": True,
     }
     (folder / "dataset.json").write_text(json.dumps(fields))

@@ -116,7 +116,7 @@ def mask_files(path: Path) -> list[Path]:
     """
     if not path.is_dir():
         return [path]
-    files = sorted(file for file in path.iterdir() if file.suffix.lower() in _SUFFIXES)
+    files = sorted(file for file in path.glob("[!.]*") if file.suffix.lower() in _SUFFIXES and file.is_file())
     if not files:
         raise ManifestError(f"{path}: holds no mask; expected PNG or TIFF files, one an object")
     return files

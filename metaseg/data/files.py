@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from metaseg.data.decode import mask_files
-from metaseg.data.manifest import Manifest, ManifestError
+from metaseg.data.manifest import ROW, Manifest, ManifestError
 
 Files = tuple[Path, list[Path]]
 """A sample's image file, and its mask's file or files."""
@@ -18,7 +18,7 @@ def source_files(manifest: Manifest, table: pd.DataFrame) -> list[Files]:
     """Each sample's image file and mask files, which exist and lie inside the root."""
     files: list[Files] = []
     problems = []
-    for row, image, mask in zip(table["row"], table["image"], table["mask"], strict=True):
+    for row, image, mask in zip(table[ROW], table["image"], table["mask"], strict=True):
         try:
             files.append((manifest.image_file(image), mask_files(manifest.mask_file(mask))))
             if files[-1][0].is_dir():

@@ -10,8 +10,14 @@ import pandas as pd
 from metaseg.config import SPLITS
 from metaseg.metadata import MetadataColumn
 
-RESERVED = ("image", "mask", "split", "group", "subgroup", "height", "width", "mean", "std")
-"""Columns of a prepared dataset's table, which a metadata column can't be called."""
+MEANT = ("image", "mask", "split", "group")
+"""Columns whose meaning is ours in the user's table, too, so that metadata can't be called so."""
+
+PAIR = "="
+"""Joins a column's name and a value wherever both are one text, so that no column of the user's has it in its name."""
+
+ROW = PAIR + "row"
+"""Column of tables that are being prepared: each sample's position in the manifest."""
 
 _SHOWN = 10
 
@@ -55,8 +61,8 @@ class Manifest:
     """Folder that mask paths are relative to, and never leave; `root` by default."""
     strata: tuple[str, ...] = ()
     """Further columns, of strings, that arms may be restricted by and networks don't see."""
-    task: str | None = None
-    """Metadata column that says which mask a row asks for, where an image may have several rows; the first one."""
+    per: tuple[str, ...] = ()
+    """Columns, of metadata or strata, that tell the rows of one image apart: its task, annotator or style."""
     about: str = ""
     """A sentence for tables and figures: what these images are, and above all whether they are simulated."""
     reported_by: str | None = None
@@ -64,6 +70,8 @@ class Manifest:
     default."""
     share: float = 1.0
     """Which share of the study's images these are; below 1 only where they serve to plan it."""
+    lines: tuple[int, ...] = ()
+    """Of a table that is a text file: the line that each row begins in, counted from 1."""
 
     def __post_init__(self) -> None:
         columns = list(self.table.columns)
@@ -72,14 +80,22 @@ class Manifest:
         problems += [
             f"metadata column {name!r} has a name that the dataset needs for itself; rename it in the table"
             for name in (*(column.name for column in self.metadata), *self.strata)
-            if name in RESERVED
+            if name in MEANT
+        ]
+        problems += [
+            f"metadata column {name!r} has a name with {PAIR!r}, as in COLUMN=VALUE; rename it in the table"
+            for name in (*(column.name for column in self.metadata), *self.strata)
+            if PAIR in name or not name
         ]
         names = [*(column.name for column in self.metadata), *self.strata]
         problems += [f"metadata column {name!r} is given twice" for name in names if names.count(name) > 1]
         if self.reported_by not in (None, *self._categorical, *self.strata):
             problems.append(f"reported_by is {self.reported_by!r}; expected one of the categorical columns")
-        if self.task not in (None, self.subgroup_column):
-            problems.append(f"task is {self.task!r}; expected the column that results are broken down by")
+        problems += [
+            f"rows of an image are told apart by {name!r}; expected one of the metadata columns or strata"
+            for name in self.per
+            if name not in names
+        ]
         if not len(self.table):
             problems.append("has no rows")
         ManifestError.check(self.source, problems)
@@ -96,7 +112,7 @@ class Manifest:
 
     def where(self, row: int) -> str:
         """How errors name the row at position `row`: counted from 1, with its line in a CSV file."""
-        return f"row {row + 1} (line {row + 2})" if self.source.endswith(".csv") else f"row {row + 1}"
+        return f"row {row + 1} (line {self.lines[row]})" if self.lines else f"row {row + 1}"
 
     def image_file(self, relative: str) -> Path:
         """Path of an image; raises as `inside` does."""
@@ -113,7 +129,7 @@ class Manifest:
     def _empty(self) -> Iterator[str]:
         optional = [name for name in ("split", "group") if name in self.table]
         needed = [column.name for column in self.metadata if column.missing == "error"]
-        for name in ["image", "mask", *optional, *needed, *self.strata]:
+        for name in dict.fromkeys(["image", "mask", *optional, *needed, *self.strata, *self.per]):
             for row in np.flatnonzero(self.table[name].isna()).tolist():
                 yield f"{self.where(row)}: no value in column {name!r} (empty, or a marker such as NA)"
 
@@ -126,19 +142,19 @@ class Manifest:
                     yield f"{self.where(row)}: {column.name!r} is {values.iloc[row]!r}; expected a finite number"
 
     def _listed_twice(self) -> Iterator[str]:
-        column = self.task
-        tasks = ["" for _ in self.table["image"]] if column is None else self.table[column].astype(str)
+        keys = zip(*(self.table[name].astype(str) for name in ("image", *self.per)), strict=True)
+        columns = " and ".join(self.per)
         group = self.table["group"] if "group" in self.table else self.table["image"]
         split = self.table["split"] if "split" in self.table else self.table["image"]
-        first_rows: dict[tuple[str, str], int] = {}
+        first_rows: dict[tuple[str, ...], int] = {}
         first_of_image: dict[str, int] = {}
-        for row, (image, task) in enumerate(zip(self.table["image"], tasks, strict=True)):
+        for row, (image, key) in enumerate(zip(self.table["image"], keys, strict=True)):
             if pd.isna(image):
                 continue
-            first = first_rows.setdefault((image, task), row)
+            first = first_rows.setdefault(key, row)
             if first != row:
-                same = f" with the same {column} ({task})" if column else ""
-                one = f"an image and {column}" if column else "an image"
+                same = f" with the same {columns} ({', '.join(key[1:])})" if columns else ""
+                one = f"an image and {columns}" if columns else "an image, or columns that tell its rows apart (--per)"
                 yield f"{self.where(row)}: image {image!r} is also {self.where(first)}{same}; expected one row {one}"
                 continue
             elder = first_of_image.setdefault(image, row)

@@ -14,7 +14,7 @@ from metaseg.datasets.source import Source
 from metaseg.datasets.table import read_table
 
 LAYOUTS: dict[str, Callable[[Source], Manifest]] = {
-    "table": lambda source: read_table(source.path, source.metadata, source.group_by),
+    "table": lambda source: read_table(source.path, source.metadata, source.group_by, source.per),
     "dsb2018": lambda source: read_dsb2018(source.path, source.metadata, source.group_by),
     "seven-cells": read_seven_cells,
     "livecell": read_livecell,
@@ -29,9 +29,11 @@ def read(layout: str, source: Source) -> Manifest:
     """Read a dataset by the reader called `layout`.
 
     Raises:
-        ConfigError: no layout has that name.
+        ConfigError: no layout has that name, or it isn't a table whose rows `source.per` could tell apart.
         ManifestError: what is at the source's path isn't of that layout.
     """
     if layout not in LAYOUTS:
         raise ConfigError(f"layout is {layout!r}; expected one of {', '.join(LAYOUTS)}")
+    if source.per and layout != "table":
+        raise ConfigError(f"per is {', '.join(source.per)}, but layout {layout!r} says itself what rows an image has")
     return LAYOUTS[layout](source)

@@ -171,7 +171,7 @@ def make_anomalies(
         f"metadata effect {config.metadata_effect:g} (0: none)"
     )
     table, strata = read_frame(path, metadata, None), ("both_masks", "cell_line")
-    return to_manifest(table, folder, metadata, None, str(path), strata=strata, task="task", about=about)
+    return to_manifest(table, folder, metadata, None, str(path), strata=strata, per=("task",), about=about)
 
 
 def plan(config: AnomalyConfig) -> list[ImagePlan]:

@@ -92,13 +92,13 @@ def read_artseg(source: Source, config: ArtSegConfig = ArtSegConfig()) -> Manife
         str(root),
         mask_root=_derive_masks(source, config.polarity, pairs, sizes),
         about=f"ArtSeg, artefacts in brightfield images, {root}",
-        task=TASK if metadata == (TASK,) else None,
+        per=(TASK,) if metadata == (TASK,) else (),
     )
 
 
 def _names(folder: Path) -> list[str]:
     """Names of the PNG files in a folder, sorted."""
-    return sorted(path.name for path in folder.glob("[!.]*.png"))
+    return sorted(path.name for path in folder.glob("[!.]*") if path.suffix.lower() == ".png")
 
 
 def _sizes(root: Path, images: list[str]) -> dict[str, Size]:

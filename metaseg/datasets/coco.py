@@ -148,7 +148,11 @@ def _absent(entry: object, keys: tuple[str, ...]) -> str:
 
 
 def _polygons(outline: object, image: CocoImage) -> Iterator[npt.NDArray[np.float64]]:
-    if not isinstance(outline, list) or not outline:
+    if outline == []:
+        raise ValueError(
+            "segmentation is []; expected a list of polygons: draw the object, or remove an annotation without one"
+        )
+    if not isinstance(outline, list):
         raise ValueError(f"segmentation is {outline!r:.60}; expected a list of polygons, or an object of run lengths")
     for polygon in outline:
         try:

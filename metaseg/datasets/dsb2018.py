@@ -24,7 +24,7 @@ def read_dsb2018(root: Path, metadata: Sequence[str], group_by: str | None = Non
     folder = root / "stage1_train"
     if not folder.is_dir():
         raise ManifestError(f"{root} has no folder stage1_train; expected stage1_train/ID/images/ID.png in it")
-    ids = sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
+    ids = sorted(entry.name for entry in folder.glob("[!._]*") if entry.is_dir())
     table = pd.DataFrame({"img_id": pd.Series(ids, dtype=str)})
     table["image"] = [f"stage1_train/{name}/images/{name}.png" for name in ids]
     table["mask"] = [f"stage1_train/{name}/masks" for name in ids]

@@ -114,8 +114,10 @@ def _images_on_disk(root: Path) -> dict[str, str]:
     found: dict[str, str] = {}
     problems = []
     for folder in sorted(set(FOLDERS.values())):
-        for pattern in ("*.tif", "*/*.tif"):
+        for pattern in ("[!.]*", "[!._]*/[!.]*"):
             for path in sorted((root / "images" / folder).glob(pattern)):
+                if path.suffix.lower() != ".tif":
+                    continue
                 relative = path.relative_to(root).as_posix()
                 first = found.setdefault(path.name, relative)
                 if first != relative:

@@ -231,7 +231,7 @@ def _write(dataset: Dataset, folder: Path) -> None:
         image = Image.fromarray(pixels[..., 0] if dataset.channels == 1 else pixels)
         image.save(folder / f"images{part}" / f"{case}_0000.png")
         Image.fromarray(dataset.mask(i)).save(folder / f"labels{part}" / f"{case}.png")
-    columns = table[["split", "group", *(column.name for column in dataset.metadata)]]
+    columns = table[["split", "group"]].join(dataset.values[[column.name for column in dataset.metadata]])
     columns.insert(0, "case", cases)
     columns.to_csv(folder / "metadata.csv", index=False)
     fold = {split: cases[dataset.indices(split)].tolist() for split in ("train", "val")}

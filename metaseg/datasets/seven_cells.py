@@ -151,7 +151,7 @@ def _parse(name: str) -> tuple[_Field, Channel] | None:
 def _fields(root: Path, channel: Channel) -> tuple[list[_Field], list[str]]:
     """The fields that there is an image of, sorted, and what is wrong with the names in `images`."""
     fields, problems = [], []
-    for path in sorted((root / "images").glob("[!.]*.png")):
+    for path in sorted(path for path in (root / "images").glob("[!.]*") if path.suffix.lower() == ".png"):
         if (parsed := _parse(path.name)) is None:
             problems.append(f"images/{path.name} is no image's name; expected one such as 0110K1F1P1R2.png (well A10)")
         elif parsed[1] == channel:

@@ -23,3 +23,5 @@ class Source:
     """Column whose values mustn't straddle a split; by default what the layout knows."""
     progress: Progress = lambda done, total: None
     """Called while files are made."""
+    per: tuple[str, ...] = ()
+    """Columns of a table that tell the rows of one image apart: its annotator, task or style."""

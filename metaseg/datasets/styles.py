@@ -24,7 +24,7 @@ from skimage.draw import polygon2mask
 from metaseg.config import check_settings
 from metaseg.data.decode import decode_mask, load_mask
 from metaseg.data.files import source_files
-from metaseg.data.manifest import Manifest, ManifestError
+from metaseg.data.manifest import ROW, Manifest, ManifestError
 from metaseg.data.split import assign_splits, seeded_order
 from metaseg.datasets.derived import derive
 from metaseg.metadata import MetadataColumn
@@ -109,8 +109,9 @@ def with_styles(
     Raises:
         ManifestError: the manifest has several masks an image or a column `style`, or a mask can't be read.
     """
-    if manifest.task is not None:
-        raise ManifestError(f"{manifest.source}: has several masks an image, by {manifest.task!r}; expected one")
+    if manifest.per:
+        columns = " and ".join(manifest.per)
+        raise ManifestError(f"{manifest.source}: has several masks an image, by {columns}; expected one")
     if "style" in manifest.table:
         raise ManifestError(f"{manifest.source}: has a column 'style' of its own; rename it")
     table = manifest.table.reset_index(drop=True)
@@ -199,7 +200,7 @@ def _derive_masks(
     manifest: Manifest, table: pd.DataFrame, scratch: Path, config: StyleConfig, progress: Callable[[int, int], None]
 ) -> tuple[list[str], Path]:
     """Write the masks; their names in the folder, which is named by what they are made from."""
-    files = [masks for _, masks in source_files(manifest, table.assign(row=range(len(table))))]
+    files = [masks for _, masks in source_files(manifest, table.assign(**{ROW: range(len(table))}))]
     names = [_mask_name(image) for image in table["image"]]
     tolerances = [config.tolerances[style] for style in table["style"]]
     made = {

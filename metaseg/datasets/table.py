@@ -1,6 +1,9 @@
 """A table of images: a CSV or Parquet file in the folder that its paths are relative to."""
 
-from collections.abc import Sequence
+import csv
+import io
+import warnings
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import cast, get_args
 
@@ -8,12 +11,17 @@ import pandas as pd
 from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
 from metaseg.data.manifest import Manifest, ManifestError
+from metaseg.datasets.numerals import check_numerals, leading_zero
 from metaseg.metadata import Kind, MetadataColumn
+from metaseg.text import clean_column, clean_text
 
 _TEXT = ("image", "mask", "split", "group")
 
+LINE = "line"
+"""Name of a frame's index where it holds the line of the file that each row begins in."""
 
-def read_table(path: Path, metadata: Sequence[str], group_by: str | None = None) -> Manifest:
+
+def read_table(path: Path, metadata: Sequence[str], group_by: str | None = None, per: Sequence[str] = ()) -> Manifest:
     """Read a CSV (UTF-8) or Parquet file with columns `image` and `mask`, and optionally `split` and `group`.
 
     Args:
@@ -21,32 +29,87 @@ def read_table(path: Path, metadata: Sequence[str], group_by: str | None = None)
         metadata: columns that the network may see, each `COLUMN`, `COLUMN:categorical` or `COLUMN:continuous`. Without
             a kind, numbers are continuous; everything else, truth values too, is categorical.
         group_by: column whose equal values must share a split; it fills the column `group`.
+        per: columns that tell the rows of one image apart, such as its annotator.
 
     Raises:
         ManifestError: the file isn't such a table.
     """
-    return to_manifest(read_frame(path, metadata, group_by), path.parent, metadata, group_by, str(path))
+    frame = read_frame(path, metadata, group_by, per)
+    return to_manifest(frame, path.parent, metadata, group_by, str(path), per=per)
 
 
-def read_frame(path: Path, metadata: Sequence[str], group_by: str | None) -> pd.DataFrame:
+def read_frame(path: Path, metadata: Sequence[str], group_by: str | None, per: Sequence[str] = ()) -> pd.DataFrame:
     """The file's rows. What names something (paths, groups, categories) is text as written: `007` stays `007`.
 
+    Names and values have no space around them and are composed Unicode (`metaseg.text`); paths stay as written.
+
     Raises:
-        ManifestError: there is no such file, or it can't be read.
+        ManifestError: there is no such file, it can't be read, a column is there twice, a line has more values than the
+            header, or numbers of a column that isn't said to be continuous have leading zeros.
     """
     kinds = dict(map(_column_and_kind, metadata))
-    names = {*_TEXT, *([group_by] if group_by else [])} - kinds.keys()
+    names = {*_TEXT, *per, *([group_by] if group_by else [])} - kinds.keys()
     names |= {name for name, kind in kinds.items() if kind == "categorical"}
-    if path.suffix not in (".csv", ".parquet"):
+    if path.suffix.lower() not in (".csv", ".parquet"):
         raise ManifestError(f"{path} is no table; expected a .csv or .parquet file")
+    unsaid = [name for name, kind in kinds.items() if kind is None]
     try:
-        if path.suffix == ".parquet":
-            return pd.read_parquet(path)
-        return pd.read_csv(path, dtype=dict.fromkeys(names, str))
+        table = pd.read_parquet(path) if path.suffix.lower() == ".parquet" else _read_csv(path, names, unsaid)
+    except ManifestError:
+        raise
     except FileNotFoundError as error:
         raise ManifestError(f"{path} doesn't exist; expected a table with columns image and mask") from error
     except Exception as error:  # a damaged file can raise anything inside a parser
         raise ManifestError(f"{path}: unreadable table ({error}); expected CSV in UTF-8, or Parquet") from error
+    table.columns = pd.Index([clean_text(str(name)) for name in table.columns])
+    twice = sorted(set(table.columns[table.columns.duplicated()]) - {""})
+    ManifestError.check(str(path), [f"has the column {name!r} twice; expected each name once" for name in twice])
+    for name in table.columns:
+        if name not in ("image", "mask"):
+            table[name] = clean_column(table[name])
+    return table
+
+
+def _read_csv(path: Path, texts: Iterable[str], unsaid: Iterable[str]) -> pd.DataFrame:
+    """The table as pandas reads it, `texts` as text; its index says in which line each row begins."""
+    content = path.read_bytes().decode("utf-8-sig")
+    reader = csv.reader(io.StringIO(content, newline=""))
+    rows: list[list[str]] = []
+    lines: list[int] = []
+    before = 0
+    for row in reader:
+        if len(row) > 1 or "".join(row).strip():
+            rows.append(row)
+            lines.append(before + 1)
+        before = reader.line_num
+    header = rows[0] if rows else []
+    longer = [
+        f"line {line}: has {len(row)} values; expected {len(header)}, as in the header (quote a value with a comma)"
+        for row, line in zip(rows, lines, strict=True)
+        if any(value.strip() for value in row[len(header) :])
+    ]
+    ManifestError.check(str(path), longer)
+    if any(len(row) > len(header) for row in rows):  # commas at the end of lines
+        trimmed = io.StringIO()
+        csv.writer(trimmed).writerows(row[: len(header)] for row in rows)
+        content = trimmed.getvalue()
+    clean = [clean_text(name) for name in header]
+    kinds = {name: str for name, text in zip(header, clean, strict=True) if text in set(texts)}
+    table = pd.read_csv(io.StringIO(content), dtype=cast(dict[str, type], kinds))
+    # pandas calls a second column of one name otherwise, and one without a name "Unnamed"
+    table.columns = pd.Index(clean if len(clean) == len(table.columns) else table.columns)
+    if len(table) == len(lines) - 1:
+        table.index = pd.Index(lines[1:], name=LINE)
+    for name in set(unsaid) & {name for name in clean if clean.count(name) == 1}:
+        place = clean.index(name)
+        if not is_numeric_dtype(table[name]):
+            numbers = pd.to_numeric(clean_column(table[name]), errors="coerce")
+            if not is_bool_dtype(table[name]) and numbers.notna().equals(clean_column(table[name]).notna()):
+                table[name] = numbers
+        if is_numeric_dtype(table[name]) and not is_bool_dtype(table[name]):
+            written = zip((row[place] if place < len(row) else "" for row in rows[1:]), lines[1:], strict=True)
+            ManifestError.check(str(path), leading_zero(name, written))
+    return table
 
 
 def to_manifest(
@@ -58,17 +121,28 @@ def to_manifest(
     *,
     mask_root: Path | None = None,
     strata: Sequence[str] = (),
-    task: str | None = None,
+    per: Sequence[str] = (),
     about: str = "",
 ) -> Manifest:
-    """A manifest of a table as read; arguments as in `read_table`, and as in `Manifest`."""
+    """A manifest of a table as read; arguments as in `read_table`, and as in `Manifest`.
+
+    Columns of `per` that are no metadata become strata. Values that differ in upper and lower case only are warned
+    about.
+    """
     kinds = dict(map(_column_and_kind, metadata))
-    needed = [*kinds, *([group_by] if group_by else [])]
+    per, strata = tuple(map(clean_text, per)), list(strata)
+    strata += [name for name in per if name not in (*kinds, *strata)]
+    group_by = clean_text(group_by) if group_by else None
+    needed = [*kinds, *([group_by] if group_by else []), *per]
     unknown = [name for name in dict.fromkeys(needed) if name not in table]
     ManifestError.check(
         source, [f"has no column {name!r}; it has {', '.join(map(str, table.columns))}" for name in unknown]
     )
+    lines = tuple(map(int, table.index)) if table.index.name == LINE else ()
     table = table.reset_index(drop=True)
+    for name, kind in kinds.items():
+        if kind is None:
+            check_numerals(name, table[name], source)
     columns = tuple(MetadataColumn(name, kind or _kind(table[name])) for name, kind in kinds.items())
     if group_by:
         if "group" in table and not _text(table["group"]).equals(_text(table[group_by])):
@@ -81,14 +155,30 @@ def to_manifest(
             table[name] = _text(table[name])
     for name in strata:
         table[name] = _text(table[name])
-    return Manifest(root.resolve().name, root, table, columns, source, mask_root, tuple(strata), task, about)
+    texts = [column.name for column in columns if column.kind == "categorical"]
+    for name in dict.fromkeys([*texts, *strata, *(["group"] if "group" in table else [])]):
+        _warn_of_case(name, table[name], source)
+    return Manifest(
+        root.resolve().name, root, table, columns, source, mask_root, tuple(strata), per, about, lines=lines
+    )
+
+
+def _warn_of_case(name: str, values: pd.Series, source: str) -> None:
+    distinct = pd.Series(sorted(set(values.dropna().astype(str))), dtype=str)
+    folded = distinct.str.casefold()
+    for _, alike in distinct[folded.duplicated(keep=False)].groupby(folded):
+        warnings.warn(
+            f"{source}: {name!r} is {' and '.join(map(repr, alike))}, which differ in upper and lower case only: they "
+            "are taken for different values",
+            stacklevel=4,
+        )
 
 
 def _column_and_kind(item: str) -> tuple[str, Kind | None]:
     name, _, kind = item.rpartition(":")
-    if name and kind in get_args(Kind):
-        return name, cast(Kind, kind)
-    return item, None
+    if clean_text(name) and kind in get_args(Kind):
+        return clean_text(name), cast(Kind, kind)
+    return clean_text(item), None
 
 
 def _kind(values: pd.Series) -> Kind:

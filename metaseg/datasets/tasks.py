@@ -29,7 +29,7 @@ def read_tasks(path: Path, group_by: str | None = None) -> Manifest:
     ManifestError.check(str(path), [f"has no column {name!r}; it has {', '.join(table.columns)}" for name in missing])
     table[BOTH_MASKS] = _both(table["image"])
     return to_manifest(
-        table, path.parent, [f"{TASK}:categorical"], group_by, str(path), strata=(BOTH_MASKS,), task=TASK
+        table, path.parent, [f"{TASK}:categorical"], group_by, str(path), strata=(BOTH_MASKS,), per=(TASK,)
     )
 
 
@@ -70,7 +70,8 @@ def join_tasks(first: Manifest, second: Manifest, tasks: tuple[str, str]) -> Man
         source=f"{first.source} and {second.source}",
         mask_root=mask_root,
         strata=(BOTH_MASKS,),
-        task=TASK,
+        per=(TASK,),
+        lines=(),
         about="; ".join(abouts),
     )
 

@@ -61,9 +61,9 @@ def encode_metadata(config: RunConfig, dataset: Dataset) -> tuple[MetadataEncode
 
     The encoder is fixed on all training samples, whatever the run's subset: a value means the same to all arms.
     """
-    encoder = MetadataEncoder.fit(dataset.metadata, dataset.table.iloc[dataset.indices("train")])
+    encoder = MetadataEncoder.fit(dataset.metadata, dataset.values.iloc[dataset.indices("train")])
     splits = dataset.table["split"].to_numpy(object)
-    seen = apply_mode(encoder.encode(dataset.table), config.metadata_mode, splits, config.seed)
+    seen = apply_mode(encoder.encode(dataset.values), config.metadata_mode, splits, config.seed)
     return encoder, torch.from_numpy(seen)
 
 
