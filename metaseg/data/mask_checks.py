@@ -1,0 +1,91 @@
+"""Whether the masks of a whole data set are plausible beside each other: warnings that name the files."""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from metaseg.data.mask_values import IGNORED, Pixels
+
+NEARLY_ALL = 0.98
+"""Share of foreground in a mask, and of such masks among all, from which it may be that background was taken for it."""
+
+SHOWN = 5
+
+
+@dataclass(frozen=True)
+class MaskFacts:
+    """What is kept of a mask for the comparison."""
+
+    foreground: float
+    """Share of the pixels that count; NaN where none does."""
+    border: float
+    """The same on the image's border, one pixel wide."""
+    contrast: float
+    """Mean of the image in the foreground less that in the background, over its standard deviation; 0 where one of
+    both is empty."""
+
+    @classmethod
+    def of(cls, mask: Pixels, image: Pixels) -> "MaskFacts":
+        """Facts of a mask `(H, W)` and its image `(H, W, C)`."""
+        counts, inside = mask != IGNORED, (mask > 0) & (mask != IGNORED)
+        border = np.ones(mask.shape, bool)
+        border[1:-1, 1:-1] = False
+        grey = image.mean(axis=2)
+        outside, spread, contrast = counts & ~inside, float(grey.std()), 0.0
+        if inside.any() and outside.any() and spread > 0:
+            contrast = float(grey[inside].mean() - grey[outside].mean()) / spread
+        return cls(_share(inside, counts), _share(inside & border, counts & border), contrast)
+
+
+def _share(part: np.ndarray, whole: np.ndarray) -> float:
+    total = np.count_nonzero(whole)
+    return np.count_nonzero(part) / total if total else float("nan")
+
+
+def warn_of_masks(source: str, files: Sequence[str], facts: Sequence[MaskFacts]) -> None:
+    """Warn where nearly all masks are foreground nearly everywhere, or where a few look inverted beside the others.
+
+    Args:
+        source: what errors call the manifest.
+        files: the masks, as the manifest has them.
+        facts: of each.
+    """
+    foreground = np.array([each.foreground for each in facts])
+    full = foreground > NEARLY_ALL
+    if full.mean() >= NEARLY_ALL:
+        _warn(
+            f"{source}: {full.sum()} of {len(full)} masks are foreground nearly everywhere (the first: "
+            f"{files[int(full.argmax())]}); every value above 0 is. Where another value than 0 is background, say which "
+            "are the class with --foreground, and which don't count with --ignore"
+        )
+    elif odd := [files[k] for k in _inverted(facts)]:
+        more = f" and {len(odd) - SHOWN} more" if len(odd) > SHOWN else ""
+        _warn(
+            f"{source}: {len(odd)} of {len(files)} masks look inverted beside the others, foreground outside and "
+            f"background inside: {', '.join(odd[:SHOWN])}{more}"
+        )
+
+
+def _inverted(facts: Sequence[MaskFacts]) -> list[int]:
+    """Masks that fit the others turned round, and don't as they are.
+
+    The others' foreground is the smaller part, mostly off the border, and on one side of the background in brightness.
+    A mask that is turned round has all three the other way; of one that is foreground alone the first two are enough.
+    """
+    foreground, border, contrast = (
+        np.array([getattr(each, name) for each in facts]) for name in ("foreground", "border", "contrast")
+    )
+    usual = foreground <= 0.5
+    if len(facts) < 4 or usual.mean() <= 0.5 or np.nanquantile(border[usual], 0.9) > 0.5:
+        return []
+    signs = np.sign(contrast[usual & (contrast != 0)])
+    side = np.sign(signs.sum()) if len(signs) and abs(signs.mean()) > 0.8 else 0.0
+    turned = (foreground > 0.5) & (border > 0.9) & (1 - foreground <= np.nanquantile(foreground[usual], 0.95) + 1e-9)
+    turned &= (contrast == 0) | ((side != 0) & (np.sign(contrast) == -side))
+    return np.flatnonzero(turned).tolist()
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, UserWarning, stacklevel=4)

@@ -1,0 +1,106 @@
+"""What the values of a mask mean: background, a class, or pixels that count in nothing."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from metaseg.data.manifest import ManifestError
+
+Pixels = npt.NDArray[np.uint8]
+Stored = npt.NDArray[Any]  # bool, uint8 or uint16
+
+IGNORED = 255
+"""Value of a decoded mask's pixels that count neither in a loss nor in a score."""
+
+FEW = 3
+"""So many values beside background in an 8-bit mask up to 255 aren't objects' numbers: one of them is void or unknown."""
+
+THIN = 0.05
+"""Share of grey pixels whose neighbours all have their value: 0 where grey is a blurred edge, above 0.6 in labels."""
+
+ADVICE = "say which values are the class with --foreground (1, or 128..255), and which don't count with --ignore"
+
+
+@dataclass(frozen=True)
+class MaskValues:
+    """How stored values become classes."""
+
+    classes: tuple[str, ...]
+    """One: values above 0 are it, so that objects may be numbered. Several: value k is the k-th."""
+    foreground: tuple[tuple[int, int], ...] = ()
+    """Lowest and highest value, both included, of the one class; all above 0 where none is given."""
+    ignore: int | None = None
+    """The value that doesn't count."""
+
+    @classmethod
+    def parse(cls, classes: Sequence[str], foreground: Sequence[str], ignore: int | None) -> "MaskValues":
+        """From options: each of `foreground` is a value, or LOW..HIGH."""
+        ranges = [(int(low), int(high or low)) for low, _, high in (text.partition("..") for text in foreground)]
+        return cls(tuple(classes), tuple(ranges), ignore)
+
+    def decode(self, path: Path, values: Stored) -> Pixels:
+        """`(H, W)` stored values as 0 background, k the k-th class, or `IGNORED`.
+
+        Raises:
+            ManifestError: names the file and its values, where these aren't classes, or can't be meant: blurred edges,
+                or a few values that nothing tells apart.
+        """
+        void = np.zeros(values.shape, bool) if self.ignore is None else values == self.ignore
+        if len(self.classes) > 1:
+            mask = self._several(path, np.where(void, 0, values))
+        elif self.foreground:
+            mask = np.zeros(values.shape, np.uint8)
+            for low, high in self.foreground:
+                mask[(values >= low) & (values <= high)] = 1
+        else:
+            _check_one_class(path, values, void)
+            mask = (values > 0).astype(np.uint8)
+        mask[void] = IGNORED
+        return mask
+
+    def _several(self, path: Path, values: Stored) -> Pixels:
+        if values.max() > len(self.classes):
+            expected = ", ".join(f"{k} {name}" for k, name in enumerate(["background", *self.classes]))
+            raise ManifestError(f"{path}: has mask values {_shown(values)}; expected {expected}")
+        return values.astype(np.uint8)
+
+
+def _check_one_class(path: Path, values: Stored, void: npt.NDArray[np.bool_]) -> None:
+    found = np.unique(values[~void])
+    above = found[found > 0]
+    if len(above) < 2:
+        return
+    grey = above[:-1]
+    if values.dtype == np.uint8 and above[-1] == 255 and len(above) <= FEW:
+        raise ManifestError(f"{path}: has mask values {_shown(found)}, which may mean several things; {ADVICE}")
+    if _is_blurred(values, np.isin(values, grey) & ~void):
+        raise ManifestError(
+            f"{path}: has {len(found)} values ({_shown(found)}), which lie on edges, as JPEG compression or smooth "
+            f"resizing leaves them; expected two values, or a number for each object. If they were two, {ADVICE}"
+        )
+
+
+def _is_blurred(values: Stored, grey: npt.NDArray[np.bool_]) -> bool:
+    """Whether grey pixels are edges: hardly one lies within its own value, and most touch another one that isn't 0.
+
+    Objects of few pixels have no inside either, but they touch nothing but themselves and background.
+    """
+    inside, touching = np.ones(values.shape, bool), np.zeros(values.shape, bool)
+    for axis in (0, 1):
+        for one, other in ((np.s_[1:], np.s_[:-1]), (np.s_[:-1], np.s_[1:])):
+            here = (one, np.s_[:]) if axis == 0 else (np.s_[:], one)
+            beside = (other, np.s_[:]) if axis == 0 else (np.s_[:], other)
+            differs = values[here] != values[beside]
+            inside[here] &= ~differs
+            touching[here] |= differs & (values[beside] > 0)
+    count = np.count_nonzero(grey)
+    return bool(np.count_nonzero(inside & grey) < THIN * count and np.count_nonzero(touching & grey) > count / 2)
+
+
+def _shown(values: Stored) -> str:
+    found = np.unique(values)
+    return ", ".join(map(str, found[:10])) + (", ..." if len(found) > 10 else "")
