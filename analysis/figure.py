@@ -14,6 +14,7 @@ from matplotlib.lines import Line2D
 
 from analysis.record import Average
 from analysis.scores import OVERALL, run_means, with_overall
+from analysis.words import NAMES, Names
 
 BASELINE_COLOUR = "#222222"
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
@@ -29,6 +30,8 @@ class Title:
     text: str
     about: str = ""
     """One sentence on the data; empty where it isn't known."""
+    names: Names = NAMES
+    """What scores and images are called."""
 
 
 def arm_styles(arms: Sequence[str], baseline: str) -> dict[str, tuple[str, str]]:
@@ -77,7 +80,7 @@ def draw(
     styles = arm_styles(arms, baseline)
     for panel, name in zip(panels, classes, strict=True):
         _draw_class(panel, seeds[seeds["class"] == name], subgroups, shown, baseline, styles)
-        panel.set_ylabel("mean score" if len(classes) == 1 else f"mean score, {name}")
+        panel.set_ylabel(f"mean {title.names.score}" if len(classes) == 1 else f"mean {title.names.score}, {name}")
     panels[-1].set_xlabel(corner if len(subgroups) > 1 else "")
     handles = [
         Line2D([], [], color=styles[arm][0], marker=styles[arm][1], linestyle="-" if arm == baseline else "", label=arm)
