@@ -9,13 +9,14 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from analysis.codes import combined_codes
 from analysis.collect import AS_TRAINED
 from analysis.foreign import KEY, Scores, Table, read_table
 from analysis.gather import Gathered, publish
 from analysis.record import Comparison, ResultsError, Run, Study
 from analysis.results import Part, Record, Source, records
 from analysis.row_file import SCHEMA, TEXT, encode, repeated
-from analysis.scores import LACKING, combined_codes
+from analysis.scores import LACKING
 from metaseg.storage import Storage
 
 BASELINE = "baseline"
@@ -42,7 +43,7 @@ def adopt(
 
     Raises:
         ResultsError: as `analysis.foreign.read_table`; a single arm, or one that isn't there; a run (arm and seed) that
-            lacks more than a tenth of the images; a study of that name that was collected from a store.
+            lacks more than half of the images; a study of that name that was collected from a store.
         OSError: a file can't be read.
     """
     contents = [table.path.read_bytes() for table in tables]
@@ -105,19 +106,23 @@ def _joined(scores: Sequence[Scores], tables: Sequence[Table]) -> Scores:
 
 
 def _check(rows: pd.DataFrame, where: str) -> None:
-    """An image is in one group, and no run lacks more than `LACKING` of all: fewer are missing data, for tests to
-    allow for; with more, runs were of different images."""
-    item, items = pd.factorize(combined_codes([rows[name] for name in ("image", "class", "subgroup")])[0])
+    """An image is in one group and is assigned to subgroups alike by all runs, and no run lacks more than `LACKING` of
+    all rows: fewer are missing data, for tests to allow for; with more, runs were of different images."""
+    image, images = pd.factorize(rows["image"])
     group = pd.factorize(rows["group"])[0]
-    first = np.full(len(items), -1)
-    first[item[::-1]] = group[::-1]
-    wrong = np.flatnonzero(first[item] != group)
+    first = np.full(len(images), -1)
+    first[image[::-1]] = group[::-1]
+    wrong = np.flatnonzero(first[image] != group)
     if len(wrong):
         row = rows.iloc[wrong[0]]
+        other = rows.iloc[int(np.argmax(image == image[wrong[0]]))]
         raise ResultsError(
-            f"{where}: image {row['image']!r} is in group {row['group']!r} of {row['arm']} seed {row['seed']} and in "
-            "another elsewhere; expected one group"
+            f"{where}: image {row['image']!r} is in group {other['group']!r} of {other['arm']} seed {other['seed']} "
+            f"and in group {row['group']!r} of {row['arm']} seed {row['seed']}; expected one group an image: "
+            "where groups use the same names for their images, put the group into the image's name"
         )
+    _check_subgroups(rows, where)
+    item, items = pd.factorize(combined_codes([rows[name] for name in ("image", "class", "subgroup")])[0])
     run, runs = pd.factorize(pd.MultiIndex.from_frame(rows[["arm", "seed"]]))
     there = np.zeros((len(runs), len(items)), bool)
     there[run, item] = True
@@ -129,7 +134,29 @@ def _check(rows: pd.DataFrame, where: str) -> None:
         raise ResultsError(
             f"{where}: {arm} seed {seed} lacks image {row['image']!r} (class {row['class']!r}, subgroup "
             f"{row['subgroup']!r}) that {row['arm']} seed {row['seed']} has; {len(absent)} such rows of "
-            f"{len(items)}; expected all runs on the same images, but for a tenth at most that is missing"
+            f"{len(items)}; expected all runs on the same images, of which a run may lack half at most"
+        )
+
+
+def _check_subgroups(rows: pd.DataFrame, where: str) -> None:
+    """Two subgroups of an image are two tasks, which some run has both of; else runs disagree where it belongs."""
+    placed = rows[["image", "class", "subgroup"]].drop_duplicates()
+    if not placed.duplicated(["image", "class"]).any():
+        return
+    several = rows[rows.groupby(["image", "class"], sort=False)["subgroup"].transform("nunique") > 1]
+    pair = ["image", "class", "subgroup", "subgroup_other"]
+    wanted = placed.merge(placed, on=["image", "class"], suffixes=("", "_other"))
+    wanted = wanted[wanted["subgroup"] < wanted["subgroup_other"]]
+    both = several.merge(several, on=["arm", "seed", "image", "class"], suffixes=("", "_other"))[pair].drop_duplicates()
+    never = wanted.merge(both, "left", pair, indicator=True)["_merge"] == "left_only"
+    if never.any():
+        apart = wanted[never.to_numpy()].iloc[0]
+        own = several[(several["image"] == apart["image"]) & (several["class"] == apart["class"])]
+        one, other = (own[own["subgroup"] == apart[name]].iloc[0] for name in pair[2:])
+        raise ResultsError(
+            f"{where}: image {apart['image']!r} is in subgroup {one['subgroup']!r} of {one['arm']} seed {one['seed']} "
+            f"and in subgroup {other['subgroup']!r} of {other['arm']} seed {other['seed']}, and no run has it in both; "
+            "expected the same subgroups in all runs"
         )
 
 

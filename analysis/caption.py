@@ -94,14 +94,23 @@ def caption_scores(cells: pd.DataFrame, scores: pd.DataFrame, collected: Collect
 
 
 def _partial(cells: pd.DataFrame) -> str:
-    """Of runs that count though they lack some images."""
+    """Says what runs lack and what stands there instead; nothing where nothing lacks."""
     most = int(cells.groupby(["class", "subgroup"], observed=True)["n_partial"].sum().max())
     if not most:
         return ""
-    return (
-        f"{most} {'run lacks' if most == 1 else 'runs lack'} some images of a column (a tenth at most): their means "
-        "are over the others, and where whole units are missing a mixed model compares them. "
+    said = (
+        f"{most} {'run lacks' if most == 1 else 'runs lack'} some images of a column (half at most); each missing "
+        "score is estimated from other runs on the image, so that all means are over the same images. "
     )
+    overall = cells[(cells["subgroup"] == OVERALL) & (cells["n_lacking"] > 0)]
+    lacking = overall.groupby("arm", observed=True)[["n_lacking", "n_images"]].max()
+    if len(lacking):
+        arms = " and ".join(f"{arm} lacks {row.n_lacking} of {row.n_images} images" for arm, row in lacking.iterrows())
+        said += (
+            f"{arms} in all its runs: it is compared on the others, and its mean assumes the same difference from the "
+            "other arms where it lacks them. "
+        )
+    return said
 
 
 def _empty(scores: pd.DataFrame, study: Study) -> str:

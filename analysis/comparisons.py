@@ -5,13 +5,13 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from scipy import stats
 
 from analysis.effect import standardised, superiority
 from analysis.equivalence import equivalence
 from analysis.layout import Layout, layouts
-from analysis.mixed import mixed_difference
-from analysis.mrmc import Difference, difference
-from analysis.multiplicity import benjamini_hochberg, holm
+from analysis.mrmc import difference
+from analysis.multiplicity import benjamini_hochberg, benjamini_hochberg_levels, holm, holm_levels
 from analysis.power import detectable
 from analysis.record import Average, Comparison
 from analysis.scores import MACRO, OVERALL
@@ -22,10 +22,10 @@ ALPHA = 0.05
 FEWEST_UNITS = 5
 """With fewer effective units the test isn't calibrated (docs/results/calibration): the verdict is `too few`."""
 
-COLUMNS = ["class", "subgroup", "arm", "reference", "claim", "n_images", "n_units", "n_effective"]
-COLUMNS += ["n_seeds", "n_seeds_reference"]
-COLUMNS += ["difference", "se", "df", "p", "p_adjusted", "ci_low", "ci_high", "p_equivalence", "p_equivalence_adjusted"]
-COLUMNS += ["effect_size", "superiority", "detectable", "verdict"]
+COLUMNS = ["class", "subgroup", "arm", "reference", "claim", "n_images", "n_common", "n_units", "n_effective"]
+COLUMNS += ["n_seeds", "n_seeds_reference", "seed_sd", "seed_sd_reference"]
+COLUMNS += ["difference", "se", "df", "p", "p_adjusted", "ci_low", "ci_high", "ci_low_adjusted", "ci_high_adjusted"]
+COLUMNS += ["p_equivalence", "p_equivalence_adjusted", "effect_size", "superiority", "detectable", "verdict"]
 
 
 def compare(
@@ -37,7 +37,7 @@ def compare(
 ) -> pd.DataFrame:
     """Test each comparison on each subgroup and overall, for new images and new seeds (`analysis.mrmc`).
 
-    Where runs lack a few of a cell's units, by a mixed model (`analysis.mixed`). p-values of differences and of
+    Scores that runs lack are filled in (`analysis.missing`). p-values of differences and of
     equivalence are corrected in two families each: Holm's method for the comparisons of the endpoint on `OVERALL`,
     which were declared beforehand, Benjamini and Hochberg's for those on subgroups and of other classes, which are
     exploration. p-values of fewer than `FEWEST_UNITS` units, which aren't to be trusted, are in no family.
@@ -50,13 +50,15 @@ def compare(
         endpoint: the class that the study is about, by default that of `leading_class`.
 
     Returns:
-        A row per class, subgroup and comparison, in this order, with n_images, n_units (groups of images), n_effective
-        (units of equal weight that tell as much: (sum n)² / sum n², n images a unit; of the stratum with fewest),
-        n_seeds and n_seeds_reference; difference (arm - reference), se, df, p (two-sided), ci_low and ci_high (95 %,
-        not corrected); p_equivalence (TOST); p_adjusted and p_equivalence_adjusted (NaN with too few units);
-        effect_size
-        (`analysis.effect.standardised`), superiority (chance that a new run of the arm beats one of the reference on a
-        new image; NaN where cells are missing); detectable (the difference that so many seeds and units find four
+        A row per class, subgroup and comparison, in this order, with n_images, n_common (those that some run of each of
+        the two arms has), n_units (groups of images), n_effective (units of equal weight that tell as much:
+        (sum n)² / sum n², n images a unit; of the stratum with fewest; fewer where images aren't common),
+        n_seeds and n_seeds_reference, seed_sd and seed_sd_reference (SD of runs' means within the arm); difference
+        (arm - reference), se, df, p (two-sided), ci_low and ci_high (95 %, not corrected), p_adjusted, ci_low_adjusted
+        and ci_high_adjusted (at the level of the corrected test: without 0 exactly where p_adjusted is below `ALPHA`);
+        p_equivalence (TOST) and p_equivalence_adjusted; all that is adjusted is NaN with too few units;
+        effect_size (`analysis.effect.standardised`), superiority (chance that a new run of the arm beats one of the
+        reference on a new image); detectable (the difference that so many seeds and units find four
         times in five) and verdict:
 
         - `one seed`: an arm has one, so that any difference may be the seed's; `too few`: units, for a test;
@@ -70,17 +72,25 @@ def compare(
         for comparison in comparisons
         if {comparison.arm, comparison.reference} <= set(layout.arms)
     ]
-    tests = pd.DataFrame(rows, columns=[*COLUMNS[: COLUMNS.index("verdict")]])
+    tests = pd.DataFrame(rows, columns=COLUMNS)
     if tests.empty:
-        return pd.DataFrame(columns=COLUMNS)
+        return tests
     leading = leading_class(tests["class"].unique(), endpoint)
     declared = ((tests["subgroup"] == OVERALL) & (tests["class"] == leading)).to_numpy()
     enough = (tests["n_effective"] >= FEWEST_UNITS).to_numpy()
+    families = (
+        (declared & enough, holm, holm_levels),
+        (~declared & enough, benjamini_hochberg, benjamini_hochberg_levels),
+    )
     for column in ("p", "p_equivalence"):
-        adjusted = np.full(len(tests), np.nan)
-        for family, adjust in ((declared & enough, holm), (~declared & enough, benjamini_hochberg)):
-            adjusted[family] = adjust(tests.loc[family, column].to_numpy(float))
-        tests[f"{column}_adjusted"] = adjusted
+        tests[f"{column}_adjusted"] = np.nan
+        for family, adjust, _ in families:
+            tests.loc[family, f"{column}_adjusted"] = adjust(tests.loc[family, column].to_numpy(float))
+    for family, _, levels in families:
+        level = levels(tests.loc[family, "p"].to_numpy(float), ALPHA)
+        half = stats.t.isf(level / 2, tests.loc[family, "df"].to_numpy(float)) * tests.loc[family, "se"]
+        tests.loc[family, "ci_low_adjusted"] = tests.loc[family, "difference"] - half
+        tests.loc[family, "ci_high_adjusted"] = tests.loc[family, "difference"] + half
     tests["verdict"] = _verdicts(tests)
     arms = [arm for arm in scores["arm"].cat.categories if arm in set(tests["arm"])]
     orders = {"class": scores["class"].dtype, "subgroup": scores["subgroup"].dtype}
@@ -95,30 +105,10 @@ def leading_class(classes: Iterable[str], endpoint: str | None) -> str:
     return MACRO if MACRO in known or not known else known[0]
 
 
-def fitting_test(layout: Layout, comparison: Comparison) -> Difference:
-    """The test that fits the layout: closed form, or a mixed model where the two arms' runs lack some units.
-
-    Where there is no mixed model (too many units, strata, no error to estimate: see `analysis.mixed`), it is the closed
-    form on the units that all runs of both have.
-    """
-    arm, reference = comparison.arm, comparison.reference
-    if complete(layout, comparison):
-        return difference(layout, arm, reference)
-    try:
-        return mixed_difference(layout, arm, reference)
-    except ValueError:
-        shared = ~np.isnan(np.concatenate([layout.of(arm), layout.of(reference)])).any(axis=0)
-        return difference(layout.only(shared), arm, reference)
-
-
-def complete(layout: Layout, comparison: Comparison) -> bool:
-    """Whether all runs of the two arms have all units."""
-    return not any(np.isnan(layout.of(arm)).any() for arm in (comparison.arm, comparison.reference))
-
-
 def _row(name: str, subgroup: str, layout: Layout, comparison: Comparison, margin: float) -> dict[str, object]:
-    found = fitting_test(layout, comparison)
-    parts, arm, reference = found.components, comparison.arm, comparison.reference
+    arm, reference = comparison.arm, comparison.reference
+    found = difference(layout, arm, reference)
+    parts = found.components
     # Unequal numbers of seeds count by their harmonic mean, as in the standard error.
     seeds = 2 / (1 / found.seeds[0] + 1 / found.seeds[1])
     return {
@@ -128,10 +118,13 @@ def _row(name: str, subgroup: str, layout: Layout, comparison: Comparison, margi
         "reference": reference,
         "claim": comparison.claim,
         "n_images": layout.images,
+        "n_common": layout.common_images(arm, reference),
         "n_units": found.units,
-        "n_effective": float(layout.effective.min()),
+        "n_effective": float(layout.effective.min()) * layout.common(arm, reference),
         "n_seeds": found.seeds[0],
         "n_seeds_reference": found.seeds[1],
+        "seed_sd": _seed_sd(layout, arm),
+        "seed_sd_reference": _seed_sd(layout, reference),
         "difference": found.estimate,
         "se": found.se,
         "df": found.df,
@@ -140,9 +133,15 @@ def _row(name: str, subgroup: str, layout: Layout, comparison: Comparison, margi
         "ci_high": found.ci_high,
         "p_equivalence": equivalence(found, margin).p,
         "effect_size": standardised(found),
-        "superiority": superiority(layout, arm, reference) if complete(layout, comparison) else np.nan,
+        "superiority": superiority(layout, arm, reference),
         "detectable": detectable(parts, seeds, max(layout.size, 2)) if parts else np.nan,
     }
+
+
+def _seed_sd(layout: Layout, arm: str) -> float:
+    """Standard deviation of an arm's runs' means; NaN of one run."""
+    means = layout.of(arm) @ layout.weights
+    return float(means.std(ddof=1)) if len(means) > 1 else float("nan")
 
 
 def _verdicts(tests: pd.DataFrame) -> npt.NDArray[np.str_]:

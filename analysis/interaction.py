@@ -109,7 +109,9 @@ def interaction(layouts_by_subgroup: Mapping[str, Layout], arm: str, reference: 
         )
         return Interaction(arm, reference, counts, nan, len(names) - 1, nan, nan, nan, nan, nan, nan, alone)
     h = 1 / counts[0] + 1 / counts[1]
-    variances = _variances(ours, theirs, layouts)
+    common = np.array([layout.common(arm, reference) for layout in layouts])
+    filled = np.array([layout.filled_share(arm, reference) for layout in layouts])
+    variances = _variances(ours, theirs, layouts, common, filled)
     noise = h * variances.seed_subgroup + variances.units
     f, df_den, p = _wald(estimates, noise, variances, h)
     spread = _spread(estimates, noise)
@@ -165,9 +167,12 @@ def _shared(layouts: Mapping[str, Layout], arm: str) -> list[Floats]:
     return values
 
 
-def _variances(ours: list[Floats], theirs: list[Floats], layouts: Sequence[Layout]) -> _Variances:
+def _variances(
+    ours: list[Floats], theirs: list[Floats], layouts: Sequence[Layout], common: Floats, filled: Floats
+) -> _Variances:
+    """From values of each subgroup, `(seeds, units)`; scores that are filled in don't vary (`analysis.mrmc`)."""
     subgroups = len(ours)
-    freedom = np.array([layout.freedom for layout in layouts])
+    freedom = np.array([layout.freedom for layout in layouts]) * common
     f_runs = len(ours[0]) + len(theirs[0]) - 2
     # (runs, G) means, centred within arms: their covariance is s² J + q² I + diag(errors).
     means = [
@@ -179,13 +184,13 @@ def _variances(ours: list[Floats], theirs: list[Floats], layouts: Sequence[Layou
     apart = np.eye(subgroups) - 1 / subgroups
     square = float(np.sum(apart * covariance)) / (subgroups - 1)
     pairs = list(zip(ours, theirs, layouts, strict=True))
-    errors = np.array([seed_unit_variance([a, b], each) for a, b, each in pairs]) / f_runs
+    errors = np.array([seed_unit_variance([a, b], each) for a, b, each in pairs]) / f_runs / (1 - filled) ** 2
     q = max(square - float(errors.mean()), 0.0)
     inside = apart @ np.diag(q + errors)
     square_variance = 2 * float(np.sum(inside * inside.T)) / (f_runs * (subgroups - 1) ** 2)
     errors_variance = 2 * errors**2 / (f_runs * freedom) / subgroups**2
     shared = float((covariance.sum() - np.trace(covariance)) / (subgroups * (subgroups - 1)))
-    by_unit = np.array([float(each.variance(a.mean(axis=0) - b.mean(axis=0))) for a, b, each in pairs])
+    by_unit = np.array([float(each.variance(a.mean(axis=0) - b.mean(axis=0))) for a, b, each in pairs]) / common**2
     return _Variances(
         max(shared, 0.0), q, square_variance + float(errors_variance.sum()) if q else 0.0, by_unit,
         2 * by_unit**2 / freedom,

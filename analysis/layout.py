@@ -8,10 +8,24 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from analysis.codes import Codes, codes, combined_codes, dense
+from analysis.missing import completed
 from analysis.record import Average
-from analysis.scores import cells_of_class, codes, combined_codes, distinct, split
+from analysis.scores import cells_of_class, split
 
 Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Filled:
+    """What of a layout isn't measured (`analysis.missing`)."""
+
+    share: Floats
+    """`(runs, columns)` of a unit's images, what the run lacks and other runs of its arm have."""
+    lacked: npt.NDArray[np.bool_]
+    """`(arms, images)` whether no run of the arm has the image."""
+    weights: Floats
+    """`(images,)` shares in a run's mean."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +54,8 @@ class Layout:
     """`(columns,)` shares in a run's mean; they sum to 1. Equal by default."""
     stratum: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     """`(columns,)` numbers from 0. One stratum by default."""
+    filled: Filled | None = None
+    """None where all is measured."""
 
     def __post_init__(self) -> None:
         columns = len(self.units)
@@ -79,6 +95,26 @@ class Layout:
     def _unit(self) -> npt.NDArray[np.int64]:
         return np.asarray(pd.factorize(np.array(self.units, dtype=object))[0], np.int64)
 
+    def filled_share(self, arm: str, reference: str) -> float:
+        """The share of the two arms' scores that is filled in from other runs of the same arm."""
+        if self.filled is None:
+            return 0.0
+        rows = np.isin(self.arm, [self.arms.index(arm), self.arms.index(reference)])
+        return float((self.filled.share[rows] @ self.weights).mean())
+
+    def common(self, arm: str, reference: str) -> float:
+        """The share of images, by their weights, that some run of each of the two arms has."""
+        return 1.0 - float(self.filled.weights[self._apart(arm, reference)].sum()) if self.filled else 1.0
+
+    def common_images(self, arm: str, reference: str) -> int:
+        """How many images some run of each of the two arms has."""
+        return self.images - int(self._apart(arm, reference).sum()) if self.filled else self.images
+
+    def _apart(self, arm: str, reference: str) -> npt.NDArray[np.bool_]:
+        """`(images,)` whether one of the two arms lacks the image; there are scores that were filled in."""
+        assert self.filled is not None
+        return np.asarray(self.filled.lacked[[self.arms.index(arm), self.arms.index(reference)]].any(axis=0))
+
     def of(self, arm: str) -> Floats:
         """`(seeds, columns)` values of an arm's runs, by ascending seed."""
         rows = np.flatnonzero(self.arm == self.arms.index(arm))
@@ -87,16 +123,6 @@ class Layout:
     def seeds_of(self, arm: str) -> tuple[int, ...]:
         """Seeds of an arm's runs, ascending."""
         return tuple(sorted(self.seed[self.arm == self.arms.index(arm)].tolist()))
-
-    def only(self, columns: npt.NDArray[np.bool_]) -> "Layout":
-        """The same without some columns; strata keep their shares in the mean."""
-        kept, stratum = self.weights[columns], self.stratum[columns]
-        of_strata = np.bincount(self.stratum, self.weights), np.bincount(stratum, kept, self.stratum.max() + 1)
-        weights = kept * (of_strata[0] / of_strata[1])[stratum]
-        units = tuple(np.array(self.units, dtype=object)[columns])
-        return replace(
-            self, values=self.values[:, columns], units=units, weights=weights / weights.sum(), stratum=stratum
-        )
 
     def deviations(self, values: Floats) -> Floats:
         """How far each unit moves the mean, so that the sum of squares estimates the variance of the mean on new units.
@@ -149,7 +175,7 @@ def layouts(scores: pd.DataFrame, average: Average = "images") -> Iterator[tuple
     for name, rows in split(scores, "class"):
         length = _equal_runs(rows)
         # Where all runs have the same rows, the first run's tell how each is laid out.
-        first = rows.iloc[:length].assign(place=np.arange(length)) if length else rows
+        first = rows.iloc[:length].assign(place=np.arange(length), filled=False) if length else completed(rows)
         for subgroup, cell in cells_of_class(first, average, single):
             if len(cell):
                 laid = layout(cell, average)
@@ -160,7 +186,7 @@ def layout(cell: pd.DataFrame, average: Average = "images") -> Layout:
     """The layout of one class and subgroup.
 
     Args:
-        cell: rows of `analysis.scores.with_overall`, with arm, seed, stratum, group, image and f1.
+        cell: rows of `analysis.scores.with_overall`, with arm, seed, stratum, group, image, f1 and filled.
         average: whether subgroups are strata.
     """
     arms, run, of_run, seeds = _runs(cell["arm"], cell["seed"])
@@ -168,14 +194,29 @@ def layout(cell: pd.DataFrame, average: Average = "images") -> Layout:
     place = run * len(units) + column
     total, shape = len(of_run) * len(units), (len(of_run), len(units))
     counts = np.bincount(place, minlength=total).reshape(shape)
-    sums = np.bincount(place, cell["f1"].to_numpy(), total).reshape(shape)
-    values = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
-    # A run may lack images: a unit has as many as the run that has most.
-    images = counts.max(axis=0).astype(np.float64)
+    values = np.bincount(place, cell["f1"].to_numpy(), total).reshape(shape) / counts
+    images = counts[0].astype(np.float64)
     of_stratum = np.bincount(of_column, images)
     weights = images / of_stratum[of_column] / len(of_stratum)
-    distinct_images = len(distinct(*combined_codes([cell["stratum"], cell["image"]])))
-    return Layout(arms, of_run, seeds, values, units, distinct_images, weights, of_column)
+    item, items = dense(combined_codes([cell["stratum"], cell["image"]])[0])
+    filled = None
+    if cell["filled"].any():
+        share = np.zeros(len(items))
+        share[item] = (weights / images)[column]
+        filled = _not_measured(cell["filled"].to_numpy(), of_run[run], item, place, share, counts)
+    return Layout(arms, of_run, seeds, values, units, len(items), weights, of_column, filled)
+
+
+def _not_measured(
+    filled: npt.NDArray[np.bool_], arm: Codes, item: Codes, place: Codes, weights: Floats, counts: Codes
+) -> Filled:
+    """What is filled in of a cell, from each row's arm, image and place in runs x columns."""
+    shape = int(arm.max()) + 1, len(weights)
+    at = arm * shape[1] + item
+    lacked = np.bincount(at[~filled], minlength=shape[0] * shape[1]) == 0
+    from_own = filled & ~lacked[at]
+    share = np.bincount(place[from_own], minlength=counts.size).reshape(counts.shape) / counts
+    return Filled(share, lacked.reshape(shape), weights)
 
 
 def _equal_runs(rows: pd.DataFrame) -> int:
@@ -224,7 +265,7 @@ def _runs(
     numbers, size = codes(arm)
     here = np.flatnonzero(np.bincount(numbers, minlength=size))
     number, seeds = pd.factorize(seed.to_numpy(), sort=True)
-    run, runs = _dense(np.searchsorted(here, numbers) * len(seeds) + number)
+    run, runs = dense(np.searchsorted(here, numbers) * len(seeds) + number)
     of_run, order = np.divmod(runs, len(seeds))
     return tuple(map(str, arm.cat.categories[here])), run, of_run, seeds[order].astype(np.int64)
 
@@ -234,22 +275,16 @@ def _columns(
 ) -> tuple[npt.NDArray[np.int64], tuple[str, ...], npt.NDArray[np.int64]]:
     """Each row's column; each column's unit and stratum."""
     unit, units = _names(cell["group"])
-    stratum, _ = _dense(codes(cell["stratum"])[0] if average == "subgroups" else np.zeros(len(cell), np.int64))
-    column, columns = _dense(stratum * len(units) + unit)
+    stratum, _ = dense(codes(cell["stratum"])[0] if average == "subgroups" else np.zeros(len(cell), np.int64))
+    column, columns = dense(stratum * len(units) + unit)
     of_column, of_unit = np.divmod(columns, len(units))
     return column, tuple(units[of_unit]), of_column
-
-
-def _dense(numbers: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Each number's place among those that occur, and these, ascending; for numbers from 0 that aren't large."""
-    found = np.bincount(numbers) > 0
-    return (np.cumsum(found) - 1)[numbers], np.flatnonzero(found)
 
 
 def _names(column: pd.Series) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.object_]]:
     """Each row's place among the column's distinct values, and these as text, in alphabetical order."""
     if isinstance(column.dtype, pd.CategoricalDtype):
-        number, here = _dense(codes(column)[0])
+        number, here = dense(codes(column)[0])
         values = column.cat.categories[here]
     else:
         number, values = pd.factorize(column)

@@ -1,4 +1,7 @@
-"""A mixed model by REML: the comparison of `analysis.mrmc` where some runs lack some units.
+"""A mixed model by REML: the comparison of `analysis.mrmc` by another method, also where runs lack some units.
+
+Reports don't use it: it weighs units of unequal size equally, and where a component reaches 0 its degrees of freedom
+jump. It is an independent check, and what R's lme4 is compared with.
 
 y[i, j, k] = mu + arm_i + unit_k + (arm x unit)_ik + seed_ij + e_ijk: only the arm is fixed. With R runs, the covariance
 of all scores is that of a unit's scores, a block of R x R for each unit, plus the seed's variance times S S', S the

@@ -12,6 +12,11 @@ denominator of the split-plot Dorfman-Berbaum-Metz F test (Hillis 2014, Stat Med
 Where units count unequally (groups of few and of many images), D / U and e² / U are sums of squares with weights
 (`analysis.layout.Layout.variance`) and U is their effective number; those of strata add.
 
+Where runs lack scores, these are filled in (`analysis.missing`), and what was filled in isn't taken for data: D is of
+the images that both arms have, share c by weight, so that D / U becomes D / (U c²); e² is divided by (1 - f)², f being
+the share of scores that was filled in: they add no residual, and the others are fewer in each unit's mean. Without
+missing scores nothing changes, and p changes little with each.
+
 Hillis' (2007, Stat Med 26:596) degrees of freedom, V² / ((h s²)² / f), f = r1 + r2 - 2, take the second term of V for
 known, which few units don't allow. It has degrees of freedom of its own here, U - 1: with many units nothing changes.
 """
@@ -83,7 +88,7 @@ def difference(
     """Test whether two arms' expected scores are equal.
 
     Args:
-        layout: where every run of both has every unit (see `analysis.mixed` for others).
+        layout: where every run of both has every unit, measured or filled in.
         arm: its name.
         reference: the name of the other.
         seeds: nested, or crossed: the arms' runs of equal seed are then a reader's two readings, others are left out.
@@ -161,11 +166,15 @@ def _tested(
         freedom: how degrees of freedom are computed.
     """
     changes, size, units = by_unit[0] - by_unit[1], layout.size, len(set(layout.units))
-    (a, f_a), b, f_b = seeds, float(layout.variance(changes)), layout.freedom_of(changes)
+    # An image that an arm lacks has the arms' mean difference, which says nothing of how it varies.
+    common, (a, f_a) = layout.common(arm, reference), seeds
+    b, f_b = float(layout.variance(changes)) / common**2, layout.freedom_of(changes) * common
+    # Nor has a score that is filled in an error of its own; others have more, with fewer of them in the mean.
+    error /= (1 - layout.filled_share(arm, reference)) ** 2
     # Covariance by polarisation: it is of variances of sums and differences.
-    common = float(layout.variance(by_unit[0] + by_unit[1]) - b) / 4
+    shared = float(layout.variance(by_unit[0] + by_unit[1]) - layout.variance(changes)) / 4
     seed, noise = parts
-    components = Components(seed - noise, common * size, (b - error) * size / 2, noise * size)
+    components = Components(seed - noise, shared * size, (b - error) * size / 2, noise * size)
     excess = max(b - error, 0.0)
     variance = a + excess
     if variance <= 1e-24:  # float error of equal runs

@@ -34,6 +34,46 @@ def benjamini_hochberg(p: Floats) -> Floats:
     return _restored(np.where(np.isnan(ordered), np.nan, least), order)
 
 
+def holm_levels(p: Floats, alpha: float) -> Floats:
+    """The level at which Holm's method tests each comparison: p < level exactly where the corrected p is below alpha.
+
+    The i-th smallest of m p-values is tested at alpha / (m - i + 1), as long as all before are found; those that aren't
+    found at the level of the first of them. An interval of confidence 1 - level excludes 0 where the test finds a
+    difference, and only there.
+
+    Args:
+        p: `(comparisons,)`; NaN stays NaN.
+        alpha: of the family, 0..1.
+    """
+    order, ordered, size = _sorted(p)
+    count = int(size[0])
+    steps = alpha / np.maximum(count - np.arange(len(p)), 1)
+    found = int(np.logical_and.accumulate(ordered < steps).sum())
+    steps[found:] = alpha / max(count - found, 1)
+    return _levels(steps, order, ordered)
+
+
+def benjamini_hochberg_levels(p: Floats, alpha: float) -> Floats:
+    """As `holm_levels`, for Benjamini's and Hochberg's method.
+
+    With R of m found it is R alpha / m for those: the intervals that keep the share of false ones among those that are
+    looked at (Benjamini & Yekutieli 2005, J Am Stat Assoc 100:71). It is (R + 1) alpha / m for the others.
+    """
+    order, ordered, size = _sorted(p)
+    count = int(size[0])
+    rank = np.arange(1, len(p) + 1)
+    below = np.flatnonzero(ordered < rank * alpha / max(count, 1))
+    found = int(below[-1]) + 1 if len(below) else 0
+    steps = np.where(rank <= found, found, found + 1) * alpha / max(count, 1)
+    return _levels(steps, order, ordered)
+
+
+def _levels(steps: Floats, order: npt.NDArray[np.intp], ordered: Floats) -> Floats:
+    levels = np.empty_like(ordered)
+    levels[order] = np.where(np.isnan(ordered), np.nan, steps)
+    return levels
+
+
 def _sorted(p: Floats) -> tuple[npt.NDArray[np.intp], Floats, npt.NDArray[np.intp]]:
     """Places in ascending order, NaN last; the values in it; the size of each family, shape `(..., 1)`."""
     order = np.argsort(p, axis=-1)

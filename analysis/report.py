@@ -11,7 +11,7 @@ from rich.text import Text
 
 from analysis.caption import describe, from_elsewhere
 from analysis.collect import Collected, collect
-from analysis.comparisons import compare, complete, leading_class
+from analysis.comparisons import compare, leading_class
 from analysis.conclusion import conclude
 from analysis.extra import METRICS as EXTRA_METRICS
 from analysis.extra import with_scores
@@ -211,8 +211,7 @@ def write_report(
 def _interactions(collected: Collected, by_subgroup: Mapping[str, Layout]) -> list[Interaction]:
     """Of the comparisons with the baseline that metadata are told in, where subgroups can be compared.
 
-    Subgroups of which one of the two arms' runs lacks a unit are left out, and comparisons of which no run of an arm
-    has all that are left. p is corrected by Holm's method over them.
+    Comparisons of which no run of an arm has all subgroups are left out. p is corrected by Holm's method over them.
     """
     parts = {name: layout for name, layout in by_subgroup.items() if name != OVERALL and layout.size >= LEAST_UNITS}
     units = [unit for layout in parts.values() for unit in layout.units]
@@ -221,9 +220,7 @@ def _interactions(collected: Collected, by_subgroup: Mapping[str, Layout]) -> li
     found = []
     for comparison in collected.study.comparisons:
         pair = {comparison.arm, comparison.reference}
-        fit = {
-            name: layout for name, layout in parts.items() if pair <= set(layout.arms) and complete(layout, comparison)
-        }
+        fit = {name: layout for name, layout in parts.items() if pair <= set(layout.arms)}
         shared = [set.intersection(*(set(each.seeds_of(arm)) for each in fit.values())) for arm in pair if len(fit) > 1]
         declared = comparison.claim == "differs" and comparison.reference == collected.study.baseline
         if declared and shared and all(shared):

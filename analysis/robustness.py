@@ -13,7 +13,7 @@ COLUMNS = ["arm", "reference", "difference", "low", "high", "method", "p_runs", 
 
 
 def resample(layout: Layout, comparisons: Sequence[Comparison], generator: np.random.Generator) -> pd.DataFrame:
-    """Bootstrap intervals and permutation tests of each comparison whose arms have all cells.
+    """Bootstrap intervals and permutation tests of each comparison whose arms there are.
 
     Returns:
         A row per comparison: arm, reference, difference; low, high and method of the 95 % bootstrap interval; p_runs
@@ -22,7 +22,7 @@ def resample(layout: Layout, comparisons: Sequence[Comparison], generator: np.ra
     rows = []
     for comparison in comparisons:
         pair = comparison.arm, comparison.reference
-        if not set(pair) <= set(layout.arms) or any(np.isnan(layout.of(arm)).any() for arm in pair):
+        if not set(pair) <= set(layout.arms):
             continue
         interval = bootstrap(layout, *pair, generator)
         runs, signs = permutation(layout, *pair, generator), sign_flip(layout, *pair, generator)

@@ -7,15 +7,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from analysis.codes import Codes, codes, combined_codes, distinct
 from analysis.collect import AS_TRAINED
 from analysis.metrics import METRICS, Metric, is_empty
 from analysis.metrics import f1 as f1
+from analysis.missing import completed
 from analysis.record import Average, Empty, ResultsError
-
-Codes = npt.NDArray[np.int64]
-
-SMALL = 2**20
-"""Numbers below are counted in a table of as many entries."""
 
 BLOCK = 2**16
 """Rows that are scored at once: what is computed on the way stays in the processor's cache."""
@@ -26,7 +23,9 @@ OVERALL = "Average"
 MACRO = "macro"
 """The mean over classes of an image's F1, in tables of several classes."""
 
-LACKING = 0.1
+CELL = ["class", "subgroup", "arm"]
+
+LACKING = 0.5
 """A run that lacks a larger share of a cell's images is left out of the cell."""
 
 
@@ -110,16 +109,27 @@ def _covered(images: pd.DataFrame) -> pd.DataFrame:
 
 
 def _macro(scores: pd.DataFrame) -> pd.DataFrame:
-    """The mean over classes of each image of each run, as rows of class `MACRO`, in order of appearance."""
+    """The mean over classes of each image of each run, as rows of class `MACRO`, in order of appearance.
+
+    A run that lacks a class of an image that another run has of it has no such mean there: it would be over others.
+    """
     columns = ["arm", "seed", "subgroup", "group", "image"]
+    classes = _classes_of_images(scores)
     item, items = pd.factorize(combined_codes([scores[column] for column in columns])[0])
     count = np.bincount(item, minlength=len(items))
     first = np.empty(len(items), np.int64)
     first[item[::-1]] = np.arange(len(item) - 1, -1, -1)  # the last to be written is the first row
     mean = np.bincount(item, scores["f1"], len(items)) / count
     empty = np.bincount(item, scores["empty"], len(items)) == count
-    macro = _constant(MACRO, scores["class"], len(items))
-    return scores.take(first).assign(**{"class": macro, "f1": mean, "empty": empty})
+    macro: pd.DataFrame = scores.take(first).assign(f1=mean, empty=empty)[count == classes[first]]
+    return macro.assign(**{"class": _constant(MACRO, scores["class"], len(macro))})
+
+
+def _classes_of_images(scores: pd.DataFrame) -> Codes:
+    """`(rows,)` how many classes the row's image has in some run."""
+    image, images = combined_codes([scores[column] for column in ("subgroup", "group", "image")])
+    number, classes = codes(scores["class"])
+    return np.bincount(distinct(image * classes + number, images * classes) // classes, minlength=images)[image]
 
 
 def _constant(value: str, like: pd.Series, rows: int) -> Any:
@@ -127,47 +137,16 @@ def _constant(value: str, like: pd.Series, rows: int) -> Any:
     return pd.Series([value]).astype(like.dtype).array.take(np.zeros(rows, np.int64))
 
 
-def codes(column: pd.Series) -> tuple[Codes, int]:
-    """Each row's value as a number from 0, and how many numbers there are; quick for categories and integers."""
-    if isinstance(column.dtype, pd.CategoricalDtype):
-        return column.cat.codes.to_numpy().astype(np.int64), len(column.cat.categories)
-    if pd.api.types.is_integer_dtype(column.dtype) and len(column):
-        least, most = int(column.min()), int(column.max())
-        if most - least < SMALL:
-            return column.to_numpy(np.int64) - least, most - least + 1
-    numbers, values = pd.factorize(column)
-    return numbers.astype(np.int64), len(values)
-
-
-def distinct(numbers: Codes, size: int) -> Codes:
-    """Which numbers of 0 to `size` - 1 occur, ascending; counted where that is quicker than hashed."""
-    if size < max(SMALL, 4 * len(numbers)):
-        return np.flatnonzero(np.bincount(numbers, minlength=size))
-    return np.sort(np.asarray(pd.unique(numbers)))
-
-
-def combined_codes(columns: Sequence[pd.Series]) -> tuple[Codes, int]:
-    """`codes` of combinations of columns' values: not all numbers need occur, the last column's is the remainder."""
-    total, sizes = codes(columns[0])
-    for column in columns[1:]:
-        numbers, size = codes(column)
-        if sizes * max(size, 1) >= 2**62:
-            total, values = (np.asarray(part, np.int64) for part in pd.factorize(total))
-            sizes = len(values)
-        total, sizes = total * size + numbers, sizes * size
-    return total, sizes
-
-
 def cells(scores: pd.DataFrame, average: Average = "images") -> Iterator[tuple[str, str, pd.DataFrame]]:
     """Each class and subgroup, `OVERALL` first, with its rows as `with_overall` has them; one in memory at a time."""
     single = scores["subgroup"].nunique() == 1
     for name, rows in split(scores, "class"):
-        for subgroup, cell in cells_of_class(rows, average, single):
+        for subgroup, cell in cells_of_class(completed(rows), average, single):
             yield name, subgroup, cell
 
 
 def cells_of_class(rows: pd.DataFrame, average: Average, single: bool) -> Iterator[tuple[str, pd.DataFrame]]:
-    """`cells` of one class's rows; with a `single` subgroup in the whole table there is only `OVERALL`."""
+    """`cells` of one class's rows, which are `completed`; with a `single` subgroup in all there is only `OVERALL`."""
     for subgroup, part in [(OVERALL, rows)] if single else [(OVERALL, rows), *split(rows, "subgroup")]:
         cell = _cell(part, average if subgroup == OVERALL else "images")
         if subgroup == OVERALL:
@@ -194,76 +173,31 @@ def _cell(rows: pd.DataFrame, average: Average) -> pd.DataFrame:
     if average == "subgroups":
         weight = (len(items) / (np.count_nonzero(of_stratum) * np.maximum(of_stratum, 1)))[stratum]
     values = {column: rows[column].array for column in rows}
-    cell = pd.DataFrame(
-        values | {"stratum": rows["subgroup"].array, "weight": weight, "partial": np.zeros(len(rows), bool)},
-        copy=False,
-    )
-    whole = np.bincount(run, minlength=runs) == len(items)
-    if whole[run].all():
+    cell = pd.DataFrame(values | {"stratum": rows["subgroup"].array, "weight": weight}, copy=False)
+    measured = np.bincount(run[~rows["filled"].to_numpy()], minlength=runs)
+    stays = (np.bincount(run, minlength=runs) == len(items)) & (measured >= (1 - LACKING) * len(items) - 1e-9)
+    if stays[run].all():
         return cell
-    _refuse_repeated(rows, run, item)
-    staying = whole
-    if np.count_nonzero(of_stratum) == 1 or average == "images":
-        found = np.bincount(run * strata + stratum, minlength=runs * strata).reshape(runs, strata)
-        enough = found.sum(axis=1) >= (1 - LACKING) * len(items) - 1e-9
-        staying = enough & ((found > 0) | (of_stratum == 0)).all(axis=1)
-    stays = staying[run]
-    cell["weight"] = weight * _unit_weights(rows["group"], run, item, stays, whole)
-    cell["partial"] = ~whole[run]
-    kept: pd.DataFrame = cell[stays].reset_index(drop=True)
+    kept: pd.DataFrame = cell[stays[run]].reset_index(drop=True)
     return kept
-
-
-def _refuse_repeated(rows: pd.DataFrame, run: Codes, item: Codes) -> None:
-    repeated = pd.DataFrame({"run": run, "item": item}).duplicated().to_numpy()
-    if repeated.any():
-        row = rows.iloc[int(repeated.argmax())]
-        raise ResultsError(
-            f"{int(repeated.sum())} scores are there twice; the first: {row['arm']} seed {row['seed']}, image "
-            f"{row['image']!r}, class {row['class']!r}, subgroup {row['subgroup']!r}"
-        )
-
-
-def _unit_weights(
-    group: pd.Series, run: Codes, item: Codes, stays: npt.NDArray[np.bool_], whole: npt.NDArray[np.bool_]
-) -> npt.NDArray[np.float64]:
-    """Weights by which a unit of which a run lacks some images counts as much as with them; their mean is 1 in a run.
-
-    1 for all of a run that lacks none.
-    """
-    unit, units = codes(group)
-    first = np.flatnonzero(~pd.Series(item).duplicated().to_numpy())
-    full = np.bincount(unit[first], minlength=units)
-    weight = np.ones(len(run))
-    partial = np.flatnonzero(stays & ~whole[run])
-    here = pd.factorize(run[partial] * units + unit[partial])[0]
-    weight[partial] = full[unit[partial]] / np.bincount(here)[here]
-    of_run = pd.factorize(run[partial])[0]
-    weight[partial] *= (np.bincount(of_run) / np.bincount(of_run, weight[partial]))[of_run]
-    return weight
 
 
 def with_overall(scores: pd.DataFrame, average: Average = "images") -> pd.DataFrame:
     """The scores a second time as subgroup `OVERALL`; only as that where there is a single subgroup.
 
-    Runs (arm and seed, all parts together) that lack images of a subgroup, or of all images:
-
-    - One that lacks more than a tenth of them (`LACKING`) has no rows there, nor on `OVERALL` one that lacks a whole
-      subgroup: its mean would be over other images than those of the runs it is compared with.
-    - One that lacks fewer stays, as far as its images are there. A unit (group) of which some images lack counts as
-      much as with them, by the mean of those that are there; a unit without any is missing from the run, and tests are
-      by a mixed model (`analysis.comparisons.fitting_test`).
-    - Where `average` is "subgroups", only runs with all images are on `OVERALL`: the mixed model knows no strata.
+    Every run of a cell has a row for each of the cell's images: a score that it lacks is filled in
+    (`analysis.missing`), so that means of all runs are over the same images. A run (arm and seed, all parts together)
+    that lacks more than half (`LACKING`) of a cell's images has no rows there, nor has one on `OVERALL` that lacks a
+    whole subgroup.
 
     Returns:
         The columns of `scores`, and: stratum, the subgroup that a row of `OVERALL` comes from; weight, so that
         the mean of weight * value over a run's rows is the average wanted: 1, but for rows of `OVERALL` where
-        `average` is "subgroups": N / (K n), N images in K subgroups of which the row's has n, and for runs that lack
-        some of a unit's images; partial, whether the row's run lacks some of the cell's images. Ordered by class and
-        subgroup.
+        `average` is "subgroups": N / (K n), N images in K subgroups of which the row's has n; filled, whether the score
+        is estimated, since the run lacks it. Ordered by class and subgroup.
 
     Raises:
-        ResultsError: a run that doesn't have each image once has one twice.
+        ResultsError: as `analysis.missing.completed`.
     """
     return pd.concat([cell for _, _, cell in cells(scores, average)], ignore_index=True)
 
@@ -271,7 +205,7 @@ def with_overall(scores: pd.DataFrame, average: Average = "images") -> pd.DataFr
 def run_means(rows: pd.DataFrame) -> pd.Series:
     """Mean F1 of each run in each cell, by class, subgroup, arm and seed; `rows` are those of `with_overall`."""
     weighted = rows.assign(f1=rows["f1"] * rows["weight"])
-    return weighted.groupby(["class", "subgroup", "arm", "seed"], observed=True)["f1"].mean()
+    return weighted.groupby([*CELL, "seed"], observed=True)["f1"].mean()
 
 
 def summarise(scores: pd.DataFrame, average: Average = "images") -> pd.DataFrame:
@@ -282,14 +216,22 @@ def summarise(scores: pd.DataFrame, average: Average = "images") -> pd.DataFrame
         average: what `OVERALL` is.
 
     Returns:
-        Columns class, arm, subgroup, n_images, n_groups, n_seeds, n_partial (seeds that lack some of the images, a
-        tenth at most), mean (over seeds, of the mean over images) and sd (of those means across seeds, with n - 1; NaN
-        with one seed), sorted by the first three. No row where no run of the arm covers the subgroup (`with_overall`).
+        Columns class, arm, subgroup, n_images, n_groups, n_seeds, n_partial (seeds that lack some of the images, half
+        at most), n_lacking (images that no seed has), mean (over seeds, of the mean over images) and sd (of those means
+        across seeds, with n - 1; NaN with one seed), sorted by the first three. No row where no run of the arm covers
+        the subgroup (`with_overall`).
     """
     cell = ["class", "arm", "subgroup"]
     rows = with_overall(scores, average)
     counts = rows.groupby(cell, observed=True).agg(n_images=("image", "nunique"), n_groups=("group", "nunique"))
-    seeds = run_means(rows).groupby(cell, observed=True)
-    lacking = rows.loc[rows["partial"], [*cell, "seed"]].drop_duplicates().groupby(cell, observed=True).size()
-    partial = lacking.reindex(counts.index, fill_value=0)
-    return counts.assign(n_seeds=seeds.size(), n_partial=partial, mean=seeds.mean(), sd=seeds.std()).reset_index()
+    runs = run_means(rows).to_frame().assign(partial=rows.groupby([*CELL, "seed"], observed=True)["filled"].any())
+    of_arm = runs.groupby(cell, observed=True).agg(
+        n_seeds=("f1", "size"), n_partial=("partial", "sum"), mean=("f1", "mean"), sd=("f1", "std")
+    )
+    lacking = 0
+    if rows["filled"].any():
+        lacks = rows.groupby([*cell, "stratum", "image"], observed=True)["filled"].all()
+        lacking = lacks.groupby(cell, observed=True).sum()
+    of_arm.insert(2, "n_lacking", lacking)
+    # The three have the same rows in the same order, which joining them would look up by categories.
+    return pd.concat([counts.reset_index(), of_arm.reset_index(drop=True)], axis=1)

@@ -21,7 +21,7 @@ from analysis.caption import (
     from_elsewhere,
 )
 from analysis.collect import Collected
-from analysis.comparisons import fitting_test, leading_class
+from analysis.comparisons import leading_class
 from analysis.control_figures import draw_response, draw_swapped
 from analysis.controls import controls_grid, metadata_controls, swapped_matrices
 from analysis.difficulty import difficulty
@@ -34,6 +34,7 @@ from analysis.figures.variance import draw_variance, variance_table
 from analysis.grid import MARKS
 from analysis.interaction import LEAST_UNITS, Interaction
 from analysis.layout import Layout
+from analysis.mrmc import difference
 from analysis.power import plan, power_table
 from analysis.response import response_curves, responses
 from analysis.scores import OVERALL
@@ -146,8 +147,10 @@ def power_section(layout: Layout, tests: pd.DataFrame, collected: Collected) -> 
     for comparison in study.comparisons:
         if comparison.reference != study.baseline or comparison.claim != "differs":
             continue
-        found = fitting_test(layout, comparison) if {comparison.arm, comparison.reference} <= set(layout.arms) else None
-        if found is None or found.components is None:
+        if not {comparison.arm, comparison.reference} <= set(layout.arms):
+            continue
+        found = difference(layout, comparison.arm, comparison.reference)
+        if found.components is None:
             continue
         advice = plan(found.components, study.margin, min(found.seeds), size, unit)
         sentences.append(f"{comparison.arm} against {comparison.reference}: {advice}")
@@ -175,7 +178,7 @@ def figure_sections(
     own = scores[scores["class"] == name]
     files: dict[str, bytes] = {}
     pairs = [each for each in study.comparisons if {each.arm, each.reference} <= set(layout.arms)]
-    differences = [fitting_test(layout, pair) for pair in pairs if pair.reference == study.baseline]
+    differences = [difference(layout, pair.arm, pair.reference) for pair in pairs if pair.reference == study.baseline]
     known = [each for each in differences if each.components is not None]
     if known:
         files["variance.png"] = draw_variance(variance_table(known), figure)
@@ -185,7 +188,7 @@ def figure_sections(
         means = own_tests[own_tests["reference"] == study.baseline].set_index("arm")["difference"]
         best = max(told, key=lambda arm: float(means.get(arm, -np.inf)))
         files["paired.png"] = draw_paired(own, best, study.baseline, figure)
-    if layout.complete and len(layout.arms) > 1:
+    if len(layout.arms) > 1:
         files["ranks.png"] = draw_ranks(rank_stability(layout, np.random.default_rng(0)), figure)
     if (
         "tp" in collected.images

@@ -119,7 +119,7 @@ TABLE = table()
         pytest.param(
             TABLE[TABLE["arm"] == "big"], "a single arm, 'big'; expected two or more", id="one arm is refused"
         ),
-        pytest.param(TABLE.iloc[:-3], "big seed 2 lacks image '021'", id="arms with different images are refused"),
+        pytest.param(TABLE.iloc[:-13], "big seed 2 lacks image '011'", id="arms with different images are refused"),
     ],
 )  # fmt: skip
 def test_a_bad_table_is_refused_in_one_line_that_names_it(

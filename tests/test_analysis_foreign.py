@@ -155,13 +155,18 @@ BASE = frame()
         (BASE.assign(arm=[None, *BASE["arm"][1:]]), "row 1: arm is .*; expected a name"),
         (pd.concat([BASE, BASE.iloc[[3]]]), "1 rows are there twice; the first is row 25: arm 'sme', seed 0"),
         (BASE[BASE["arm"] == "sme"], "a single arm, 'sme'; expected two or more"),
-        (BASE.iloc[:-1], "baseline seed 1 lacks image '005'"),
+        (BASE.iloc[:-4], "baseline seed 1 lacks image '002'"),
         (BASE.drop(columns="arm"), "no column 'arm'; it has .*--table ARM=FILE"),
         (BASE.drop(columns="image"), "no column 'image'"),
         (BASE.drop(columns="Dice"), "no column score, f1, dice.*--column score=NAME"),
         (BASE.iloc[:0], "no rows"),
         (BASE.assign(dice=1.0), "two columns are called 'dice'"),
-        (BASE.assign(group=["x", *["y"] * 23]), "image '000' is in group 'y' .* another elsewhere; expected one group"),
+        (BASE.assign(group=["x", *["y"] * 23]), "image '000' is in group 'x' .* in group 'y' .* one group an image"),
+        (BASE.assign(group=BASE["arm"]), "image '000' is in group 'sme' of sme seed 0 and in group 'baseline' of"),
+        (
+            BASE.assign(site=np.where(BASE["arm"] == "sme", "HeLa ", "HeLa")).rename(columns={"site": "subgroup"}),
+            "image '000' is in subgroup 'HeLa' of baseline seed 0 and in subgroup 'HeLa ' of sme",
+        ),
         (BASE.assign(tp=1, fp=1, fn=[-1, *[0] * 23]), "row 1: fn is -1; expected a count"),
     ],
 )  # fmt: skip
@@ -189,15 +194,15 @@ def test_files_that_arent_what_they_are_called_are_named(tmp_path: Path, content
         adopted(tmp_path, tmp_path / name)
 
 
-def test_a_run_that_lacks_a_tenth_of_the_images_is_compared_and_one_that_lacks_more_refused(tmp_path: Path) -> None:
+def test_a_run_that_lacks_half_of_the_images_is_compared_and_one_that_lacks_more_refused(tmp_path: Path) -> None:
     rows = frame(images=20)
-    gaps = adopted(tmp_path, write(tmp_path, rows.iloc[:-2]))
+    gaps = adopted(tmp_path, write(tmp_path, rows.iloc[:-10]))
     study = gaps.study
     tests = compare(image_scores(gaps.images, study.arms, gaps.metric), study.comparisons, study.margin)
     assert tests["n_units"].tolist() == [20]
     assert np.isfinite(tests[["se", "p"]].to_numpy(float)).all()
-    with pytest.raises(ResultsError, match=r"baseline seed 1 lacks image '017'.*3 such rows of 20; expected all"):
-        adopted(tmp_path, write(tmp_path, rows.iloc[:-3]))
+    with pytest.raises(ResultsError, match=r"baseline seed 1 lacks image '009'.*11 such rows of 20; expected all"):
+        adopted(tmp_path, write(tmp_path, rows.iloc[:-11]))
 
 
 def test_columns_and_arms_that_arent_there_are_named(tmp_path: Path) -> None:

@@ -100,4 +100,4 @@ def test_categories_are_scored_and_laid_out_as_text_is(average):
         assert (name, subgroup, one.arms, one.units, one.images) == (
             other_name, other_subgroup, other.arms, other.units, other.images,
         )  # fmt: skip
-        np.testing.assert_array_equal(one.values, other.values)
+        np.testing.assert_allclose(one.values, other.values, rtol=1e-12)  # runs are filled in in another order

@@ -12,8 +12,9 @@ from scipy import stats
 
 from analysis.collect import Collected, ResultsError
 from analysis.collect import collect as collect_from
-from analysis.comparisons import compare, fitting_test
+from analysis.comparisons import compare
 from analysis.layout import layouts
+from analysis.mrmc import difference
 from analysis.record import Comparison
 from analysis.report import report
 from analysis.scores import OVERALL, image_scores, summarise, with_overall
@@ -169,7 +170,7 @@ def test_no_effect_is_found_at_the_nominal_rate_in_averages_of_subgroups() -> No
         scores = make_scores(simulate(rng, 40, baseline=0.0, sme=0.0), ["a"] * 28 + ["b"] * 12)
         _, subgroup, layout = next(layouts(scores, "subgroups"))
         assert (subgroup, len(layout.effective)) == (OVERALL, 2)
-        found.append(fitting_test(layout, *SME))
+        found.append(difference(layout, "sme", "baseline"))
     assert 0.015 < np.mean([each.p < 0.05 for each in found]) < 0.09
     assert np.mean([each.ci_low < 0 < each.ci_high for each in found]) > 0.9
 

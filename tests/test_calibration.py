@@ -22,6 +22,7 @@ from null_draws import (
     simulate,
     size_by_mean_squares,
 )
+from unlike_seeds import draws
 
 UNEQUAL = (1, 2, 3, 4, 20)
 
@@ -149,3 +150,15 @@ def test_the_promise_is_kept() -> None:
             assert 0.0385 <= size_by_mean_squares(rng, regime, 60_000) <= 0.0615, regime
         found = positives(rng, regime, 1500, 0)["ours"]
         assert 0.04 - 4 * 0.0051 <= found <= 0.06 + 4 * 0.0061, regime
+
+
+def test_unlike_seeds_err_as_the_page_says() -> None:
+    """A few of its regimes, drawn anew and tested one by one by the test itself."""
+    rng, known = np.random.default_rng(7), pd.read_csv(OUT / "unlike_seeds.csv")
+    for seeds, sds in (((10, 3), (0.003, 0.012)), ((10, 3), (0.012, 0.003)), ((3, 3), (0.003, 0.012))):
+        scores = draws(rng, seeds, sds, (0.01, 0.02))
+        regime = Regime(seeds, scores.shape[2], 0.0, 0.0, 0.0)
+        found = np.mean([difference(layout_of(draw, regime), "a", "b").p < 0.05 for draw in scores])
+        row = known[(known["seeds"] == seeds[0]) & (known["other_seeds"] == seeds[1])]
+        row = row[(row["seed_sd"] == sds[0]) & (row["other_seed_sd"] == sds[1]) & (row["arm_image_sd"] == 0.01)]
+        assert 100 * found == pytest.approx(row["false_positives"].item(), abs=5)

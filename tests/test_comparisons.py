@@ -221,3 +221,24 @@ def test_orders_are_those_of_the_scores() -> None:
     assert list(tests["arm"].cat.categories) == ["z", "a"]
     assert tests["subgroup"].astype(str).tolist() == [OVERALL] * 3 + ["x"] * 3 + ["y"] * 3
     assert tests["reference"].tolist() == ["baseline", "baseline", "z"] * 3
+
+
+def test_adjusted_intervals_exclude_zero_exactly_where_the_verdict_says_so() -> None:
+    shift = {"sme": 0.02, "me": 0.007, "film": 0.0, "se": -0.006}
+    scores = make_scores(
+        simulate(np.random.default_rng(21), 60, baseline=0.0, **shift), [f"s{i % 4}" for i in range(60)]
+    )
+    tests = compare(scores, [Comparison(arm, "baseline") for arm in shift], MARGIN)
+    apart = (tests["ci_low_adjusted"] > 0) | (tests["ci_high_adjusted"] < 0)
+    assert apart.to_list() == (tests["p_adjusted"] < 0.05).to_list()
+    assert apart.any()
+    assert not apart.all()
+    assert (tests["ci_low_adjusted"] <= tests["ci_low"] + 1e-12).all()
+    assert (tests["ci_high_adjusted"] >= tests["ci_high"] - 1e-12).all()
+
+
+def test_the_spread_of_each_arms_seeds_stands_beside_the_test() -> None:
+    f1 = simulate(np.random.default_rng(22), 60, baseline=0.0, sme=0.0)
+    row = compare(make_scores(f1, ["all"] * 60), SME, MARGIN).iloc[0]
+    assert row["seed_sd"] == pytest.approx(f1["sme"].mean(axis=1).std(ddof=1))
+    assert row["seed_sd_reference"] == pytest.approx(f1["baseline"].mean(axis=1).std(ddof=1))

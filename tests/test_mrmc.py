@@ -254,11 +254,3 @@ def test_a_stratum_of_one_unit_has_no_variance_and_so_no_test() -> None:
     found = difference(weighted([1] * 30, values, [0] * 29 + [1]), "sme", "baseline")
     assert np.isfinite(found.estimate)
     assert np.isnan([found.se, found.p]).all()
-
-
-def test_leaving_out_units_keeps_the_strata_shares() -> None:
-    values = np.arange(60.0).reshape(6, 10)
-    data = weighted([1] * 10, values, [0] * 6 + [1] * 4)
-    kept = data.only(np.arange(10) != 2)
-    assert kept.weights == pytest.approx([0.1] * 5 + [0.125] * 4)
-    assert kept.values.shape == (6, 9)

@@ -49,7 +49,8 @@ def test_metadata_helps_where_and_only_where_it_holds_information(tmp_path):
     assert shuffled["difference"].abs().max() < 0.03
 
     null = verdicts(0.0, ["sme"], tmp_path / "null").loc["sme"]
-    assert null.loc["alike", "verdict"] in ("equal", "no evidence")
-    assert abs(null.loc["alike", "difference"]) < 0.03
-    # Where lines look distinct, the label still names the look, which saves some learning (docs/reproduction.md).
+    # The label says nothing of the outlines, but it still names a line's look (look-alikes': their pair's), which saves
+    # some learning (docs/reproduction.md). Sizes, not verdicts, are told apart from the planted effect: in so short a
+    # training that saving is real. The null of verdicts are the shuffled labels above.
+    assert abs(null.loc["alike", "difference"]) < min(0.03, planted.loc["alike", "difference"] / 3)
     assert abs(null.loc["distinct", "difference"]) < 0.05

@@ -1,7 +1,5 @@
 """Declared comparisons by resampling."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from fake_store import make_scores, simulate
@@ -38,11 +36,9 @@ def test_the_same_generator_gives_the_same_numbers_of_the_bootstrap() -> None:
     assert (row["low"], row["high"], row["method"]) == (interval.low, interval.high, interval.method)
 
 
-def test_a_comparison_with_missing_cells_is_left_out_and_others_arent() -> None:
+def test_an_arm_without_runs_is_left_out_and_others_arent() -> None:
     layout = planted()
-    values = layout.values.copy()
-    values[np.flatnonzero(layout.arm == layout.arms.index("me"))[0], 0] = np.nan
-    assert resample(replace(layout, values=values), BOTH, np.random.default_rng(1))["arm"].tolist() == ["sme"]
+    assert resample(layout, BOTH, np.random.default_rng(1))["arm"].tolist() == ["sme", "me"]
     assert resample(layout, [], np.random.default_rng(1)).empty
 
 
