@@ -290,6 +290,6 @@ def summarise(scores: pd.DataFrame, average: Average = "images") -> pd.DataFrame
     rows = with_overall(scores, average)
     counts = rows.groupby(cell, observed=True).agg(n_images=("image", "nunique"), n_groups=("group", "nunique"))
     seeds = run_means(rows).groupby(cell, observed=True)
-    lacking = rows.loc[rows["partial"], [*cell, "seed"]].drop_duplicates().groupby(cell, observed=True).size()
-    partial = lacking.reindex(counts.index, fill_value=0)
+    # Of all rows, so that it has the index of `counts`: pandas can't align categories of which some are absent.
+    partial = rows.assign(seed=rows["seed"].where(rows["partial"])).groupby(cell, observed=True)["seed"].nunique()
     return counts.assign(n_seeds=seeds.size(), n_partial=partial, mean=seeds.mean(), sd=seeds.std()).reset_index()
