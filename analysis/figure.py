@@ -3,7 +3,6 @@
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
-from io import BytesIO
 
 import numpy as np
 import pandas as pd
@@ -12,6 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from analysis.glyphs import to_plain_png
 from analysis.record import Average
 from analysis.scores import OVERALL, run_means, with_overall
 from analysis.words import NAMES, Names
@@ -21,6 +21,11 @@ COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 """Okabe and Ito's palette, told apart with any colour vision."""
 MARKERS = ("o", "^", "v", "P", "X")
 """With more arms than colours, the next round has the next marker."""
+
+
+DPI = 160
+MOST_PIXELS = 60_000
+"""On a side of a figure: matplotlib draws none of 65536."""
 
 
 @dataclass(frozen=True)
@@ -48,9 +53,7 @@ def to_png(figure: Figure, title: Title) -> bytes:
     characters = int(figure.get_figwidth() * 12)
     lines = textwrap.wrap(title.text, characters) + textwrap.wrap(title.about, characters)
     figure.suptitle("\n".join(lines), x=0.01, ha="left", fontsize="medium")
-    content = BytesIO()
-    figure.savefig(content, format="png", dpi=160)
-    return content.getvalue()
+    return to_plain_png(figure, min(DPI, MOST_PIXELS / max(figure.get_size_inches())))
 
 
 def draw(

@@ -104,7 +104,7 @@ def provenance(storage: Storage, collected: Collected) -> pd.DataFrame:
 
 def provenance_section(runs: pd.DataFrame, collected: Collected) -> Section:
     """What can be the same for all runs in words, and the runs themselves as a table."""
-    words = [f"Command: `{collected.study.command}`"]
+    words = [f"Command: {collected.study.command}"]
     if runs.empty:
         return Section((_listed(collected),), tuple(words), (), False, heading="Provenance")
     for column in ("commit", "versions", "device", "training_version"):

@@ -6,7 +6,6 @@ from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
-from rich.console import Console
 from rich.text import Text
 
 from analysis.caption import describe, from_elsewhere
@@ -17,12 +16,13 @@ from analysis.extra import METRICS as EXTRA_METRICS
 from analysis.extra import with_scores
 from analysis.figure import Title
 from analysis.figures.learning import draw_learning, read_history
-from analysis.grid import escape_markdown
+from analysis.glyphs import letters, not_drawn
 from analysis.html import to_html
 from analysis.interaction import LEAST_UNITS, Interaction, interaction
 from analysis.layout import Layout, layouts
 from analysis.methods import caveats_section, methods_section, provenance, provenance_section
 from analysis.multiplicity import holm
+from analysis.plain_text import to_markdown, to_markdown_paragraph
 from analysis.record import ResultsError, Run
 from analysis.robustness import resample
 from analysis.scores import OVERALL, image_scores, summarise
@@ -42,6 +42,7 @@ from analysis.sweeps import Sweep, read_arm_sweeps
 from analysis.tuning import tuning_section
 from analysis.words import metric_name
 from metaseg.storage import Storage
+from metaseg.terminal import Terminal, visible
 
 PLAIN_WIDTH = 110
 """Columns of the output where it isn't a terminal."""
@@ -151,12 +152,13 @@ def write_report(
     by_subgroup = {subgroup: layout for name, subgroup, layout in layouts(scores, declared.average) if name == leading}
     interactions = _interactions(collected, by_subgroup)
 
-    console = Console(highlight=False)
+    console = Terminal()
     if not console.is_terminal:
-        console = Console(highlight=False, width=PLAIN_WIDTH)
+        console = Terminal(width=PLAIN_WIDTH)
     by = f" by {column}" if scores["subgroup"].nunique() > 1 else ""
     incomplete = " (INCOMPLETE)" if collected.missing else ""
     metric = metric_name(collected.metric)
+    names = [column, *(str(name) for kind in ("arm", "class", "subgroup") for name in scores[kind].unique())]
     figure = Title(f"{declared.name}: {metric} on test images of {declared.dataset}{incomplete}", declared.about)
     sections = [
         score_section(collected, scores, cells, f"{metric} of each arm{by}{incomplete}", figure, console.is_terminal),
@@ -191,6 +193,8 @@ def write_report(
 
     for part in (Text(title, "bold"), *([Text(data, "bold")] if data else []), *map(Text, about), ""):
         console.print(part)
+    if unseen := letters([figure.text, figure.about, *names]):
+        console.print(Text(not_drawn(unseen)), soft_wrap=True)
     for section in sections:
         for shown in section.to_rich(console.width, console.is_terminal):
             console.print(shown)
@@ -237,12 +241,12 @@ def _contents(
 ) -> dict[str, bytes]:
     """The report's files by name."""
     markdown = [
-        f"# {title}",
-        f"**{data}**" if data else "",
-        *(f"> {escape_markdown(sentence)}" for sentence in result),
-        *about,
+        f"# {to_markdown(title)}",
+        f"**{to_markdown(data)}**" if data else "",
+        *(f"> {to_markdown_paragraph(sentence)}" for sentence in result),
+        *map(to_markdown_paragraph, about),
     ]
-    latex = [f"% {title}", f"% {data}", r"% \usepackage{booktabs}"]
+    latex = [f"% {visible(title)}", f"% {visible(data)}", r"% \usepackage{booktabs}"]
     contents: dict[str, bytes] = {"report.html": b"", "table.md": b"", "table.tex": b""}
     for section in sections:
         markdown += section.to_markdown(computed_on)

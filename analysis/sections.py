@@ -50,8 +50,7 @@ from analysis.table import (
 )
 from analysis.words import metric_name
 
-RANKS_IN_MARKDOWN = "in **bold**", "<u>underlined</u>"
-RANKS_IN_TERMINAL = "in bold", "underlined"
+RANKS = "in bold", "underlined"
 RANKS_IN_PLAIN_TEXT = f"marked {MARKS['best']}", f"marked {MARKS['second']}"
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
@@ -63,13 +62,13 @@ def score_section(
 ) -> Section:
     """Table 1: F1 of each arm by subgroup, and its figure; `styled` is whether the terminal shows bold."""
     study = collected.study
-    ranks = RANKS_IN_TERMINAL if styled else RANKS_IN_PLAIN_TEXT
+    ranks = RANKS if styled else RANKS_IN_PLAIN_TEXT
     if study.average == "subgroups":
         figure = Title(f"{figure.text}; {OVERALL} is the mean of the others", figure.about)
     content = draw(scores, study.arms, study.baseline, figure, collected.subgroup_column, study.average)
     return Section(
         tuple(score_grids(cells, study.arms, title)),
-        (caption_scores(cells, scores, collected, *RANKS_IN_MARKDOWN),),
+        (caption_scores(cells, scores, collected, *RANKS),),
         (caption_scores(cells, scores, collected, *ranks),),
         files={"table.csv": to_csv(cells), "f1.png": content},
         pictures={"f1.png": f"{metric_name(collected.metric)} of each arm and seed"},

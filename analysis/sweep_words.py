@@ -75,8 +75,8 @@ def belief_sentences(sweep: Sweep, trials: pd.DataFrame) -> list[str]:
         "to luck, and the more so the more trials there were. It can't be compared with a score on test images, nor "
         "with the best of a sweep of another length.",
         "Next: train with these settings and fresh seeds, and score on the test images: give the options above to a "
-        "page of `studies/`, with `--seeds 5`.",
-        "An ablation is fair where every arm has settings of its own, found at equal budget: `--tune-each-arm` of a "
+        "page of studies/, with --seeds 5.",
+        "An ablation is fair where every arm has settings of its own, found at equal budget: --tune-each-arm of a "
         "page does that, trains each arm's best with fresh seeds, and reports as any study.",
     ]
     best = best_trial(trials)

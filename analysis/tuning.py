@@ -61,7 +61,7 @@ def tuning_section(sweeps: ArmSweeps, arms: Sequence[str], title: Title) -> Sect
         "tuning_cost.png": draw_best_so_far(courses, _to(title, "best so far of each arm's search")),
         "tuning.csv": to_csv(frame[["arm", "budget", "expected", "low", "high"]]),
         # With all digits: these settings are there to be used again.
-        "tuned.csv": pd.DataFrame(chosen).to_csv(index=False).encode(),
+        "tuned.csv": to_csv(pd.DataFrame(chosen), digits=None),
     }
     captions = {
         "tuning.png": "Expected best validation F1 by number of trials",

@@ -54,7 +54,7 @@ def test_provenance_has_a_row_per_finished_run(collected: Collected, tmp_path: P
     assert runs["commit"].unique().tolist() == ["0123456789ab"]
     section = provenance_section(runs, collected)
     words = " ".join(section.words)
-    for part in ("`study.py`", "Commit: 0123456789ab.", "torch 2.0", "Device: cpu.", "Training version: 1."):
+    for part in ("Command: study.py", "Commit: 0123456789ab.", "torch 2.0", "Device: cpu.", "Training version: 1."):
         assert part in words
     (grid,) = section.grids
     name, cells = grid.rows[0]

@@ -14,6 +14,7 @@ from analysis.report import folder_name, report, report_folder, scored_by, write
 from analysis.results import read_results, result_studies
 from metaseg.config import ConfigError
 from metaseg.storage import Storage, open_storage
+from metaseg.terminal import visible
 
 
 def report_command(arguments: Sequence[str]) -> int:
@@ -61,13 +62,13 @@ def report_command(arguments: Sequence[str]) -> int:
         collected = result_studies(storage)
         names = options.study or collected or study_names(storage)
     except (ConfigError, OSError, ResultsError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(visible(f"error: {error}"), file=sys.stderr)
         return 1
     for name in names:
         try:
             _report(storage, name, bool(collected), options.dataset, options.out, options.metric)
         except (ConfigError, OSError, ResultsError) as error:
-            print(f"error: {error}", file=sys.stderr)
+            print(visible(f"error: {error}"), file=sys.stderr)
             failed = True
     return int(failed)
 
