@@ -1,6 +1,6 @@
 """A study's report: score, test, write tables, figures and a page, and print the main tables."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from urllib.parse import quote
 
@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 from rich.text import Text
 
-from analysis.caption import describe, from_elsewhere
 from analysis.collect import Collected, collect
 from analysis.comparisons import compare, leading_class
 from analysis.conclusion import conclude
+from analysis.declaration import from_elsewhere, names_of, sees_metadata
 from analysis.extra import METRICS as EXTRA_METRICS
 from analysis.extra import with_scores
 from analysis.figure import Title
@@ -22,6 +22,7 @@ from analysis.interaction import LEAST_UNITS, Interaction, interaction
 from analysis.layout import Layout, layouts
 from analysis.methods import caveats_section, methods_section, provenance, provenance_section
 from analysis.multiplicity import holm
+from analysis.opening import describe
 from analysis.plain_text import to_markdown, to_markdown_paragraph
 from analysis.record import ResultsError, Run
 from analysis.robustness import resample
@@ -38,9 +39,9 @@ from analysis.sections import (
     score_section,
     verdict_sections,
 )
+from analysis.seed_sections import seed_sections
 from analysis.sweeps import Sweep, read_arm_sweeps
 from analysis.tuning import tuning_section
-from analysis.words import metric_name
 from metaseg.storage import Storage
 from metaseg.terminal import Terminal, visible
 
@@ -95,7 +96,8 @@ def report(
     collected, about = scored_by(collected, storage, metric)
     target, folder = (out, "") if out else (storage, report_folder(study, metric))
     tuned = read_arm_sweeps(storage, study)
-    return write_report(collected, target, folder, history, runs, pictures, tables, about, tuned)
+    failed = [name.removesuffix(".json") for name in storage.names("failures")]
+    return write_report(collected, target, folder, history, runs, pictures, tables, about, tuned, failed)
 
 
 def report_folder(study: str, metric: str) -> str:
@@ -130,6 +132,7 @@ def write_report(
     tables: Mapping[str, pd.DataFrame] = {},
     about_metric: str = "",
     tuned: Mapping[str, tuple[Sweep, pd.DataFrame]] = {},
+    failed: Collection[str] = (),
 ) -> Report:
     """Report on results, wherever they are from.
 
@@ -143,6 +146,7 @@ def write_report(
         tables: as in `report`.
         about_metric: sentences on what scores are, where they need some.
         tuned: of `analysis.sweeps.read_arm_sweeps`, where arms were tuned.
+        failed: ids of runs that failed when they were last tried.
     """
     declared, column = collected.study, collected.subgroup_column
     scores = image_scores(collected.images, declared.arms, collected.metric, declared.empty)
@@ -157,19 +161,24 @@ def write_report(
         console = Terminal(width=PLAIN_WIDTH)
     by = f" by {column}" if scores["subgroup"].nunique() > 1 else ""
     incomplete = " (INCOMPLETE)" if collected.missing else ""
-    metric = metric_name(collected.metric)
+    words = names_of(collected)
+    metric = words.score
     names = [column, *(str(name) for kind in ("arm", "class", "subgroup") for name in scores[kind].unique())]
-    figure = Title(f"{declared.name}: {metric} on test images of {declared.dataset}{incomplete}", declared.about)
+    on = f" on {words.tested}" + ("" if from_elsewhere(collected) else f" of {declared.dataset}")
+    figure = Title(f"{declared.name}: {metric}{on}{incomplete}", declared.about, words)
+    left_out = sum(layout.size < LEAST_UNITS for name, layout in by_subgroup.items() if name != OVERALL)
+    robust = pd.DataFrame()
     sections = [
         score_section(collected, scores, cells, f"{metric} of each arm{by}{incomplete}", figure, console.is_terminal),
         *verdict_sections(collected, tests, f"Differences{by}{incomplete} from", figure),
-        interaction_section(interactions, column),
+        interaction_section(interactions, column, left_out, words),
     ]
     if OVERALL in by_subgroup:
         overall = by_subgroup[OVERALL]
         robust = resample(overall, declared.comparisons, np.random.default_rng(0))
-        sections += [robustness_section(robust), power_section(overall, tests, collected)]
+        sections += [power_section(overall, tests, collected)]
         sections += figure_sections(collected, scores, overall, tests, figure)
+        sections += seed_sections(collected, scores[scores["class"] == leading], by_subgroup, failed, figure)
     if history is not None and len(history):
         content = draw_learning(history, figure, declared.baseline)
         caption = {"learning.png": "Validation F1 and training loss by epoch, mean over seeds"}
@@ -177,15 +186,15 @@ def write_report(
     sections.append(tuning_section(tuned, declared.arms, Title(declared.name, declared.about)))
     if "tp" in collected.images:
         sections += [*control_sections(collected, figure), difficulty_section(collected)]
-    sections += extra_sections(pictures, tables)
-    closing = [methods_section(collected), caveats_section(collected, tuned=bool(tuned))]
+    sections += [robustness_section(robust, words), *extra_sections(pictures, tables)]
+    closing = [methods_section(collected, tests, interactions, robust)]
+    closing.append(caveats_section(collected, tests, tuned=bool(tuned)))
     closing.append(provenance_section(runs if runs is not None else pd.DataFrame(), collected))
 
-    title = (
-        f"Study {declared.name}: {metric} {'of each arm' if from_elsewhere(collected) else 'with and without metadata'}"
-    )
+    question = "with and without metadata" if sees_metadata(collected) else "of each arm"
+    title = f"Study {declared.name}: {metric} {question}"
     data = f"Data: {declared.about}" if declared.about else ""
-    about, result = describe(collected), conclude(tests, interactions, declared, column)
+    about, result = describe(collected), conclude(tests, interactions, declared, column, words)
     about += [about_metric] if about_metric else []
     contents = _contents(title, data, about, result, [*sections, *closing], declared.about)
     for name, content in contents.items():

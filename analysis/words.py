@@ -1,6 +1,6 @@
 """How numbers and lists read in a sentence, and what a report calls things."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -41,6 +41,14 @@ class Names:
     """Whether some group has several images, so that groups are the units of a test."""
     of_test: bool = True
     """Whether images are known to be test images."""
+    margin: str = "the study's margin"
+    """Whose the margin of equivalence is."""
+    compared: str = "the declared comparisons"
+    """What stands on the row of all images."""
+    equal: str = "arms that are told nothing"
+    """Those that are claimed to be equal to another."""
+    undeclared: frozenset[str] = frozenset()
+    """What nobody declared, of margin, average, endpoint and comparisons."""
 
     @property
     def tested(self) -> str:
@@ -50,7 +58,11 @@ class Names:
     @property
     def units(self) -> str:
         """What a test takes for independent: `images`, `groups of images`, `patients`."""
-        if not self.grouped:
+        return self.several(self.grouped)
+
+    def several(self, grouped: bool) -> str:
+        """`units` of a part of the data, of which it is known whether it is grouped."""
+        if not grouped:
             return self.images
         return f"groups of {self.images}" if self.groups == "groups" else self.groups
 
@@ -62,23 +74,8 @@ RENAMED = ("metric", "image", "group", "subgroup")
 """What can be called by another name."""
 
 
-def names_of(given: Mapping[str, str], metric: str, grouped: bool, of_test: bool) -> Names:
-    """The names to use: those that are given for some of `RENAMED`, else our own.
-
-    Args:
-        given: a plural that isn't regular follows a slash: `{"group": "mouse/mice"}`.
-        metric: what scores are.
-        grouped: whether groups are the units of a test.
-        of_test: whether images are known to be test images.
-    """
-    image, images = _plural(given.get("image", "image"))
-    groups = _plural(given.get("group", "group"))[1]
-    score = given.get("metric", metric_name(metric))
-    return Names(score, image, images, groups, grouped, of_test)
-
-
-def _plural(word: str) -> tuple[str, str]:
-    """A word and its plural, which may follow it after a slash."""
+def plural(word: str) -> tuple[str, str]:
+    """A word and its plural, which may follow it after a slash: `mouse/mice`."""
     one, slash, many = word.partition("/")
     if slash and one and many:
         return one, many
