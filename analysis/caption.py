@@ -16,7 +16,7 @@ CAPTION_ROBUSTNESS = (
     "its place. bootstrap: how wide is the interval (95 %, not corrected) if scores aren't normal? Seeds and {units} "
     "are "
     "resampled. runs exchanged: could other seeds have made the difference on these {images}? p of permuting runs "
-    "between the two arms; with few seeds it can't be below `least`. signs flipped: do these very networks differ on "
+    "between the two arms; with few seeds it can't be below least. signs flipped: do these very networks differ on "
     "other {images}? p of flipping the sign of each of the {units}' differences. The last two each leave one source of "
     "variance out, seeds or {images}; the verdict's test takes both for random."
 )

@@ -105,7 +105,7 @@ def _tests(study: Study, names: Names, tests: pd.DataFrame, known: pd.DataFrame)
         f"Dorfman-Berbaum-Metz F "
         "test was used with Hillis' degrees of freedom, extended by a term for the cases. For each comparison, the "
         "variance "
-        f"among seeds and that of seed x {'group' if names.grouped else names.image} were pooled over its two arms. "
+        f"among seeds and that of seed x case were pooled over its two arms. "
     )
     if (tests["n_common"] < tests["n_images"]).any() if "n_common" in tests else False:
         text += f"{names.images.capitalize()} that all runs of an arm lack entered no variance. "

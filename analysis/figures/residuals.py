@@ -43,7 +43,7 @@ def build_residuals(left: pd.DataFrame, names: Names = NAMES) -> Figure:
         inside = left[(left["fitted"] >= low) & (left["fitted"] <= high)]
         spread = float(np.sqrt((inside["residual"] ** 2).mean()))
         panel.hlines([-spread, spread], low, high, color="#D55E00", linewidth=1.6, zorder=3)
-    panel.set_xlabel(f"{names.score}, fitted: mean of the run and of the {names.images}", fontsize=9)
+    panel.set_xlabel(f"{names.score}, fitted: means of the run and of the {names.units}", fontsize=9)
     panel.set_ylabel("residual", fontsize=9)
     tidy(panel)
     foot(
