@@ -37,7 +37,7 @@ def unlike_seeds(row: "pd.Series[Any]") -> str:
     if min(counts) < 2:
         return ""
     ratio = seed_ratio(row)
-    times = max(ratio, 1 / ratio) if ratio > 0 else math.inf
+    times = 1.0 if math.isnan(ratio) else max(ratio, 1 / ratio) if ratio > 0 else math.inf
     more, less = (row["arm"], row["reference"]) if ratio > 1 else (row["reference"], row["arm"])
     often = "many times" if math.isinf(times) else f"{times:.1f} times" if times < 10 else f"{times:.0f} times"
     varies = f"the seeds of {more} vary {often} as much as those of {less} (SD)" if times > UNLIKE else ""

@@ -11,7 +11,7 @@ from analysis.scores import MACRO, OVERALL
 from analysis.words import FORMULAS, Names, format_p
 
 CAPTION_ROBUSTNESS = (
-    "Each column answers a question of its own; none is the study's, which the verdict answers, and none can be taken "
+    "Each column answers a question of its own; none is the verdict's, and none can be taken "
     "in "
     "its place. bootstrap: how wide is the interval (95 %, not corrected) if scores aren't normal? Seeds and {units} "
     "are "
@@ -32,11 +32,19 @@ def caption_scores(cells: pd.DataFrame, scores: pd.DataFrame, collected: Collect
     `best` and `second` say how ranks look.
     """
     study, names = collected.study, names_of(collected)
-    overall = f"all {names.tested}" if study.average == "images" else "the unweighted mean of the subgroups' means"
+    overall = (
+        f"all {names.tested}"
+        if study.average == "images"
+        else f"the unweighted mean of the means of each {names.subgroup}"
+    )
     few, many = cells["n_seeds"].min(), cells["n_seeds"].max()
     seeds = f"{few}" if few == many else f"{few} to {many}"
     spread = "± the SD of these means across seeds" if many > 1 else "one seed, so no spread is known"
-    columns = f"{OVERALL}: {overall}; subgroups in alphabetical order. " if cells["subgroup"].nunique() > 1 else ""
+    columns = (
+        f"{OVERALL}: {overall}; values of {names.subgroup} in alphabetical order. "
+        if cells["subgroup"].nunique() > 1
+        else ""
+    )
     shown = cells.groupby("class", observed=True)
     if any(len(part) < part["arm"].nunique() * part["subgroup"].nunique() for _, part in shown):
         columns += f"A dash: no run of the arm covers all {names.images} of the column. "
@@ -125,7 +133,7 @@ def caption_tests(tests: pd.DataFrame, study: Study, names: Names) -> list[str]:
     else:
         paragraphs.append(f"Numbers are differences of mean {names.score}. Nothing is tested.")
     if study.average == "subgroups" and (tests["subgroup"] != OVERALL).any():
-        paragraphs[0] += f" In row {OVERALL} each subgroup counts the same."
+        paragraphs[0] += f" In row {OVERALL} each {names.subgroup} counts the same."
     if (tests["verdict"] == "one seed").any():
         paragraphs.append("one seed: an arm has one, so any difference may be the seed's alone. Nothing is tested.")
     few = tests[tests["verdict"] == "too few"]

@@ -49,7 +49,7 @@ class Declaration:
             return collected
         if not from_elsewhere(collected):
             raise ResultsError(f"study {collected.study.name!r}: {DECLARED_ALREADY}")
-        study, declared = collected.study, set()
+        study, declared = collected.study, frozenset[str]()
         if self.margin is not None:
             if not (math.isfinite(self.margin) and self.margin > 0):
                 raise ResultsError(f"--margin is {self.margin:g}; expected a number above 0")
@@ -73,9 +73,7 @@ class Declaration:
         if "image" in self.names:
             images = plural(self.names["image"])[1]
             study = replace(study, about=study.about.replace(" images, scored", f" {images}, scored", 1))
-        return replace(
-            collected, study=study, declared=frozenset(declared), names=dict(self.names), subgroup_column=column
-        )
+        return replace(collected, study=study, declared=declared, names=dict(self.names), subgroup_column=column)
 
     def _comparisons(self, arms: Sequence[str]) -> tuple[Comparison, ...]:
         wanted: list[tuple[str, str, Claim]] = [("--compare", text, "differs") for text in self.compare]
@@ -127,7 +125,7 @@ def names_of(collected: Collected) -> Names:
     equal = "arms that are told nothing" if untold else "arms that are claimed to be equal"
     return Names(
         given.get("metric", metric_name(collected.metric)), image, images, plural(given.get("group", "group"))[1],
-        grouped, not elsewhere, margin, compared, equal, undeclared(collected),
+        collected.subgroup_column, grouped, not elsewhere, margin, compared, equal, undeclared(collected),
     )  # fmt: skip
 
 

@@ -59,7 +59,7 @@ def _declared(collected: Collected, names: Names) -> str:
         ),
     }  # fmt: skip
     if images["subgroup"].nunique() > 1:
-        of = f"the mean of {'all ' + names.images if study.average == 'images' else 'subgroups'}"
+        of = f"the mean of {'all ' + names.images if study.average == 'images' else 'each ' + names.subgroup}"
         parts["average"] = (f"{OVERALL} as {of}", f"an average ({of} is taken)")
     if len(classes) > 1:
         leading = leading_class(classes if study.endpoint else [*classes, MACRO], study.endpoint)

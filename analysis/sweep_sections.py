@@ -14,9 +14,9 @@ from analysis.importance import FEWEST_TRIALS
 from analysis.pareto import pareto_front
 from analysis.section import Section, to_csv
 from analysis.sweep_words import (
-    CAPTION_EXPECTED,
     CAPTION_IMPORTANCE,
     belief_sentences,
+    expected_caption,
     objective_name,
     options_line,
     range_of,
@@ -165,7 +165,7 @@ def course_sections(trials: pd.DataFrame, sweep: Sweep, generator: np.random.Gen
         content = draw_pruning(trials, _to(title, "trials by epoch"))
         pictures["pruning.png"] = ("Trials by epoch, and where they were pruned", content)
     tables = {"best.png": {"best_so_far.csv": to_csv(course)}, "expected.png": {"expected_best.csv": to_csv(curve)}}
-    words = {"expected.png": (CAPTION_EXPECTED,)}
+    words = {"expected.png": (expected_caption(trials),)}
     return [
         Section(
             (), words.get(name, ()), (), False, {name: content, **tables.get(name, {})}, {name: caption},

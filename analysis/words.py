@@ -37,6 +37,8 @@ class Names:
     images: str = "images"
     groups: str = "groups"
     """Of images that aren't independent: `groups`, `patients`."""
+    subgroup: str = "subgroup"
+    """The column that results are broken down by."""
     grouped: bool = False
     """Whether some group has several images, so that groups are the units of a test."""
     of_test: bool = True

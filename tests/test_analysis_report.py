@@ -148,7 +148,7 @@ def test_a_study_without_subgroups_has_no_rows_for_them(tmp_path: Path, capsys: 
     assert result.tests["subgroup"].tolist() == [OVERALL]
     printed = capsys.readouterr().out
     assert "F1 of each arm\n" in printed
-    assert "subgroups in alphabetical order" not in printed
+    assert "in alphabetical order" not in printed
     assert len(result.result) == 1
 
 

@@ -412,7 +412,7 @@ def test_the_chance_to_be_first_is_that_of_the_differences_normal_distribution(s
 
 
 def test_two_seeds_vary_as_much_as_they_should() -> None:
-    """The difference is 0.01 with a standard error of 0.02, of which two seeds an arm leave one degree of freedom to the arm whose seeds vary."""
+    """The difference is 0.01 with a standard error of 0.02, of which two seeds leave one degree of freedom."""
     arms = {"sme": np.array([[0.80], [0.84]]), "baseline": np.array([[0.81], [0.81]])}
     data = make_layout(**{arm: values.repeat(5, 1) for arm, values in arms.items()})
     ranks = rank_stability(data, np.random.default_rng(16)).set_index(["arm", "rank"])["probability"]
