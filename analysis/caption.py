@@ -2,72 +2,28 @@
 
 import pandas as pd
 
-from analysis.collect import AS_TRAINED, Collected
+from analysis.collect import Collected
 from analysis.comparisons import ALPHA, FEWEST_UNITS, leading_class
 from analysis.controls import ZEROED
+from analysis.declaration import from_elsewhere, names_of
 from analysis.record import Study
 from analysis.scores import MACRO, OVERALL
-from analysis.words import FORMULAS, format_p, metric_name
+from analysis.words import FORMULAS, Names, format_p
 
-CAPTION_FULL = (
-    "df: degrees of freedom of the F test. equal: corrected p of the two one-sided tests that the difference is "
-    "within ±{margin}. d: the difference over the standard deviation of a difference of two new runs on one new "
-    "image. wins: chance that a new run of the arm beats one of the reference on a new image. detectable: the "
-    "difference that so many seeds and images find four times in five, before correction. Where images are in "
-    "groups, d and wins are of a group's mean."
-)
-CAPTION_INTERACTION = (
-    "F: test that the arm's difference is the same for all values of {corner}, seeds and images being drawn anew; p is "
-    "corrected by Holm's method over these arms. Values with fewer than {least} units are left out. "
-    "spread: standard deviation of the true differences among them, sampling noise taken off. Below: each difference,"
-    " drawn towards the mean by as much as it is noise (best linear unbiased prediction), ± its standard error."
-)
 CAPTION_ROBUSTNESS = (
-    "bootstrap: 95 % interval, seeds and images resampled. runs exchanged: p of permuting runs between the two arms, "
-    "given these images; with few seeds it can't be small (least). signs flipped: p of flipping the sign of each "
-    "image's difference, given these networks. Each leaves one source of variance out; the F test takes both for "
-    "random, so its p is usually above both."
+    "Each column answers a question of its own; none is the verdict's, and none can be taken "
+    "in "
+    "its place. bootstrap: how wide is the interval (95 %, not corrected) if scores aren't normal? Seeds and {units} "
+    "are "
+    "resampled. runs exchanged: could other seeds have made the difference on these {images}? p of permuting runs "
+    "between the two arms; with few seeds it can't be below least. signs flipped: do these very networks differ on "
+    "other {images}? p of flipping the sign of each of the {units}' differences. The last two each leave one source of "
+    "variance out, seeds or {images}; the verdict's test takes both for random."
 )
 CAPTION_POWER = (
-    "From this study's variances, taken for known: the difference of mean {score} found four times in five at "
-    "p < 0.05, before correction for several comparisons. The sentences ask for {margin}, the study's margin."
+    "From the variances found here, taken for known: the difference of mean {score} found four times in five at "
+    "p < 0.05, before correction for several comparisons. The sentences ask for {margin:g}, {whose}."
 )
-
-
-def describe(collected: Collected) -> list[str]:
-    """Paragraphs before the tables: dataset, arms, runs, and above all which runs are missing."""
-    study, missing = collected.study, collected.missing
-    tested = collected.images[collected.images["evaluation"] == AS_TRAINED]
-    images, groups, subgroups = (tested[column].nunique() for column in ("image", "group", "subgroup"))
-    grouped = f" in {groups} groups" if groups < images else ""
-    spread = f", {subgroups} values of {collected.subgroup_column}" if subgroups > 1 else ""
-    about = f"Dataset {study.dataset}: {images} test images{grouped}{spread}. "
-    about += f"{len(study.runs) - len(missing)} of {len(study.runs)} runs are finished."
-    networks = tested.drop_duplicates(["arm", "part"])
-    listed = []
-    for arm in study.arms:
-        own = networks[networks["arm"] == arm]
-        if len(own):
-            listed.append(arm if from_elsewhere(collected) else f"{arm} ({_network(own)})")
-    paragraphs = [about, f"Arms: {'; '.join(listed)}."]
-    if missing:
-        paragraphs.insert(
-            0,
-            f"INCOMPLETE: {len(missing)} of {len(study.runs)} runs are missing: {', '.join(map(str, missing))}. "
-            "All numbers are without them; start the study again to compute them.",
-        )
-    return paragraphs
-
-
-def _network(rows: pd.DataFrame) -> str:
-    first, parts = rows.iloc[0], [part for part in rows["part"] if part]
-    each = f", one network each for {', '.join(parts)}" if parts else ""
-    return f"block {first['block']}, metadata {first['metadata_mode']}, {first['parameters']:,.0f} parameters{each}"
-
-
-def from_elsewhere(collected: Collected) -> bool:
-    """Whether the rows come from tables that say nothing of the networks."""
-    return not (collected.images["block"] != "").any()
 
 
 def caption_scores(cells: pd.DataFrame, scores: pd.DataFrame, collected: Collected, best: str, second: str) -> str:
@@ -75,37 +31,60 @@ def caption_scores(cells: pd.DataFrame, scores: pd.DataFrame, collected: Collect
 
     `best` and `second` say how ranks look.
     """
-    study = collected.study
-    overall = "all test images" if study.average == "images" else "the unweighted mean of the subgroups' means"
+    study, names = collected.study, names_of(collected)
+    overall = (
+        f"all {names.tested}"
+        if study.average == "images"
+        else f"the unweighted mean of the means of each {names.subgroup}"
+    )
     few, many = cells["n_seeds"].min(), cells["n_seeds"].max()
     seeds = f"{few}" if few == many else f"{few} to {many}"
     spread = "± the SD of these means across seeds" if many > 1 else "one seed, so no spread is known"
-    columns = f"{OVERALL}: {overall}; subgroups in alphabetical order. " if cells["subgroup"].nunique() > 1 else ""
+    columns = (
+        f"{OVERALL}: {overall}; values of {names.subgroup} in alphabetical order. "
+        if cells["subgroup"].nunique() > 1
+        else ""
+    )
     shown = cells.groupby("class", observed=True)
     if any(len(part) < part["arm"].nunique() * part["subgroup"].nunique() for _, part in shown):
-        columns += "A dash: no run of the arm covers all images of the column. "
+        columns += f"A dash: no run of the arm covers all {names.images} of the column. "
     counted = "tp" in collected.images
-    what = f"{FORMULAS[collected.metric] if counted else metric_name(collected.metric)} of each image"
+    what = f"{score_formula(collected, names)} of each {names.image}"
     return (
-        f"{what}. A cell is the mean over images, averaged over seeds "
+        f"{what}. A cell is the mean over {names.images}, averaged over seeds "
         f"({seeds} an arm; {spread}). {columns}Best of a column {best}, second {second}; equal printed values share a "
-        f"rank. {_partial(cells)}{_empty(scores, study) if counted else 'Scores are as they were given.'}"
+        f"rank. {_partial(cells, names)}{_empty(scores, study, names) if counted else _given(collected)}"
     )
 
 
-def _partial(cells: pd.DataFrame) -> str:
+def score_formula(collected: Collected, names: Names) -> str:
+    """What a score is, with its formula where it comes from counts of pixels."""
+    if "tp" not in collected.images:
+        return names.score
+    formula = FORMULAS[collected.metric]
+    return formula if "metric" not in collected.names else f"{names.score}, which is {formula},"
+
+
+def _given(collected: Collected) -> str:
+    return "Scores are as they were given." if from_elsewhere(collected) else "Scores are those of metaseg score."
+
+
+def _partial(cells: pd.DataFrame, names: Names) -> str:
     """Says what runs lack and what stands there instead; nothing where nothing lacks."""
     most = int(cells.groupby(["class", "subgroup"], observed=True)["n_partial"].sum().max())
     if not most:
         return ""
     said = (
-        f"{most} {'run lacks' if most == 1 else 'runs lack'} some images of a column (half at most); each missing "
-        "score is estimated from other runs on the image, so that all means are over the same images. "
+        f"{most} {'run lacks' if most == 1 else 'runs lack'} some {names.images} of a column (half at most); each "
+        f"missing score is estimated from other runs on the {names.image}, so that all means are over the same "
+        f"{names.images}. "
     )
     overall = cells[(cells["subgroup"] == OVERALL) & (cells["n_lacking"] > 0)]
     lacking = overall.groupby("arm", observed=True)[["n_lacking", "n_images"]].max()
     if len(lacking):
-        arms = " and ".join(f"{arm} lacks {row.n_lacking} of {row.n_images} images" for arm, row in lacking.iterrows())
+        arms = " and ".join(
+            f"{arm} lacks {row.n_lacking} of {row.n_images} {names.images}" for arm, row in lacking.iterrows()
+        )
         said += (
             f"{arms} in all its runs: it is compared on the others, and its mean assumes the same difference from the "
             "other arms where it lacks them. "
@@ -113,46 +92,109 @@ def _partial(cells: pd.DataFrame) -> str:
     return said
 
 
-def _empty(scores: pd.DataFrame, study: Study) -> str:
+def _empty(scores: pd.DataFrame, study: Study, names: Names) -> str:
     own = scores[scores["class"] != MACRO]
     if study.empty == "left out":
-        return "Images whose reference lacks a class are left out of its scores."
+        return f"{names.images.capitalize()} whose reference lacks a class are left out of its scores."
+    article = "An" if names.image[:1].lower() in "aeiou" else "A"
     return (
-        "An image whose reference and prediction are both empty counts as 1: "
+        f"{article} {names.image} whose reference and prediction are both empty counts as 1: "
         f"{own['empty'].sum()} of {len(own)} scores here."
     )
 
 
-def caption_tests(tests: pd.DataFrame, study: Study, score: str) -> list[str]:
-    """What the verdicts are; `score` is what scores are called."""
+def caption_tests(tests: pd.DataFrame, study: Study, names: Names) -> list[str]:
+    """What the verdicts are; each sentence only where what it is about is there."""
     if tests.empty:
         return [f"No comparison: finished runs of {study.baseline} and of another arm are needed."]
-    unit = "groups of images" if (tests["n_units"] < tests["n_images"]).any() else "images"
-    weighted = (
-        f" In row {OVERALL} each subgroup counts the same."
-        if study.average == "subgroups" and (tests["subgroup"] != OVERALL).any()
-        else ""
-    )
-    classes = tests["class"].unique()
-    of = f" of {leading_class(classes, study.endpoint)}" if len(classes) > 1 else ""
-    paragraphs = [
-        f"Numbers are differences of mean {score}, and p of an F test for which runs of other seeds and other "
-        f"{unit} might have been drawn as well: it is about new images with new seeds. On row {OVERALL}, which is "
-        f"what the study declares, p is corrected by Holm's method over all comparisons{of}; in all others, which are "
-        f"exploration, by Benjamini's and Hochberg's.{weighted}",
-        f"helps, hurts: corrected p < {ALPHA}. equal: shown to differ by less than {study.margin:g} (two one-sided "
-        f"tests, corrected p < {ALPHA}). no evidence: neither, which isn't evidence of no effect.",
-    ]
+    unit = names.units
+    paragraphs = []
+    leading = leading_class(tests["class"].unique(), study.endpoint)
+    first = (tests["subgroup"] == OVERALL) & (tests["class"] == leading)
+    if tests["p_adjusted"].notna().any():
+        paragraphs.append(
+            f"Numbers are differences of mean {names.score}, and p of an F test for which runs of other seeds and "
+            f"other "
+            f"{unit} might have been drawn as well: it is about new {unit} with new seeds. "
+            f"{_corrections(tests[first], tests[~first], leading, names)}"
+        )
+        equal = tests["p_equivalence_adjusted"].notna().any()
+        paragraphs.append(
+            f"helps, hurts: corrected p < {ALPHA}."
+            + (
+                f" equal: shown to differ by less than {study.margin:g}, {names.margin} (two one-sided tests, "
+                f"corrected "
+                f"p < {ALPHA})."
+                if equal
+                else ""
+            )
+            + " no evidence: neither, which isn't evidence of no effect."
+        )
+    else:
+        paragraphs.append(f"Numbers are differences of mean {names.score}. Nothing is tested.")
+    if study.average == "subgroups" and (tests["subgroup"] != OVERALL).any():
+        paragraphs[0] += f" In row {OVERALL} each {names.subgroup} counts the same."
     if (tests["verdict"] == "one seed").any():
         paragraphs.append("one seed: an arm has one, so any difference may be the seed's alone. Nothing is tested.")
     few = tests[tests["verdict"] == "too few"]
     if len(few):
-        names = ", ".join(few["subgroup"].astype(str).unique())
-        uneven = " (those of unequal size count as fewer: n_effective in tests.csv)" if unit != "images" else ""
+        of = ", ".join(few["subgroup"].astype(str).unique())
+        uneven = " (those of unequal size count as fewer: n_effective in tests.csv)" if names.grouped else ""
         paragraphs.append(
-            f"too few: below {FEWEST_UNITS} {unit}{uneven} p-values aren't reliable and aren't shown: {names}."
+            f"too few: below {FEWEST_UNITS} {unit}{uneven} p-values aren't reliable and aren't shown: {of}."
         )
     return paragraphs
+
+
+def _corrections(first: pd.DataFrame, others: pd.DataFrame, leading: str, names: Names) -> str:
+    """How p-values are corrected, and for how many."""
+    count = int(first["p_adjusted"].notna().sum())
+    row = f"row {OVERALL}" + (f" of class {leading}" if others["class"].nunique() > 1 else "")
+    said = (
+        f"On {row}, {names.compared}, p is corrected by Holm's method over all {count}."
+        if count > 1
+        else f"On {row}, {names.compared}, there is one test, so that its p needs no correction."
+        if count
+        else f"On {row}, {names.compared}, nothing is tested."
+    )
+    if others["p_adjusted"].notna().any():
+        said += " In all others, which are exploration, it is by Benjamini's and Hochberg's."
+    return said
+
+
+def caption_full(tests: pd.DataFrame, study: Study, names: Names) -> str:
+    """What the columns of the full table are."""
+    adjusted = (
+        " adjusted: the interval at the level of the corrected test: it excludes 0 where corrected p is below "
+        f"{ALPHA}, and nowhere else."
+        if "ci_low_adjusted" in tests
+        else ""
+    )
+    return (
+        f"95 % interval: for new {names.units} with new seeds, of this comparison alone.{adjusted} df: degrees of "
+        f"freedom "
+        "of the F test. equal: corrected p of the two one-sided tests that the difference is within "
+        f"±{study.margin:g}, {names.margin}. d: the difference over the standard deviation of a difference of two new "
+        f"runs on one new {names.image}. wins: chance that a new run of the arm beats one of the reference on a new "
+        f"{names.image}. detectable: the difference that so many seeds and {names.images} find four times in five, "
+        f"before "
+        "correction." + (f" d and wins are of the mean of one of the {names.units}." if names.grouped else "")
+    )
+
+
+def caption_interaction(corner: str, comparisons: int, left_out: int, least: int, names: Names) -> str:
+    """What the F test of arm x subgroup is, of so many comparisons and with so many subgroups left out."""
+    return (
+        f"F: test that the arm's difference is the same for all values of {corner}, seeds and {names.images} being "
+        f"drawn "
+        "anew"
+        + ("; p is corrected by Holm's method over these arms. " if comparisons > 1 else ". ")
+        + (f"{left_out} values with fewer than {least} {names.units} are left out. " if left_out else "")
+        + "spread: standard deviation of the true differences among them, sampling noise taken off. Below: each "
+        "difference, drawn towards the mean by as much as it is noise (best linear unbiased prediction), ± its "
+        "standard "
+        "error."
+    )
 
 
 def caption_controls(controls: pd.DataFrame, study: Study, macro: bool) -> str:

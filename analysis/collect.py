@@ -1,8 +1,8 @@
 """Collect a study's finished runs into one Parquet file: one row per run, test image, class and evaluation."""
 
 import hashlib
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from io import BytesIO
 from typing import Any
 
@@ -45,6 +45,10 @@ class Collected:
     """The metadata column that `subgroup` holds, or "subgroup" where the runs don't say."""
     metric: str = "f1"
     """What scores are where the rows hold `score` instead of counts."""
+    declared: frozenset[str] = frozenset()
+    """Of scores from elsewhere, what was declared of margin, average, endpoint and comparisons."""
+    names: Mapping[str, str] = field(default_factory=dict)
+    """What some of `analysis.words.RENAMED` are called."""
 
 
 def collect(storage: Storage, name: str) -> Collected:

@@ -1,6 +1,7 @@
 """A report's result in a few sentences, each of which follows from a row of its table."""
 
 from collections.abc import Sequence
+from math import nan
 
 import pandas as pd
 
@@ -8,10 +9,16 @@ from analysis.comparisons import ALPHA, FEWEST_UNITS, leading_class
 from analysis.interaction import Interaction
 from analysis.record import Study
 from analysis.scores import MACRO, OVERALL
-from analysis.words import format_p, listed
+from analysis.words import NAMES, Names, format_p, listed
 
 
-def conclude(tests: pd.DataFrame, interactions: Sequence[Interaction], study: Study, subgroup_column: str) -> list[str]:
+def conclude(
+    tests: pd.DataFrame,
+    interactions: Sequence[Interaction],
+    study: Study,
+    subgroup_column: str,
+    names: Names = NAMES,
+) -> list[str]:
     """What the declared comparisons say, on the whole, of arms told nothing, and by subgroup.
 
     Args:
@@ -19,6 +26,7 @@ def conclude(tests: pd.DataFrame, interactions: Sequence[Interaction], study: St
         interactions: of the class that is concluded on, by comparison; may be empty.
         study: the study.
         subgroup_column: what subgroups are.
+        names: what else is called how, and what wasn't declared.
     """
     tests = tests[
         (tests["class"] == leading_class(tests["class"].unique(), study.endpoint))
@@ -32,11 +40,11 @@ def conclude(tests: pd.DataFrame, interactions: Sequence[Interaction], study: St
         return ["Nothing is concluded: with one seed an arm, any difference may be the seed's alone."]
     if overall["verdict"].isin(["one seed", "too few"]).all():
         most = overall["n_units"].max()
-        unit = "groups of images" if most < overall["n_images"].max() else "images"
+        unit = names.several(most < overall["n_images"].max())
         return [f"Nothing is concluded: {most} {unit} are too few for a test, which needs {FEWEST_UNITS}."]
-    sentences = [said] if len(told) and (said := _of_told(told, study)) else []
+    sentences = [said] if len(told) and (said := _of_told(told, study, names)) else []
     if len(untold):
-        sentences.append(_of_untold(untold, study))
+        sentences.append(_of_untold(untold, study, names))
     arm = _most_telling(tests[tests["arm"].isin(told["arm"])])
     own = tests[(tests["arm"] == arm) & (tests["subgroup"] != OVERALL)]
     if len(own):
@@ -58,36 +66,42 @@ def _most_telling(tests: pd.DataFrame) -> str | None:
     return None
 
 
-def _of_told(rows: pd.DataFrame, study: Study) -> str:
+def _of_told(rows: pd.DataFrame, study: Study, names: Names) -> str:
     baseline = study.baseline
     untested = rows["verdict"].isin(["one seed", "too few"])
     rows, left = rows[~untested], [str(arm) for arm in rows.loc[untested, "arm"]]
-    aside = f" Not tested, for want of seeds or images: {listed(left)}." if left else ""
+    aside = f" Not tested, for want of seeds or {names.images}: {listed(left)}." if left else ""
     if rows.empty:
         return aside.strip()
     order = rows.reindex(rows["difference"].abs().sort_values(ascending=False).index)
     first = order.iloc[0]
-    data = f"{_seeds(order)}, {first['n_images']} images" + (
-        f" in {first['n_units']} groups" if first["n_units"] < first["n_images"] else ""
+    units = names.several(first["n_units"] < first["n_images"])
+    data = f"{_seeds(order)}, {first['n_images']} {names.images}" + (
+        f" in {first['n_units']} {names.groups}" if first["n_units"] < first["n_images"] else ""
     )
     data += f", class {first['class']}" if first["class"] in (MACRO, study.endpoint) else ""
     found = order[order["verdict"].isin(["helps", "hurts"])]
     if found.empty:
         return (
-            f"No arm is shown to differ from {baseline} on new images with new seeds ({data}). The largest "
+            f"No arm is shown to differ from {baseline} on new {units} with new seeds ({data}). The largest "
             f"difference is that of {first['arm']}, {_numbers(first)}; "
-            f"{_detectable(first)}.{_equal(order, study)}{aside}"
+            f"{_detectable(first)}.{_equal(order, study, names)}{aside}"
         )
     parts = [f"{row['arm']} {_numbers(row)}" for _, row in found.iterrows()]
     others = [str(arm) for arm in order.loc[~order["verdict"].isin(["helps", "hurts", "equal"]), "arm"]]
-    rest = _equal(order, study) + (f" There is no such evidence for {listed(others)}." if others else "")
-    return f"Against {baseline}, on new images with new seeds ({data}): {'; '.join(parts)}.{rest}{aside}"
+    rest = _equal(order, study, names) + (f" There is no such evidence for {listed(others)}." if others else "")
+    return f"Against {baseline}, on new {units} with new seeds ({data}): {'; '.join(parts)}.{rest}{aside}"
 
 
-def _equal(rows: pd.DataFrame, study: Study) -> str:
+def _equal(rows: pd.DataFrame, study: Study, names: Names) -> str:
     arms = [str(arm) for arm in rows.loc[rows["verdict"] == "equal", "arm"]]
     verb = "is" if len(arms) == 1 else "are"
-    return f" {listed(arms)} {verb} as good as equal to {study.baseline}, within ±{study.margin:g}." if arms else ""
+    return f" {listed(arms)} {verb} as good as equal to {study.baseline}, {_within(study, names)}." if arms else ""
+
+
+def _within(study: Study, names: Names) -> str:
+    """The margin, and whose it is where it isn't the study's."""
+    return f"within ±{study.margin:g}" + ("" if names.margin == NAMES.margin else f" ({names.margin})")
 
 
 def _seeds(rows: pd.DataFrame) -> str:
@@ -100,7 +114,9 @@ def _numbers(row: pd.Series) -> str:
     if pd.isna(row["p_adjusted"]):
         return f"{row['difference']:+z.3f}"
     interval = f"{row['ci_low']:+z.3f} to {row['ci_high']:+z.3f}"
-    return f"{row['difference']:+z.3f} (95 % interval {interval}, corrected {format_p(row['p_adjusted'])})"
+    adjusted = f"{row.get('ci_low_adjusted', nan):+z.3f} to {row.get('ci_high_adjusted', nan):+z.3f}"
+    also = f", adjusted {adjusted}" if "nan" not in adjusted and adjusted != interval else ""
+    return f"{row['difference']:+z.3f} (95 % interval {interval}{also}, corrected {format_p(row['p_adjusted'])})"
 
 
 def _detectable(row: pd.Series) -> str:
@@ -109,10 +125,10 @@ def _detectable(row: pd.Series) -> str:
     return f"one of {row['detectable']:.3f} would be found four times in five, before correction"
 
 
-def _of_untold(rows: pd.DataFrame, study: Study) -> str:
+def _of_untold(rows: pd.DataFrame, study: Study, names: Names) -> str:
     said = []
     for verdict, words in (
-        ("equal", f"as good as equal to {study.baseline}, within ±{study.margin:g}"),
+        ("equal", f"as good as equal to {study.baseline}, {_within(study, names)}"),
         ("helps", f"better than {study.baseline}"),
         ("hurts", f"worse than {study.baseline}"),
     ):
@@ -122,7 +138,7 @@ def _of_untold(rows: pd.DataFrame, study: Study) -> str:
     open_ = [str(arm) for arm in rows.loc[~rows["verdict"].isin(["equal", "helps", "hurts"]), "arm"]]
     if open_:
         said.append(f"for {listed(open_)} neither a difference nor equality is shown")
-    return f"Of arms that are told nothing, {'; '.join(said)}."
+    return f"Of {names.equal}, {'; '.join(said)}."
 
 
 def _by_subgroup(arm: str, rows: pd.DataFrame, found: Interaction | None, subgroup_column: str) -> str:

@@ -13,6 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
 from analysis.figure import Title, arm_styles, to_png
+from analysis.figures.style import Line
 from analysis.response import offset_curves, response_curves
 
 COLUMNS = 3
@@ -21,7 +22,7 @@ COLUMNS = 3
 IMAGES = 24
 """Single images whose curves are drawn."""
 
-LINES = ("-", "--", "-.", ":")
+LINES: tuple[Line, ...] = ("-", "--", "-.", ":")
 """Arms in turn, to be told apart where they lie on each other."""
 
 
@@ -110,7 +111,11 @@ def draw_response(rows: pd.DataFrame, arms: Sequence[str], baseline: str, title:
             axis.set_axisbelow(True)
     panels[0, 0].set_ylabel("predicted area / true area")
     panels[1, 0].set_ylabel("F1 minus F1 told the truth")
-    handles, _ = panels[0, 0].get_legend_handles_labels()
+    handles = [
+        Line2D([], [], color=styles[arm][0], marker=styles[arm][1], markersize=4, linestyle=LINES[i % len(LINES)],
+               label=arm)
+        for i, arm in enumerate(shown)
+    ]  # fmt: skip
     handles.append(Line2D([], [], color=styles[shown[0]][0], alpha=0.35, linewidth=0.7, label=f"{shown[0]}, an image"))
     panels[0, -1].legend(handles=handles, loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False, borderaxespad=0)
     return to_png(figure, title)

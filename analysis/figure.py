@@ -3,7 +3,6 @@
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
-from io import BytesIO
 
 import numpy as np
 import pandas as pd
@@ -12,14 +11,21 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from analysis.glyphs import to_plain_png
 from analysis.record import Average
 from analysis.scores import OVERALL, run_means, with_overall
+from analysis.words import NAMES, Names
 
 BASELINE_COLOUR = "#222222"
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 """Okabe and Ito's palette, told apart with any colour vision."""
 MARKERS = ("o", "^", "v", "P", "X")
 """With more arms than colours, the next round has the next marker."""
+
+
+DPI = 160
+MOST_PIXELS = 60_000
+"""On a side of a figure: matplotlib draws none of 65536."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +35,8 @@ class Title:
     text: str
     about: str = ""
     """One sentence on the data; empty where it isn't known."""
+    names: Names = NAMES
+    """What scores and images are called."""
 
 
 def arm_styles(arms: Sequence[str], baseline: str) -> dict[str, tuple[str, str]]:
@@ -45,9 +53,7 @@ def to_png(figure: Figure, title: Title) -> bytes:
     characters = int(figure.get_figwidth() * 12)
     lines = textwrap.wrap(title.text, characters) + textwrap.wrap(title.about, characters)
     figure.suptitle("\n".join(lines), x=0.01, ha="left", fontsize="medium")
-    content = BytesIO()
-    figure.savefig(content, format="png", dpi=160)
-    return content.getvalue()
+    return to_plain_png(figure, min(DPI, MOST_PIXELS / max(figure.get_size_inches())))
 
 
 def draw(
@@ -77,7 +83,7 @@ def draw(
     styles = arm_styles(arms, baseline)
     for panel, name in zip(panels, classes, strict=True):
         _draw_class(panel, seeds[seeds["class"] == name], subgroups, shown, baseline, styles)
-        panel.set_ylabel("mean score" if len(classes) == 1 else f"mean score, {name}")
+        panel.set_ylabel(f"mean {title.names.score}" if len(classes) == 1 else f"mean {title.names.score}, {name}")
     panels[-1].set_xlabel(corner if len(subgroups) > 1 else "")
     handles = [
         Line2D([], [], color=styles[arm][0], marker=styles[arm][1], linestyle="-" if arm == baseline else "", label=arm)

@@ -1,10 +1,10 @@
 """A report as one HTML page that needs nothing else: no network, no folder of pictures."""
 
 import base64
-import html
 import re
 from collections.abc import Iterable, Sequence
 
+from analysis.plain_text import to_html as plain
 from analysis.section import Section
 
 STYLE = """
@@ -54,10 +54,10 @@ def to_html(title: str, data: str, result: Sequence[str], about: Sequence[str], 
     """
     parts = list(sections)
     headings = [section.heading for section in parts if section.heading and not section.empty]
-    links = "".join(f'<a href="#{_anchor(name)}">{html.escape(name)}</a>' for name in headings)
+    links = "".join(f'<a href="#{_anchor(name)}">{plain(name)}</a>' for name in headings)
     body = [
-        f"<h1>{html.escape(title)}</h1>",
-        f'<p class="data">{html.escape(data)}</p>' if data else "",
+        f"<h1>{plain(title)}</h1>",
+        f'<p class="data">{plain(data)}</p>' if data else "",
         f'<div class="result">{_paragraphs(result)}</div>',
         f"<nav>{links}</nav>",
         _paragraphs(about, "small"),
@@ -66,35 +66,28 @@ def to_html(title: str, data: str, result: Sequence[str], about: Sequence[str], 
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{html.escape(title)}</title><style>{STYLE}</style></head>\n<body>"
+        f"<title>{plain(title)}</title><style>{STYLE}</style></head>\n<body>"
         + "\n".join(part for part in body if part)
         + "</body></html>\n"
     )
 
 
 def _section(section: Section) -> str:
-    parts = [f'<h2 id="{_anchor(section.heading)}">{html.escape(section.heading)}</h2>'] if section.heading else []
+    parts = [f'<h2 id="{_anchor(section.heading)}">{plain(section.heading)}</h2>'] if section.heading else []
     parts += [grid.to_html() for grid in section.grids]
     parts.append(_paragraphs(section.words, "small" if section.grids or section.pictures else ""))
     for name, caption in section.pictures.items():
         content = base64.b64encode(section.files[name]).decode()
         parts.append(
-            f"<figure><figcaption>{html.escape(caption)}</figcaption>"
-            f'<img alt="{html.escape(caption)}" src="data:image/png;base64,{content}"></figure>'
+            f"<figure><figcaption>{plain(caption)}</figcaption>"
+            f'<img alt="{plain(caption)}" src="data:image/png;base64,{content}"></figure>'
         )
     return "\n".join(part for part in parts if part)
 
 
 def _paragraphs(words: Iterable[str], kind: str = "") -> str:
     attribute = f' class="{kind}"' if kind else ""
-    return "\n".join(f"<p{attribute}>{_marked_up(html.escape(paragraph))}</p>" for paragraph in words)
-
-
-def _marked_up(text: str) -> str:
-    """Markdown's code, bold and underlined words as HTML's."""
-    text = re.sub(r"`([^`]+)`", r"<code>\1</code>", text)
-    text = re.sub(r"\*\*([^*<]+)\*\*", r"<strong>\1</strong>", text)
-    return re.sub(r"&lt;u&gt;([^&<]+)&lt;/u&gt;", r"<u>\1</u>", text)
+    return "\n".join(f"<p{attribute}>{plain(paragraph)}</p>" for paragraph in words)
 
 
 def _anchor(heading: str) -> str:

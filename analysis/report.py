@@ -1,28 +1,29 @@
 """A study's report: score, test, write tables, figures and a page, and print the main tables."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
-from rich.console import Console
 from rich.text import Text
 
-from analysis.caption import describe, from_elsewhere
 from analysis.collect import Collected, collect
 from analysis.comparisons import compare, leading_class
 from analysis.conclusion import conclude
+from analysis.declaration import from_elsewhere, names_of, sees_metadata
 from analysis.extra import METRICS as EXTRA_METRICS
 from analysis.extra import with_scores
 from analysis.figure import Title
 from analysis.figures.learning import draw_learning, read_history
-from analysis.grid import escape_markdown
+from analysis.glyphs import letters, not_drawn
 from analysis.html import to_html
 from analysis.interaction import LEAST_UNITS, Interaction, interaction
 from analysis.layout import Layout, layouts
 from analysis.methods import caveats_section, methods_section, provenance, provenance_section
 from analysis.multiplicity import holm
+from analysis.opening import describe
+from analysis.plain_text import to_markdown, to_markdown_paragraph
 from analysis.record import ResultsError, Run
 from analysis.robustness import resample
 from analysis.scores import OVERALL, image_scores, summarise
@@ -38,10 +39,11 @@ from analysis.sections import (
     score_section,
     verdict_sections,
 )
+from analysis.seed_sections import seed_sections
 from analysis.sweeps import Sweep, read_arm_sweeps
 from analysis.tuning import tuning_section
-from analysis.words import metric_name
 from metaseg.storage import Storage
+from metaseg.terminal import Terminal, visible
 
 PLAIN_WIDTH = 110
 """Columns of the output where it isn't a terminal."""
@@ -94,7 +96,8 @@ def report(
     collected, about = scored_by(collected, storage, metric)
     target, folder = (out, "") if out else (storage, report_folder(study, metric))
     tuned = read_arm_sweeps(storage, study)
-    return write_report(collected, target, folder, history, runs, pictures, tables, about, tuned)
+    failed = [name.removesuffix(".json") for name in storage.names("failures")]
+    return write_report(collected, target, folder, history, runs, pictures, tables, about, tuned, failed)
 
 
 def report_folder(study: str, metric: str) -> str:
@@ -129,6 +132,7 @@ def write_report(
     tables: Mapping[str, pd.DataFrame] = {},
     about_metric: str = "",
     tuned: Mapping[str, tuple[Sweep, pd.DataFrame]] = {},
+    failed: Collection[str] = (),
 ) -> Report:
     """Report on results, wherever they are from.
 
@@ -142,6 +146,7 @@ def write_report(
         tables: as in `report`.
         about_metric: sentences on what scores are, where they need some.
         tuned: of `analysis.sweeps.read_arm_sweeps`, where arms were tuned.
+        failed: ids of runs that failed when they were last tried.
     """
     declared, column = collected.study, collected.subgroup_column
     scores = image_scores(collected.images, declared.arms, collected.metric, declared.empty)
@@ -151,23 +156,29 @@ def write_report(
     by_subgroup = {subgroup: layout for name, subgroup, layout in layouts(scores, declared.average) if name == leading}
     interactions = _interactions(collected, by_subgroup)
 
-    console = Console(highlight=False)
+    console = Terminal()
     if not console.is_terminal:
-        console = Console(highlight=False, width=PLAIN_WIDTH)
+        console = Terminal(width=PLAIN_WIDTH)
     by = f" by {column}" if scores["subgroup"].nunique() > 1 else ""
     incomplete = " (INCOMPLETE)" if collected.missing else ""
-    metric = metric_name(collected.metric)
-    figure = Title(f"{declared.name}: {metric} on test images of {declared.dataset}{incomplete}", declared.about)
+    words = names_of(collected)
+    metric = words.score
+    names = [column, *(str(name) for kind in ("arm", "class", "subgroup") for name in scores[kind].unique())]
+    on = f" on {words.tested}" + ("" if from_elsewhere(collected) else f" of {declared.dataset}")
+    figure = Title(f"{declared.name}: {metric}{on}{incomplete}", declared.about, words)
+    left_out = sum(layout.size < LEAST_UNITS for name, layout in by_subgroup.items() if name != OVERALL)
+    robust = pd.DataFrame()
     sections = [
         score_section(collected, scores, cells, f"{metric} of each arm{by}{incomplete}", figure, console.is_terminal),
         *verdict_sections(collected, tests, f"Differences{by}{incomplete} from", figure),
-        interaction_section(interactions, column),
+        interaction_section(interactions, column, left_out, words),
     ]
     if OVERALL in by_subgroup:
         overall = by_subgroup[OVERALL]
         robust = resample(overall, declared.comparisons, np.random.default_rng(0))
-        sections += [robustness_section(robust), power_section(overall, tests, collected)]
+        sections += [power_section(overall, tests, collected)]
         sections += figure_sections(collected, scores, overall, tests, figure)
+        sections += seed_sections(collected, scores[scores["class"] == leading], by_subgroup, failed, figure)
     if history is not None and len(history):
         content = draw_learning(history, figure, declared.baseline)
         caption = {"learning.png": "Validation F1 and training loss by epoch, mean over seeds"}
@@ -175,15 +186,15 @@ def write_report(
     sections.append(tuning_section(tuned, declared.arms, Title(declared.name, declared.about)))
     if "tp" in collected.images:
         sections += [*control_sections(collected, figure), difficulty_section(collected)]
-    sections += extra_sections(pictures, tables)
-    closing = [methods_section(collected), caveats_section(collected, tuned=bool(tuned))]
+    sections += [robustness_section(robust, words), *extra_sections(pictures, tables)]
+    closing = [methods_section(collected, tests, interactions, robust)]
+    closing.append(caveats_section(collected, tests, tuned=bool(tuned)))
     closing.append(provenance_section(runs if runs is not None else pd.DataFrame(), collected))
 
-    title = (
-        f"Study {declared.name}: {metric} {'of each arm' if from_elsewhere(collected) else 'with and without metadata'}"
-    )
+    question = "with and without metadata" if sees_metadata(collected) else "of each arm"
+    title = f"Study {declared.name}: {metric} {question}"
     data = f"Data: {declared.about}" if declared.about else ""
-    about, result = describe(collected), conclude(tests, interactions, declared, column)
+    about, result = describe(collected), conclude(tests, interactions, declared, column, words)
     about += [about_metric] if about_metric else []
     contents = _contents(title, data, about, result, [*sections, *closing], declared.about)
     for name, content in contents.items():
@@ -191,6 +202,8 @@ def write_report(
 
     for part in (Text(title, "bold"), *([Text(data, "bold")] if data else []), *map(Text, about), ""):
         console.print(part)
+    if unseen := letters([figure.text, figure.about, *names]):
+        console.print(Text(not_drawn(unseen)), soft_wrap=True)
     for section in sections:
         for shown in section.to_rich(console.width, console.is_terminal):
             console.print(shown)
@@ -237,12 +250,12 @@ def _contents(
 ) -> dict[str, bytes]:
     """The report's files by name."""
     markdown = [
-        f"# {title}",
-        f"**{data}**" if data else "",
-        *(f"> {escape_markdown(sentence)}" for sentence in result),
-        *about,
+        f"# {to_markdown(title)}",
+        f"**{to_markdown(data)}**" if data else "",
+        *(f"> {to_markdown_paragraph(sentence)}" for sentence in result),
+        *map(to_markdown_paragraph, about),
     ]
-    latex = [f"% {title}", f"% {data}", r"% \usepackage{booktabs}"]
+    latex = [f"% {visible(title)}", f"% {visible(data)}", r"% \usepackage{booktabs}"]
     contents: dict[str, bytes] = {"report.html": b"", "table.md": b"", "table.tex": b""}
     for section in sections:
         markdown += section.to_markdown(computed_on)

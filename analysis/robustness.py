@@ -9,6 +9,9 @@ from analysis.layout import Layout
 from analysis.record import Comparison
 from analysis.resampling import bootstrap, permutation, sign_flip
 
+DRAWS, PERMUTATIONS = 4999, 9999
+"""Of the bootstrap; and of relabellings, where there are more."""
+
 COLUMNS = ["arm", "reference", "difference", "low", "high", "method", "p_runs", "p_runs_least", "p_signs"]
 
 
@@ -24,8 +27,8 @@ def resample(layout: Layout, comparisons: Sequence[Comparison], generator: np.ra
         pair = comparison.arm, comparison.reference
         if not set(pair) <= set(layout.arms):
             continue
-        interval = bootstrap(layout, *pair, generator)
-        runs, signs = permutation(layout, *pair, generator), sign_flip(layout, *pair, generator)
+        interval = bootstrap(layout, *pair, generator, DRAWS)
+        runs, signs = (test(layout, *pair, generator, PERMUTATIONS) for test in (permutation, sign_flip))
         rows.append(
             {
                 "arm": comparison.arm,

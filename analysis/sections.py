@@ -2,33 +2,35 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pandas as pd
 
+from analysis.calibration import unlike_seeds
 from analysis.caption import (
-    CAPTION_FULL,
-    CAPTION_INTERACTION,
     CAPTION_POWER,
     CAPTION_ROBUSTNESS,
     caption_controls,
     caption_difficulty,
+    caption_full,
+    caption_interaction,
     caption_response,
     caption_scores,
     caption_swapped,
     caption_tests,
-    from_elsewhere,
 )
 from analysis.collect import Collected
 from analysis.comparisons import leading_class
 from analysis.control_figures import draw_response, draw_swapped
 from analysis.controls import controls_grid, metadata_controls, swapped_matrices
+from analysis.declaration import names_of, sees_metadata
 from analysis.difficulty import difficulty
 from analysis.figure import Title, draw
 from analysis.figures.forest import draw_forest
 from analysis.figures.paired import draw_paired
 from analysis.figures.ranks import draw_ranks, rank_stability
+from analysis.figures.ranks import known as ranks_known
 from analysis.figures.size import draw_size
 from analysis.figures.variance import draw_variance, variance_table
 from analysis.grid import MARKS
@@ -48,10 +50,9 @@ from analysis.table import (
     score_grids,
     verdict_grids,
 )
-from analysis.words import metric_name
+from analysis.words import Names
 
-RANKS_IN_MARKDOWN = "in **bold**", "<u>underlined</u>"
-RANKS_IN_TERMINAL = "in bold", "underlined"
+RANKS = "in bold", "underlined"
 RANKS_IN_PLAIN_TEXT = f"marked {MARKS['best']}", f"marked {MARKS['second']}"
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
@@ -63,56 +64,67 @@ def score_section(
 ) -> Section:
     """Table 1: F1 of each arm by subgroup, and its figure; `styled` is whether the terminal shows bold."""
     study = collected.study
-    ranks = RANKS_IN_TERMINAL if styled else RANKS_IN_PLAIN_TEXT
+    ranks = RANKS if styled else RANKS_IN_PLAIN_TEXT
     if study.average == "subgroups":
-        figure = Title(f"{figure.text}; {OVERALL} is the mean of the others", figure.about)
+        figure = replace(figure, text=f"{figure.text}; {OVERALL} is the mean of the others")
     content = draw(scores, study.arms, study.baseline, figure, collected.subgroup_column, study.average)
     return Section(
         tuple(score_grids(cells, study.arms, title)),
-        (caption_scores(cells, scores, collected, *RANKS_IN_MARKDOWN),),
+        (caption_scores(cells, scores, collected, *RANKS),),
         (caption_scores(cells, scores, collected, *ranks),),
         files={"table.csv": to_csv(cells), "f1.png": content},
-        pictures={"f1.png": f"{metric_name(collected.metric)} of each arm and seed"},
+        pictures={"f1.png": f"{figure.names.score} of each arm and seed"},
         heading="Scores",
     )
 
 
 def verdict_sections(collected: Collected, tests: pd.DataFrame, title: str, figure: Title) -> list[Section]:
     """Each declared comparison: on subgroups, in full on the whole, and as a figure."""
-    study = collected.study
-    words = tuple(caption_tests(tests, study, metric_name(collected.metric)))
-    heading = "Do arms differ?" if from_elsewhere(collected) else "Did metadata help?"
+    study, names = collected.study, figure.names
+    heading = "Did metadata help?" if sees_metadata(collected) else "Do arms differ?"
+    words = (*_warnings(tests), *caption_tests(tests, study, names))
     if tests.empty:
         return [Section((), words, files={"tests.csv": to_csv(tests)}, heading=heading)]
     leading = tests[tests["class"] == leading_class(tests["class"].unique(), study.endpoint)]
     overall = leading[leading["subgroup"] == OVERALL]
     against = [
-        interval_grid(part, f"In full: against {reference}, on all test images")
+        interval_grid(part, f"In full: against {reference}, on all {names.tested}")
         for reference, part in overall.groupby("reference", sort=False)
     ]
     main = Section(
-        tuple(verdict_grids(leading, title, collected.subgroup_column)),
+        tuple(verdict_grids(leading, title, collected.subgroup_column, names)),
         words,
         files={"tests.csv": to_csv(tests)},
         heading=heading,
     )
-    others = verdict_grids(tests.drop(leading.index), title, collected.subgroup_column)
-    full = Section(tuple(against), (CAPTION_FULL.format(margin=f"{study.margin:g}"),), (), prints_grids=False)
+    others = verdict_grids(tests.drop(leading.index), title, collected.subgroup_column, names)
+    full = Section(tuple(against), (caption_full(tests, study, names),) if against else (), (), prints_grids=False)
     rest = Section(tuple(others), printed=(), prints_grids=False)
     shown = tests[tests["reference"] == study.baseline].dropna(subset="difference")
     if shown.empty:
         return [main, full, rest]
     content = draw_forest(shown, figure, study.margin)
-    caption = f"Differences from {study.baseline}, with 95 % intervals for new images and new seeds"
+    caption = f"Differences from {study.baseline}"
+    if shown["ci_low"].notna().any():
+        caption += (
+            f", with intervals for new {names.units} and new seeds: thick 95 %, thin at the level of the verdicts"
+        )
     return [main, full, Section(printed=(), files={"forest.png": content}, pictures={"forest.png": caption}), rest]
 
 
-def interaction_section(found: Sequence[Interaction], corner: str) -> Section:
-    """Whether gains differ among subgroups; nothing where there is one subgroup."""
+def _warnings(tests: pd.DataFrame) -> list[str]:
+    """Of declared comparisons whose arms' seeds are unlike, so that the test may err more than it says."""
+    overall = tests[(tests["subgroup"] == OVERALL) & tests["p_adjusted"].notna()].drop_duplicates(["arm", "reference"])
+    unlike = [said for _, row in overall.iterrows() if (said := unlike_seeds(row))]
+    return [f"WARNING: {'; '.join(unlike)}. Don't take p-values at their word."] if unlike else []
+
+
+def interaction_section(found: Sequence[Interaction], corner: str, left_out: int, names: Names) -> Section:
+    """Whether gains differ among subgroups, some of which are left out; nothing where there is one subgroup."""
     if not found:
         return Section()
     tested, predicted = interaction_grids(found, corner)
-    words = (CAPTION_INTERACTION.format(corner=corner, least=LEAST_UNITS),)
+    words = (caption_interaction(corner, len(found), left_out, LEAST_UNITS, names),)
     rows = pd.DataFrame(
         {"arm": each.arm, "reference": each.reference} | asdict(subgroup)
         for each in found
@@ -123,14 +135,15 @@ def interaction_section(found: Sequence[Interaction], corner: str) -> Section:
     )
 
 
-def robustness_section(robust: pd.DataFrame) -> Section:
-    """The declared comparisons without the assumption of normal scores."""
+def robustness_section(robust: pd.DataFrame, names: Names) -> Section:
+    """What resampling says of each comparison, apart from the verdicts: each number answers another question."""
     if robust.empty:
         return Section()
-    grid = robustness_grid(robust, "The declared comparisons by resampling")
+    grid = robustness_grid(robust, "The comparisons by resampling")
+    words = CAPTION_ROBUSTNESS.format(units=names.units, images=names.images)
     return Section(
-        (grid,), (CAPTION_ROBUSTNESS,), (), False, {"resampling.csv": to_csv(robust)},
-        heading="Does it hold without assuming normal scores?",
+        (grid,), (words,), (), False, {"resampling.csv": to_csv(robust)},
+        heading="What else could be asked, by resampling",
     )  # fmt: skip
 
 
@@ -142,7 +155,8 @@ def power_section(layout: Layout, tests: pd.DataFrame, collected: Collected) -> 
     sentences: list[str] = []
     undecided: list[str] = []
     tables = []
-    unit = "images" if len(layout.units) == layout.images else "groups of images"
+    names = names_of(collected)
+    unit = names.units
     size = max(round(layout.size), 2)
     for comparison in study.comparisons:
         if comparison.reference != study.baseline or comparison.claim != "differs":
@@ -162,10 +176,10 @@ def power_section(layout: Layout, tests: pd.DataFrame, collected: Collected) -> 
     if not sentences:
         return Section()
     table = pd.concat(tables, ignore_index=True)
-    words = CAPTION_POWER.format(margin=f"{study.margin:g}", score=metric_name(collected.metric))
+    words = CAPTION_POWER.format(margin=study.margin, score=names.score, whose=names.margin)
     return Section(
         power_grids(table, unit), (*sentences, words), tuple(undecided[:1]),
-        False, {"power.csv": to_csv(table)}, heading="What would more seeds or images buy?",
+        False, {"power.csv": to_csv(table)}, heading=f"What would more seeds or {names.images} buy?",
     )  # fmt: skip
 
 
@@ -182,13 +196,14 @@ def figure_sections(
     known = [each for each in differences if each.components is not None]
     if known:
         files["variance.png"] = draw_variance(variance_table(known), figure)
+    images, image, best = figure.names.images, figure.names.image, ""
     told = [each.arm for each in pairs if each.claim == "differs" and each.reference == study.baseline]
     if told:
         own_tests = tests[(tests["class"] == name) & (tests["subgroup"] == OVERALL)]
         means = own_tests[own_tests["reference"] == study.baseline].set_index("arm")["difference"]
         best = max(told, key=lambda arm: float(means.get(arm, -np.inf)))
         files["paired.png"] = draw_paired(own, best, study.baseline, figure)
-    if len(layout.arms) > 1:
+    if len(layout.arms) > 1 and ranks_known(layout):
         files["ranks.png"] = draw_ranks(rank_stability(layout, np.random.default_rng(0)), figure)
     if (
         "tp" in collected.images
@@ -197,9 +212,9 @@ def figure_sections(
     ):
         files["size.png"] = draw_size(collected.images, study.arms, study.baseline, figure)
     captions = {
-        "variance.png": "Where variance comes from: images, seeds, arm x image, and what is left",
-        "paired.png": "Each test image: the arm that gains most against the baseline",
-        "ranks.png": "How stable the arms' ranks are, had other seeds and images been drawn",
+        "variance.png": f"Where variance comes from: {images}, seeds, arm x {image}, and what is left",
+        "paired.png": f"Each {image}: {best} against {study.baseline}",
+        "ranks.png": f"How sure the arms' ranks are for new seeds and {images}",
         "size.png": "F1 against the size of what is to be found",
     }
     return [
@@ -220,13 +235,13 @@ def control_sections(collected: Collected, figure: Title) -> list[Section]:
     sections = [Section((grid,), (words,), files={"controls.csv": to_csv(controls)}, heading=heading)]
     matrices = swapped_matrices(images)
     if len(matrices):
-        title = Title(f"{figure.text}, told each value instead of the true one", figure.about)
+        title = replace(figure, text=f"{figure.text}, told each value instead of the true one")
         files = {"swapped.csv": to_csv(matrices), "swapped.png": draw_swapped(matrices, title)}
         words = caption_swapped(matrices)
         sections.append(Section((), (words,), (), files=files, pictures={"swapped.png": "F1 by true and told value"}))
     told = responses(images)
     if len(told):
-        title = Title(f"{figure.text}, told other values with the image held fixed", figure.about)
+        title = replace(figure, text=f"{figure.text}, told other values with the image held fixed")
         content = draw_response(told, study.arms, study.baseline, title)
         files = {"response.csv": to_csv(response_curves(told)), "response.png": content}
         words = caption_response(told)

@@ -4,13 +4,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from rich.console import Console
 from rich.text import Text
 
 from analysis.figure import Title
-from analysis.grid import escape_markdown
 from analysis.html import to_html
 from analysis.importance import importance
+from analysis.plain_text import to_markdown, to_markdown_paragraph
 from analysis.report import PLAIN_WIDTH, folder_name
 from analysis.section import Section
 from analysis.sweep_sections import (
@@ -26,6 +25,7 @@ from analysis.sweep_sections import (
 from analysis.sweep_words import result_sentences, search_sentences
 from analysis.sweeps import Sweep, read_sweep, read_trials
 from metaseg.storage import Storage
+from metaseg.terminal import Terminal
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,12 @@ def report_sweep(storage: Storage, name: str, out: Storage | None = None) -> Swe
 def _markdown(
     heading: str, data: str, result: list[str], about: list[str], sections: list[Section], computed_on: str
 ) -> str:
-    parts = [f"# {heading}", f"**{data}**" if data else "", *(f"> {escape_markdown(each)}" for each in result), *about]
+    parts = [
+        f"# {to_markdown(heading)}",
+        f"**{to_markdown(data)}**" if data else "",
+        *(f"> {to_markdown_paragraph(each)}" for each in result),
+        *map(to_markdown_paragraph, about),
+    ]
     for section in sections:
         parts += section.to_markdown(computed_on)
     return "\n\n".join(part.rstrip() for part in parts if part) + "\n"
@@ -98,9 +103,9 @@ def _markdown(
 def _print(
     heading: str, data: str, about: list[str], result: list[str], sections: list[Section], page: str, others: int
 ) -> None:
-    console = Console(highlight=False)
+    console = Terminal()
     if not console.is_terminal:
-        console = Console(highlight=False, width=PLAIN_WIDTH)
+        console = Terminal(width=PLAIN_WIDTH)
     for part in (Text(heading, "bold"), *([Text(data, "bold")] if data else []), *map(Text, about), ""):
         console.print(part)
     for section in sections:

@@ -14,9 +14,9 @@ from analysis.importance import FEWEST_TRIALS
 from analysis.pareto import pareto_front
 from analysis.section import Section, to_csv
 from analysis.sweep_words import (
-    CAPTION_EXPECTED,
     CAPTION_IMPORTANCE,
     belief_sentences,
+    expected_caption,
     objective_name,
     options_line,
     range_of,
@@ -35,7 +35,7 @@ ADAPTIVE = (
 def best_section(trials: pd.DataFrame, sweep: Sweep) -> Section:
     """The best trial's settings beside what was searched, and as options; the best trials."""
     best = best_trial(trials)
-    files = {"trials.csv": trials.drop(columns=list(CURVES)).to_csv(index=False).encode()}
+    files = {"trials.csv": to_csv(trials.drop(columns=list(CURVES)), digits=None)}
     if best is None:
         return Section(files=files)
     found = settings_of(best, sweep)
@@ -53,9 +53,9 @@ def best_section(trials: pd.DataFrame, sweep: Sweep) -> Section:
     )
     table = Grid("The best settings", "setting", ("best", "searched", "before"), rows)
     words = (
-        "before: what the sweep's page would have used. As options of a page of `studies/`, other settings being those "
-        f"of its preset: `{options_line(found)}`",
-        f"All settings of the network and its schedule: `{options_line(base | found)}`",
+        "before: what the sweep's page would have used. As options of a page of studies/, other settings being those "
+        f"of its preset: {options_line(found)}",
+        f"All settings of the network and its schedule: {options_line(base | found)}",
     )
     return Section((table, _top(trials, sweep)), words, words[:1], files=files, heading="Best settings")
 
@@ -165,7 +165,7 @@ def course_sections(trials: pd.DataFrame, sweep: Sweep, generator: np.random.Gen
         content = draw_pruning(trials, _to(title, "trials by epoch"))
         pictures["pruning.png"] = ("Trials by epoch, and where they were pruned", content)
     tables = {"best.png": {"best_so_far.csv": to_csv(course)}, "expected.png": {"expected_best.csv": to_csv(curve)}}
-    words = {"expected.png": (CAPTION_EXPECTED,)}
+    words = {"expected.png": (expected_caption(trials),)}
     return [
         Section(
             (), words.get(name, ()), (), False, {name: content, **tables.get(name, {})}, {name: caption},
@@ -227,9 +227,9 @@ def provenance_section(sweep: Sweep, path: str) -> Section:
     table = Grid("The space as it is now", "setting", ("searched", "only where"), tuple(rows))
     fixed = options_line({k: v for k, v in {**sweep.network, **sweep.schedule}.items() if k not in sweep.space})
     words = (
-        f"Command: `{sweep.command}`",
-        f"Settings that weren't searched: `{fixed}`",
-        f"Trials: `{path}`. Importances: Optuna {version('optuna')}.",
+        f"Command: {sweep.command}",
+        f"Settings that weren't searched: {fixed}",
+        f"Trials: {path}. Importances: Optuna {version('optuna')}.",
     )
     return Section((table,), words, (), False, heading="Provenance")
 

@@ -27,12 +27,27 @@ CAPTION_IMPORTANCE = (
     "Settings that exist only sometimes have no fANOVA."
 )
 CAPTION_EXPECTED = (
-    "The expected best of n trials is the mean over all subsets of n trials (Dodge et al. 2019, EMNLP; unbiased for "
-    "independent trials, Dodge et al. 2021, Findings of EMNLP). Its interval is a bootstrap over trials. What the best "
-    "of many more trials would be these trials don't say, so that beyond a fifth of their number there is a lower "
-    "limit only. Pruned trials count with their best validation so far, failed ones and those that break a constraint "
-    "with 0."
+    "The expected best of n trials (Dodge et al. 2019, EMNLP) is the mean over all subsets of n trials: unbiased for "
+    "independent trials (Tang et al. 2020, ACL). Dodge et al. (2021, Findings of EMNLP) found that it varies more, and "
+    "leads to more wrong conclusions on which of two is better, than estimators that are too low: so it says what a "
+    "longer search is worth, not which arm is better. The one with replacement is in the table beside it. Its interval "
+    "is a bootstrap over trials. What the best of many more trials would be these trials don't say, so that beyond a "
+    "fifth of their number there is a lower limit only."
 )
+
+
+def expected_caption(trials: pd.DataFrame) -> str:
+    """What the expected best is, and what trials count with that have no score of their own."""
+    said = []
+    if (trials["state"] == "pruned").any():
+        said.append("pruned trials with their best validation so far")
+    ended = trials[trials["state"] != "running"]
+    if (ended["state"] == "failed").any():
+        said.append("failed ones with 0")
+    if (~ended["feasible"].astype(bool)).any():
+        said.append("those that break a constraint with 0")
+    counted = listed(said)
+    return CAPTION_EXPECTED + (f" {counted[0].upper()}{counted[1:]} are counted." if said else "")
 
 
 def search_sentences(sweep: Sweep, trials: pd.DataFrame) -> list[str]:
@@ -70,13 +85,17 @@ def belief_sentences(sweep: Sweep, trials: pd.DataFrame) -> list[str]:
     """Why the best score is too high, and what to do about it."""
     scored = int((trials[SCORE].notna() & (trials["state"] != "running")).sum())
     words = [
-        f"The best score is too high to be expected again: it is the highest of {scored} on the same validation "
-        f"images, each the best of its epochs, with one seed ({sweep.tuning_seed}). What is highest owes part of that "
-        "to luck, and the more so the more trials there were. It can't be compared with a score on test images, nor "
-        "with the best of a sweep of another length.",
+        (
+            f"The best score is too high to be expected again: it is the highest of {scored} on the same validation "
+            f"images, each the best of its epochs, with one seed ({sweep.tuning_seed}). What is highest owes part of "
+            "that to luck, and the more so the more trials there were. It can't be compared with a score on test "
+            "images, nor with the best of a sweep of another length."
+        )
+        if scored > 1
+        else "With one scored trial nothing was searched: its score is that of some settings, the best of its epochs.",
         "Next: train with these settings and fresh seeds, and score on the test images: give the options above to a "
-        "page of `studies/`, with `--seeds 5`.",
-        "An ablation is fair where every arm has settings of its own, found at equal budget: `--tune-each-arm` of a "
+        "page of studies/, with --seeds 5.",
+        "An ablation is fair where every arm has settings of its own, found at equal budget: --tune-each-arm of a "
         "page does that, trains each arm's best with fresh seeds, and reports as any study.",
     ]
     best = best_trial(trials)

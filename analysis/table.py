@@ -7,7 +7,7 @@ import pandas as pd
 
 from analysis.grid import Cell, Emphasis, Grid
 from analysis.interaction import Interaction
-from analysis.words import format_p
+from analysis.words import NAMES, Names, format_p
 
 RANKS: dict[float, Emphasis] = {1: "best", 2: "second"}
 VERDICTS: dict[str, Emphasis] = {"helps": "helps", "hurts": "hurts", "equal": "plain"}
@@ -50,13 +50,14 @@ def frame_grid(frame: pd.DataFrame, title: str) -> Grid:
     return Grid(title, str(frame.columns[0]), tuple(map(str, frame.columns[1:])), rows)
 
 
-def verdict_grids(tests: pd.DataFrame, title: str, corner: str) -> list[Grid]:
+def verdict_grids(tests: pd.DataFrame, title: str, corner: str, names: Names = NAMES) -> list[Grid]:
     """For every class and reference: a row per subgroup, a column per arm; verdict, difference and corrected p.
 
     Args:
         tests: of `analysis.comparisons.compare`.
         title: of the table; the reference is appended, and the class where there are several.
         corner: what the subgroups are, e.g. "cell_line".
+        names: what images and their groups are called.
     """
     grids = []
     grouped = bool((tests["n_units"] < tests["n_images"]).any())
@@ -68,7 +69,7 @@ def verdict_grids(tests: pd.DataFrame, title: str, corner: str) -> list[Grid]:
             n = f"{row['n_images'].iloc[0]}" + (f" in {row['n_units'].iloc[0]}" if grouped else "")
             shown = {test["arm"]: _verdict(test) for _, test in row.iterrows()}
             rows.append((str(subgroup), (Cell(n), *(shown.get(arm, Cell("-")) for arm in arms))))
-        columns = ("images in groups" if grouped else "images", *arms)
+        columns = (f"{names.images} in {names.groups}" if grouped else names.images, *arms)
         heading = f"{title} {reference}" + (f", class {name}" if several else "")
         grids.append(Grid(heading, corner, columns, tuple(rows)))
     return grids
@@ -88,7 +89,8 @@ def interval_grid(tests: pd.DataFrame, title: str) -> Grid:
         known = pd.notna(test["se"])
         cells = (
             Cell(f"{test['difference']:+z.4f}", emphasis=VERDICTS.get(test["verdict"], "faint")),
-            Cell(f"{test['ci_low']:+z.4f} to {test['ci_high']:+z.4f}" if known else "-"),
+            Cell(_interval(test)),
+            Cell(_interval(test, "adjusted")),
             Cell(f"{test['df']:.1f}" if known else "-"),
             Cell(_p(test["p"] if pd.notna(test["p_adjusted"]) else np.nan)),
             Cell(_p(test["p_adjusted"])),
@@ -99,8 +101,25 @@ def interval_grid(tests: pd.DataFrame, title: str) -> Grid:
             Cell(str(test["verdict"])),
         )
         rows.append((str(test["arm"]), cells))
-    columns = ("difference", "95 % interval", "df", "p", "Holm", "equal", "d", "wins", "detectable", "verdict")
+    columns = (
+        "difference",
+        "95 % interval",
+        "adjusted",
+        "df",
+        "p",
+        "Holm",
+        "equal",
+        "d",
+        "wins",
+        "detectable",
+        "verdict",
+    )
     return Grid(title, "arm", columns, tuple(rows))
+
+
+def _interval(test: pd.Series, kind: str = "") -> str:
+    low, high = (test.get(f"ci_{end}_{kind}" if kind else f"ci_{end}", np.nan) for end in ("low", "high"))
+    return f"{low:+z.4f} to {high:+z.4f}" if pd.notna(low) else "-"
 
 
 def interaction_grids(found: Sequence[Interaction], corner: str) -> tuple[Grid, Grid]:

@@ -11,7 +11,7 @@ from analysis.figures.sweep_course import draw_best_so_far, draw_expected
 from analysis.grid import Cell, Grid
 from analysis.section import Section, to_csv
 from analysis.sweep_sections import ADAPTIVE, expected_curve, independent
-from analysis.sweep_words import CAPTION_EXPECTED, short
+from analysis.sweep_words import expected_caption, short
 from analysis.sweeps import SCORE, Sweep, best_trial, settings_of
 from analysis.words import listed
 
@@ -59,16 +59,18 @@ def tuning_section(sweeps: ArmSweeps, arms: Sequence[str], title: Title) -> Sect
     files = {
         "tuning.png": draw_expected(curves, courses, _to(title, "expected best of each arm's search"), note),
         "tuning_cost.png": draw_best_so_far(courses, _to(title, "best so far of each arm's search")),
-        "tuning.csv": to_csv(frame[["arm", "budget", "expected", "low", "high"]]),
+        "tuning.csv": to_csv(frame[["arm", "budget", "expected", "low", "high", "with_replacement"]]),
         # With all digits: these settings are there to be used again.
-        "tuned.csv": pd.DataFrame(chosen).to_csv(index=False).encode(),
+        "tuned.csv": to_csv(pd.DataFrame(chosen), digits=None),
     }
     captions = {
         "tuning.png": "Expected best validation F1 by number of trials",
         "tuning_cost.png": "Best validation F1 so far by what was spent",
     }
+    every = pd.concat([sweeps[arm][1] for arm in tuned], ignore_index=True)
+    words = (*_fairness(sweeps, tuned), *_orders(curves), expected_caption(every))
     return Section(
-        (table,), (*_fairness(sweeps, tuned), CAPTION_EXPECTED), (), True, files, captions,
+        (table,), words, (), True, files, captions,
         "Were arms tuned alike?",
     )  # fmt: skip
 
@@ -94,6 +96,29 @@ def _fairness(sweeps: ArmSweeps, tuned: Sequence[str]) -> list[str]:
         "another search of the same length might have found less."
     )
     return words
+
+
+def _orders(curves: Mapping[str, pd.DataFrame]) -> list[str]:
+    """Whether the two estimators put arms in the same order at every number of trials that all arms have."""
+    if len(curves) < 2:
+        return []
+    names = ("expected", "with_replacement")
+    budgets = sorted(set.intersection(*(set(curve["budget"]) for curve in curves.values())))
+    estimates = [
+        pd.DataFrame({arm: curve.set_index("budget")[name] for arm, curve in curves.items()}) for name in names
+    ]
+    unlike = [
+        int(budget)
+        for budget in budgets
+        if len({tuple(each.loc[budget].sort_values(kind="stable").index) for each in estimates}) > 1
+    ]
+    if not unlike:
+        return []
+    counts = f"{unlike[0]}" if len(unlike) == 1 else f"{len(unlike)} numbers from {unlike[0]} to {unlike[-1]}"
+    return [
+        f"At {counts} of trials the two estimators of the expected best (with and without replacement) put arms in "
+        "different orders: there, not even the order of these curves is to be read."
+    ]
 
 
 def _to(title: Title, what: str) -> Title:

@@ -1,6 +1,7 @@
-"""How numbers and lists read in a sentence."""
+"""How numbers and lists read in a sentence, and what a report calls things."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 
 def format_p(p: float) -> str:
@@ -24,6 +25,67 @@ FORMULAS = {
 def metric_name(metric: str) -> str:
     """What a score is called in a sentence: `F1`, `IoU`; scores from elsewhere by their own name."""
     return {"f1": "F1", "iou": "IoU"}.get(metric, metric)
+
+
+@dataclass(frozen=True)
+class Names:
+    """What sentences, tables and axes call things."""
+
+    score: str = "F1"
+    """`F1`, `dice`."""
+    image: str = "image"
+    images: str = "images"
+    groups: str = "groups"
+    """Of images that aren't independent: `groups`, `patients`."""
+    subgroup: str = "subgroup"
+    """The column that results are broken down by."""
+    grouped: bool = False
+    """Whether some group has several images, so that groups are the units of a test."""
+    of_test: bool = True
+    """Whether images are known to be test images."""
+    margin: str = "the study's margin"
+    """Whose the margin of equivalence is."""
+    compared: str = "the declared comparisons"
+    """What stands on the row of all images."""
+    equal: str = "arms that are told nothing"
+    """Those that are claimed to be equal to another."""
+    undeclared: frozenset[str] = frozenset()
+    """What nobody declared, of margin, average, endpoint and comparisons."""
+
+    @property
+    def tested(self) -> str:
+        """`test images`, or `images` where no one said so."""
+        return f"test {self.images}" if self.of_test else self.images
+
+    @property
+    def units(self) -> str:
+        """What a test takes for independent: `images`, `groups of images`, `patients`."""
+        return self.several(self.grouped)
+
+    def several(self, grouped: bool) -> str:
+        """`units` of a part of the data, of which it is known whether it is grouped."""
+        if not grouped:
+            return self.images
+        return f"groups of {self.images}" if self.groups == "groups" else self.groups
+
+
+NAMES = Names()
+"""Those of a study of our own."""
+
+RENAMED = ("metric", "image", "group", "subgroup")
+"""What can be called by another name."""
+
+
+def plural(word: str) -> tuple[str, str]:
+    """A word and its plural, which may follow it after a slash: `mouse/mice`."""
+    one, slash, many = word.partition("/")
+    if slash and one and many:
+        return one, many
+    if word.endswith(("s", "x", "ch", "sh")):
+        return word, f"{word}es"
+    if word.endswith("y") and not word.endswith(("ay", "ey", "oy", "uy")):
+        return word, f"{word[:-1]}ies"
+    return word, f"{word}s"
 
 
 def listed(words: Sequence[str]) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 import tyro
 
 from metaseg.config import EXTRA_SCORES, ConfigError, ExtraScore
+from metaseg.terminal import Terminal, revealed, visible
 
 MISUSED = 2
 """Exit code where a setting was wrong, as of studies."""
@@ -43,12 +44,12 @@ def predict(run: Path, image: Path, out: Path, metadata: tuple[str, ...] = ()) -
     try:
         mask = predictor.predict(decode_image(image), {clean_text(name): value for name, _, value in pairs})
     except ManifestError as error:
-        sys.exit(f"error: {error}")
+        sys.exit(revealed(f"error: {error}"))
     except UnknownMetadataError as error:
         raise ConfigError(str(error)) from error
     Image.fromarray(mask * 255 if len(predictor.classes) == 1 else mask).save(out, format="PNG")
     share = ", ".join(f"{name} {(mask == k).mean():.1%}" for k, name in enumerate(predictor.classes, start=1))
-    print(f"{out}: {share} of {mask.shape[1]}x{mask.shape[0]} pixels")
+    print(visible(f"{out}: {share} of {mask.shape[1]}x{mask.shape[0]} pixels"))
 
 
 def score(
@@ -69,12 +70,10 @@ def score(
         tolerance: Pixels that boundaries may be apart for surface Dice.
         jobs: Processes at once. By default one a CPU core, 8 at most; one where there is a GPU.
     """
-    from rich.console import Console
-
     from metaseg.store import Store
     from metaseg.study_scores import score_study
 
-    return 0 if score_study(Store.at(store), study, scores, tolerance, jobs, Console(highlight=False)) else 1
+    return 0 if score_study(Store.at(store), study, scores, tolerance, jobs, Terminal()) else 1
 
 
 def status(store: tyro.conf.Positional[str]) -> None:
@@ -83,12 +82,10 @@ def status(store: tyro.conf.Positional[str]) -> None:
     Args:
         store: Folder or bucket (s3://..., gs://...) of the runs.
     """
-    from rich.console import Console
-
     from metaseg.status import print_status
     from metaseg.store import Store
 
-    print_status(Store.at(store), Console(highlight=False))
+    print_status(Store.at(store), Terminal())
 
 
 def submit(
@@ -121,10 +118,10 @@ def main() -> None:
         commands: dict[str, Any] = {"predict": predict, "score": score, "status": status, "submit": submit}
         sys.exit(tyro.extras.subcommand_cli_from_dict(commands, description=__doc__, prog="metaseg"))
     except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(revealed(f"error: {error}"), file=sys.stderr)
         sys.exit(MISUSED)
     except OSError as error:
-        sys.exit(f"error: {error}")
+        sys.exit(revealed(f"error: {error}"))
 
 
 if __name__ == "__main__":

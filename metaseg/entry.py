@@ -19,6 +19,7 @@ from metaseg.config import ConfigError, DataConfig
 from metaseg.data.dataset import Dataset, prepare
 from metaseg.data.manifest import Manifest, ManifestError
 from metaseg.store import Store
+from metaseg.terminal import Terminal
 
 FAILED, MISUSED, INTERRUPTED = 1, 2, 130
 """Exit codes: a run or the store failed; a setting, a file or a value was wrong; Ctrl-C (SIGTERM: 143)."""
@@ -35,7 +36,7 @@ Read = Callable[[Path, Progressed], Manifest]
 
 def guarded(body: Callable[[Console], int]) -> int:
     """Call `body` with a console; what it raises, and signals, become a line on it and an exit code."""
-    console = Console()
+    console = Terminal()
     signals: list[int] = []
 
     def stop(number: int, frame: object) -> None:

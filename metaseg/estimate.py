@@ -21,6 +21,7 @@ from metaseg.device import autocast, one_thread, training_format
 from metaseg.losses import segmentation_loss
 from metaseg.store import Store
 from metaseg.study import Study
+from metaseg.terminal import Terminal
 from metaseg.training.evaluate import predict_logits
 from metaseg.training.fit import build_network, encode_metadata
 from metaseg.training.schedule import build_optimizer
@@ -153,7 +154,7 @@ def print_estimate(study: Study, store: Store, engine: EngineConfig, console: Co
             readable(needed),
             "missing" if run.run_id in missing else "done",
         )
-    wide = console if console.is_terminal else Console(file=console.file, width=LOG_WIDTH)
+    wide = console if console.is_terminal else Terminal(file=console.file, width=LOG_WIDTH)
     wide.print(listing, highlight=False)
     at_once = torch.cuda.device_count() or int((os.cpu_count() or 1) / max(engine.cpus_per_worker, 0.01))
     at_once = max(1, min(at_once, engine.max_concurrent or at_once, len(missing)))

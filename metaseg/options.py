@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_origin, get_type_hints
 import tyro
 
 from metaseg.config import ConfigError, DataConfig, EngineConfig, ExtraScore, NetworkConfig, ScheduleConfig
+from metaseg.terminal import revealed
 
 _NO_PREFIX = tyro.conf.arg(name="")
 NetworkOptions = Annotated[NetworkConfig, _NO_PREFIX]
@@ -90,5 +91,5 @@ def parse(presets: Mapping[Preset, Options], description: str | None) -> Options
     try:
         return tyro.cli(type(default), default=default, description=description)
     except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(revealed(f"error: {error}"), file=sys.stderr)
         raise SystemExit(2) from None

@@ -2,7 +2,6 @@
 
 import textwrap
 from collections.abc import Sequence
-from io import BytesIO
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
+
+from analysis.glyphs import drawable, to_plain_png
 
 _CELL, _GAP, _LINE, _MARGIN = 2.1, 0.1, 0.15, 0.1
 """Inches: width of a panel, space between two, height of a line of small text, the figure's margin."""
@@ -100,9 +101,7 @@ class Sheet:
 
     def png(self) -> bytes:
         """The finished sheet."""
-        content = BytesIO()
-        self._figure.savefig(content, format="png", dpi=_DPI)
-        return content.getvalue()
+        return to_plain_png(self._figure, _DPI)
 
     def _panel(self, left: float, top: float, wide: float, tall: float) -> Axes:
         width, height = self._size
@@ -111,16 +110,15 @@ class Sheet:
         return axis
 
     def _text(self, left: float, top: float, text: str, size: int, va: str = "top", **style: Any) -> None:
-        """File names may hold a dollar: no mathematics."""
         width, height = self._size
         place = left / width, 1 - top / height
-        self._figure.text(*place, text, fontsize=size, va=va, linespacing=1.2, parse_math=False, **style)
+        self._figure.text(*place, text, fontsize=size, va=va, linespacing=1.2, **style)
 
 
 def _wrap(text: str, inches: float, size: int = _SMALL) -> str:
     """Lines that fit into `inches`; line breaks are kept."""
     characters = max(1, int(inches / (size * _ADVANCE)))
-    return "\n".join(line for part in text.splitlines() for line in textwrap.wrap(part, characters))
+    return "\n".join(line for part in drawable(text).split("\n") for line in textwrap.wrap(part, characters))
 
 
 def _lines(text: str) -> int:

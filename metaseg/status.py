@@ -14,6 +14,7 @@ from rich.text import Text
 
 from metaseg.config import ConfigError
 from metaseg.store import Store, from_json
+from metaseg.terminal import visible
 
 QUIET_SECONDS = 30.0
 """After which a driver's sign of life is called old."""
@@ -121,17 +122,19 @@ def print_sweeps(store: Store, console: Console, unreadable: list[str]) -> None:
         table.add_column(column, justify="right")
     for status in statuses:
         counts = (status.counts.get(state, 0) for state in ("complete", "pruned", "failed", "running"))
-        table.add_row(status.name, str(status.planned), *map(str, counts))
+        table.add_row(visible(status.name), str(status.planned), *map(str, counts))
     console.print(table)
     for status in statuses:
         own = [driver for driver in drivers if driver["status"].get("sweep") == status.name]
         for driver in own:
             _print_driver(status.name, driver, console)
         if status.best:
-            console.print(Text(f"{status.name}: {status.best}"), soft_wrap=True)
+            console.print(Text(visible(f"{status.name}: {status.best}")), soft_wrap=True)
         ended = sum(count for state, count in status.counts.items() if state != "running")
         if not own and ended < status.planned:
-            console.print(Text(f"{status.name}: nobody is running it; its command goes on with it."), soft_wrap=True)
+            console.print(
+                Text(visible(f"{status.name}: nobody is running it; its command goes on with it.")), soft_wrap=True
+            )
 
 
 def _print_driver(name: str, driver: dict[str, Any], console: Console) -> None:
@@ -139,9 +142,9 @@ def _print_driver(name: str, driver: dict[str, Any], console: Console) -> None:
     seconds = max(0.0, time.time() - driver["time"])
     age = f"{seconds:.0f} s ago" + (": has it died?" if seconds > QUIET_SECONDS else "")
     where = f"{driver['host']}, process {driver['pid']}"
-    console.print(Text(f"\n{name}: driver on {where}, last seen {age}", "bold"), soft_wrap=True)
+    console.print(Text("\n" + visible(f"{name}: driver on {where}, last seen {age}"), "bold"), soft_wrap=True)
     for run in driver["status"].get("running", ()):
-        console.print(Text(f"  {run['label']:<24} {run.get('run_id', '')}  {run['state']}"), soft_wrap=True)
+        console.print(Text(visible(f"  {run['label']:<24} {run.get('run_id', '')}  {run['state']}")), soft_wrap=True)
 
 
 def print_studies(store: Store, console: Console, unreadable: list[str]) -> None:
@@ -161,14 +164,15 @@ def print_studies(store: Store, console: Console, unreadable: list[str]) -> None
         waiting = max(0, status.runs - status.done - running - len(status.failed))
         left = ", ".join(str(driver["status"].get("time_left", "?")) for driver in status.drivers) or "-"
         counts = (status.runs, status.done, running, waiting, len(status.failed))
-        table.add_row(status.name, *map(str, counts), left)
+        table.add_row(*map(visible, (status.name, *map(str, counts), left)))
     console.print(table)
     for status in statuses:
         for driver in status.drivers:
             _print_driver(status.name, driver, console)
         for label, reason in status.failed.items():
-            console.print(Text.assemble(("failed: ", "bold red"), f"{label}: {reason}"), soft_wrap=True)
+            console.print(Text.assemble(("failed: ", "bold red"), visible(f"{label}: {reason}")), soft_wrap=True)
         if not status.drivers and status.done < status.runs:
             console.print(
-                Text(f"{status.name}: nobody is training it; its command goes on with what is missing."), soft_wrap=True
+                Text(visible(f"{status.name}: nobody is training it; its command goes on with what is missing.")),
+                soft_wrap=True,
             )

@@ -16,6 +16,7 @@ from metaseg.config import EXTRA_SCORES, ConfigError, ExtraScore
 from metaseg.extra_scores import TOLERANCE, require_packages
 from metaseg.run_scores import is_scored, score_run
 from metaseg.store import DamagedRunError, Store, from_json
+from metaseg.terminal import Terminal
 
 MOST_PROCESSES = 8
 """Unless said otherwise: each holds PyTorch."""
@@ -45,7 +46,7 @@ def score_study(
     Raises:
         ConfigError: an unknown study, no score, a missing package, a tolerance below 0, or images that are gone.
     """
-    console = console or Console()
+    console = console or Terminal()
     _check(scores, tolerance, jobs)
     runs, waiting = _wanted(store, study, scores, tolerance)
     failures: list[str] = []

@@ -68,7 +68,7 @@ def test_a_store_and_the_dataset_collected_from_it_give_the_same_tests(tmp_path:
 
 
 @pytest.mark.parametrize(
-    ("metric", "called", "columns"), [("Dice", "F1", []), ("IoU", "IoU", []), ("NSD", "nsd", ["score=NSD"])]
+    ("metric", "called", "columns"), [("Dice", "F1", []), ("IoU", "IoU", []), ("NSD", "NSD", ["score=NSD"])]
 )
 def test_a_table_from_elsewhere_becomes_a_report_that_calls_scores_by_their_name(
     tmp_path: Path, metric: str, called: str, columns: list[str]

@@ -215,8 +215,8 @@ def test_the_report_says_what_the_average_is(tmp_path: Path, capsys: pytest.Capt
     write_parts(tmp_path, {(arm, 0, ""): whole() for arm in ("baseline", "sme")}, average="subgroups")
     report(FolderStorage(tmp_path), "parts")
     printed = " ".join(capsys.readouterr().out.split())
-    assert "Average: the unweighted mean of the subgroups' means" in printed
-    assert "In row Average each subgroup counts the same." in printed
+    assert "Average: the unweighted mean of the means of each line" in printed
+    assert "In row Average each line counts the same." in printed
 
 
 def test_an_arm_that_cant_be_compared_in_a_row_has_a_dash_there() -> None:

@@ -59,8 +59,8 @@ def test_the_report_of_a_study_is_complete_and_right(tmp_path: Path, capsys: pyt
     out = tmp_path / "reports" / "cells"
     assert sorted(path.name for path in out.iterdir()) == [
         "difficulty.csv", "f1.png", "forest.png", "learning.png", "paired.png", "power.csv", "ranks.png", "report.html",
-        "resampling.csv", "runs.csv", "size.png", "subgroups.csv", "table.csv", "table.md", "table.tex", "tests.csv",
-        "variance.png",
+        "resampling.csv", "residuals.png", "run_means.png", "runs.csv", "seeds.csv", "size.png",
+        "subgroups.csv", "table.csv", "table.md", "table.tex", "tests.csv", "variance.png",
     ]  # fmt: skip
     assert all(Path(path).exists() for path in result.files)
     table, written = pd.read_csv(out / "table.csv"), pd.read_csv(out / "tests.csv")
@@ -148,7 +148,7 @@ def test_a_study_without_subgroups_has_no_rows_for_them(tmp_path: Path, capsys: 
     assert result.tests["subgroup"].tolist() == [OVERALL]
     printed = capsys.readouterr().out
     assert "F1 of each arm\n" in printed
-    assert "subgroups in alphabetical order" not in printed
+    assert "in alphabetical order" not in printed
     assert len(result.result) == 1
 
 

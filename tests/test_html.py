@@ -79,16 +79,8 @@ def test_names_are_shown_and_not_obeyed(name: str) -> None:
     grid = Grid(name, name, (name,), ((name, (Cell(name, name),)),))
     section = Section((grid,), (name,), files={"x.png": PNG}, pictures={"x.png": name}, heading=f"Heading {name}")
     page = page_of(to_html(name, name, [name], [name], [section]))
-    plain = name.replace("**", "").replace("`", "") if "*" in name else name
-    assert page.text.count(name) + (page.text.count(plain) if plain != name else 0) >= 10
+    assert page.text.count(name) >= 10
     assert page.pictures == [PNG]
-
-
-def test_marks_of_markdown_are_html_and_never_cross() -> None:
-    page = to_html("t", "", ["a **bold** and `code`, <u>second</u>"], [], [])
-    assert "a <strong>bold</strong> and <code>code</code>, <u>second</u>" in page
-    for crossed in ("`a **b` c**", "**a `b** c`", "<u>a `b</u> c`", "<u>a</u></u>", "<u><u>a</u>"):
-        page_of(to_html("t", "", [crossed], [], []))
 
 
 def test_each_heading_is_linked_and_what_is_empty_is_left_out() -> None:

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,11 @@ import pytest
 from fake_store import image_rows, run_id, seal, write_study
 
 from analysis.collect import Collected, collect
-from analysis.methods import CITATIONS, caveats_section, methods_section, provenance, provenance_section
+from analysis.comparisons import compare
+from analysis.layout import layouts
+from analysis.methods import caveats_section, methods_section, provenance, provenance_section
+from analysis.robustness import resample
+from analysis.scores import image_scores
 from metaseg.storage import FolderStorage
 
 
@@ -24,28 +29,62 @@ def collected(tmp_path: Path) -> Collected:
     return collect(FolderStorage(tmp_path), "cells")
 
 
-def test_methods_name_units_margin_and_sources(collected: Collected) -> None:
-    text, cited = methods_section(collected).words
-    assert cited == CITATIONS
-    for part in ("F1 (Dice) = 2TP / (2TP + FP + FN)", "margin of 0.02", "groups of images", "new groups and new seeds"):
-        assert part in text
-    for name in ("Dorfman", "Hillis", "Holm", "Benjamini", "Schuirmann", "Kenward"):
+def tested(collected: Collected) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Tests and resampling of a study."""
+    study = collected.study
+    scores = image_scores(collected.images, study.arms, collected.metric)
+    tests = compare(scores, study.comparisons, study.margin)
+    (_, _, overall), *_ = layouts(scores)
+    return tests, resample(overall, study.comparisons, np.random.default_rng(0))
+
+
+def wells(arm: str, seed: int) -> pd.DataFrame:
+    rng = np.random.default_rng([len(arm), seed])
+    scores = 0.7 + 0.01 * seed + rng.uniform(-0.05, 0.05, 24)
+    return image_rows(scores, ["a", "b"] * 12, [f"w{k // 3}" for k in range(24)])
+
+
+def test_methods_name_units_numbers_margin_software_and_what_is_pooled(tmp_path: Path) -> None:
+    write_study(tmp_path, wells, seeds=3, margin=0.02)
+    collected = collect(FolderStorage(tmp_path), "cells")
+    text, cited = methods_section(collected, tested(collected)[0], [], tested(collected)[1]).words
+    for part in (
+        "F1 (Dice) = 2TP / (2TP + FP + FN)", "margin of 0.02 (the study's margin)",
+        "24 test images in 8 groups and 2 values",
+        "baseline (3) and sme (3)", "new groups of images and new seeds", "pooled over its two arms", "4999 draws",
+        "9999 ",
+        f"metaseg {version('metaseg')}", "sme with baseline (declared beforehand)",
+    ):  # fmt: skip
+        assert part in text, part
+    for name in ("Dorfman", "Hillis", "Benjamini", "Schuirmann", "Rao", "Weng", "Phipson"):
         assert name in cited
+    for name in ("Holm", "Kenward", "Owen", "Efron"):
+        assert name not in cited, "one declared test, no test of arm x subgroup, no BCa"
+
+
+def test_methods_say_nothing_of_what_wasnt_done(collected: Collected) -> None:
+    tests, robust = tested(collected)
+    (text,) = methods_section(collected, tests, [], robust).words
+    assert "Nothing was tested." in text
+    for absent in ("Holm", "Dorfman", "bootstrap", "margin"):
+        assert absent not in text
 
 
 def test_methods_of_scores_from_elsewhere_name_what_these_are(collected: Collected) -> None:
     images = collected.images.drop(columns=["tp", "fp", "fn", "tn"]).assign(score=0.5, metric="nsd", group="g")
     images["group"] = images["image"]
-    text = methods_section(replace(collected, images=images, metric="nsd")).words[0]
+    other = replace(collected, images=images, metric="nsd")
+    text = methods_section(other, *tested(other)[:1], [], pd.DataFrame()).words[0]
     assert "by nsd." in text
     assert "TP" not in text
-    assert "images are random cases" in text
+    assert "groups" not in text
 
 
 def test_caveats_begin_with_what_is_simulated(collected: Collected) -> None:
-    assert caveats_section(collected, tuned=False).words[0].startswith("The images are simulated")
+    tests = tested(collected)[0]
+    assert caveats_section(collected, tests, tuned=False).words[0].startswith("The images are simulated")
     real = replace(collected, study=replace(collected.study, about="Real images."))
-    assert not any("simulated:" in paragraph for paragraph in caveats_section(real, tuned=True).words)
+    assert not any("simulated:" in paragraph for paragraph in caveats_section(real, tests, tuned=True).words)
 
 
 def test_provenance_has_a_row_per_finished_run(collected: Collected, tmp_path: Path) -> None:
@@ -54,7 +93,7 @@ def test_provenance_has_a_row_per_finished_run(collected: Collected, tmp_path: P
     assert runs["commit"].unique().tolist() == ["0123456789ab"]
     section = provenance_section(runs, collected)
     words = " ".join(section.words)
-    for part in ("`study.py`", "Commit: 0123456789ab.", "torch 2.0", "Device: cpu.", "Training version: 1."):
+    for part in ("Command: study.py", "Commit: 0123456789ab.", "torch 2.0", "Device: cpu.", "Training version: 1."):
         assert part in words
     (grid,) = section.grids
     name, cells = grid.rows[0]

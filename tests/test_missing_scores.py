@@ -301,7 +301,8 @@ def test_the_caption_says_how_many_runs_lack_images() -> None:
         (lacking(thirty(), [0]), "1 run lacks some images of a column"),
         (lacking(lacking(thirty(), [0]), [4], seed=2), "2 runs lack some images of a column (half at most)"),
     ):
-        collected = Collected(study, "", pd.DataFrame({"tp": [0], "block": ["se"]}), (), "line")
+        names = {"arm": "sme", "image": "a", "group": "a", "evaluation": "as-trained", "metadata_mode": "true"}
+        collected = Collected(study, "", pd.DataFrame([names | {"tp": 0, "block": "se"}]), (), "line")
         caption = caption_scores(summarise(scores), scores, collected, "bold", "underlined")
         assert ("some images" in caption) == (said is not None)
         assert said is None or said in caption

@@ -12,6 +12,7 @@ from analysis.gather import Gathered, gather
 from analysis.record import ResultsError, study_names
 from metaseg.config import ConfigError
 from metaseg.storage import open_storage
+from metaseg.terminal import visible
 
 
 def collect_command(arguments: Sequence[str]) -> int:
@@ -43,7 +44,8 @@ def collect_command(arguments: Sequence[str]) -> int:
             command = shlex.join(["analysis", "collect", *arguments])
             gathered = adopt(target, tables, options.name, columns, options.baseline, command)
             _print(gathered)
-            print(f"  compared with: {gathered.record.sources[0].study.baseline} (--baseline ARM chooses another)")
+            baseline = visible(gathered.record.sources[0].study.baseline)
+            print(f"  compared with: {baseline} (--baseline ARM chooses another)")
         else:
             opened = [open_storage(store) for store in stores]
             names = options.study or sorted({name for store in opened for name in study_names(store)})
@@ -52,10 +54,10 @@ def collect_command(arguments: Sequence[str]) -> int:
                     for gathered in gather(target, opened, name):
                         _print(gathered)
                 except ResultsError as error:
-                    print(f"error: {error}", file=sys.stderr)
+                    print(visible(f"error: {error}"), file=sys.stderr)
                     failed = True
     except (ConfigError, OSError, ResultsError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(visible(f"error: {error}"), file=sys.stderr)
         return 1
     if not failed or not options.study:
         print(f"Next: analysis report {shlex.quote(out)}")
@@ -116,9 +118,9 @@ def table_of(text: str) -> Table:
 
 def _print(gathered: Gathered) -> None:
     record = gathered.record
-    print(
-        f"Study {record.study} ({record.dataset}): {len(gathered.added)} runs collected, {len(gathered.unchanged)} "
-        f"unchanged, {len(gathered.missing)} not finished; {gathered.rows:,} rows in {gathered.where}"
-    )
+    counts = f"{len(gathered.added)} runs collected, {len(gathered.unchanged)} unchanged"
+    rows = f"{gathered.rows:,} rows in {gathered.where}"
+    about = f"Study {record.study} ({record.dataset}): {counts}, {len(gathered.missing)} not finished; {rows}"
+    print(visible(about))
     for run in gathered.missing:
-        print(f"  not finished: {run}")
+        print(visible(f"  not finished: {run}"))

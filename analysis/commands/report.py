@@ -4,16 +4,23 @@ import argparse
 import shlex
 import sys
 from collections.abc import Sequence
+from typing import get_args
 
 from analysis.adopt import adopt
 from analysis.commands.collect import add_table_options, columns_of, table_of
+from analysis.declaration import DECLARED_ALREADY, Declaration
 from analysis.extra import METRICS as EXTRA_METRICS
 from analysis.metrics import METRICS
-from analysis.record import ResultsError, study_names
+from analysis.record import Average, ResultsError, study_names
 from analysis.report import folder_name, report, report_folder, scored_by, write_report
 from analysis.results import read_results, result_studies
+from analysis.words import RENAMED
 from metaseg.config import ConfigError
 from metaseg.storage import Storage, open_storage
+from metaseg.terminal import visible
+
+OF_COLUMNS = {"score": "metric", "image": "image", "group": "group", "subgroup": "subgroup"}
+"""What a table's own name of a column names in the report."""
 
 
 def report_command(arguments: Sequence[str]) -> int:
@@ -21,7 +28,10 @@ def report_command(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="analysis report",
         usage="%(prog)s STORE [--study NAME ...]\n       %(prog)s FILE ... [--name STUDY] [--column NEW=OLD ...] "
-        "[--baseline ARM]",
+        "[--baseline ARM]\n"
+        "       [--margin M] [--compare ARM:REF ...] [--equal ARM:REF ...] [--average images|subgroups] [--endpoint "
+        "CLASS] "
+        "[--call NAME=WORD ...]",
         description="Test the comparisons that studies declared, and write for each a page (report.html) with its "
         "tables and figures beside it. What is there already is written anew; nothing is trained.",
     )
@@ -40,8 +50,14 @@ def report_command(arguments: Sequence[str]) -> int:
         help="what to score by (default: f1); boundaries and objects where `metaseg score` has been run",
     )  # fmt: skip
     add_table_options(parser)
+    _add_declaration(parser)
     options = parser.parse_args(arguments)
     tables = [table_of(text) for text in options.where]
+    columns = columns_of(parser, options.column)
+    called = {OF_COLUMNS[new]: old for new, old in columns.items() if new in OF_COLUMNS} | _called(parser, options.call)
+    declaration = Declaration(
+        options.margin, options.average, options.endpoint, options.compare, options.equal, options.baseline, called
+    )
     failed = False
     try:
         if all(table.path.is_file() for table in tables):
@@ -50,8 +66,9 @@ def report_command(arguments: Sequence[str]) -> int:
             command = shlex.join(["analysis", "report", *arguments])
             if options.study or options.dataset:
                 parser.error("--study and --dataset are of stores; a table's study is called by --name")
-            adopt(target, tables, name, columns_of(parser, options.column), options.baseline, command)
-            results, about = scored_by(read_results(target, name), target, options.metric)
+            adopt(target, tables, name, columns, options.baseline, command)
+            results = declaration.applied(read_results(target, name))
+            results, about = scored_by(results, target, options.metric)
             write_report(results, target, about_metric=about)
             return 0
         if len(tables) > 1:
@@ -61,23 +78,74 @@ def report_command(arguments: Sequence[str]) -> int:
         collected = result_studies(storage)
         names = options.study or collected or study_names(storage)
     except (ConfigError, OSError, ResultsError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(visible(f"error: {error}"), file=sys.stderr)
         return 1
     for name in names:
         try:
-            _report(storage, name, bool(collected), options.dataset, options.out, options.metric)
+            _report(storage, name, bool(collected), options.dataset, options.out, options.metric, declaration)
         except (ConfigError, OSError, ResultsError) as error:
-            print(f"error: {error}", file=sys.stderr)
+            print(visible(f"error: {error}"), file=sys.stderr)
             failed = True
     return int(failed)
 
 
-def _report(storage: Storage, name: str, collected: bool, dataset: str | None, out: str | None, metric: str) -> None:
+def _add_declaration(parser: argparse.ArgumentParser) -> None:
+    """Add what can be declared of scores from elsewhere."""
+    group = parser.add_argument_group(
+        "of scores from elsewhere",
+        "What isn't given here is said to be not declared, wherever the report speaks of it.",
+    )
+    group.add_argument(
+        "--margin", type=float, metavar="M", help="arms whose mean scores differ by less than M are as good as equal"
+    )
+    group.add_argument(
+        "--compare", nargs="+", action="extend", default=[], metavar="ARM:REF",
+        help="compare ARM with REF (default: each arm with --baseline)",
+    )  # fmt: skip
+    group.add_argument(
+        "--equal", nargs="+", action="extend", default=[], metavar="ARM:REF",
+        help="the same, claiming that both are equal within the margin",
+    )  # fmt: skip
+    group.add_argument(
+        "--average",
+        choices=get_args(Average),
+        help="what the row of all images is: the mean over images, or of subgroups",
+    )
+    group.add_argument("--endpoint", metavar="CLASS", help="the class that is concluded on")
+    group.add_argument(
+        "--call", nargs="+", action="extend", default=[], metavar="NAME=WORD",
+        help=f"what {', '.join(RENAMED)} are called: metric=dice group=patient (as by --column), or with a plural, "
+        "group=mouse/mice",
+    )  # fmt: skip
+
+
+def _called(parser: argparse.ArgumentParser, given: Sequence[str]) -> dict[str, str]:
+    """What things are called, from `--call`'s values."""
+    called = {}
+    for text in given:
+        name, _, word = text.partition("=")
+        if name not in RENAMED or not word.strip():
+            parser.error(f"--call is {text!r}; expected NAME=WORD with NAME one of {', '.join(RENAMED)}")
+        called[name] = word.strip()
+    return called
+
+
+def _report(
+    storage: Storage,
+    name: str,
+    collected: bool,
+    dataset: str | None,
+    out: str | None,
+    metric: str,
+    declaration: Declaration,
+) -> None:
     target = open_storage(f"{out.rstrip('/')}/{folder_name(name)}") if out else None
     if not collected:
+        if not declaration.empty:
+            raise ResultsError(f"study {name!r}: {DECLARED_ALREADY}")
         report(storage, name, target, metric=metric)
         return
-    results, about = scored_by(read_results(storage, name, dataset), storage, metric)
+    results, about = scored_by(declaration.applied(read_results(storage, name, dataset)), storage, metric)
     if target:
         write_report(results, target, about_metric=about)
     else:

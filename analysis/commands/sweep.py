@@ -10,6 +10,7 @@ from analysis.sweep_report import report_sweep
 from analysis.sweeps import sweep_names
 from metaseg.config import ConfigError
 from metaseg.storage import open_storage
+from metaseg.terminal import visible
 
 
 def sweep_command(arguments: Sequence[str]) -> int:
@@ -29,13 +30,13 @@ def sweep_command(arguments: Sequence[str]) -> int:
         storage = open_storage(options.where)
         names = options.names or sweep_names(storage)
     except (ConfigError, OSError, ResultsError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(visible(f"error: {error}"), file=sys.stderr)
         return 1
     for name in names:
         try:
             target = open_storage(f"{options.out.rstrip('/')}/{folder_name(name)}") if options.out else None
             report_sweep(storage, name, target)
         except (ConfigError, OSError, ResultsError) as error:
-            print(f"error: {error}", file=sys.stderr)
+            print(visible(f"error: {error}"), file=sys.stderr)
             failed = True
     return int(failed)

@@ -11,9 +11,13 @@ from matplotlib.figure import Figure
 from analysis.figure import Title
 from analysis.figures.style import GREY, SMALL, Styles, foot, new_figure, render, shown, signed, styles_of, tidy
 from analysis.scores import OVERALL
+from analysis.words import NAMES, Names
 
 ALPHA = 0.05
 """p-values below it, after correction, are marked."""
+
+ADJUSTED = ["ci_low_adjusted", "ci_high_adjusted"]
+"""The interval at the level at which the corrected test was made; tests may lack it."""
 
 ROW = 0.19
 """Inches of a row."""
@@ -40,19 +44,23 @@ class _Row:
 
 def draw_forest(tests: pd.DataFrame, title: Title, margin: float | None = None) -> bytes:
     """Draw each arm's difference from its reference; returns a PNG. See `build_forest`."""
-    return render(build_forest(tests, margin), title)
+    return render(build_forest(tests, margin, title.names), title)
 
 
-def build_forest(tests: pd.DataFrame, margin: float | None = None) -> Figure:
+def build_forest(tests: pd.DataFrame, margin: float | None = None, names: Names = NAMES) -> Figure:
     """A panel per class; in it, a block per subgroup, `OVERALL` on top, with a row per arm.
 
-    A row has the difference as a point, its interval as a line, and, to the right, the difference, a mark where it is
+    A row has the difference as a point, its 95 % interval as a thick line, the one at the level of the corrected test
+    as
+    a thin line with ends (where tests have ci_low_adjusted and ci_high_adjusted), and, to the right, the difference, a
+    mark where it is
     significant after correction, and the numbers of images and seeds. Without an interval the point is hollow.
 
     Args:
         tests: a row per class, subgroup, arm and reference, with n_images, n_seeds, difference, ci_low, ci_high and
             p_adjusted; the last three NaN where they aren't known. Differences are of F1.
         margin: differences in -margin..margin count as none; shaded where it is given.
+        names: what scores and images are called.
 
     Raises:
         ValueError: no tests.
@@ -67,11 +75,11 @@ def build_forest(tests: pd.DataFrame, margin: float | None = None) -> Figure:
     styles = styles_of(tests["arm"], shown(tests["reference"])[0])
     limits = _limits(tests, margin)
     for panel, (name, rows) in zip(panels, classes.items(), strict=True):
-        _draw_class(panel, rows, styles, limits, margin)
+        _draw_class(panel, rows, styles, limits, margin, names)
         if len(classes) > 1:
             panel.set_title(name, fontsize="medium", loc="left")
     reference = "its reference" if several else shown(tests["reference"])[0]
-    panels[-1].set_xlabel(f"difference from {reference}", fontsize=9)
+    panels[-1].set_xlabel(f"difference of mean {names.score} from {reference}", fontsize=9)
     foot(figure, _note(tests, limits, margin))
     return figure
 
@@ -94,7 +102,12 @@ def _rows(tests: pd.DataFrame, several: bool) -> Iterator[_Row]:
 
 def _limits(tests: pd.DataFrame, margin: float | None) -> Limits:
     """Of the x axis: all points, the margin, zero, and intervals that aren't far wider than is typical."""
-    low, high, points = (tests[column].to_numpy(float) for column in ("ci_low", "ci_high", "difference"))
+    wide = ADJUSTED if set(ADJUSTED) <= set(tests) else ["ci_low", "ci_high"]
+    low, high = (
+        tests[column].astype(float).fillna(tests[plain]).to_numpy(float)
+        for column, plain in zip(wide, ("ci_low", "ci_high"), strict=True)
+    )
+    points = tests["difference"].to_numpy(float)
     halves = (high - low) / 2
     cut = TYPICAL_WIDTHS * float(np.nanmedian(halves)) if np.isfinite(halves).any() else 0.0
     cut = max(cut, 1.3 * float(np.nanmax(np.abs(points), initial=0.0)))
@@ -104,7 +117,9 @@ def _limits(tests: pd.DataFrame, margin: float | None) -> Limits:
     return float(np.nanmin(ends)) - pad, float(np.nanmax(ends)) + pad
 
 
-def _draw_class(panel: Axes, rows: list[_Row], styles: Styles, limits: Limits, margin: float | None) -> None:
+def _draw_class(
+    panel: Axes, rows: list[_Row], styles: Styles, limits: Limits, margin: float | None, names: Names
+) -> None:
     blocks = np.cumsum([row.test is None for row in rows])
     for block in range(2, int(blocks.max()) + 1, 2):  # every other block on grey
         lines = np.flatnonzero(blocks == block)
@@ -112,7 +127,7 @@ def _draw_class(panel: Axes, rows: list[_Row], styles: Styles, limits: Limits, m
     if margin is not None:
         panel.axvspan(-margin, margin, color="#56B4E9", alpha=0.18, linewidth=0, zorder=0.5)
     panel.axvline(0, color="#444444", linewidth=0.9, zorder=1)
-    columns = ((DIFFERENCE, "difference"), (IMAGES, "images"), (SEEDS, "seeds"))
+    columns = ((DIFFERENCE, "difference"), (IMAGES, names.images), (SEEDS, "seeds"))
     for right, heading in columns:
         panel.annotate(
             heading,
@@ -143,7 +158,8 @@ def _draw_test(panel: Axes, y: int, test: pd.Series, styles: Styles, limits: Lim
     known = bool(np.isfinite(test["ci_low"]) and np.isfinite(test["ci_high"]))
     if known:
         low, high = max(test["ci_low"], limits[0]), min(test["ci_high"], limits[1])
-        panel.plot([low, high], [y, y], color=colour, linewidth=1.6, solid_capstyle="butt", zorder=2)
+        panel.plot([low, high], [y, y], color=colour, linewidth=2.6, solid_capstyle="butt", zorder=2)
+        _draw_adjusted(panel, y, test, colour, limits)
         for end, cut, arrow in ((low, test["ci_low"] < limits[0], "<"), (high, test["ci_high"] > limits[1], ">")):
             if cut:
                 panel.plot([end], [y], color=colour, marker=arrow, markersize=5, clip_on=False, zorder=2)
@@ -163,6 +179,17 @@ def _draw_test(panel: Axes, y: int, test: pd.Series, styles: Styles, limits: Lim
     _beside(panel, y, SEEDS, f"{test['n_seeds']}")
 
 
+def _draw_adjusted(panel: Axes, y: int, test: pd.Series, colour: str, limits: Limits) -> None:
+    """The interval at the level of the corrected test, with ends where it isn't cut off."""
+    low, high = (float(test.get(column, np.nan)) for column in ADJUSTED)
+    if not np.isfinite([low, high]).all():
+        return
+    within = np.clip([low, high], *limits)
+    panel.plot(within, [y, y], color=colour, linewidth=0.9, solid_capstyle="butt", zorder=1.9)
+    ends = [end for end in (low, high) if limits[0] <= end <= limits[1]]
+    panel.plot(ends, [y] * len(ends), "|", color=colour, markersize=5, markeredgewidth=0.9, zorder=1.9)
+
+
 def _beside(panel: Axes, y: float, right: float, text: str, weight: str = "normal") -> None:
     panel.annotate(
         text, (1, y), (right, 0), panel.get_yaxis_transform(), "offset points", ha="right", va="center", size=SMALL,
@@ -171,7 +198,13 @@ def _beside(panel: Axes, y: float, right: float, text: str, weight: str = "norma
 
 
 def _note(tests: pd.DataFrame, limits: Limits, margin: float | None) -> str:
-    parts = [f"Lines: 95 % intervals, not corrected. * p < {ALPHA:g} after correction."]
+    parts = []
+    if tests["ci_low"].notna().any():
+        parts.append("Thick: 95 % intervals, of each comparison alone.")
+    if set(ADJUSTED) <= set(tests) and tests[ADJUSTED[0]].notna().any():
+        parts.append("Thin: at the level of the corrected test, without 0 exactly where its p is below 0.05.")
+    if (tests["p_adjusted"] < ALPHA).any():
+        parts.append(f"* p < {ALPHA:g} after correction.")
     if tests["ci_low"].isna().any():
         parts.append("Hollow: no interval can be told.")
     if ((tests["ci_low"] < limits[0]) | (tests["ci_high"] > limits[1])).any():

@@ -8,6 +8,7 @@ from matplotlib.ticker import MaxNLocator
 
 from analysis.figure import Title, arm_styles
 from analysis.figures.style import Styles, arm_handles, foot, new_figure, render, shown, signed, tidy, wrapped
+from analysis.words import NAMES, Names
 
 AGREEMENT = 1.96
 """Standard deviations on either side of the mean difference that hold 95 % of normal differences."""
@@ -15,10 +16,10 @@ AGREEMENT = 1.96
 
 def draw_paired(scores: pd.DataFrame, arm: str, reference: str, title: Title) -> bytes:
     """Draw an arm's F1 of each image against its reference's; returns a PNG. See `build_paired`."""
-    return render(build_paired(scores, arm, reference), title)
+    return render(build_paired(scores, arm, reference, title.names), title)
 
 
-def build_paired(scores: pd.DataFrame, arm: str, reference: str) -> Figure:
+def build_paired(scores: pd.DataFrame, arm: str, reference: str, names: Names = NAMES) -> Figure:
     """A row of two panels per class: arm against reference, and their difference against their mean.
 
     The second is Bland and Altman's (1986, Lancet 327:307), with the mean difference and 1.96 standard deviations on
@@ -28,6 +29,7 @@ def build_paired(scores: pd.DataFrame, arm: str, reference: str) -> Figure:
         scores: of `analysis.scores.image_scores`.
         arm: the one whose score is drawn upwards.
         reference: the other.
+        names: what scores and images are called.
 
     Raises:
         ValueError: the two share no image.
@@ -40,13 +42,13 @@ def build_paired(scores: pd.DataFrame, arm: str, reference: str) -> Figure:
         own = pairs[pairs["class"] == name]
         of = "" if len(classes) == 1 else f", {name}"
         _draw_scatter(left, own, styles)
-        left.set_xlabel(wrapped(f"{reference}{of}"), fontsize=9)
-        left.set_ylabel(wrapped(f"{arm}{of}"), fontsize=9)
+        left.set_xlabel(wrapped(f"{names.score} of {reference}{of}"), fontsize=9)
+        left.set_ylabel(wrapped(f"{names.score} of {arm}{of}"), fontsize=9)
         _draw_difference(right, own, styles)
         right.set_xlabel(f"mean of both{of}", fontsize=9)
         right.set_ylabel(wrapped(f"{arm} minus {reference}{of}"), fontsize=9)
     handles = arm_handles(subgroups, styles) if len(subgroups) > 1 else ()
-    foot(figure, _note(pairs, scores, arm, reference), handles)
+    foot(figure, _note(pairs, scores, arm, reference, names), handles)
     return figure
 
 
@@ -103,7 +105,7 @@ def _draw_difference(panel: Axes, pairs: pd.DataFrame, styles: Styles) -> None:
     tidy(panel)
 
 
-def _note(pairs: pd.DataFrame, scores: pd.DataFrame, arm: str, reference: str) -> str:
+def _note(pairs: pd.DataFrame, scores: pd.DataFrame, arm: str, reference: str, names: Names) -> str:
     seeds = [scores.loc[scores["arm"] == name, "seed"].nunique() for name in (arm, reference)]
     parts = []
     for name in shown(pairs["class"]):
@@ -112,8 +114,10 @@ def _note(pairs: pd.DataFrame, scores: pd.DataFrame, arm: str, reference: str) -
         of = "" if pairs["class"].nunique() == 1 else f" of {name}"
         parts.append(
             f"{arm} is better on {(differences > 0).sum()} and worse on {(differences < 0).sum()} of {len(own)} "
-            f"images{of}; the mean difference is {signed(differences.mean())}."
+            f"{names.images}{of}; the mean difference is {signed(differences.mean())}."
         )
-    parts.append(f"A point is an image: mean over seeds ({seeds[0]} of {arm}, {seeds[1]} of {reference}).")
-    parts.append("Orange: mean difference, and 1.96 SD of images' differences on either side.")
+    parts.append(
+        f"A point is one of the {names.images}: mean over seeds ({seeds[0]} of {arm}, {seeds[1]} of {reference})."
+    )
+    parts.append(f"Orange: mean difference, and 1.96 SD of differences of {names.images} on either side.")
     return " ".join(parts)

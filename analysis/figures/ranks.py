@@ -8,19 +8,28 @@ from matplotlib.figure import Figure
 from analysis.figure import Title
 from analysis.figures.style import SMALL, foot, new_figure, render, shown
 from analysis.layout import Floats, Layout
+from analysis.mrmc import seed_unit_variance, testable
+from analysis.words import NAMES, Names
 
 BATCH = 4_000_000
-"""Draws x units held at once: 32 MB."""
+"""Numbers drawn at once: 32 MB."""
 
 
 def rank_stability(layout: Layout, generator: np.random.Generator, draws: int = 2000) -> pd.DataFrame:
-    """The probability that each arm has each rank, on new units and with new seeds.
+    """How likely each arm's expected score, on new units and with new seeds, has each rank among the arms'.
 
-    A bootstrap of crossed factors: each draw takes units with replacement, the same for all runs, and, arm by arm,
-    seeds with replacement; arms are ranked by their mean plus both parts' deviations from it. Of n, n - 1 are taken, so
-    that a part varies as much as it should (McCarthy & Snowden 1985, Vital Health Stat 2(95)). The variance of
-    seed x unit is in both parts, and counted twice: where it is large, ranks look less sure than they are. With one
-    seed an arm's ranks are those of this network on new units. Ties are broken at random.
+    Each draw moves the arms' means by what they may be wrong by, and ranks them. By the model of `analysis.mrmc` that
+    is the sum of two parts, whose estimated variances have degrees of freedom of their own, so that each is normal over
+    the root of a chi-squared over its freedom (t-distributed):
+
+    - Seeds: s² / r for an arm of r seeds, s² the variance among its own runs' means, so that one arm's seeds that vary
+      much leave other arms' ranks alone; an arm of one seed takes what all arms have together.
+    - Units: the covariance of the arms' means over units, less what seed x unit adds to it; negative variances are 0.
+      What units do to all arms alike changes no rank.
+
+    Of two equal arms, one is called first with 97.5 % or more in 5 % of studies at most (simulated with 2, 3 and 5
+    seeds, whose SDs are equal or 1 to 4: 0 to 5 %; see the tests). Resampling r - 1 of r runs instead, which takes
+    their spread for known, did so in 17, 12 and 9 %.
 
     Args:
         layout: where every run has every unit.
@@ -29,35 +38,67 @@ def rank_stability(layout: Layout, generator: np.random.Generator, draws: int = 
 
     Returns:
         A row per arm and rank: arm (ordered category), rank (from 1, the highest mean) and probability, which sums to 1
-        over ranks and over arms.
+        over ranks and over arms. All are equal where one seed an arm, or one unit, tells nothing of what is new.
 
     Raises:
         ValueError: cells are missing.
     """
     if not layout.complete:
         raise ValueError("a run has no score of some unit; expected complete data")
-    sizes = [BATCH // len(layout.units) or 1] * (draws * len(layout.units) // BATCH + 1)
-    counts, left = np.zeros((len(layout.arms),) * 2), draws
-    for size in sizes:
-        means = _resampled(layout, generator, min(size, left))
-        left -= len(means)
-        counts += _rank_counts(np.round(means, 12), generator)
-    arms = pd.Categorical(np.repeat(layout.arms, len(layout.arms)), list(layout.arms), ordered=True)
-    ranks = np.tile(np.arange(1, len(layout.arms) + 1), len(layout.arms))
-    return pd.DataFrame({"arm": arms, "rank": ranks, "probability": counts.ravel() / draws})
+    arms, left = len(layout.arms), draws
+    counts = np.zeros((arms, arms))
+    if known(layout):
+        parts = _parts(layout)
+        means = np.array([(layout.of(arm) @ layout.weights).mean() for arm in layout.arms])
+        while left:
+            size = min(BATCH // arms or 1, left)
+            drawn = means + sum(_drawn(root, freedom, generator, size) for root, freedom in parts)
+            counts, left = counts + _rank_counts(np.round(drawn, 12), generator), left - size
+    else:
+        counts += draws / arms
+    names = pd.Categorical(np.repeat(layout.arms, arms), list(layout.arms), ordered=True)
+    return pd.DataFrame(
+        {"arm": names, "rank": np.tile(np.arange(1, arms + 1), arms), "probability": counts.ravel() / draws}
+    )
 
 
-def _resampled(layout: Layout, generator: np.random.Generator, draws: int) -> Floats:
-    """`(draws, arms)` means over resampled units and seeds."""
-    units, taken = len(layout.units), max(len(layout.units) - 1, 1)
-    weights = generator.multinomial(taken, np.full(units, 1 / units), draws) * layout.weights
-    weights /= np.maximum(weights.sum(axis=1, keepdims=True), 1e-12)
-    means: Floats = weights @ np.stack([layout.of(arm).mean(axis=0) for arm in layout.arms], axis=1)
-    for k, arm in enumerate(layout.arms):
-        runs = layout.of(arm) @ layout.weights
-        chosen = generator.integers(len(runs), size=(draws, max(len(runs) - 1, 1)))
-        means[:, k] += runs[chosen].mean(axis=1) - runs.mean()
-    return means
+def known(layout: Layout) -> bool:
+    """Whether an arm has two seeds or more, and each stratum two units, so that both variances can be estimated."""
+    return len(layout.arm) > len(layout.arms) and testable(layout)
+
+
+def _parts(layout: Layout) -> list[tuple[Floats, Floats]]:
+    """Of seeds and of units: `(arms, arms)` a root of the arms' means' covariance, and `(arms,)` degrees of freedom."""
+    runs = [layout.of(arm) for arm in layout.arms]
+    counts = np.array([len(each) for each in runs])
+    squares = np.array([np.sum((each @ layout.weights - (each @ layout.weights).mean()) ** 2) for each in runs])
+    errors = np.array([seed_unit_variance([each], layout) for each in runs])
+    several = counts > 1
+    all_freedom = float(np.sum(counts - 1))
+    freedom = np.where(several, counts - 1, all_freedom)
+    seeds, noise = (
+        np.where(several, each, each.sum()) / freedom / counts for each in (squares, errors)
+    )  # variances of each arm's mean
+    by_unit = np.stack([each.mean(axis=0) for each in runs])
+    by_unit -= by_unit.mean(axis=0)
+    unit = pd.factorize(np.array(layout.units, dtype=object))[0]
+    together = np.zeros((len(runs), unit.max() + 1))
+    np.add.at(together.T, unit, layout.deviations(by_unit).T)
+    contrast = np.eye(len(runs)) - 1 / len(runs)
+    values, vectors = np.linalg.eigh(together @ together.T - contrast @ np.diag(noise) @ contrast)
+    units = min(layout.freedom_of(each) for each in by_unit)
+    return [
+        (np.diag(np.sqrt(seeds)), freedom),
+        (vectors * np.sqrt(np.maximum(values, 0.0)), np.full(len(runs), units)),
+    ]
+
+
+def _drawn(root: Floats, freedom: Floats, generator: np.random.Generator, draws: int) -> Floats:
+    """`(draws, arms)` t-distributed deviations; arms of units move by one chi-squared, each arm's seeds by its own."""
+    normal = generator.standard_normal((draws, len(root))) @ root.T
+    if np.count_nonzero(root - np.diag(np.diag(root))):
+        return np.asarray(normal / np.sqrt(generator.chisquare(freedom[0], (draws, 1)) / freedom[0]))
+    return np.asarray(normal / np.sqrt(generator.chisquare(freedom, (draws, len(root))) / freedom))
 
 
 def _rank_counts(means: Floats, generator: np.random.Generator) -> Floats:
@@ -70,14 +111,15 @@ def _rank_counts(means: Floats, generator: np.random.Generator) -> Floats:
 
 def draw_ranks(ranks: pd.DataFrame, title: Title) -> bytes:
     """Draw the probability of each arm's ranks; returns a PNG. See `build_ranks`."""
-    return render(build_ranks(ranks), title)
+    return render(build_ranks(ranks, title.names), title)
 
 
-def build_ranks(ranks: pd.DataFrame) -> Figure:
+def build_ranks(ranks: pd.DataFrame, names: Names = NAMES) -> Figure:
     """A table of colours: arms by expected rank downwards, ranks across.
 
     Args:
         ranks: of `rank_stability`.
+        names: what scores and images are called.
     """
     expected = (ranks["rank"] * ranks["probability"]).groupby(ranks["arm"], observed=True).sum()
     arms = expected[shown(ranks["arm"])].sort_values(kind="stable").index.tolist()
@@ -100,12 +142,17 @@ def build_ranks(ranks: pd.DataFrame) -> Figure:
     )
     panel.set_yticks(range(len(arms)), arms, fontsize=SMALL)
     panel.set_xticks(range(len(arms)), [str(rank) for rank in range(1, len(arms) + 1)], fontsize=SMALL)
-    panel.set_xlabel("rank (1: highest mean F1)", fontsize=9)
+    panel.set_xlabel(f"rank (1: highest mean {names.score})", fontsize=9)
     panel.tick_params(length=0)
     panel.spines[:].set_visible(False)
     panel.set_xticks(np.arange(len(arms) - 1) + 0.5, minor=True)
     panel.set_yticks(np.arange(len(arms) - 1) + 0.5, minor=True)
     panel.grid(which="minor", color="white", linewidth=1.5)
     panel.tick_params(which="minor", length=0)
-    foot(figure, "Share of draws of test images and seeds, with replacement, in which an arm has a rank.")
+    foot(
+        figure,
+        f"How likely an arm has a rank on new {names.units} and with new seeds: arms' means, moved by what seeds and "
+        f"{names.units} leave open (t-distributed). Of two equal arms, one seems 97.5 % sure to be first in 5 % of "
+        "studies at most.",
+    )
     return figure

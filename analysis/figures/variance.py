@@ -11,12 +11,13 @@ from matplotlib.patches import Patch
 from analysis.figure import Title
 from analysis.figures.style import GREY, SMALL, foot, new_figure, render, span
 from analysis.mrmc import Difference
+from analysis.words import NAMES, Names
 
 PARTS = {
-    "unit": ("images", "#0072B2"),
+    "unit": ("{images}", "#0072B2"),
     "seed": ("seeds", "#E69F00"),
-    "arm_unit": ("arm x image", "#009E73"),
-    "error": ("seed x image and error", "#BBBBBB"),
+    "arm_unit": ("arm x {image}", "#009E73"),
+    "error": ("seed x {image} and error", "#BBBBBB"),
 }
 """Column, what the figure calls it, and its colour."""
 
@@ -66,14 +67,15 @@ def contributions(components: pd.DataFrame) -> pd.DataFrame:
 
 def draw_variance(components: pd.DataFrame, title: Title) -> bytes:
     """Draw the variance components of each comparison as shares; returns a PNG. See `build_variance`."""
-    return render(build_variance(components), title)
+    return render(build_variance(components, title.names), title)
 
 
-def build_variance(components: pd.DataFrame) -> Figure:
+def build_variance(components: pd.DataFrame, names: Names = NAMES) -> Figure:
     """Two panels with a bar per comparison: shares of the variance of one score, and of the mean difference.
 
     Args:
         components: of `variance_table`, a row or more.
+        names: what images are called.
 
     Raises:
         ValueError: no rows.
@@ -92,7 +94,11 @@ def build_variance(components: pd.DataFrame) -> Figure:
     right.set_title("mean difference", fontsize=9, loc="left")
     left.set_yticks(range(len(labels)), labels, fontsize=SMALL)
     left.set_ylim(len(labels) - 0.5, -0.5)
-    foot(figure, _note(components, several), [Patch(color=colour, label=name) for name, colour in PARTS.values()])
+    parts = [
+        Patch(color=colour, label=name.format(image=names.image, images=names.images))
+        for name, colour in PARTS.values()
+    ]
+    foot(figure, _note(components, several, names), parts)
     return figure
 
 
@@ -129,14 +135,15 @@ def _draw_shares(panel: Axes, variances: pd.DataFrame, spread: str) -> None:
     panel.spines[:].set_visible(False)
 
 
-def _note(components: pd.DataFrame, several: bool) -> str:
+def _note(components: pd.DataFrame, several: bool, names: Names) -> str:
     against = "" if several else f" from {components['reference'].iloc[0]}"
     seeds, units = span(components[["n_seeds", "n_seeds_reference"]]), span(components["n_units"])
     text = (
-        f"Left: what makes one score vary. Right: what makes the mean difference of an arm{against} uncertain; images' "
-        f"own difficulty is the same for both and cancels. Seeds per arm: {seeds}; independent images or groups of "
-        f"images: {units}. More seeds make the parts of seeds and of error smaller, more images those of arm x image "
-        "and error."
+        f"Left: what makes one score vary. Right: what makes the mean difference of an arm{against} uncertain; "
+        f"{names.images}' "
+        f"own difficulty is the same for both and cancels. Seeds per arm: {seeds}; independent {names.units}: "
+        f"{units}. More seeds make the parts of seeds and of error smaller, more {names.images} those of arm x "
+        f"{names.image} and error."
     )
     if (components[list(PARTS)] < 0).to_numpy().any():
         text += " Estimates below 0 are drawn as 0."
