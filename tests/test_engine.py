@@ -4,7 +4,6 @@ import dataclasses
 import io
 import json
 import os
-import socket
 import sys
 import threading
 import time
@@ -22,8 +21,6 @@ from safetensors.torch import load_file
 from metaseg.claims import Session
 from metaseg.config import ConfigError, EngineConfig, NetworkConfig, RunConfig, ScheduleConfig
 from metaseg.engine import Outcome, run_study
-from metaseg.engine import session as module
-from metaseg.engine.session import address
 from metaseg.engine.worker import Execute
 from metaseg.run import execute, run_id
 from metaseg.storage import StorageError
@@ -119,22 +116,6 @@ def test_a_failure_of_several_workers_is_explained_by_its_cause(study, tmp_path)
     broken = dataclasses.replace(study.runs[0], config=dataclasses.replace(study.runs[0].config, schedule=wild))
     _, failed, _ = train(dataclasses.replace(study, runs=(broken,)), Store.at(tmp_path), 2)
     assert failed["baseline seed 0"].startswith("DivergedError: training loss is")
-
-
-def test_a_dead_clusters_note_is_passed_over_and_a_living_ones_followed(monkeypatch):
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    with socket.socket() as living:
-        living.bind(("127.0.0.1", 0))
-        living.listen()
-        note = f"127.0.0.1:{living.getsockname()[1]}"
-        monkeypatch.setattr(module, "find_bootstrap_address", lambda folder: note)
-        assert address() is None
-    assert address() == "local"
-    monkeypatch.setenv("RAY_ADDRESS", note)
-    assert address() is None, "an address that was given is tried, dead or not"
-    monkeypatch.delenv("RAY_ADDRESS")
-    monkeypatch.setattr(module, "find_bootstrap_address", lambda folder: None)
-    assert address() is None
 
 
 def test_more_workers_than_ray_has_is_said_before_anything_waits(study, tmp_path):

@@ -18,6 +18,7 @@ from metaseg.engine.failure import Failure, Kind, explain
 from metaseg.engine.progress import StudyProgress
 from metaseg.engine.room import Worker, can_grow, count, free_orphans, left_beside
 from metaseg.engine.session import session
+from metaseg.engine.watch import watched
 from metaseg.engine.worker import Board, Execute, Job, Slot
 from metaseg.run import execute, work
 from metaseg.storage import StorageError
@@ -75,7 +76,7 @@ def run_study(
         _tidy(store)
         return Outcome((), {}, 0)
     console.print("Starting Ray ...", style="dim")
-    with session(), Session(store.storage) as claims:
+    with session(), Session(store.storage) as claims, watched(claims, console):
         worker = Worker.of(config)
         total = count(worker)
         _require_room(missing, config, worker, total)

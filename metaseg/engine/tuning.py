@@ -30,6 +30,7 @@ from metaseg.engine.failure import Kind, explain
 from metaseg.engine.room import Worker, can_grow, count
 from metaseg.engine.session import session
 from metaseg.engine.sweep_progress import SweepProgress
+from metaseg.engine.watch import watched
 from metaseg.engine.worker import fit_with_train, open_both, open_store, scaling
 from metaseg.storage import StorageError
 from metaseg.store import Store
@@ -93,7 +94,7 @@ def run_sweep(
             try:
                 if asker.wants_more():
                     console.print("Starting Ray ...", style="dim")
-                    with session(), SweepProgress(sweep, study, claims, console) as progress:
+                    with session(), watched(claims, console), SweepProgress(sweep, study, claims, console) as progress:
                         asker.run(progress)
             finally:
                 write_table(sweep, study, store)  # of a sweep that was stopped, too
