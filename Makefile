@@ -3,8 +3,11 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-TORCH := $(shell grep '^torch==' requirements.lock)
 CPU_WHEELS := https://download.pytorch.org/whl/cpu
+# PyPI's torch for Linux brings several GB of CUDA libraries, so where there is no NVIDIA driver its CPU build is taken.
+# `make TORCH=locked .venv/installed` takes what requirements-torch.lock has all the same.
+TORCH := $(shell [ "$$(uname)" = Linux ] && ! command -v nvidia-smi >/dev/null && echo cpu || echo locked)
+LOCKED := --quiet --require-hashes --no-deps --requirement
 
 .PHONY: study test check lock
 
@@ -14,25 +17,40 @@ study: $(VENV)/installed  ## train and report the default study (synthetic seven
 test: check  ## lint, type check and run the default test suite
 	$(BIN)/python -m pytest $(ARGS)
 
-check: $(VENV)/installed
+check: $(VENV)/tested
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# PyPI's torch for Linux brings several GB of CUDA libraries. Without an NVIDIA driver its CPU build is installed first,
-# where its index can be reached; the lock file's version is then satisfied.
-$(VENV)/installed: requirements.lock pyproject.toml
+# The CPU build has other hashes than PyPI's: it comes from PyTorch's own index where that can be reached, else from where
+# pip is told to look.
+$(VENV)/installed: requirements.lock requirements-torch.lock pyproject.toml  ## all that running needs
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "metaseg needs Python 3.11 or newer")'
 	$(PYTHON) -m venv $(VENV)
-	if [ "$$(uname)" = Linux ] && ! command -v nvidia-smi >/dev/null && $(PYTHON) -c \
-	    'from urllib.request import urlopen; urlopen("$(CPU_WHEELS)/torch/", timeout=5)' 2>/dev/null; \
-	then $(BIN)/pip install --quiet --no-deps --index-url $(CPU_WHEELS) $(TORCH); fi
-	$(BIN)/pip install --quiet --requirement requirements.lock
+	$(BIN)/pip install $(LOCKED) requirements.lock
+	if [ $(TORCH) = locked ]; then $(BIN)/pip install $(LOCKED) requirements-torch.lock; \
+	elif $(PYTHON) -c 'from urllib.request import urlopen; urlopen("$(CPU_WHEELS)/torch/", timeout=5)' 2>/dev/null; \
+	then $(BIN)/pip install --quiet --no-deps --index-url $(CPU_WHEELS) $$(grep -o '^torch==[^ ]*' requirements-torch.lock); \
+	else $(BIN)/pip install --quiet $$(grep -o '^torch==[^ ]*' requirements-torch.lock); fi
 	$(BIN)/pip install --quiet --no-deps --editable .
 	touch $@
 
-lock:  ## resolve pyproject.toml anew and pin what came out
+$(VENV)/tested: $(VENV)/installed requirements-test.lock  ## what tests need besides
+	$(BIN)/pip install $(LOCKED) requirements-test.lock
+	touch $@
+
+COMPILE := .lock/bin/uv pip compile --quiet --no-header --no-annotate --universal --python-version 3.11 --generate-hashes \
+    --constraint .lock/pins pyproject.toml
+TORCHS := torch==|triton==|nvidia-|cuda-
+
+# uv asks PyPI alone, whatever pip is told: the hashes are PyPI's. `make lock KEEP=requirements.lock` keeps its versions.
+lock:  ## resolve pyproject.toml anew and pin what came out, with hashes: to run, torch and its CUDA libraries, to test
 	$(PYTHON) -m venv --clear .lock
-	.lock/bin/pip install --quiet torch==2.13.0 --editable '.[dev]'
-	.lock/bin/pip freeze --exclude-editable | sed 's/+cpu$$//' | grep -v '^nvidia-\|^triton' >requirements.lock
+	.lock/bin/pip install --quiet uv
+	echo torch==2.13.0 | cat - $(KEEP) | sed -n 's/^\([^ ]*==[^ ;]*\).*/\1/p' >.lock/pins
+	$(COMPILE) --extra all --output-file .lock/run
+	$(COMPILE) --extra dev --constraint .lock/run --output-file .lock/all
+	awk '/^[a-z]/ {mine = !/^($(TORCHS))/} mine' .lock/run >requirements.lock
+	awk '/^[a-z]/ {mine = /^($(TORCHS))/} mine' .lock/run >requirements-torch.lock
+	awk 'NR == FNR {known[$$1]; next} /^[a-z]/ {mine = !($$1 in known)} mine' .lock/run .lock/all >requirements-test.lock
 	rm -r .lock

@@ -146,6 +146,13 @@ class Session:
         for generation in range(self._won.pop(run_id), 0, -1):
             self._storage.delete(_claim(run_id, generation))
 
+    def abandon(self) -> None:
+        """Give everything back at once: the driver is about to end, in whatever state it is."""
+        self._stop.set()
+        for run_id in list(self._won):
+            self.release(run_id)
+        self._storage.delete(self._name(self.id))
+
     def taken(self) -> set[str]:
         """Ids of the runs that living sessions hold, this one's among them."""
         claims = filter(None, map(CLAIM.fullmatch, self._storage.names("claims")))

@@ -215,6 +215,10 @@ class EngineConfig:
     """Times that a run is tried again after a fault that isn't its own: a process or node that died. Preemptions don't
     count. A run that diverges, is out of memory or has a wrong setting isn't tried again."""
 
+    stall_minutes: float | None = None
+    """Take a run that gives no sign of life for so long for one whose machine has failed: its process is ended, and it
+    is tried again. Longer than the longest epoch, and than the evaluation at the end. By default it is only told."""
+
     checkpoint_minutes: float = 5.0
     """Minutes of training between checkpoints: what a fault can cost a run."""
 
@@ -238,6 +242,7 @@ class EngineConfig:
             self.max_concurrent is None or self.max_concurrent >= 1, "max_concurrent", self.max_concurrent, "at least 1"
         )
         _require(self.max_retries >= 0, "max_retries", self.max_retries, "at least 0")
+        _require(self.stall_minutes is None or self.stall_minutes > 0, "stall_minutes", self.stall_minutes, "above 0")
         _require(self.checkpoint_minutes > 0, "checkpoint_minutes", self.checkpoint_minutes, "above 0")
         _require(
             self.checkpoint_epochs is None or self.checkpoint_epochs >= 1,

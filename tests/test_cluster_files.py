@@ -17,7 +17,7 @@ FOLDER = ROOT / "cluster"
 CLOUDS = ["aws", "gcp", "azure"]
 RAY_UP = [*CLOUDS, "onprem"]
 EVERYTHING = sorted(path.name for path in FOLDER.iterdir())
-RAY = re.search(r"^ray==(\S+)$", (ROOT / "requirements.lock").read_text(), re.MULTILINE)[1]
+RAY = re.search(r"^ray==(\S+) ", (ROOT / "requirements.lock").read_text(), re.MULTILINE)[1]
 
 SPOT = {
     "aws": ("InstanceMarketOptions", "MarketType"),
@@ -119,7 +119,8 @@ def test_the_image_is_the_lock_files_ray_and_more_of_it():
     assert kuberay()["RayCluster"]["spec"]["rayVersion"] == RAY
     image = (FOLDER / "Dockerfile").read_text()
     assert f"FROM rayproject/ray:{RAY}-py311\n" in image
-    assert "--requirement requirements.lock" in image
+    assert "--require-hashes --requirement requirements.lock" in image
+    assert "requirements-test.lock" not in image
     for copied in re.findall(r"^COPY --chown=ray (.*) \S+$", image, re.MULTILINE):
         assert all((ROOT / path).exists() for path in copied.split())
 

@@ -4,7 +4,7 @@ import dataclasses
 import io
 import json
 import os
-import socket
+import signal
 import sys
 import threading
 import time
@@ -21,14 +21,14 @@ from safetensors.torch import load_file
 
 from metaseg.claims import Session
 from metaseg.config import ConfigError, EngineConfig, NetworkConfig, RunConfig, ScheduleConfig
-from metaseg.engine import Outcome, run_study
-from metaseg.engine import session as module
-from metaseg.engine.session import address
-from metaseg.engine.worker import Execute
+from metaseg.engine import Outcome, run_study, scheduler
+from metaseg.engine.failure import CodeChangedError
+from metaseg.engine.worker import Execute, require_same_code
 from metaseg.run import execute, run_id
 from metaseg.storage import StorageError
 from metaseg.store import Store
 from metaseg.study import PlannedRun, Study, plan
+from metaseg.training import TRAINING_VERSION
 
 SCHEDULE = ScheduleConfig(epochs=3, cycles=1, batch_size=5, crop=16)
 
@@ -121,25 +121,47 @@ def test_a_failure_of_several_workers_is_explained_by_its_cause(study, tmp_path)
     assert failed["baseline seed 0"].startswith("DivergedError: training loss is")
 
 
-def test_a_dead_clusters_note_is_passed_over_and_a_living_ones_followed(monkeypatch):
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    with socket.socket() as living:
-        living.bind(("127.0.0.1", 0))
-        living.listen()
-        note = f"127.0.0.1:{living.getsockname()[1]}"
-        monkeypatch.setattr(module, "find_bootstrap_address", lambda folder: note)
-        assert address() is None
-    assert address() == "local"
-    monkeypatch.setenv("RAY_ADDRESS", note)
-    assert address() is None, "an address that was given is tried, dead or not"
-    monkeypatch.delenv("RAY_ADDRESS")
-    monkeypatch.setattr(module, "find_bootstrap_address", lambda folder: None)
-    assert address() is None
-
-
 def test_more_workers_than_ray_has_is_said_before_anything_waits(study, tmp_path):
     with pytest.raises(ConfigError, match="is 5; expected at most 2: Ray has room for 2 workers of 1 CPU"):
         train(study, Store.at(tmp_path), 5)
+
+
+def test_code_that_has_changed_under_the_driver_is_told_in_a_line(study, tmp_path, monkeypatch):
+    # The driver's; workers have theirs.
+    monkeypatch.setattr(scheduler, "TRAINING_VERSION", TRAINING_VERSION + 1)
+    store = Store.at(tmp_path)
+    with pytest.raises(ConfigError, match="isn't what this command was started with") as told:
+        train(study, store)
+    assert "\n" not in str(told.value)
+    assert not store.storage.names("claims")
+    assert not store.failed()
+
+
+def test_a_worker_compares_id_and_version_with_the_drivers(study):
+    config = study.runs[0].config
+    require_same_code(config, run_id(config), TRAINING_VERSION)
+    for run, version in ((run_id(config), TRAINING_VERSION + 1), ("0" * 16, TRAINING_VERSION)):
+        with pytest.raises(CodeChangedError, match=f"run {run}, training version {version}"):
+            require_same_code(config, run, version)
+
+
+def stand_still_once(config, dataset, store, device, on_epoch, engine) -> None:
+    """The first attempt stops its own process for good."""
+    if not attempts(store, config):
+        os.kill(os.getpid(), signal.SIGSTOP)
+    execute(config, dataset, store, device, on_epoch, engine)
+
+
+@pytest.mark.cluster
+def test_a_worker_that_stands_still_is_ended_and_its_run_tried_again(study, tmp_path):
+    study = dataclasses.replace(study, runs=study.runs[:1])
+    store, console = Store.at(tmp_path / "store"), Console(file=io.StringIO(), width=200)
+    outcome = run_study(study, store, EngineConfig(stall_minutes=0.5), console, stand_still_once)
+    assert outcome.faults == 1
+    assert [run.label for run in outcome.trained] == ["baseline seed 0"]
+    assert "no sign of life for 0.5 minutes" in console.file.getvalue()
+    assert study.missing(store) == ()
+    assert not store.storage.names("claims")
 
 
 def attempts(store: Store, config: RunConfig) -> int:

@@ -57,5 +57,46 @@ def test_time_left_counts_samples_not_runs(tiny_dataset, monkeypatch):
         assert progress.status()["time_left"] == clock(left)
 
 
+def test_a_run_that_stands_still_is_called_silent_by_its_own_epochs(tiny_dataset, monkeypatch):
+    study = plan("study", tiny_dataset, ["baseline", "sme"], 1, NetworkConfig(), ScheduleConfig(epochs=10))
+    at = [0.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: at[0])
+    console = Console(file=io.StringIO(), width=300)
+    first, second = study.runs
+    with StudyProgress(study, study.runs, console) as progress:
+        progress.started(first)
+        progress.started(second)
+        for number in (1, 2):
+            at[0] += 30
+            progress.update([(first.run_id, epoch(number)), (second.run_id, None)])
+        at[0] += 140
+        progress.update([(second.run_id, epoch(1))])  # 140 s after its last sign of life
+        assert "no sign of life" not in console.file.getvalue()
+        assert not any("no sign" in run["state"] for run in progress.status()["running"])
+        at[0] += 20
+        progress.update([])
+        progress.update([])
+        notes = [line for line in console.file.getvalue().splitlines() if line.startswith("note")]
+        assert len(notes) == 1, "told once, and only of the run whose epochs are short"
+        assert "baseline seed 0: no sign of life for 2 minutes" in notes[0]
+        states = {run["label"]: run["state"] for run in progress.status()["running"]}
+        assert states["baseline seed 0"].endswith("no sign of life for 2 minutes")
+        assert "no sign" not in states["sme seed 0"]
+        progress.update([(first.run_id, epoch(3))])
+        assert not any("no sign" in run["state"] for run in progress.status()["running"])
+
+
+def test_a_run_that_stands_still_before_any_epoch_is_called_silent(tiny_dataset, monkeypatch):
+    study = plan("study", tiny_dataset, ["baseline"], 1, NetworkConfig(), ScheduleConfig(epochs=10))
+    at = [0.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: at[0])
+    with StudyProgress(study, study.runs, Console(file=io.StringIO())) as progress:
+        progress.started(study.runs[0])
+        at[0] = 299.0
+        assert not progress.is_silent(study.runs[0].run_id)
+        at[0] = 301.0
+        assert progress.status()["running"][0]["state"] == "epoch 0/10, no sign of life for 5 minutes"
+
+
 def test_durations_read_as_clocks():
     assert [clock(5), clock(65), clock(3725.4)] == ["0:05", "1:05", "1:02:05"]

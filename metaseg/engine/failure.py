@@ -22,9 +22,15 @@ MACHINES = (RayError, RayTrainError, OSError, torch.distributed.DistError, torch
 """What processes, nodes, networks, disks and GPUs raise."""
 
 
+class CodeChangedError(Exception):
+    """A worker would train another run than the one that the driver has asked for."""
+
+
 class Kind(Enum):
     """Whose fault a failure is. Of several causes, the first in this order counts."""
 
+    CODE = "changed code"
+    """The workers' code isn't the driver's any more: no run can go on."""
     RUN = "its own"
     """It would fail again: it diverged, is out of memory, has a wrong setting, or the code raised."""
     STORE = "the store's"
@@ -73,6 +79,8 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def _kind(cause: BaseException) -> Kind:
+    if isinstance(cause, CodeChangedError):
+        return Kind.CODE
     if isinstance(cause, StorageError):
         return Kind.STORE
     if isinstance(cause, OUT_OF_MEMORY):

@@ -17,6 +17,14 @@ HEARTBEAT_SECONDS = 15.0
 """Time between lines that tell the state where there is no live table (output goes to a file or a job's log)."""
 
 
+QUIET_SECONDS = 60.0
+"""Silence of a run that is never called one, however short its epochs are."""
+QUIET_BEFORE_EPOCHS_SECONDS = 300.0
+"""The same, while no run has told how long an epoch takes."""
+QUIET_EPOCHS = 5
+"""Silence for as many of the longest epochs so far is called one."""
+
+
 def clock(seconds: float) -> str:
     """`m:ss` or `h:mm:ss`."""
     minutes, rest = divmod(round(seconds), 60)
@@ -37,6 +45,12 @@ class StudyProgress:
         self._runs = {run.run_id: run for run in missing}
         self._running: dict[str, float] = {}
         self._epochs: dict[str, Epoch] = {}
+        self._heard: dict[str, float] = {}
+        """When each run that is running began, or told something last."""
+        self._longest: dict[str, float] = {}
+        """Seconds of each run's longest epoch, evaluation included."""
+        self._called: set[str] = set()
+        """Runs whose present silence the user has been told of."""
         self._best_f1: dict[str, float] = {}
         self._done = self._failed = self._faults = 0
         self._began: float | None = None
@@ -56,18 +70,39 @@ class StudyProgress:
     def started(self, run: PlannedRun) -> None:
         """A slot took the run."""
         self._began = self._began or time.monotonic()
-        self._running[run.run_id] = time.monotonic()
+        self._running[run.run_id] = self._heard[run.run_id] = time.monotonic()
+        self._called.discard(run.run_id)
+
+    def silence(self, run: str) -> float:
+        """Seconds since a run that is running has begun or told something."""
+        return time.monotonic() - self._heard[run]
+
+    def is_silent(self, run: str) -> bool:
+        """Whether a run has told nothing for several of its own epochs; of the others', before its first."""
+        longest = self._longest.get(run) or max(self._longest.values(), default=0.0)
+        return self.silence(run) > max(
+            QUIET_SECONDS if longest else QUIET_BEFORE_EPOCHS_SECONDS, QUIET_EPOCHS * longest
+        )
 
     def update(self, news: Iterable[tuple[str, Epoch | str | None]]) -> None:
         """What runs have told since the last update, oldest first: run ids with an epoch each, a warning, or None."""
         for run, message in news:
             if isinstance(message, str):
                 self.note(f"{self._runs[run].label}: {message}")
+            if run in self._heard:
+                if isinstance(message, Epoch):
+                    self._longest[run] = max(self._longest.get(run, 0.0), self.silence(run))
+                self._heard[run] = time.monotonic()
+                self._called.discard(run)
             if not isinstance(message, Epoch):
                 continue
             self._epochs[run] = message
             if message.val_f1 is not None:
                 self._best_f1[run] = max(message.val_f1, self._best_f1.get(run, 0.0))
+        for run in self._running:
+            if run not in self._called and self.is_silent(run):
+                self._called.add(run)
+                self.note(f"{self._runs[run].label}: {self._silence_told(run)}; its process or machine may stand still")
         if not self._console.is_terminal and time.monotonic() - self._heartbeat > HEARTBEAT_SECONDS:
             self._heartbeat = time.monotonic()
             states = [f"{self._runs[run].label}: {', '.join(self._cells(run))}" for run in self._running]
@@ -124,7 +159,14 @@ class StudyProgress:
             Text.assemble(line, f"  ({self._done + self._failed}/{len(self._runs)})"), soft_wrap=True, highlight=False
         )
 
+    def _silence_told(self, run: str) -> str:
+        minutes = int(self.silence(run) // 60)
+        return f"no sign of life for {minutes} minute{'s' if minutes != 1 else ''}"
+
     def _cells(self, run: str) -> list[str]:
+        return [*self._epoch_cells(run), *([self._silence_told(run)] if self.is_silent(run) else [])]
+
+    def _epoch_cells(self, run: str) -> list[str]:
         epochs = self._runs[run].config.schedule.epochs
         if run not in self._epochs:
             return [f"epoch 0/{epochs}"]

@@ -18,11 +18,13 @@ from metaseg.engine.failure import Failure, Kind, explain
 from metaseg.engine.progress import StudyProgress
 from metaseg.engine.room import Worker, can_grow, count, free_orphans, left_beside
 from metaseg.engine.session import session
+from metaseg.engine.watch import watched
 from metaseg.engine.worker import Board, Execute, Job, Slot
 from metaseg.run import execute, work
 from metaseg.storage import StorageError
 from metaseg.store import Store
 from metaseg.study import PlannedRun, Study
+from metaseg.training import TRAINING_VERSION
 
 remote: Any = ray.remote
 """Ray's stubs don't know of all that it takes."""
@@ -75,7 +77,7 @@ def run_study(
         _tidy(store)
         return Outcome((), {}, 0)
     console.print("Starting Ray ...", style="dim")
-    with session(), Session(store.storage) as claims:
+    with session(), Session(store.storage) as claims, watched(claims, console):
         worker = Worker.of(config)
         total = count(worker)
         _require_room(missing, config, worker, total)
@@ -166,6 +168,7 @@ class Scheduler:
             self._hear()  # first, since a run's last news are for the line that tells of its end
             for seat in ended:
                 self._settle(seat)
+            self._end_stalled()
             self._tell()
         return Outcome(tuple(self._trained), self._failed, self._faults)
 
@@ -220,7 +223,16 @@ class Scheduler:
                 self._progress.done_elsewhere(run)
                 continue
             idle.remove(seat)
-            job = Job(run.config, self._dataset, self._store.where, self._config, self._execute, self._board)
+            job = Job(
+                run.config,
+                run.run_id,
+                TRAINING_VERSION,
+                self._dataset,
+                self._store.where,
+                self._config,
+                self._execute,
+                self._board,
+            )
             seat.run, seat.begun, seat.since = run, False, time.monotonic()
             seat.future = seat.slot.fit.remote(job)
             self._progress.started(run)
@@ -310,6 +322,20 @@ class Scheduler:
         else:
             self._failed_starts.clear()
 
+    def _end_stalled(self) -> None:
+        """End the slots of runs that stand still, where that is wanted, and try the runs again."""
+        minutes = self._config.stall_minutes
+        for seat in self._busy() if minutes else ():
+            run = seat.run
+            assert run is not None
+            assert minutes
+            if self._progress.silence(run.run_id) < 60 * minutes:
+                continue
+            ray.kill(seat.slot)
+            self._seats.remove(seat)
+            self._claims.release(run.run_id)
+            self._fail(run, Failure(Kind.MACHINE, f"no sign of life for {minutes:g} minutes (stall_minutes)", ""))
+
     def _fail(self, run: PlannedRun | None, failure: Failure) -> None:
         """Try the run again or record that it has failed; a slot that died before it had one is replaced."""
         if run is None:
@@ -318,6 +344,8 @@ class Scheduler:
             if times >= START_ATTEMPTS and self._failed_starts[-1] - self._failed_starts[0] > START_SECONDS:
                 raise OSError(f"{times} slots in a row ended before they were ready: {failure.reason}")
             return
+        if failure.kind is Kind.CODE:
+            raise ConfigError(failure.reason.removeprefix("CodeChangedError: "))
         if failure.kind is Kind.STORE:
             raise StorageError(failure.reason.removeprefix("StorageError: "))
         self._attempts[run] = self._attempts.get(run, 0) + (failure.kind is Kind.MACHINE)

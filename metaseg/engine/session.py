@@ -3,8 +3,10 @@
 import contextlib
 import logging
 import os
+import shutil
 import signal
-import socket
+import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 
@@ -13,24 +15,69 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
 import ray
 import ray._private.worker as ray_worker
+from ray._common.utils import get_default_system_temp_dir
+from ray._private import ray_constants
 from ray._private.services import find_bootstrap_address
 
+from metaseg.config import ConfigError
+from metaseg.engine.address import address
+from metaseg.engine.token import keep_token_private
 
-def address() -> str | None:
-    """What to tell `ray.init`: nothing, so that it looks for a cluster, or "local" where what it would find is dead.
+FREE_BYTES = 256 << 20
+"""Less than this where Ray keeps its sockets and logs, and it doesn't come up, nor say so."""
 
-    `ray start` notes its address on the machine, and a head that is killed leaves the note: `ray.init` would then wait
-    for minutes and fail.
+SOCKET_PATH = 107 if sys.platform == "linux" else 103
+"""Longest path of a socket, in bytes."""
+BELOW = "/ray/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store"
+"""What Ray puts under its temporary folder."""
+
+
+def require_ground() -> None:
+    """Check the folder that Ray would be started in.
+
+    Raises:
+        ConfigError: its path is too long for sockets.
+        OSError: it is full, or can't be written to.
     """
-    noted = find_bootstrap_address(None)
-    if os.environ.get("RAY_ADDRESS") or not noted:
-        return None
-    host, _, port = noted.rpartition(":")
+    folder = get_default_system_temp_dir()
+    longest = SOCKET_PATH - len(BELOW)
+    change = "set RAY_TMPDIR to another folder"
+    if len(os.fsencode(folder)) > longest:
+        raise ConfigError(
+            f"Ray's temporary folder is {folder!r}, {len(os.fsencode(folder))} bytes; expected at most {longest}, as "
+            "paths of sockets are short: set RAY_TMPDIR to a shorter one, /tmp for instance"
+        )
     try:
-        socket.create_connection((host, int(port)), timeout=2).close()
-    except OSError:
-        return "local"
-    return None
+        os.makedirs(folder, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(1 << 16))
+    except OSError as error:
+        raise OSError(f"Ray can't be started in {folder}: {error.strerror}; {change}, or free some space") from None
+    if (free := shutil.disk_usage(folder).free) < FREE_BYTES:
+        raise OSError(
+            f"{folder} has {free >> 20} MiB free; expected at least {FREE_BYTES >> 20} for Ray's temporary files: "
+            f"free some space, or {change}"
+        )
+
+
+@contextlib.contextmanager
+def _on_loopback() -> Iterator[None]:
+    """Let a Ray that is started here listen on 127.0.0.1 alone, metrics and all.
+
+    This is Ray's own way on laptops with macOS and Windows, where one machine is all that a cluster may be.
+    """
+    name, before = ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR, ray_constants.ENABLE_RAY_CLUSTER
+    given = os.environ.get(name)
+    os.environ[name] = "0"
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
+        if given is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = given
 
 
 @contextlib.contextmanager
@@ -56,6 +103,19 @@ def _same_handler_of_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGTERM, handler)
 
 
+def _connect() -> None:
+    where = address()
+    if where is None and not os.environ.get("RAY_ADDRESS") and not find_bootstrap_address(None):
+        where = "local"
+    keep_token_private(create=where == "local")
+    if where is None:
+        ray.init(log_to_driver=False, logging_level=logging.ERROR)
+        return
+    require_ground()
+    with _on_loopback():
+        ray.init(where, log_to_driver=False, logging_level=logging.ERROR, _node_ip_address="127.0.0.1")
+
+
 @contextlib.contextmanager
 def session() -> Iterator[None]:
     """Connect to Ray; on leaving, disconnect, and stop Ray where this process started it.
@@ -68,7 +128,7 @@ def session() -> Iterator[None]:
         return
     with _without_raylets_messages():
         with _same_handler_of_sigterm():
-            ray.init(address(), log_to_driver=False, logging_level=logging.ERROR)
+            _connect()
         try:
             yield
         finally:

@@ -30,7 +30,9 @@ from metaseg.engine.failure import Kind, explain
 from metaseg.engine.room import Worker, can_grow, count
 from metaseg.engine.session import session
 from metaseg.engine.sweep_progress import SweepProgress
-from metaseg.engine.worker import fit_with_train, open_both, open_store, scaling
+from metaseg.engine.watch import watched
+from metaseg.engine.worker import fit_with_train, open_both, open_store, require_same_code, scaling
+from metaseg.run import run_id
 from metaseg.storage import StorageError
 from metaseg.store import Store
 from metaseg.sweeps.continuation import load_record, open_sweep, pruner_settings, study_name
@@ -40,6 +42,7 @@ from metaseg.sweeps.pruners import PrunerSettings, build_pruner
 from metaseg.sweeps.sweep import FACTS, Sweep
 from metaseg.sweeps.table import write_table
 from metaseg.sweeps.trial import Execute, execute_trial
+from metaseg.training import TRAINING_VERSION
 from metaseg.training.world import World
 
 # Of each trial that fails it tells a page, and at the end of each whose records it misses; the sweep tells a line.
@@ -59,6 +62,10 @@ class TrialJob:
     optuna_id: int
     number: int
     config: RunConfig
+    run: str
+    """Its id, as the driver's code makes it."""
+    version: int
+    """`TRAINING_VERSION` of the driver's code."""
     measured: tuple[str, ...]
     pruner: PrunerSettings
     store: str
@@ -93,7 +100,7 @@ def run_sweep(
             try:
                 if asker.wants_more():
                     console.print("Starting Ray ...", style="dim")
-                    with session(), SweepProgress(sweep, study, claims, console) as progress:
+                    with session(), watched(claims, console), SweepProgress(sweep, study, claims, console) as progress:
                         asker.run(progress)
             finally:
                 write_table(sweep, study, store)  # of a sweep that was stopped, too
@@ -184,12 +191,15 @@ class Asker(Searcher):
         number, optuna_id = trial.number, trial._trial_id
         self._trials[trial_id] = number
         sweep = self._sweep
+        config = sweep.config(params)
         job = TrialJob(
             sweep=sweep.name,
             study=self._study_name,
             optuna_id=optuna_id,
             number=number,
-            config=sweep.config(params),
+            config=config,
+            run=run_id(config),
+            version=TRAINING_VERSION,
             measured=sweep.measured,
             pruner=pruner_settings(sweep),
             store=self._store.where,
@@ -251,6 +261,7 @@ def open_study(store: str, sweep: str, study: str, pruner: PrunerSettings) -> op
 def train(settings: dict[str, TrialJob]) -> None:
     """Run a trial in this process, one of its workers; the first leaves the facts in Optuna's journal."""
     job = settings["job"]
+    require_same_code(job.config, job.run, job.version)
     store, dataset = open_both(job.store, job.dataset, job.config)
     study = open_study(job.store, job.sweep, job.study, job.pruner)
     # A trial of one worker is none of Ray Train's, which knows no device then; Ray shows the process its own GPU alone.

@@ -20,9 +20,10 @@ from ray.train.torch import TorchTrainer, get_device
 
 from metaseg.config import EngineConfig, RunConfig
 from metaseg.data.dataset import Dataset
-from metaseg.engine.failure import Failure, explain
+from metaseg.engine.failure import CodeChangedError, Failure, explain
 from metaseg.run import run_id
 from metaseg.store import Store
+from metaseg.training import TRAINING_VERSION
 from metaseg.training.checkpoint import CheckpointWarning
 from metaseg.training.history import Epoch
 
@@ -35,6 +36,10 @@ class Job:
     """All that a worker needs to know of a run; small, since data travel by the store."""
 
     config: RunConfig
+    run: str
+    """Its id, as the driver's code makes it."""
+    version: int
+    """`TRAINING_VERSION` of the driver's code."""
     dataset: Path
     """The decoded dataset on the driver's node, and on others where the store is a folder."""
     store: str
@@ -84,10 +89,28 @@ def open_both(where: str, folder: Path, config: RunConfig) -> tuple[Store, Datas
     return store, open_dataset(folder if folder.exists() else store.fetch_dataset(config.dataset))
 
 
+def require_same_code(config: RunConfig, run: str, version: int) -> None:
+    """Check that this process has the driver's code: a worker imports what is there when it starts.
+
+    Raises:
+        CodeChangedError: it makes another id of the configuration, or has another training version.
+    """
+    try:
+        here = run_id(config)
+    except (AttributeError, TypeError):  # fields have come or gone
+        here = "nothing that it knows"
+    if (here, TRAINING_VERSION) != (run, version):
+        raise CodeChangedError(
+            f"metaseg's code on node {platform.node()} isn't what this command was started with (run {run}, training "
+            f"version {version}, is {here}, version {TRAINING_VERSION}, there): give the command again once all nodes "
+            "have one version"
+        )
+
+
 def training_function(settings: dict[str, Job]) -> None:
     """Train one run in this process, one of the run's workers. Ray Train calls it, in local mode or in workers."""
-    job = settings["job"]
-    run = run_id(job.config)
+    job, run = settings["job"], settings["job"].run
+    require_same_code(job.config, run, job.version)
     store, dataset = open_both(job.store, job.dataset, job.config)
     first = ray.train.get_context().get_world_rank() == 0
     if first:
@@ -182,7 +205,7 @@ class Slot:
         What went wrong is explained here, since errors of Ray's don't all survive the way to another process.
         """
         try:
-            fit_with_train(training_function, {"job": job}, self._scaling, run_id(job.config))
+            fit_with_train(training_function, {"job": job}, self._scaling, job.run)
         except Exception as error:
             return explain(error)
         return None

@@ -1,0 +1,54 @@
+"""A watch on the cluster's head: Ray ends a driver without a word a minute after its head has died."""
+
+import contextlib
+import os
+import threading
+from collections.abc import Iterator
+
+import ray
+from rich.console import Console
+from rich.text import Text
+
+from metaseg.claims import Session
+from metaseg.engine.address import answers
+
+LOOK_SECONDS = 5.0
+LOOKS = 2
+"""Without an answer in a row, after which the head is lost. Each takes up to ten seconds where a machine is silent."""
+
+LOST = 1
+"""Exit code."""
+
+
+@contextlib.contextmanager
+def watched(claims: Session, console: Console) -> Iterator[None]:
+    """While inside, end this process with a line, and its claims given up, when the head doesn't answer any more.
+
+    What the main thread asks of Ray by then can't be interrupted.
+    """
+    head, stop = ray.get_runtime_context().gcs_address, threading.Event()
+
+    def watch() -> None:
+        silent = 0
+        while silent < LOOKS and not stop.wait(LOOK_SECONDS):
+            silent = 0 if answers(head) else silent + 1
+        if stop.is_set():
+            return
+        line = (
+            f"lost the Ray cluster at {head}: its head doesn't answer. Finished runs and checkpoints are kept; the "
+            "same command again goes on"
+        )
+        console.print(Text.assemble(("error: ", "bold red"), line), soft_wrap=True)
+        console.file.flush()
+        farewell = threading.Timer(LOOK_SECONDS, os._exit, (LOST,))  # the store may be gone with the head
+        farewell.daemon = True
+        farewell.start()
+        claims.abandon()
+        os._exit(LOST)
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
