@@ -16,15 +16,28 @@ from PIL import Image
 from tifffile import COMPRESSION, EXTRASAMPLE, PHOTOMETRIC, PLANARCONFIG
 
 from metaseg.data.manifest import ManifestError
+from metaseg.data.mask_values import MaskValues, Pixels, Stored
 
 DECODER_VERSION = 1
 """Raised whenever a file would decode to other values than before."""
 
-Pixels = npt.NDArray[np.uint8]
-Stored = npt.NDArray[Any]  # bool, uint8 or uint16
+SCALING_VERSION = 2
+"""The same, for datasets with an image of 16 bits."""
+
+OUTLYING = 0.001
+"""Share of an image's values at either end that mustn't decide how the others are scaled."""
+
+LEVELS = 64
+"""Grey levels, of 256, that the others need."""
 
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff"}
 _TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+LOSSLESS = {
+    COMPRESSION.NONE, COMPRESSION.LZW, COMPRESSION.ADOBE_DEFLATE, COMPRESSION.DEFLATE, COMPRESSION.PACKBITS,
+    COMPRESSION.CCITTRLE, COMPRESSION.CCITT_T4, COMPRESSION.CCITT_T6, COMPRESSION.LZMA, COMPRESSION.ZSTD,
+}  # fmt: skip
+"""TIFF compressions that keep a mask's values."""
+
 _BIT_DEPTHS = "expected 8-bit (grey or colour), 16-bit (unsigned) or 1-bit"
 
 
@@ -32,7 +45,8 @@ def decode_image(path: Path) -> Pixels:
     """An image as `(H, W, 1)` where it is grey, `(H, W, 3)` where it has colour.
 
     - 8-bit values are kept. 16-bit values are scaled to 0..255 by the image's own minimum and maximum (over all
-      channels; a constant image becomes 0). 1-bit values become 0 and 255.
+      channels; a constant image becomes 0). Where a thousandth of the values at either end would leave the others fewer
+      than 64 levels, as a hot pixel does, these are cut off. 1-bit values become 0 and 255.
     - Alpha is dropped. Palettes, CMYK and the like become RGB; a white-is-zero TIFF is inverted.
     - Grey is decided by content: an RGB(A) file whose three channels are equal is grey.
 
@@ -45,10 +59,33 @@ def decode_image(path: Path) -> Pixels:
     elif stored.dtype == np.uint8:
         pixels = stored.astype(np.uint8)
     else:
-        low, high = int(stored.min()), int(stored.max())
-        span = max(high - low, 1)
-        pixels = (((stored.astype(np.uint32) - low) * 255 + span // 2) // span).astype(np.uint8)
+        pixels = _to_8_bits(stored)
     return _grey_if_equal(pixels)
+
+
+def is_16_bit(path: Path) -> bool:
+    """Whether an image file holds 16 bits a value, by its header; False for what can't be read."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(26)
+        if head.startswith(b"\x89PNG"):
+            return head[24] == 16
+        if head.startswith(_TIFF_STARTS):
+            with tifffile.TiffFile(path, _multifile=False) as tiff:
+                return bool(tiff.pages.first.dtype == np.uint16)
+    except Exception:  # a damaged file can raise anything inside a parser; decoding it tells what is wrong
+        return False
+    return False
+
+
+def _to_8_bits(stored: Stored) -> Pixels:
+    low, high = int(stored.min()), int(stored.max())
+    inner = np.quantile(stored, [OUTLYING, 1 - OUTLYING], method="inverted_cdf").astype(int)
+    if (inner[1] - inner[0]) * 255 < LEVELS * (high - low) and inner[1] > inner[0]:
+        low, high = int(inner[0]), int(inner[1])
+    span = max(high - low, 1)
+    clipped = np.clip(stored, low, high).astype(np.uint32) - low
+    return ((clipped * 255 + span // 2) // span).astype(np.uint8)
 
 
 def to_channels(pixels: Pixels, channels: int) -> Pixels:
@@ -66,34 +103,31 @@ def pixel_statistics(pixels: Pixels) -> tuple[float, float]:
     return float(pixels.mean(dtype=np.float64)), float(pixels.std(dtype=np.float64)) or 1.0
 
 
-def decode_mask(files: Sequence[Path], classes: Sequence[str]) -> Pixels:
-    """A mask as `(H, W)`, values 0 (background) to `len(classes)`.
+def decode_mask(files: Sequence[Path], meaning: MaskValues) -> Pixels:
+    """A mask as `(H, W)`, values 0 (background) to the number of classes, and `IGNORED` where nothing counts.
 
-    - One class: every value above 0 is 1, so that instance labels are binarised, and several files (one an object) are
-      united. Several classes: value k is the k-th class, and there is one file.
+    - One class: several files (one an object) are united. Several classes: there is one file.
     - Values are those stored: a palette's indices, not its colours; a white-is-zero TIFF is not inverted. Of an RGB(A)
       mask, the three channels must be equal.
 
     Raises:
-        ManifestError: naming the file, when it can't be read, isn't one integer channel, holds a value that is no
-            class, or isn't of the first file's size.
+        ManifestError: naming the file, when it can't be read, isn't one integer channel, holds values that can't be
+            meant (`MaskValues.decode`), or isn't of the first file's size.
     """
-    if len(files) > 1 and len(classes) > 1:
+    if len(files) > 1 and len(meaning.classes) > 1:
         raise ManifestError(
             f"{files[0].parent}: holds {len(files)} mask files, one an object, which can't be told into the classes "
-            f"{', '.join(classes)}; expected one file, or one class"
+            f"{', '.join(meaning.classes)}; expected one file, or one class"
         )
     united: Pixels | None = None
     for path in files:
         values = load_mask(path)
         if values.shape[2] != 1:
             raise ManifestError(f"{path}: is a colour mask; expected one channel, or three equal ones")
-        mask = (
-            (values[..., 0] > 0).astype(np.uint8) if len(classes) == 1 else _class_values(path, values[..., 0], classes)
-        )
+        mask = meaning.decode(path, values[..., 0])
         if united is not None and united.shape != mask.shape:
             raise ManifestError(f"{path}: is {_size(mask)}; expected {_size(united)}, as the folder's first mask")
-        united = mask if united is None else united | mask
+        united = mask if united is None else united | mask  # 255 stays 255
     if united is None:
         raise ValueError("a mask needs at least one file")
     return united
@@ -120,15 +154,6 @@ def mask_files(path: Path) -> list[Path]:
     if not files:
         raise ManifestError(f"{path}: holds no mask; expected PNG or TIFF files, one an object")
     return files
-
-
-def _class_values(path: Path, values: Stored, classes: Sequence[str]) -> Pixels:
-    if values.max() > len(classes):
-        found = np.unique(values)
-        shown = ", ".join(map(str, found[:10])) + (", ..." if len(found) > 10 else "")
-        expected = ", ".join(f"{k} {name}" for k, name in enumerate(["background", *classes]))
-        raise ManifestError(f"{path}: has mask values {shown}; expected {expected}")
-    return values.astype(np.uint8)
 
 
 def _size(pixels: Pixels) -> str:
@@ -177,9 +202,10 @@ def _load_pillow(path: Path, is_mask: bool, head: bytes = b"") -> Stored:
 
 def _load_tiff(path: Path, is_mask: bool) -> Stored:
     """By tifffile where it has the codec, which keeps 16-bit colour whole; else by Pillow (LZW, JPEG, palettes)."""
-    with tifffile.TiffFile(path) as tiff:
+    with tifffile.TiffFile(path, _multifile=False) as tiff:
         _check_pages(path, len(tiff.pages))
         page = tiff.pages.first
+        _check_planes(path, tiff)
         _check_size(path, page.imagewidth, page.imagelength)
         if page.dtype not in (np.bool_, np.uint8, np.uint16):
             raise ManifestError(f"{path}: wrong bit depth ({page.dtype or page.bitspersample}); {_BIT_DEPTHS}")
@@ -188,6 +214,11 @@ def _load_tiff(path: Path, is_mask: bool) -> Stored:
         if channels not in (1, 3) or page.imagedepth != 1:
             raise ManifestError(
                 f"{path}: has {channels} channels, depth {page.imagedepth}; expected grey or RGB, depth 1"
+            )
+        if is_mask and page.compression not in LOSSLESS:
+            raise ManifestError(
+                f"{path}: its compression, {page.compression.name}, blurs a mask's values; expected a lossless one, such "
+                "as deflate or LZW"
             )
         plain = page.photometric in (PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.MINISWHITE, PHOTOMETRIC.RGB)
         inverted = page.photometric == PHOTOMETRIC.MINISWHITE
@@ -204,6 +235,18 @@ def _load_tiff(path: Path, is_mask: bool) -> Stored:
                 pixels = np.moveaxis(pixels, 0, -1)
             pixels = pixels[..., 0] if channels == 1 else pixels[..., :3]
         return np.invert(pixels) if inverted and not is_mask else pixels
+
+
+def _check_planes(path: Path, tiff: tifffile.TiffFile) -> None:
+    """Refuse a stack in one directory, as ImageJ writes large ones: the planes behind each other, their number noted."""
+    planes = 1
+    if tiff.is_imagej:
+        planes = int((tiff.imagej_metadata or {}).get("images", 1))
+    elif tiff.is_ome or tiff.is_shaped:
+        series = tiff.series
+        planes = series[0].size // max(tiff.pages.first.size, 1) if series else 1
+    if planes > 1:
+        raise ManifestError(f"{path}: is a stack of {planes} planes in one page; expected one image a file")
 
 
 def _check_pages(path: Path, pages: int) -> None:

@@ -17,7 +17,7 @@ IGNORED = 255
 """Value of a decoded mask's pixels that count neither in a loss nor in a score."""
 
 FEW = 3
-"""So many values beside background in an 8-bit mask up to 255 aren't objects' numbers: one of them is void or unknown."""
+"""So many values above 0 in an 8-bit mask up to 255 aren't objects' numbers: one of them is void or unknown."""
 
 THIN = 0.05
 """Share of grey pixels whose neighbours all have their value: 0 where grey is a blurred edge, above 0.6 in labels."""
@@ -41,6 +41,11 @@ class MaskValues:
         """From options: each of `foreground` is a value, or LOW..HIGH."""
         ranges = [(int(low), int(high or low)) for low, _, high in (text.partition("..") for text in foreground)]
         return cls(tuple(classes), tuple(ranges), ignore)
+
+    def describe(self) -> dict[str, Any]:
+        """What distinguishes these from the usual meaning, for a dataset's fingerprint; nothing where nothing does."""
+        given = {"foreground": self.foreground, "ignore": self.ignore}
+        return {name: value for name, value in given.items() if value not in ((), None)}
 
     def decode(self, path: Path, values: Stored) -> Pixels:
         """`(H, W)` stored values as 0 background, k the k-th class, or `IGNORED`.
