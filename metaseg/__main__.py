@@ -43,9 +43,7 @@ def predict(run: Path, image: Path, out: Path, metadata: tuple[str, ...] = ()) -
     predictor = Predictor.load(run)
     try:
         mask = predictor.predict(decode_image(image), {clean_text(name): value for name, _, value in pairs})
-    except ManifestError as error:
-        sys.exit(revealed(f"error: {error}"))
-    except UnknownMetadataError as error:
+    except (ManifestError, UnknownMetadataError) as error:
         raise ConfigError(str(error)) from error
     Image.fromarray(mask * 255 if len(predictor.classes) == 1 else mask).save(out, format="PNG")
     share = ", ".join(f"{name} {(mask == k).mean():.1%}" for k, name in enumerate(predictor.classes, start=1))

@@ -4,6 +4,7 @@ The dataclasses are frozen and hold plain values, so that a configuration can be
 stored as JSON, and turned into command-line options (`metaseg.options`). Field docstrings are the options' help texts.
 """
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -69,6 +70,12 @@ class DataConfig:
     """Names of the foreground classes. One: every mask value above 0 is that class (instance labels are binarised).
     Several: mask value k is the k-th name."""
 
+    foreground: tuple[str, ...] = ()
+    """Mask values that are the one class, where not all above 0 are: 1, or a range such as 128..255."""
+
+    ignore: int | None = None
+    """Mask value of pixels that count neither in training nor in scores, such as a void border's 255."""
+
     channels: Literal["auto", "grey", "rgb"] = "auto"
     """Channels of the network's input. auto: rgb when any image has colour, else grey. Grey images are repeated into
     rgb; colour images become grey by ITU-R 601 luma."""
@@ -88,6 +95,11 @@ class DataConfig:
     def __post_init__(self) -> None:
         _require(len(self.classes) >= 1, "classes", self.classes, "at least one name")
         _require(len(set(self.classes)) == len(self.classes), "classes", self.classes, "distinct names")
+        _require(len(self.classes) < 255, "classes", len(self.classes), "fewer than 255")
+        ranges = all(re.fullmatch(r"\d+(\.\.\d+)?", text) for text in self.foreground)
+        _require(ranges, "foreground", self.foreground, "values, or ranges such as 128..255")
+        _require(not self.foreground or len(self.classes) == 1, "foreground", self.foreground, "one of the --classes")
+        _require(self.ignore is None or 0 <= self.ignore < 2**16, "ignore", self.ignore, "a mask's value")
         _require(0 < self.val_fraction < 1, "val_fraction", self.val_fraction, "a share between 0 and 1")
         _require(0 < self.test_fraction < 1, "test_fraction", self.test_fraction, "a share between 0 and 1")
         _require(

@@ -99,7 +99,7 @@ def measure(config: RunConfig, dataset: Dataset, device: torch.device) -> Cost:
     def step() -> None:
         with autocast(device):
             logits = model(batch.image, vectors[batch.samples])
-        loss = (segmentation_loss(logits, batch.target) * batch.weight).sum()
+        loss = (segmentation_loss(logits, batch.target, dataset.has_ignored) * batch.weight).sum()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from metaseg.data.dataset import Dataset
+from metaseg.data.mask_values import IGNORED
 from metaseg.launch import Pictures
 from metaseg.metrics import f1_score
 from metaseg.predict import Predictor
@@ -55,6 +56,7 @@ def overlays(arms: tuple[str, str], label: str | None = None) -> Pictures:
             for arm in arms:
                 predictor = _predictor(study, store, arm, row["subgroup"])
                 predicted = predictor.predict(dataset.image(sample), _metadata(dataset, sample)) == number
+                predicted &= dataset.mask(sample) != IGNORED
                 counts = _counts(predicted, dataset.mask(sample) == number)
                 panels.append(Panel(f"{arm}, F1 {f1_score(counts):.3f}", predicted))
             name = PurePosixPath(row["image"]).stem

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from metaseg.data.mask_values import IGNORED
+
 
 def soft_dice(probability: Tensor, target: Tensor) -> Tensor:
     """Soft Dice of each sample and class.
@@ -25,17 +27,20 @@ def soft_dice(probability: Tensor, target: Tensor) -> Tensor:
     return (2 * overlap + 1) / (total + 1)
 
 
-def segmentation_loss(logits: Tensor, target: Tensor) -> Tensor:
+def segmentation_loss(logits: Tensor, target: Tensor, has_ignored: bool = False) -> Tensor:
     """Cross-entropy plus `1 - soft Dice`, for each sample.
 
     Args:
         logits: `(N, 1, H, W)` for one class (binary cross-entropy), or `(N, 1 + K, H, W)` with background first.
         target: `(N, H, W)` integers, 0 background, k the k-th class.
+        has_ignored: the target may hold `IGNORED` where pixels don't count.
 
     Returns:
         `(N,)` losses, in float32 whatever the logits' type. Dice is averaged over the K classes, without background.
     """
     logits = logits.float()
+    if has_ignored:
+        return _loss_of_known(logits, target, target != IGNORED)
     if logits.shape[1] == 1:
         one_class = target[:, None].float()
         entropy = F.binary_cross_entropy_with_logits(logits, one_class, reduction="none").mean(dim=(1, 2, 3))
@@ -43,3 +48,18 @@ def segmentation_loss(logits: Tensor, target: Tensor) -> Tensor:
     entropy = F.cross_entropy(logits, target.long(), reduction="none").mean(dim=(1, 2))
     classes = F.one_hot(target.long(), logits.shape[1]).movedim(-1, 1)[:, 1:].float()
     return entropy + 1 - soft_dice(torch.softmax(logits, dim=1)[:, 1:], classes).mean(dim=1)
+
+
+def _loss_of_known(logits: Tensor, target: Tensor, known: Tensor) -> Tensor:
+    """`segmentation_loss` over the pixels that are known, `(N, H, W)`; of a sample without any it is 0."""
+    label, counts = torch.where(known, target, 0).long(), known.float()
+    if logits.shape[1] == 1:
+        entropy = F.binary_cross_entropy_with_logits(logits[:, 0], label.float(), reduction="none")
+        probability, actual = torch.sigmoid(logits), label[:, None].float()
+    else:
+        entropy = F.cross_entropy(logits, label, reduction="none")
+        probability = torch.softmax(logits, dim=1)[:, 1:]
+        actual = F.one_hot(label, logits.shape[1]).movedim(-1, 1)[:, 1:].float()
+    mean = (entropy * counts).sum(dim=(1, 2)) / counts.sum(dim=(1, 2)).clamp(min=1)
+    dice = soft_dice(probability * counts[:, None], actual * counts[:, None]).mean(dim=1)
+    return mean + 1 - dice

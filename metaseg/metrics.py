@@ -5,13 +5,15 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from metaseg.data.mask_values import IGNORED
+
 
 def confusion_counts(logits: Tensor, target: Tensor) -> Tensor:
     """True positives, false positives, false negatives and true negatives of each sample and class, in pixels.
 
     Args:
         logits: `(N, 1, H, W)` for one class (threshold: probability 0.5), or `(N, 1 + K, H, W)` (most likely one wins).
-        target: `(N, H, W)` integers, 0 background, k the k-th class.
+        target: `(N, H, W)` integers, 0 background, k the k-th class, `IGNORED` where a pixel counts in no cell.
 
     Returns:
         `(N, K, 4)` int64: tp, fp, fn, tn.
@@ -20,7 +22,8 @@ def confusion_counts(logits: Tensor, target: Tensor) -> Tensor:
     label = (logits[:, 0] > 0).long() if logits.shape[1] == 1 else logits.argmax(dim=1)
     values = torch.arange(1, classes + 1, device=logits.device)[None, :, None, None]
     predicted, actual = label[:, None] == values, target[:, None] == values
-    cells = [predicted & actual, predicted & ~actual, ~predicted & actual, ~predicted & ~actual]
+    negative = ~actual & (target != IGNORED)[:, None]
+    cells = [predicted & actual, predicted & negative, ~predicted & actual, ~predicted & negative]
     return torch.stack([cell.sum(dim=(2, 3)) for cell in cells], dim=-1)
 
 

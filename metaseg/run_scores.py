@@ -18,6 +18,7 @@ import torch
 
 from metaseg.config import EXTRA_SCORES, ExtraScore, NetworkConfig, RunConfig, ScheduleConfig, Subset
 from metaseg.data.dataset import Dataset
+from metaseg.data.mask_values import IGNORED
 from metaseg.device import one_thread
 from metaseg.extra_scores import TOLERANCE, score_masks
 from metaseg.metrics import confusion_counts
@@ -107,7 +108,7 @@ def _predict_and_score(
         labels = (logits[:, 0] > 0).long() if logits.shape[1] == 1 else logits.argmax(dim=1)
         for position, predicted, reference in zip(positions, labels.cpu().numpy(), target.cpu().numpy(), strict=True):
             for k in range(len(classes)):
-                masks = (predicted == k + 1, reference == k + 1)
+                masks = ((predicted == k + 1) & (reference != IGNORED), reference == k + 1)
                 found[int(position), k] = score_masks(*masks, scores, tolerance)
     rows = dataset.table.assign(image=dataset.names).iloc[samples.repeat(len(classes))].reset_index(drop=True)
     table = rows[["image", "subgroup"]].assign(**{"class": list(classes) * len(samples)})

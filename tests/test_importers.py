@@ -160,3 +160,18 @@ def test_original_and_converted_bowl_images_agree(real_data):
 
 def sides(original, converted):
     return ((original, "original"), (converted, "converted"))
+
+
+def test_files_that_systems_leave_beside_images_are_passed_over(tmp_path):
+    for name in ("a", "b"):
+        for kind in ("images", "masks"):
+            (tmp_path / "stage1_train" / name / kind).mkdir(parents=True)
+        for file in (f"images/{name}.png", "masks/1.PNG", "masks/2.png", "masks/._2.png", "masks/Thumbs.db"):
+            (tmp_path / "stage1_train" / name / file).touch()
+        (tmp_path / "stage1_train" / name / "masks" / "folder.png").mkdir()
+    for foreign in (".ipynb_checkpoints", "__MACOSX", "._a"):
+        (tmp_path / "stage1_train" / foreign).mkdir()
+    (tmp_path / "stage1_train" / "Thumbs.db").touch()
+    table = read("dsb2018", tmp_path).table
+    assert table["img_id"].tolist() == ["a", "b"]
+    assert [file.name for file in mask_files(tmp_path / table["mask"][0])] == ["1.PNG", "2.png"]

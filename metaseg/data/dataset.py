@@ -19,9 +19,19 @@ import numpy.typing as npt
 import pandas as pd
 
 from metaseg.config import SPLITS, DataConfig, Split, Subset
-from metaseg.data.decode import DECODER_VERSION, Pixels, decode_image, decode_mask, pixel_statistics, to_channels
+from metaseg.data.decode import (
+    DECODER_VERSION,
+    SCALING_VERSION,
+    decode_image,
+    decode_mask,
+    is_16_bit,
+    pixel_statistics,
+    to_channels,
+)
 from metaseg.data.files import Files, digests_of, source_files, warn_of_duplicates
 from metaseg.data.manifest import ROW, Manifest, ManifestError
+from metaseg.data.mask_checks import MaskFacts, warn_of_masks
+from metaseg.data.mask_values import IGNORED, MaskValues, Pixels
 from metaseg.data.names import reserved_problems, sample_names, stored_name, users_columns
 from metaseg.data.split import assign_splits, limit_per_subgroup
 from metaseg.metadata import MetadataColumn
@@ -65,6 +75,8 @@ class Dataset:
     """Hex digest of all that can change a result: files, table, splits, classes, channels, decoder."""
     per: tuple[str, ...] = ()
     """Columns that tell the rows of one image apart."""
+    has_ignored: bool = False
+    """Whether masks may hold `IGNORED`."""
     images_once: bool = False
     """Whether an image of several rows is stored once; earlier versions stored it for each row."""
     share: float = 1.0
@@ -94,6 +106,7 @@ class Dataset:
             stored_channels=tuple(fields["stored_channels"]),
             fingerprint=fields["fingerprint"],
             per=tuple(fields.get("per", ())),
+            has_ignored=fields.get("has_ignored", False),
             images_once=fields.get("images_once", False),
         )
         for file, starts in (("images.bin", dataset._image_starts), ("masks.bin", dataset._mask_starts)):
@@ -116,7 +129,7 @@ class Dataset:
         return to_channels(self._images[start : start + math.prod(shape)].reshape(shape), self.channels)
 
     def mask(self, i: int) -> npt.NDArray[np.uint8]:
-        """Mask of row `i` as a read-only view `(H, W)`, values 0 to `len(classes)`."""
+        """Mask of row `i` as a read-only view `(H, W)`: 0 to `len(classes)`, and `IGNORED` where `has_ignored`."""
         self.require_open(np.array([i]))
         return self._masks[self._mask_starts[i] : self._mask_starts[i + 1]].reshape(self.sizes[i])
 
@@ -220,7 +233,8 @@ def prepare(
     with ThreadPoolExecutor() as pool:
         digests = list(pool.map(digests_of, files))
         warn_of_duplicates(manifest, table, [image for image, *_ in digests])
-        fingerprint = _fingerprint(manifest, config, table, digests)
+        deep = any(pool.map(is_16_bit, dict.fromkeys(image for image, _ in files)))
+        fingerprint = _fingerprint(manifest, config, table, digests, deep)
         folder = cache / fingerprint
         if not folder.exists():
             temporary = cache / f".{fingerprint}.{uuid.uuid4().hex}"
@@ -311,10 +325,14 @@ def _split_problems(manifest: Manifest, table: pd.DataFrame) -> Iterator[str]:
             )
 
 
-def _fingerprint(manifest: Manifest, config: DataConfig, table: pd.DataFrame, digests: Sequence[Sequence[str]]) -> str:
+def _fingerprint(
+    manifest: Manifest, config: DataConfig, table: pd.DataFrame, digests: Sequence[Sequence[str]], deep: bool
+) -> str:
+    """Hex digest of what is decoded; `deep` says whether an image has 16 bits."""
     content = {
-        "decoder": DECODER_VERSION,
+        "decoder": SCALING_VERSION if deep else DECODER_VERSION,
         "classes": config.classes,
+        **_meaning(config).describe(),
         "channels": config.channels,
         "metadata": [asdict(column) for column in manifest.metadata],
         "table": table.drop(columns=ROW).to_dict("list"),
@@ -323,16 +341,21 @@ def _fingerprint(manifest: Manifest, config: DataConfig, table: pd.DataFrame, di
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
+def _meaning(config: DataConfig) -> MaskValues:
+    return MaskValues.parse(config.classes, config.foreground, config.ignore)
+
+
 class _Sample(NamedTuple):
     image: Pixels
     mask: Pixels
     mean: float
     std: float
+    mask_facts: MaskFacts
 
 
 def _decode_sample(files: Files, config: DataConfig) -> _Sample | ManifestError:
     try:
-        image, mask = decode_image(files[0]), decode_mask(files[1], config.classes)
+        image, mask = decode_image(files[0]), decode_mask(files[1], _meaning(config))
     except ManifestError as error:
         return error
     if image.shape[:2] != mask.shape:
@@ -342,7 +365,7 @@ def _decode_sample(files: Files, config: DataConfig) -> _Sample | ManifestError:
         )
     if config.channels == "grey":
         image = to_channels(image, 1)
-    return _Sample(image, mask, *pixel_statistics(image))
+    return _Sample(image, mask, *pixel_statistics(image), MaskFacts.of(mask, image))
 
 
 def _decode(
@@ -359,6 +382,7 @@ def _decode(
     problems = []
     stored_channels = []
     facts = []
+    mask_facts = []
     trained = np.zeros(1 + len(config.classes), dtype=np.int64)
     with (folder / "images.bin").open("wb") as images, (folder / "masks.bin").open("wb") as masks:
         for start in range(0, len(files), _CHUNK):
@@ -372,8 +396,9 @@ def _decode(
                     masks.write(sample.mask.tobytes())
                     stored_channels.append(sample.image.shape[2])
                     facts.append((*sample.mask.shape, sample.mean, sample.std))
+                    mask_facts.append(sample.mask_facts)
                     if table["split"][i] == "train":
-                        trained += np.bincount(sample.mask.ravel(), minlength=len(trained))
+                        trained += np.bincount(sample.mask[sample.mask != IGNORED], minlength=len(trained))
                 progress(i + 1, len(files))
     ManifestError.check(manifest.source, problems)
     absent = [name for name, pixels in zip(config.classes, trained[1:], strict=True) if not pixels]
@@ -381,6 +406,8 @@ def _decode(
         manifest.source,
         [f"class {name!r} has no pixel in any training mask; expected it in at least one" for name in absent],
     )
+    if len(config.classes) == 1:
+        warn_of_masks(manifest.source, list(table["mask"]), mask_facts)
     table = table.drop(columns=ROW)
     table[["height", "width", "mean", "std"]] = pd.DataFrame(facts)
     table.to_parquet(folder / "table.parquet", index=False)
@@ -395,5 +422,6 @@ def _decode(
         "fingerprint": fingerprint,
         "per": manifest.per,
         "images_once": True,
+        "has_ignored": config.ignore is not None,
     }
     (folder / "dataset.json").write_text(json.dumps(fields))

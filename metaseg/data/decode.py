@@ -7,10 +7,8 @@ Pillow's limit, is an error.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import tifffile
 from PIL import Image
 from tifffile import COMPRESSION, EXTRASAMPLE, PHOTOMETRIC, PLANARCONFIG
@@ -195,6 +193,8 @@ def _load_pillow(path: Path, is_mask: bool, head: bytes = b"") -> Stored:
             raise ManifestError(f"{path}: wrong bit depth (Pillow mode {image.mode!r}); {_BIT_DEPTHS}")
         if image.mode in ("1", "L", "RGB") or image.mode.startswith("I;16") or (is_mask and image.mode == "P"):
             return np.asarray(image)
+        if is_mask and image.mode in ("LA", "RGBA"):
+            _check_alpha(path, np.asarray(image))
         if image.mode == "LA":
             return np.asarray(image)[..., 0]
         return np.asarray(image.convert("RGB"))
@@ -217,8 +217,8 @@ def _load_tiff(path: Path, is_mask: bool) -> Stored:
             )
         if is_mask and page.compression not in LOSSLESS:
             raise ManifestError(
-                f"{path}: its compression, {page.compression.name}, blurs a mask's values; expected a lossless one, such "
-                "as deflate or LZW"
+                f"{path}: its compression, {page.compression.name}, blurs a mask's values; expected a lossless one, "
+                "such as deflate or LZW"
             )
         plain = page.photometric in (PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.MINISWHITE, PHOTOMETRIC.RGB)
         inverted = page.photometric == PHOTOMETRIC.MINISWHITE
@@ -233,12 +233,24 @@ def _load_tiff(path: Path, is_mask: bool) -> Stored:
         if page.samplesperpixel > 1:
             if page.planarconfig == PLANARCONFIG.SEPARATE:
                 pixels = np.moveaxis(pixels, 0, -1)
+            if is_mask and alpha:
+                _check_alpha(path, pixels)
             pixels = pixels[..., 0] if channels == 1 else pixels[..., :3]
         return np.invert(pixels) if inverted and not is_mask else pixels
 
 
+def _check_alpha(path: Path, pixels: Stored) -> None:
+    """Refuse a mask `(H, W, 2 or 4)` whose last channel, alpha, tells another mask than its colours do."""
+    colour, alpha = pixels[..., :-1].any(axis=-1), pixels[..., -1] > 0
+    if not alpha.all() and (colour != alpha).any():
+        raise ManifestError(
+            f"{path}: transparency and colour tell different masks; expected a mask without transparency: save it as a "
+            "grey image"
+        )
+
+
 def _check_planes(path: Path, tiff: tifffile.TiffFile) -> None:
-    """Refuse a stack in one directory, as ImageJ writes large ones: the planes behind each other, their number noted."""
+    """Refuse a stack in one page, as ImageJ writes large ones: planes behind each other, their number noted."""
     planes = 1
     if tiff.is_imagej:
         planes = int((tiff.imagej_metadata or {}).get("images", 1))

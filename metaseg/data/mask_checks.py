@@ -57,8 +57,8 @@ def warn_of_masks(source: str, files: Sequence[str], facts: Sequence[MaskFacts])
     if full.mean() >= NEARLY_ALL:
         _warn(
             f"{source}: {full.sum()} of {len(full)} masks are foreground nearly everywhere (the first: "
-            f"{files[int(full.argmax())]}), as every value above 0 is. Where another value is background, say which are "
-            "the class with --foreground, and which don't count with --ignore"
+            f"{files[int(full.argmax())]}), as every value above 0 is. Where another value is background, say which "
+            "are the class with --foreground, and which don't count with --ignore"
         )
     elif odd := [files[k] for k in _inverted(facts)]:
         more = f" and {len(odd) - SHOWN} more" if len(odd) > SHOWN else ""

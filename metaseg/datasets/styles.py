@@ -25,6 +25,7 @@ from metaseg.config import check_settings
 from metaseg.data.decode import decode_mask, load_mask
 from metaseg.data.files import source_files
 from metaseg.data.manifest import ROW, Manifest, ManifestError
+from metaseg.data.mask_values import MaskValues
 from metaseg.data.split import assign_splits, seeded_order
 from metaseg.datasets.derived import derive
 from metaseg.metadata import MetadataColumn
@@ -221,7 +222,7 @@ def _derive_masks(
 
 def _read(files: Sequence[Path], tolerance: float) -> Mask:
     """A sample's mask in the style of `tolerance`."""
-    united = decode_mask(files, ("object",)) > 0
+    united = decode_mask(files, MaskValues(("object",))) == 1
     if not tolerance:
         return united
     result = np.zeros_like(united)

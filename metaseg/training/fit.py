@@ -142,7 +142,7 @@ def fit(
         for step, batch in enumerate(batches, start=state.step + 1):
             with autocast(device):
                 logits = parallel(batch.image, vectors[batch.samples])
-            losses = segmentation_loss(logits, batch.target)
+            losses = segmentation_loss(logits, batch.target, dataset.has_ignored)
             optimizer.zero_grad(set_to_none=True)
             scaler.scale((losses * batch.weight).sum()).backward()
             scaler.step(optimizer)
