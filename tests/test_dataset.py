@@ -33,7 +33,7 @@ def repaint(path, pixels):
 def test_arrays_and_facts_are_those_of_the_files(table):
     rgb = np.random.default_rng(1).integers(0, 256, (9, 5, 3), dtype=np.uint8)
     repaint(table.parent / "i3.png", rgb)
-    repaint(table.parent / "m3.png", np.arange(45, dtype=np.uint16).reshape(9, 5) * 100)
+    repaint(table.parent / "m3.png", np.arange(45, dtype=np.uint16).reshape(9, 5) // 15 * 100)
     repaint(table.parent / "i4.png", np.full((6, 8), 50, np.uint8))
     dataset = prepare_table(table)
     assert (dataset.channels, dataset.name, dataset.classes) == (3, "cells", ("foreground",))

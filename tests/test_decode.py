@@ -8,16 +8,17 @@ import pytest
 import tifffile
 from PIL import Image
 
-from metaseg.data.decode import decode_image, decode_mask, mask_files, to_channels
+from metaseg.data.decode import decode_image, decode_mask, is_16_bit, mask_files, to_channels
 from metaseg.data.manifest import ManifestError
+from metaseg.data.mask_values import MaskValues
 
 RNG = np.random.default_rng(0)
 GREY = RNG.integers(0, 256, (11, 7), dtype=np.uint8)
 COLOUR = RNG.integers(0, 256, (11, 7, 3), dtype=np.uint8)
 DEEP = RNG.integers(100, 60000, (11, 7), dtype=np.uint16)
 LABELS = (RNG.integers(0, 3, (11, 7)) * 300).astype(np.uint16)
-ONE = ("nucleus",)
-TWO = ("kidney", "tumour")
+ONE = MaskValues(("nucleus",))
+TWO = MaskValues(("kidney", "tumour"))
 
 
 def scaled(deep):
@@ -100,7 +101,7 @@ def test_palette_jpeg_and_white_is_zero_images_show_what_a_viewer_shows(tmp_path
     assert np.abs(decode_image(tmp_path / "c.jpg").astype(int) - (200, 30, 60)).max() <= 3
     white_is_zero = save(tmp_path / "w.tif", GREY, photometric="miniswhite")
     np.testing.assert_array_equal(decode_image(white_is_zero)[..., 0], 255 - GREY)
-    np.testing.assert_array_equal(decode_mask([white_is_zero], ONE), GREY > 0)
+    np.testing.assert_array_equal(decode_mask([white_is_zero], MaskValues(("nucleus",), ((1, 255),))), GREY > 0)
 
 
 def test_a_constant_16_bit_image_is_black(tmp_path):
@@ -230,3 +231,59 @@ def test_livecell_images_decode(real_data):
         assert image.shape == (520, 704, 1)
         np.testing.assert_array_equal(image[..., 0], np.asarray(Image.open(path)))
     assert paths
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+@pytest.mark.parametrize("hot", [65535, 0])
+def test_a_hot_or_dead_pixel_doesnt_take_the_others_grey_levels(tmp_path, suffix, hot):
+    deep = np.random.default_rng(0).integers(5200, 6800, (64, 64)).astype(np.uint16)
+    plain = scaled(deep)
+    deep[3, 3] = hot
+    decoded = decode_image(save(tmp_path / f"a{suffix}", deep))[..., 0]
+    assert len(np.unique(decoded)) > 200
+    others = np.ones(deep.shape, bool)
+    others[3, 3] = False
+    assert np.abs(decoded.astype(int) - plain)[others].max() <= 2
+    assert decoded[3, 3] == (255 if hot else 0)
+
+
+def test_bright_spots_that_leave_the_others_levels_are_kept(tmp_path):
+    deep = np.random.default_rng(0).integers(200, 20000, (64, 64)).astype(np.uint16)
+    deep[5:7, 5:7] = 60000
+    np.testing.assert_array_equal(decode_image(save(tmp_path / "a.tif", deep))[..., 0], scaled(deep))
+
+
+@pytest.mark.parametrize("planes", [2, 5])
+@pytest.mark.parametrize("byteorder", ["<", ">"])
+def test_a_stack_in_one_page_as_imagej_writes_it_is_refused(tmp_path, planes, byteorder):
+    stack = RNG.integers(0, 255, (planes, 32, 40)).astype(np.uint16)
+    path, about = tmp_path / "s.tif", f"ImageJ=1.54f\nimages={planes}\nslices={planes}\n"
+    tifffile.imwrite(path, stack[0], description=about, metadata=None, byteorder=byteorder)
+    with path.open("ab") as file:
+        file.write(stack[1:].astype(f"{byteorder}u2").tobytes())
+    with pytest.raises(ManifestError, match=rf"s\.tif: is a stack of {planes} planes in one page; expected one image"):
+        decode_image(path)
+
+
+@pytest.mark.parametrize("options", [{"imagej": True}, {"ome": True}, {"bigtiff": True}, {}])
+@pytest.mark.parametrize("shape", [(3, 20, 30), (2, 3, 20, 30)])
+def test_stacks_are_refused_however_they_are_written(tmp_path, options, shape):
+    tifffile.imwrite(tmp_path / "s.tif", np.zeros(shape, np.uint16), photometric="minisblack", **options)
+    with pytest.raises(ManifestError, match=r"s\.tif: (is a stack of|has) \d+ (planes|pages)"):
+        decode_image(tmp_path / "s.tif")
+
+
+@pytest.mark.parametrize("options", [{"imagej": True}, {"ome": True}, {"bigtiff": True}, {}])
+def test_single_images_are_read_however_they_are_written(tmp_path, options):
+    tifffile.imwrite(tmp_path / "s.tif", DEEP, photometric="minisblack", **options)
+    np.testing.assert_array_equal(decode_image(tmp_path / "s.tif")[..., 0], scaled(DEEP))
+
+
+def test_only_images_of_16_bits_are_told_so(tmp_path):
+    for suffix in (".png", ".tif"):
+        assert is_16_bit(save(tmp_path / f"deep{suffix}", DEEP))
+        assert not is_16_bit(save(tmp_path / f"grey{suffix}", GREY))
+        assert not is_16_bit(save(tmp_path / f"bits{suffix}", GREY > 99))
+    (tmp_path / "no.tif").write_bytes(b"II*\0garbage")
+    assert not is_16_bit(tmp_path / "no.tif")
+    assert not is_16_bit(tmp_path / "gone.png")

@@ -216,9 +216,9 @@ def _load_tiff(path: Path, is_mask: bool) -> Stored:
                 f"{path}: has {channels} channels, depth {page.imagedepth}; expected grey or RGB, depth 1"
             )
         if is_mask and page.compression not in LOSSLESS:
+            name = COMPRESSION(page.compression).name
             raise ManifestError(
-                f"{path}: its compression, {page.compression.name}, blurs a mask's values; expected a lossless one, "
-                "such as deflate or LZW"
+                f"{path}: its compression, {name}, blurs a mask's values; expected a lossless one: deflate, LZW"
             )
         plain = page.photometric in (PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.MINISWHITE, PHOTOMETRIC.RGB)
         inverted = page.photometric == PHOTOMETRIC.MINISWHITE

@@ -82,7 +82,7 @@ def _check_one_class(path: Path, values: Stored, void: npt.NDArray[np.bool_]) ->
     grey = above[:-1]
     if values.dtype == np.uint8 and above[-1] == 255 and len(above) <= FEW:
         raise ManifestError(f"{path}: has mask values {_shown(found)}, which may mean several things; {ADVICE}")
-    if _is_blurred(values, np.isin(values, grey) & ~void):
+    if len(grey) >= FEW and _is_blurred(values, np.isin(values, grey) & ~void):
         raise ManifestError(
             f"{path}: has {len(found)} values ({_shown(found)}), which lie on edges, as JPEG compression or smooth "
             f"resizing leaves them; expected two values, or a number for each object. If they were two, {ADVICE}"

@@ -21,7 +21,7 @@ from metaseg.datasets.source import Source
 from metaseg.datasets.table import to_manifest
 from metaseg.metadata import MetadataColumn
 
-VERSION = 1
+VERSION = 2
 """Of the slices: changes whenever the same volumes and `KitsConfig` would give other files."""
 
 SIZE = "radiographic_size"

@@ -1,8 +1,11 @@
 """One case of KiTS: from its two NIfTI volumes to 8-bit PNG slices, without ever holding the volume as floats."""
 
 import gzip
+import itertools
+import warnings
 import zlib
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +21,9 @@ Volume = npt.NDArray[np.uint8]
 
 _BLOCK = 16
 """Columns that are read at once: 140 MB of the largest case in float64."""
+
+DIRECTION = 0.01
+"""Of a voxel's side: by so much two headers may differ in where an axis points."""
 
 _MOST_VOXELS = 2**30
 """Nearly four times the largest case published; a header that claims more isn't believed."""
@@ -37,16 +43,17 @@ def write_slices(
         folder: is there and empty.
 
     Raises:
-        ManifestError: a volume can't be read or isn't such a volume, their shapes differ, or nothing is labelled.
+        ManifestError: a volume can't be read or isn't such a volume, their shapes differ, they lie otherwise in the
+            scanner than by axes that are turned round, or nothing is labelled.
     """
-    labels = _labels(segmentation, classes)
+    labels, space = _labels(segmentation, classes)
     kept = np.flatnonzero(labels.any(axis=(1, 2)))[::step]
     if not len(kept):
         raise ManifestError(f"{segmentation}: labels nothing; expected slices with {' or '.join(classes)}")
     masks = np.ascontiguousarray(labels[kept])
     shape = labels.shape
     del labels  # before the images are made
-    images = _images(imaging, shape, kept, window)
+    images = _images(imaging, shape, kept, window, space)
     for name in ("images", "masks"):
         (folder / name).mkdir()
     for number, image, mask in zip(kept, images, masks, strict=True):
@@ -54,7 +61,7 @@ def write_slices(
         Image.fromarray(mask).save(folder / "masks" / f"slice_{number:04d}.png")
 
 
-def _labels(path: Path, classes: Sequence[str]) -> Volume:
+def _labels(path: Path, classes: Sequence[str]) -> "tuple[Volume, Space]":
     with _Stream(path) as stream:
         if stream.first_axis != "z":
             raise ManifestError(
@@ -70,23 +77,77 @@ def _labels(path: Path, classes: Sequence[str]) -> Volume:
                 expected = ", ".join(f"{k} {name}" for k, name in enumerate(("background", *classes)))
                 shown = ", ".join(f"{value:g}" for value in found[:10])
                 raise ManifestError(f"{path}: has labels {shown}; expected {expected}")
-    return labels
+    return labels, stream.space
 
 
-def _images(path: Path, shape: tuple[int, ...], kept: npt.NDArray[np.intp], window: tuple[float, float]) -> Volume:
-    """The slices `kept` of a volume of `shape`, windowed."""
+def _images(
+    path: Path, shape: tuple[int, ...], kept: npt.NDArray[np.intp], window: tuple[float, float], space: "Space"
+) -> Volume:
+    """The slices `kept` of a volume of `shape`, windowed, and turned to lie as the segmentation in its `space`."""
     low, high = window
     with _Stream(path) as stream:
         if stream.shape != shape:
             raise ManifestError(f"{path}: has shape {stream.shape}; expected {shape}, as its segmentation")
+        flipped = stream.space.flipped_to(space, path)
+        rows = shape[0] - 1 - kept if flipped[0] else kept
         images = np.empty((len(kept), *shape[1:]), dtype=np.uint8)
         for columns, block in stream.blocks():
-            units = block[kept].astype(np.float32)
+            if flipped[1]:
+                block = block[:, ::-1]
+            if flipped[2]:
+                block = block[..., ::-1]
+                columns = slice(shape[2] - columns.stop, shape[2] - columns.start)
+            units = block[rows].astype(np.float32)
             if not np.isfinite(units).all():
                 raise ManifestError(f"{path}: has a value that is not finite; expected Hounsfield units")
             np.clip(units, low, high, out=units)
             images[..., columns] = np.rint((units - low) * (255 / (high - low)))
     return images
+
+
+@dataclass(frozen=True, eq=False)
+class Space:
+    """Where a volume's voxels lie in the scanner."""
+
+    affine: npt.NDArray[np.float64]
+    """`(4, 4)` from array indices to millimetres."""
+    shape: tuple[int, ...]
+    is_known: bool
+    """Whether the header says so, and not only how large a voxel is."""
+
+    def flipped_to(self, other: "Space", path: Path) -> tuple[bool, bool, bool]:
+        """Which of the three axes have to be turned round for the voxels to lie as another volume's.
+
+        Where one of the two headers says nothing of it, none, with a warning.
+
+        Raises:
+            ManifestError: turning axes round doesn't make them lie alike.
+        """
+        if not (self.is_known and other.is_known):
+            if self.is_known != other.is_known:
+                which = "it" if other.is_known else "its segmentation"
+                warnings.warn(
+                    f"{path}: the header of {which} doesn't say how it lies; taken to lie as stored", stacklevel=2
+                )
+            return False, False, False
+        size = np.linalg.norm(other.affine[:3, :3], axis=0)
+        for flips in itertools.product((False, True), repeat=3):
+            turned = self.affine @ self._turn(flips)
+            apart = np.abs(turned - other.affine)[:3]
+            # Directions are rounded differently; half a voxel apart, labels are of other tissue.
+            if (apart[:, :3] <= DIRECTION * size).all() and (apart[:, 3] <= size.max() / 2).all():
+                return flips
+        raise ManifestError(
+            f"{path}: lies otherwise than its segmentation: from indices to millimetres it is "
+            f"{np.round(self.affine[:3], 2).tolist()}, the segmentation {np.round(other.affine[:3], 2).tolist()}; "
+            "expected the same, but for axes that are turned round"
+        )
+
+    def _turn(self, flips: tuple[bool, ...]) -> npt.NDArray[np.float64]:
+        turn = np.eye(4)
+        for axis in np.flatnonzero(flips):
+            turn[axis, axis], turn[axis, 3] = -1, self.shape[axis] - 1
+        return turn
 
 
 class _Stream:
@@ -96,6 +157,7 @@ class _Stream:
     shape: tuple[int, ...]
     first_axis: Literal["x", "y", "z"]
     """Of the scanner's axes the one that the array's first is nearest to."""
+    space: Space
 
     def __init__(self, path: Path) -> None:
         try:
@@ -107,7 +169,10 @@ class _Stream:
         try:
             image = nibabel.Nifti1Image.from_stream(self._file)
             self.shape, self._values = image.shape, image.dataobj
-            self.first_axis = ("x", "y", "z")[int(np.abs(np.asarray(image.affine)[:3, 0]).argmax())]
+            affine = np.asarray(image.affine, dtype=np.float64)
+            self.first_axis = ("x", "y", "z")[int(np.abs(affine[:3, 0]).argmax())]
+            known = int(image.header["sform_code"]) > 0 or int(image.header["qform_code"]) > 0
+            self.space = Space(affine, self.shape, known)
         except Exception as error:  # a damaged header can raise anything inside a parser
             self._file.close()
             raise self._unreadable(error) from error

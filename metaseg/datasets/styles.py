@@ -222,7 +222,7 @@ def _derive_masks(
 
 def _read(files: Sequence[Path], tolerance: float) -> Mask:
     """A sample's mask in the style of `tolerance`."""
-    united = decode_mask(files, MaskValues(("object",))) == 1
+    united: Mask = decode_mask(files, MaskValues(("object",))) == 1
     if not tolerance:
         return united
     result = np.zeros_like(united)

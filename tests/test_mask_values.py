@@ -1,0 +1,272 @@
+"""Masks that aren't masks are refused with the reason, and masks of all common kinds are read."""
+
+import io
+import warnings
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pytest
+import tifffile
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from metaseg.config import ConfigError, DataConfig
+from metaseg.data.dataset import Dataset, prepare
+from metaseg.data.decode import decode_mask
+from metaseg.data.manifest import ManifestError
+from metaseg.data.mask_checks import MaskFacts, warn_of_masks
+from metaseg.data.mask_values import IGNORED, MaskValues
+from metaseg.datasets.table import read_table
+from metaseg.losses import segmentation_loss
+from metaseg.metrics import confusion_counts
+
+Mask = npt.NDArray[np.uint8]
+Y, X = np.mgrid[:64, :64]
+ONE = MaskValues(("cell",))
+
+
+def disc(k: int = 0, radius: float = 12) -> npt.NDArray[np.bool_]:
+    return (Y - 20 - 3 * k) ** 2 + (X - 30) ** 2 < radius**2
+
+
+def through_jpeg(mask: Mask, quality: int) -> Mask:
+    buffer = io.BytesIO()
+    Image.fromarray(mask).save(buffer, "JPEG", quality=quality)
+    return np.asarray(Image.open(buffer))
+
+
+def smaller(mask: Mask, resampling: Image.Resampling) -> Mask:
+    return np.asarray(Image.fromarray(mask).resize((45, 35), resampling))
+
+
+WHITE = (disc() * 255).astype(np.uint8)
+SQUARE = (((abs(Y - 30) < 17) & (abs(X - 31) < 21)) * 255).astype(np.uint8)
+SPOTS = np.zeros((64, 64), np.uint8)
+for spot, (row, column) in enumerate([(5, 5), (9, 40), (30, 22), (50, 50), (60, 8), (33, 60)], 1):
+    SPOTS[row, column : column + 1 + spot % 2] = spot
+TISSUE = (Y // 16 * 4 + X // 16).astype(np.uint8)
+
+
+@pytest.mark.parametrize("shape", [WHITE, SQUARE], ids=["disc", "square"])
+@pytest.mark.parametrize(
+    "blur",
+    [
+        *(lambda mask, quality=quality: through_jpeg(mask, quality) for quality in (30, 75, 90, 95, 100)),
+        *(lambda mask, how=how: smaller(mask, how) for how in (
+            Image.Resampling.BILINEAR, Image.Resampling.BICUBIC, Image.Resampling.LANCZOS, Image.Resampling.BOX,
+        )),
+    ],
+)  # fmt: skip
+def test_a_mask_with_blurred_edges_is_refused_with_its_values(tmp_path: Path, shape: Mask, blur) -> None:
+    Image.fromarray(blur(shape)).save(tmp_path / "m.png")
+    with pytest.raises(ManifestError, match=r"m\.png: has .*--foreground \(1, or 128\.\.255\)"):
+        decode_mask([tmp_path / "m.png"], ONE)
+    told = decode_mask([tmp_path / "m.png"], MaskValues.parse(("cell",), ("128..255",), None))
+    assert set(np.unique(told)) == {0, 1}
+    if told.shape == shape.shape:
+        assert (told == (shape > 0)).mean() > 0.995
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (WHITE, WHITE > 0),
+        (WHITE // 255, WHITE > 0),
+        ((WHITE > 0) * np.uint8(254), WHITE > 0),
+        (WHITE > 0, WHITE > 0),
+        (np.zeros((64, 64), np.uint8), np.zeros((64, 64), bool)),
+        (SPOTS, SPOTS > 0),
+        (TISSUE, TISSUE > 0),
+        (TISSUE.astype(np.uint16) * 700, TISSUE > 0),
+        (disc(0) * np.uint8(17) + disc(9, 6) * np.uint8(23), disc(0) | disc(9, 6)),
+        (np.dstack([WHITE] * 3), WHITE > 0),
+        (np.dstack([*[WHITE] * 3, np.full_like(WHITE, 255)]), WHITE > 0),
+        (np.dstack([*[WHITE] * 3, WHITE]), WHITE > 0),
+    ],
+    ids=["0 and 255", "0 and 1", "0 and 254", "1-bit", "empty", "small numbered spots", "touching numbered objects",
+         "16-bit numbers", "two objects of many", "equal channels", "opaque", "transparent where it is black"],
+)  # fmt: skip
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_masks_of_all_common_kinds_are_read(tmp_path: Path, values: npt.NDArray, expected: Mask, suffix: str) -> None:
+    path = tmp_path / f"m{suffix}"
+    if suffix == ".tif":
+        rgb = values.ndim == 3
+        extra = {"extrasamples": ["unassalpha"]} if rgb and values.shape[2] == 4 else {}
+        tifffile.imwrite(path, values, photometric="rgb" if rgb else "minisblack", metadata=None, **extra)
+    else:
+        Image.fromarray(values).save(path)
+    np.testing.assert_array_equal(decode_mask([path], ONE) == 1, expected)
+
+
+@given(st.integers(2, 9), st.integers(0, 2**32 - 1))
+def test_numbered_objects_are_never_taken_for_blurred(objects: int, seed: int) -> None:
+    rng, values = np.random.default_rng(seed), np.zeros((48, 48), np.uint8)
+    for number in range(1, objects + 1):
+        top, left = rng.integers(0, 40, 2)
+        values[top : top + rng.integers(3, 9), left : left + rng.integers(3, 9)] = number
+    np.testing.assert_array_equal(ONE.decode(Path("m.png"), values), values > 0)
+
+
+@pytest.mark.parametrize("colour", [0, 255, 90])
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_a_mask_that_is_in_the_transparency_is_refused(tmp_path: Path, colour: int, suffix: str) -> None:
+    pixels = np.dstack([np.full((64, 64, 3), colour, np.uint8), WHITE])
+    path = tmp_path / f"m{suffix}"
+    if suffix == ".tif":
+        tifffile.imwrite(path, pixels, photometric="rgb", extrasamples=["unassalpha"], metadata=None)
+    else:
+        Image.fromarray(pixels).save(path)
+    with pytest.raises(ManifestError, match=r"transparency and colour tell different masks; .*save it as a grey image"):
+        decode_mask([path], ONE)
+
+
+def test_a_grey_mask_whose_transparency_is_another_mask_is_refused(tmp_path: Path) -> None:
+    Image.fromarray(np.dstack([WHITE, SQUARE]), "LA").save(tmp_path / "m.png")
+    with pytest.raises(ManifestError, match="transparency and colour tell different masks"):
+        decode_mask([tmp_path / "m.png"], ONE)
+
+
+def test_a_lossy_tiff_is_refused_whatever_its_values(tmp_path: Path) -> None:
+    Image.fromarray(np.zeros((64, 64), np.uint8)).save(tmp_path / "m.tif", compression="jpeg")
+    with pytest.raises(ManifestError, match=r"m\.tif: its compression, JPEG, blurs a mask's values"):
+        decode_mask([tmp_path / "m.tif"], ONE)
+
+
+@pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_adobe_deflate", "packbits", "raw"])
+def test_a_lossless_tiff_is_read(tmp_path: Path, compression: str) -> None:
+    Image.fromarray(WHITE).save(tmp_path / "m.tif", compression=compression)
+    np.testing.assert_array_equal(decode_mask([tmp_path / "m.tif"], ONE), WHITE > 0)
+
+
+@pytest.mark.parametrize("values", [(1, 255), (128, 255), (1, 2, 255)])
+def test_a_few_values_up_to_255_may_mean_several_things(values: tuple[int, ...]) -> None:
+    mask = np.choose(X // 8 % (len(values) + 1), [0, *values]).astype(np.uint8)
+    with pytest.raises(ManifestError, match=r"has mask values 0, .*255, which may mean several things; say which"):
+        ONE.decode(Path("m.png"), mask)
+    told = MaskValues.parse(("cell",), (str(values[0]),), 255).decode(Path("m.png"), mask)
+    np.testing.assert_array_equal(told == 1, mask == values[0])
+    np.testing.assert_array_equal(told == IGNORED, mask == 255)
+
+
+def test_classes_are_the_values_and_one_may_not_count() -> None:
+    mask = np.choose(X // 16, [0, 1, 2, 9]).astype(np.uint8)
+    with pytest.raises(ManifestError, match="has mask values 0, 1, 2, 9; expected 0 background, 1 a, 2 b"):
+        MaskValues(("a", "b")).decode(Path("m.png"), mask)
+    told = MaskValues.parse(("a", "b"), (), 9).decode(Path("m.png"), mask)
+    np.testing.assert_array_equal(told, np.where(mask == 9, IGNORED, mask))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"foreground": ("x",)}, "foreground"),
+        ({"foreground": ("1..",)}, "foreground"),
+        ({"foreground": ("1",), "classes": ("a", "b")}, "foreground"),
+        ({"ignore": -1}, "ignore"),
+        ({"classes": tuple(map(str, range(255)))}, "fewer than 255"),
+    ],
+)
+def test_settings_that_cant_be_are_refused(options: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        DataConfig(**options)
+
+
+def write(folder: Path, mask, count: int = 6) -> Path:
+    """Samples of bright discs, the last two for test; `mask` gives each one's values."""
+    rng = np.random.default_rng(0)
+    folder.mkdir(parents=True, exist_ok=True)
+    for k in range(count):
+        image = (rng.integers(20, 60, (64, 64)) + disc(k) * 150).astype(np.uint8)
+        Image.fromarray(image).save(folder / f"i{k}.png")
+        Image.fromarray(mask(k).astype(np.uint8)).save(folder / f"m{k}.png")
+    table = pd.DataFrame({"image": [f"i{k}.png" for k in range(count)], "mask": [f"m{k}.png" for k in range(count)]})
+    table["split"] = ["train"] * (count - 3) + ["val"] + ["test"] * 2
+    table["line"] = ["a", "b"] * (count // 2)
+    table.to_csv(folder / "table.csv", index=False)
+    return folder / "table.csv"
+
+
+def prepared(table: Path, **options: object) -> Dataset:
+    manifest = read_table(table, ("line",))
+    return prepare(manifest, DataConfig(**options), table.parent / "cache")
+
+
+def test_masks_that_are_foreground_everywhere_are_warned_of(tmp_path: Path) -> None:
+    table = write(tmp_path, lambda k: np.where(disc(k), 1, 2))
+    with pytest.warns(UserWarning, match=r"6 of 6 masks are foreground nearly everywhere \(the first: m0\.png\)"):
+        prepared(table)
+    dataset = prepared(table, foreground=("1",))
+    for k in range(6):
+        np.testing.assert_array_equal(dataset.mask(k), disc(k))
+
+
+@pytest.mark.parametrize("wrong", [(2, 5), (0,), (1, 3)])
+def test_masks_that_are_inverted_beside_the_others_are_named(tmp_path: Path, wrong: tuple[int, ...]) -> None:
+    table = write(tmp_path, lambda k: (disc(k) ^ (k in wrong)) * 255)
+    named = ", ".join(f"m{k}.png" for k in wrong)
+    with pytest.warns(UserWarning, match=f"{len(wrong)} of 6 masks look inverted beside the others, .*: {named}$"):
+        prepared(table)
+
+
+def test_plausible_masks_are_no_matter_for_a_warning(tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=r".* masks (are|look) ")
+        prepared(write(tmp_path, lambda k: disc(k, 5 + 4 * k) * 255))
+
+
+def test_a_large_object_on_the_border_isnt_called_inverted() -> None:
+    rng = np.random.default_rng(3)
+    image = rng.integers(20, 60, (64, 64, 1)).astype(np.uint8)
+    masks = [disc(k).astype(np.uint8) for k in range(7)] + [(X < 60).astype(np.uint8)]
+    facts = [MaskFacts.of(mask, np.where(mask[..., None] == 1, image + 100, image)) for mask in masks]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warn_of_masks("t.csv", [f"m{k}" for k in range(8)], facts)
+
+
+def test_ids_are_new_only_where_something_is_declared(tmp_path: Path) -> None:
+    table = write(tmp_path, lambda k: disc(k) * 255)
+    plain = prepared(table).fingerprint
+    assert prepared(table, foreground=("255",)).fingerprint != plain
+    assert prepared(table, ignore=7).fingerprint != plain
+
+
+def test_what_is_ignored_counts_in_no_cell(tmp_path: Path) -> None:
+    dataset = prepared(write(tmp_path, lambda k: np.where(X < 4, 255, disc(k))), ignore=255)
+    assert dataset.has_ignored
+    mask = dataset.mask(0)
+    assert set(np.unique(mask)) == {0, 1, IGNORED}
+    target = torch.from_numpy(mask.copy())[None]
+    for logits in (torch.ones(1, 1, 64, 64), -torch.ones(1, 1, 64, 64), torch.randn(1, 1, 64, 64)):
+        counts = confusion_counts(logits, target)
+        assert counts.sum() == 64 * 60
+        torch.testing.assert_close(counts, confusion_counts(logits[..., 4:], target[..., 4:]))
+
+
+@pytest.mark.parametrize("classes", [1, 3])
+def test_what_is_ignored_has_no_part_in_the_loss(classes: int) -> None:
+    torch.manual_seed(0)
+    logits = torch.randn(2, 1 if classes == 1 else 1 + classes, 8, 12, requires_grad=True)
+    target = torch.randint(0, classes + 1, (2, 8, 12))
+    holed = target.clone()
+    holed[..., 8:] = IGNORED
+    loss = segmentation_loss(logits, holed, has_ignored=True)
+    torch.testing.assert_close(loss, segmentation_loss(logits[..., :8], target[..., :8]))
+    loss.sum().backward()
+    assert logits.grad is not None
+    assert not logits.grad[..., 8:].any()
+    assert logits.grad[..., :8].any()
+    torch.testing.assert_close(segmentation_loss(logits, target, has_ignored=True), segmentation_loss(logits, target))
+
+
+def test_a_sample_of_which_nothing_counts_has_no_gradient() -> None:
+    logits = torch.randn(1, 1, 4, 4, requires_grad=True)
+    loss = segmentation_loss(logits, torch.full((1, 4, 4), IGNORED), has_ignored=True)
+    loss.sum().backward()
+    assert torch.isfinite(loss).all()
+    assert logits.grad is not None
+    assert not logits.grad.any()
