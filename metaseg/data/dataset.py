@@ -30,7 +30,7 @@ from metaseg.data.decode import (
 )
 from metaseg.data.files import Files, digests_of, source_files, warn_of_duplicates
 from metaseg.data.manifest import ROW, Manifest, ManifestError
-from metaseg.data.mask_checks import MaskFacts, warn_of_masks
+from metaseg.data.mask_checks import MaskFacts, implausible
 from metaseg.data.mask_values import IGNORED, MaskValues, Pixels
 from metaseg.data.names import reserved_problems, sample_names, stored_name, users_columns
 from metaseg.data.split import assign_splits, limit_per_subgroup
@@ -77,6 +77,8 @@ class Dataset:
     """Columns that tell the rows of one image apart."""
     has_ignored: bool = False
     """Whether masks may hold `IGNORED`."""
+    doubt: str | None = None
+    """What is to be warned of whenever the dataset is used: see `metaseg.data.mask_checks`."""
     images_once: bool = False
     """Whether an image of several rows is stored once; earlier versions stored it for each row."""
     share: float = 1.0
@@ -107,6 +109,7 @@ class Dataset:
             fingerprint=fields["fingerprint"],
             per=tuple(fields.get("per", ())),
             has_ignored=fields.get("has_ignored", False),
+            doubt=fields.get("doubt"),
             images_once=fields.get("images_once", False),
         )
         for file, starts in (("images.bin", dataset._image_starts), ("masks.bin", dataset._mask_starts)):
@@ -247,8 +250,11 @@ def prepare(
                     raise
             finally:
                 shutil.rmtree(temporary, ignore_errors=True)
+    dataset = Dataset.open(folder)
+    if dataset.doubt:
+        warnings.warn(dataset.doubt, stacklevel=2)
     return replace(
-        Dataset.open(folder),
+        dataset,
         name=manifest.name,
         about=manifest.about,
         subgroup_column=manifest.subgroup_column,
@@ -406,8 +412,7 @@ def _decode(
         manifest.source,
         [f"class {name!r} has no pixel in any training mask; expected it in at least one" for name in absent],
     )
-    if len(config.classes) == 1:
-        warn_of_masks(manifest.source, list(table["mask"]), mask_facts)
+    doubt = implausible(manifest.source, list(table["mask"]), mask_facts) if len(config.classes) == 1 else None
     table = table.drop(columns=ROW)
     table[["height", "width", "mean", "std"]] = pd.DataFrame(facts)
     table.to_parquet(folder / "table.parquet", index=False)
@@ -423,5 +428,6 @@ def _decode(
         "per": manifest.per,
         "images_once": True,
         "has_ignored": config.ignore is not None,
+        "doubt": doubt,
     }
     (folder / "dataset.json").write_text(json.dumps(fields))

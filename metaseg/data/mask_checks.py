@@ -1,10 +1,10 @@
 """Whether the masks of a whole data set are plausible beside each other: warnings that name the files."""
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from metaseg.data.mask_values import IGNORED, Pixels
 
@@ -39,13 +39,13 @@ class MaskFacts:
         return cls(_share(inside, counts), _share(inside & border, counts & border), contrast)
 
 
-def _share(part: np.ndarray, whole: np.ndarray) -> float:
+def _share(part: npt.NDArray[np.bool_], whole: npt.NDArray[np.bool_]) -> float:
     total = np.count_nonzero(whole)
     return np.count_nonzero(part) / total if total else float("nan")
 
 
-def warn_of_masks(source: str, files: Sequence[str], facts: Sequence[MaskFacts]) -> None:
-    """Warn where nearly all masks are foreground nearly everywhere, or where a few look inverted beside the others.
+def implausible(source: str, files: Sequence[str], facts: Sequence[MaskFacts]) -> str | None:
+    """What to warn of: nearly all masks are foreground nearly everywhere, or a few look inverted beside the others.
 
     Args:
         source: what errors call the manifest.
@@ -55,17 +55,18 @@ def warn_of_masks(source: str, files: Sequence[str], facts: Sequence[MaskFacts])
     foreground = np.array([each.foreground for each in facts])
     full = foreground > NEARLY_ALL
     if full.mean() >= NEARLY_ALL:
-        _warn(
+        return (
             f"{source}: {full.sum()} of {len(full)} masks are foreground nearly everywhere (the first: "
             f"{files[int(full.argmax())]}), as every value above 0 is. Where another value is background, say which "
             "are the class with --foreground, and which don't count with --ignore"
         )
-    elif odd := [files[k] for k in _inverted(facts)]:
+    if odd := [files[k] for k in _inverted(facts)]:
         more = f" and {len(odd) - SHOWN} more" if len(odd) > SHOWN else ""
-        _warn(
+        return (
             f"{source}: {len(odd)} of {len(files)} masks look inverted beside the others, foreground outside and "
             f"background inside: {', '.join(odd[:SHOWN])}{more}"
         )
+    return None
 
 
 def _inverted(facts: Sequence[MaskFacts]) -> list[int]:
@@ -85,7 +86,3 @@ def _inverted(facts: Sequence[MaskFacts]) -> list[int]:
     turned = (foreground > 0.5) & (border > 0.9) & (1 - foreground <= np.nanquantile(foreground[usual], 0.95) + 1e-9)
     turned &= (contrast == 0) | ((side != 0) & (np.sign(contrast) == -side))
     return np.flatnonzero(turned).tolist()
-
-
-def _warn(message: str) -> None:
-    warnings.warn(message, UserWarning, stacklevel=4)
