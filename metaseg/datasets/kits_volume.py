@@ -136,7 +136,7 @@ class Space:
             apart = np.abs(turned - other.affine)[:3]
             # Directions are rounded differently; half a voxel apart, labels are of other tissue.
             if (apart[:, :3] <= DIRECTION * size).all() and (apart[:, 3] <= size.max() / 2).all():
-                return flips
+                return flips[0], flips[1], flips[2]
         raise ManifestError(
             f"{path}: lies otherwise than its segmentation: from indices to millimetres it is "
             f"{np.round(self.affine[:3], 2).tolist()}, the segmentation {np.round(other.affine[:3], 2).tolist()}; "
