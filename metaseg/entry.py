@@ -18,6 +18,7 @@ from analysis.collect import ResultsError
 from metaseg.config import ConfigError, DataConfig
 from metaseg.data.dataset import Dataset, prepare
 from metaseg.data.manifest import Manifest, ManifestError
+from metaseg.storage import FolderStorage
 from metaseg.store import Store
 from metaseg.terminal import Terminal
 
@@ -80,13 +81,16 @@ def complain(console: Console, kind: Literal["error", "failed", "warning"], mess
 
 
 def open_store(where: str) -> Store:
-    """The store at a path or URL; raises `ConfigError` where a job would lose it."""
-    relative = "://" not in where and not Path(where).expanduser().is_absolute()
+    """The store at a path or URL; raises `ConfigError` where it can't be written to, or where a job would lose it."""
+    relative = "://" not in where and not where.startswith(("/", "~"))
     if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ and relative:
         raise ConfigError(
             f"storage is {where!r}; expected an absolute path: a submitted job works in a temporary copy of its folder"
         )
-    return Store.at(where)
+    store = Store.at(where)
+    if isinstance(store.storage, FolderStorage):
+        store.storage.require_writable()
+    return store
 
 
 def prepare_shown(config: DataConfig, read: Read, store: Store, console: Console) -> Dataset:

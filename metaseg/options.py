@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_origin, get_type_hints
 
 import tyro
 
+from metaseg.address import shown
 from metaseg.config import ConfigError, DataConfig, EngineConfig, ExtraScore, NetworkConfig, ScheduleConfig
 from metaseg.terminal import revealed
 
@@ -31,6 +32,14 @@ def default_storage() -> str:
     return os.environ.get("METASEG_STORE", "~/metaseg-store")
 
 
+def _default_shown(default: str) -> str:
+    return f"(default: {shown(default)})"
+
+
+_STORAGE = tyro.conf.arg(help_behavior_hint=_default_shown)
+"""METASEG_STORE may hold what help isn't to show."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class StudyOptions:
     """Options that every study has."""
@@ -45,7 +54,7 @@ class StudyOptions:
     seeds: int = 3
     """How many seeds an arm is trained with: 0, 1, 2 ..."""
 
-    storage: str = field(default_factory=default_storage)
+    storage: Annotated[str, _STORAGE] = field(default_factory=default_storage)
     """Folder or bucket (s3://..., gs://...) where runs are kept. A run that is there already is never trained again."""
 
     dry_run: bool = False

@@ -5,9 +5,10 @@
 
 import contextlib
 import errno
+import logging
 import os
-import re
 import shutil
+import stat
 import time
 import uuid
 from abc import ABC, abstractmethod
@@ -15,6 +16,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from metaseg.address import EXPECTED, local_folder
 from metaseg.config import ConfigError
 
 Result = TypeVar("Result")
@@ -40,11 +42,11 @@ OPTIONS = {"s3": ONE_ATTEMPT, "s3a": ONE_ATTEMPT}
 """Else two clients, one on top of the other, ask again by themselves: 25 times, for minutes, whatever the patience."""
 
 
+TAKEN = {errno.EEXIST, errno.ENOTDIR, errno.ENOTEMPTY}
+"""What renaming a folder answers where something is in its place."""
+
 NO_LINKS = {errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.EINVAL}
 """What a disk without hard links answers: exFAT, Colab's Drive, some of the network."""
-
-SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):(?!//)/?|(s3a?|gc?s)//")
-"""How a URL begins that has a slash or a colon too few; a drive's single letter isn't one."""
 
 
 class StorageError(OSError):
@@ -88,12 +90,18 @@ class Storage(ABC):
         self._patiently(lambda: self._write(name, content), patience)
 
     def create(self, name: str, content: bytes) -> bool:
-        """Write a file that isn't there yet. Of all who try at once, on any machine, one gets True."""
+        """Write a file that isn't there yet. Of all who try at once, on any machine, one gets True.
+
+        On a disk without hard links, a reader may meet the file before its content, and after a death for ever.
+        """
         try:
             self._patiently(lambda: self._create(name, content))
         except FileExistsError:
             # An answer that got lost is asked for again, and meets the file that it has made: contents are unique.
-            return self.read_or_none(name) == content
+            try:
+                return self.read_or_none(name) == content
+            except (IsADirectoryError, PermissionError):  # others' folder or file is in its place
+                return False
         return True
 
     def exists(self, name: str) -> bool:
@@ -113,12 +121,12 @@ class Storage(ABC):
 
     def delete(self, name: str) -> None:
         """Remove a file, if it is there."""
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(*ABSENT):
             self._patiently(lambda: self._delete(name))
 
     def delete_folder(self, name: str) -> None:
         """Remove a folder with all that is in it, if it is there."""
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(*ABSENT):
             self._patiently(lambda: self._delete_folder(name))
 
     def read_or_none(self, name: str) -> bytes | None:
@@ -176,7 +184,8 @@ class Storage(ABC):
                 if not self._passes(error):
                     raise
                 if time.monotonic() + pause > deadline:
-                    raise StorageError(f"{self.where} doesn't answer: {type(error).__name__}: {error}") from error
+                    reason = f"{type(error).__name__}: {_line(error)}"
+                    raise StorageError(f"{self.where} doesn't answer: {reason}") from error
             time.sleep(pause)
             pause = min(2 * pause, 10.0)
 
@@ -195,8 +204,19 @@ class FolderStorage(Storage):
         return str(self.root)
 
     def path(self, name: str) -> Path:
-        """Where a file is; raises `ConfigError` where that would be outside."""
-        return self.root / self.inside(name)
+        """Where a file is; raises `ConfigError` where that would be outside, by a symbolic link too."""
+        path = self.root / self.inside(name)
+        within = [path, *path.parents][: len(path.parts) - len(self.root.parts)]
+        # Links are rare, and resolving each path would ask a network folder many times.
+        if any(map(os.path.islink, within)) and not path.resolve().is_relative_to(self.root):
+            raise ConfigError(f"{path} leads out of {self.root} by a symbolic link; expected a file within it")
+        return path
+
+    def require_writable(self) -> None:
+        """Raise a `ConfigError` where nothing can be written, before anything is."""
+        there = next(part for part in (self.root, *self.root.parents) if part.exists())
+        if not os.access(there, os.W_OK | os.X_OK):
+            raise ConfigError(f"storage is {self.where!r}, but {there} can't be written to; expected a folder of yours")
 
     def publish(self, folder: str, files: Mapping[str, bytes], last: str) -> None:
         """The folder appears whole, by one renaming."""
@@ -224,9 +244,16 @@ class FolderStorage(Storage):
             self._make_folder(temporary)
             for name in [*(name for name in files if name != last), last]:
                 _write_flushed(temporary / name, files[name])
-            os.rename(temporary, folder)
+            try:
+                os.rename(temporary, folder)
+            except OSError as error:
+                if error.errno not in TAKEN or (folder / last).is_file():
+                    raise
+                # What others have left there, such as half of a copy, was never whole: it makes room.
+                os.rename(folder, folder.with_name(f".{folder.name}.{uuid.uuid4().hex}"))
+                os.rename(temporary, folder)
         except OSError:
-            if not (folder / last).exists():  # else another process was first
+            if not (folder / last).is_file():  # else another process was first
                 raise
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -247,7 +274,10 @@ class FolderStorage(Storage):
         """Unlike `mkdir(parents=True)` it doesn't make the root, which may vanish at any time."""
         for part in reversed([folder, *folder.parents]):
             if part != self.root and part.is_relative_to(self.root):
-                part.mkdir(exist_ok=True)
+                try:
+                    part.mkdir(exist_ok=True)
+                except FileExistsError:  # which would tell `create` that another was first
+                    raise NotADirectoryError(errno.ENOTDIR, "is a file; expected a folder", str(part)) from None
 
     def _read(self, name: str) -> bytes:
         return self.path(name).read_bytes()
@@ -294,7 +324,8 @@ class FolderStorage(Storage):
         return temporary
 
     def _look(self, name: str) -> None:
-        self.path(name).stat()
+        if stat.S_ISDIR(self.path(name).stat().st_mode):
+            raise FileNotFoundError(errno.ENOENT, "is a folder; expected a file", name)
 
     def _names(self, folder: str) -> list[str]:
         return [name for name in os.listdir(self.path(folder)) if not name.startswith(".")]
@@ -386,8 +417,9 @@ class BucketStorage(Storage):
     def _passes(self, error: Exception) -> bool:
         """Clients of buckets have exceptions of their own for a server that is away or overloaded."""
         unable = isinstance(error, OSError) and error.errno == errno.ENOSYS
-        unknown = "Credentials" in type(error).__name__  # so are missing ones, at each of the clouds
-        return not unable and not unknown and not isinstance(error, TypeError | ValueError | NotImplementedError)
+        # Missing credentials are called so at each of the clouds; wrong names of buckets by Amazon.
+        final = any(word in type(error).__name__ for word in ("Credentials", "Validation"))
+        return not unable and not final and not isinstance(error, TypeError | ValueError | NotImplementedError)
 
 
 def open_storage(where: str) -> Storage:
@@ -398,54 +430,34 @@ def open_storage(where: str) -> Storage:
             bucket that isn't there or can't be listed; a path to something else than a folder, or of an unknown user.
         StorageError: the server doesn't answer.
     """
-    protocol, separator, path = where.partition("://")
-    if not separator or protocol == "file":
-        return FolderStorage(_folder(path or where))
-    if "@" in path.partition("/")[0] or "?" in path:
-        shown = f"{protocol}://...{path.partition('?')[0].rpartition('@')[2]}"
-        raise ConfigError(
-            f"storage is {shown!r} with credentials or a query in its address, which commands and records would keep; "
-            "expected them where the bucket's own tools have them (AWS_ACCESS_KEY_ID or ~/.aws/credentials, "
-            "GOOGLE_APPLICATION_CREDENTIALS)"
-        )
+    folder = local_folder(where)
+    if folder is not None:
+        return FolderStorage(folder)
     import fsspec
 
+    protocol = where.partition("://")[0]
     try:
         fs, prefix = fsspec.url_to_fs(where, use_listings_cache=False, **OPTIONS.get(protocol, {}))
     except ImportError as error:
         package = EXTRAS.get(protocol)
         hint = f"pip install {package}" if package else "see fsspec's documentation"
-        raise ConfigError(f"storage is {where!r}, which needs another package ({error}): {hint}") from error
-    except ValueError as error:
-        expected = "a folder, s3://BUCKET/... or gs://BUCKET/..."
-        raise ConfigError(f"storage is {where!r}; expected {expected} ({error})") from None
+        raise ConfigError(f"storage is {where!r}, which needs another package ({_line(error)}): {hint}") from error
+    except Exception as error:  # each kind of storage has its own
+        raise ConfigError(f"storage is {where!r}; expected {EXPECTED} ({_line(error)})") from None
     storage = BucketStorage(where.rstrip("/"), fs, prefix.rstrip("/"))
     if protocol in OPTIONS:
         fs.retries = 1
+    logging.getLogger("gcsfs").setLevel(logging.CRITICAL)  # it would print a traceback for each attempt
     try:
         # A folder that isn't there is found empty; a bucket that isn't there is an error.
         storage._patiently(lambda: fs.find(storage._key("-")), OPENING_SECONDS)
     except StorageError:
         raise
     except Exception as error:
-        raise ConfigError(f"storage {where} can't be listed: {type(error).__name__}: {error}") from error
+        raise ConfigError(f"storage {where} can't be listed: {type(error).__name__}: {_line(error)}") from error
     return storage
 
 
-def _folder(where: str) -> Path:
-    """The absolute path of a folder, be it there or not."""
-    slip = SCHEME.match(where)
-    if slip and not Path(where).exists():
-        scheme = slip[1] or slip[2]
-        raise ConfigError(
-            f"storage is {where!r}; did you mean {scheme}://{where[slip.end() :].lstrip('/')}? Expected a folder, "
-            "s3://BUCKET/... or gs://BUCKET/..."
-        )
-    try:
-        folder = Path(where).expanduser().resolve()
-        there = next(part for part in (folder, *folder.parents) if part.exists())
-    except (RuntimeError, ValueError, OSError) as error:  # no such user; no path at all; too long
-        raise ConfigError(f"storage is {where[:200]!r}; expected a folder's path ({str(error)[:200]})") from None
-    if not there.is_dir():
-        raise ConfigError(f"storage is {where!r}, but {there} is a file; expected a folder")
-    return folder
+def _line(error: Exception) -> str:
+    """The first line of what an error says."""
+    return (str(error).strip().splitlines() or [""])[0]

@@ -249,7 +249,22 @@ def test_without_hard_links_a_file_that_cant_be_written_isnt_there(tmp_path, mon
         ("s3//bucket/x", r"did you mean s3://bucket/x\?"),
         ("gs:bucket", r"did you mean gs://bucket\?"),
         ("~nobody-here/x", "expected a folder's path"),
-        ("a\0b", "expected a folder's path"),
+        ("s3a:\\\\bucket", r"did you mean s3a://bucket\?"),
+        ("S3:/bucket", r"did you mean s3://bucket\?"),
+        ("file:/x", r"did you mean file:///x\?"),
+        ("file://x/y", "expected file:///FOLDER, with three slashes"),
+        ("foo:/x", r"did you mean foo://x\?"),
+        ("C:\\data", "expected a folder, s3"),
+        ("me@host:/data", "expected a folder, s3"),
+        ("s3:///x", "names no bucket"),
+        ("http://host/x", "expected a folder, s3"),
+        ("github://x", "expected a folder, s3"),
+        ("://x", "expected a folder, s3"),
+        ("", "without control characters or spaces"),
+        (" /x", "without control characters or spaces"),
+        ("a\0b", "without control characters or spaces"),
+        ("a\nb", "without control characters or spaces"),
+        ("\udcff", "without control characters or spaces"),
         ("x" * 5000, "expected a folder's path"),
         ("foo://bucket/x", "expected a folder, s3://BUCKET"),
         (__file__, "is a file; expected a folder"),
@@ -268,6 +283,9 @@ def test_an_address_that_cant_be_meant_is_refused_before_anything_is_made(tmp_pa
     [
         "s3://AKIAKEY:hunter2@bucket/x",
         "s3://bucket/x?X-Amz-Signature=hunter2",
+        "s3://AKIAKEY:hun/ter2+hunter2@bucket/x",
+        "s3://AKIAKEY:hun?hunter2@bucket/x",
+        "ftp://AKIAKEY:hunter2@host:21/x?sig=hunter2",
         "foo://me:hunter2@host",
         "gs://hunter2@b",
     ],
@@ -277,3 +295,91 @@ def test_credentials_in_an_address_are_refused_and_not_repeated(where):
         open_storage(where)
     assert "hunter2" not in str(caught.value)
     assert "AKIAKEY" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "where", ["s3:/AKIAKEY:hunter2@bucket/x", "AKIAKEY:/hunter2@bucket", " s3://AKIAKEY:hunter2@b"]
+)
+def test_an_address_that_is_mistyped_too_doesnt_repeat_credentials(where):
+    with pytest.raises(ConfigError, match="storage is") as caught:
+        open_storage(where)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_users_home_that_isnt_there_is_no_place_for_a_store(tmp_path, monkeypatch):
+    monkeypatch.setattr(Path, "expanduser", lambda path: tmp_path / "gone")
+    with pytest.raises(ConfigError, match="the home of ~nobody, isn't there"):
+        open_storage("~nobody/x")
+    assert os.listdir(tmp_path) == []
+
+
+READ_ONLY = """
+import subprocess, sys
+from metaseg.entry import open_store
+subprocess.run(["mount", "-o", "remount,ro", sys.argv[1]], check=True)
+for where in (sys.argv[1], sys.argv[1] + "/new/store"):
+    try:
+        open_store(where)
+    except ValueError as error:
+        print(error)
+print(open_storage(sys.argv[1]).names(""), "can be read")
+"""
+
+
+def test_a_store_that_cant_be_written_to_is_refused_before_anything_is_made(tmp_path):
+    lines = mounted(tmp_path, READ_ONLY).splitlines()
+    assert [f"but {tmp_path} can't be written to" in line for line in lines] == [True, True, False]
+    assert lines[2] == "[] can be read"
+
+
+OUTSIDE = ["../x", "a/../../x", "/etc/passwd", "a//b", "a/./b", "a\0b", "link/x", "link", "inner/link/x"]
+
+
+@pytest.mark.parametrize("name", OUTSIDE)
+@pytest.mark.parametrize("operation", ["read", "exists", "names", "write", "create", "delete", "delete_folder"])
+def test_no_name_and_no_symbolic_link_leads_out_of_a_folder(tmp_path, name, operation):
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "x").write_text("secret")
+    (tmp_path / "x").write_text("secret")
+    (tmp_path / "store" / "inner").mkdir(parents=True)
+    for link in ("link", "inner/link"):
+        (tmp_path / "store" / link).symlink_to(tmp_path / "outside")
+    call = getattr(FolderStorage(tmp_path / "store"), operation)
+    with pytest.raises(ConfigError, match="within"):
+        call(name, b"new") if operation in ("write", "create") else call(name)
+    assert [(tmp_path / file).read_text() for file in ("x", "outside/x")] == ["secret", "secret"]
+
+
+def test_a_symbolic_link_within_a_folder_is_followed(tmp_path):
+    storage = FolderStorage(tmp_path)
+    storage.write("there/file", b"content")
+    (tmp_path / "link").symlink_to("there")
+    assert storage.read("link/file") == b"content"
+
+
+def test_what_others_have_put_in_a_files_place_is_no_file_and_ends_nothing(tmp_path):
+    storage = FolderStorage(tmp_path)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_bytes(b"")
+    assert not storage.exists("folder")
+    assert not storage.create("folder", b"mine")
+    assert (storage.read_or_none("file/x"), storage.exists("file/x"), storage.names("file")) == (None, False, [])
+    storage.delete("file/x")
+    storage.delete_folder("file/x")
+    for write in (storage.write, storage.create):
+        with pytest.raises(NotADirectoryError, match="expected a folder"):
+            write("file/x", b"mine")
+
+
+@pytest.mark.parametrize("obstacle", ["half of a copy", "an empty DONE's folder", "a file"])
+def test_what_others_have_left_in_a_runs_place_makes_room_for_the_run(tmp_path, obstacle):
+    storage, folder = FolderStorage(tmp_path), tmp_path / "runs" / "a"
+    folder.parent.mkdir()
+    if obstacle == "a file":
+        folder.write_bytes(b"")
+    else:
+        (folder / ("DONE" if "DONE" in obstacle else "part")).mkdir(parents=True)
+    storage.publish("runs/a", {"DONE": b"done", "rows": b"rows"}, last="DONE")
+    assert storage.names("runs/a") == ["DONE", "rows"]
+    storage.publish("runs/a", {"DONE": b"others", "rows": b"others"}, last="DONE")
+    assert storage.read("runs/a/rows") == b"rows"
