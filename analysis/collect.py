@@ -12,8 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from analysis.parquet import is_scalar, read_parquet, require
+from analysis.record import LARGEST, Run, Study, read_json, read_study
 from analysis.record import ResultsError as ResultsError
-from analysis.record import Run, Study, read_json, read_study
 from metaseg.storage import Storage
 
 AS_TRAINED = "as-trained"
@@ -25,6 +26,9 @@ ROW = ["image", "subgroup", "class"]
 KEY = [*ROW, "evaluation"]
 TEXT = [*KEY, "group"]
 COUNTS = ["tp", "fp", "fn", "tn"]
+
+OWN = {"study", "dataset", "run_id", "arm", "part", "block", "metadata_mode", "seed", "parameters", "score", "metric"}
+"""Columns that results have of runs, besides those of the runs' own files."""
 
 Evaluated = tuple[Run, str, pd.DataFrame]
 """A finished run, its dataset's fingerprint, and what it was evaluated on as it was trained: `ROW` and group."""
@@ -69,8 +73,9 @@ def collect(storage: Storage, name: str) -> Collected:
             missing.append(run)
             continue
         config, content = read_run(storage, run, checksums(storage, run))
-        images = pq.read_table(pa.BufferReader(content))
-        check_rows(images, storage.locate(f"runs/{run.run_id}/images.parquet"))
+        path = storage.locate(f"runs/{run.run_id}/images.parquet")
+        images = read_parquet(content, path)
+        check_rows(images, path)
         subgroup_column = subgroup_column or config["dataset"].get("subgroup_column")
         rows = images.filter(pc.equal(images["evaluation"], AS_TRAINED)).select([*ROW, "group"]).to_pandas()
         evaluated.append((run, str(config["dataset"]["fingerprint"]), rows))
@@ -135,6 +140,10 @@ def read_run(storage: Storage, run: Run, done: dict[str, str]) -> tuple[dict[str
             value = value.get(key) if isinstance(value, dict) else None
         if value is None:
             raise ResultsError(f"{where}/config.json: no {'.'.join(keys)}")
+        if type(value) is not (kind := int if keys == ("parameters",) else str):
+            raise ResultsError(f"{where}/config.json: {'.'.join(keys)} is {value!r:.60}; expected {kind.__name__}")
+    if not isinstance(column := config["dataset"].get("subgroup_column"), str | None):
+        raise ResultsError(f"{where}/config.json: dataset.subgroup_column is {column!r:.60}; expected text")
     for key, wanted in (("run_id", run.run_id), ("seed", run.seed)):
         if config.get(key) != wanted:
             raise ResultsError(f"{where}/config.json: {key} is {config.get(key)!r}, the study says {wanted!r}")
@@ -152,20 +161,22 @@ def check_rows(images: pa.Table, path: str, like: pa.Table | None = None) -> Non
     Raises:
         ResultsError: names the first column or row that is wrong.
     """
+    require(images, TEXT, "text", path)
+    require(images, COUNTS, "integers", path)
+    for field in images.schema:
+        if field.name in OWN:
+            raise ResultsError(f"{path}: has a column {field.name!r}, which a run's rows are given; expected none")
+        if pa.types.is_dictionary(field.type) or not is_scalar(field.type):
+            raise ResultsError(f"{path}: column {field.name!r} holds {field.type}; expected text or numbers")
     for column in TEXT + COUNTS:
-        if column not in images.column_names:
-            raise ResultsError(f"{path}: no column {column!r}; it has {', '.join(images.column_names)}")
-        kind, expected = images[column].type, "text" if column in TEXT else "integers"
-        right = pa.types.is_integer(kind) if column in COUNTS else kind in (pa.string(), pa.large_string())
-        if not right:
-            raise ResultsError(f"{path}: column {column!r} holds {kind}; expected {expected}")
         if images[column].null_count:
             raise ResultsError(f"{path}: column {column!r} has {images[column].null_count} missing values")
     if images.num_rows:
-        negative = [pc.index(pc.less(images[column], 0), True).as_py() for column in COUNTS]
-        if any(row >= 0 for row in negative):
-            row = min(row for row in negative if row >= 0)
-            raise ResultsError(f"{path}: row {row + 1}: a negative count of pixels")
+        for what, wrong in (("a negative", _negative), ("an impossible", _too_large)):
+            found = [pc.index(wrong(images[column]), True).as_py() for column in COUNTS]
+            if any(row >= 0 for row in found):
+                row = min(row for row in found if row >= 0)
+                raise ResultsError(f"{path}: row {row + 1}: {what} count of pixels")
     if like is not None and images.select(TEXT).equals(like.select(TEXT)):
         return
     rows = images.select(TEXT).to_pandas()
@@ -177,6 +188,14 @@ def check_rows(images: pa.Table, path: str, like: pa.Table | None = None) -> Non
         )
     if not (rows["evaluation"] == AS_TRAINED).any():
         raise ResultsError(f"{path}: no row of evaluation {AS_TRAINED!r}")
+
+
+def _negative(counts: pa.ChunkedArray) -> pa.ChunkedArray:
+    return pc.less(counts, 0)
+
+
+def _too_large(counts: pa.ChunkedArray) -> pa.ChunkedArray:
+    return pc.greater(counts, LARGEST) if counts.type.bit_width == 64 else pc.less(counts, 0)
 
 
 def check_comparable(evaluated: list[Evaluated]) -> None:

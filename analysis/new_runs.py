@@ -155,8 +155,9 @@ def _read_one(store: Storage, wanted: tuple[Run, dict[str, str], str], new: NewR
     run, done, scores_sha256 = wanted
     config, content = read_run(store, run, done)
     last = new.text
-    images, stored = read_images(content, last)
-    check_rows(images, store.locate(f"runs/{run.run_id}/images.parquet"), last.plain if last else None)
+    path = store.locate(f"runs/{run.run_id}/images.parquet")
+    images, stored = read_images(content, path, last)
+    check_rows(images, path, last.plain if last else None)
     text = new.text = run_text(images, stored, last)
     dataset, arm, sha256 = config["dataset"], config["arm"], done["images.parquet"]
     about = {

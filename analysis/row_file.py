@@ -1,9 +1,8 @@
 """Files of rows of the results dataset (docs/reference/results.md): encoded, and decoded a column at a time."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from io import BytesIO
 from typing import Any
 
@@ -12,6 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from analysis.parquet import is_scalar, open_parquet, refused
 from analysis.record import ResultsError, read_json
 
 VERSION = 1
@@ -74,8 +74,10 @@ def _column(files: Mapping[str, bytes], name: str) -> pa.ChunkedArray:
 def _read_column(file: pq.ParquetFile, path: str, name: str) -> pa.Table:
     if name not in file.schema_arrow.names:
         return pa.table({name: pa.nulls(file.metadata.num_rows)})
-    with _refused(path):
-        return file.read([name], use_threads=False)
+    with refused(path):
+        column = file.read([name], use_threads=False)
+        column.validate(full=True)
+    return column
 
 
 def _spans(run_id: pa.ChunkedArray, wanted: Sequence[str]) -> list[tuple[int, int]]:
@@ -99,25 +101,20 @@ def decode_with_metadata(content: bytes, path: str) -> tuple[pa.Table, dict[str,
     """The rows in a file's content, and what `encode` was told `about` them."""
     file = _open(content, path)
     about = read_json((file.schema_arrow.metadata or {}).get(b"metaseg.about", b"{}"), path)
-    with _refused(path):
-        return file.read().replace_schema_metadata(None), about
+    with refused(path):
+        table = file.read(use_threads=False).replace_schema_metadata(None)
+        table.validate(full=True)
+    return table, about
 
 
 def _open(content: bytes, path: str) -> pq.ParquetFile:
-    with _refused(path):
-        file = pq.ParquetFile(pa.BufferReader(content))
+    file = open_parquet(content, path)
     kinds = dict(zip(file.schema_arrow.names, file.schema_arrow.types, strict=True))
     if wrong := [field for field in SCHEMA if kinds.get(field.name) != field.type]:
         raise ResultsError(f"{path}: no column {wrong[0].name!r} of type {wrong[0].type}")
+    if odd := [name for name, kind in kinds.items() if not is_scalar(kind)]:
+        raise ResultsError(f"{path}: column {odd[0]!r} holds {kinds[odd[0]]}; expected text or numbers")
     return file
-
-
-@contextmanager
-def _refused(path: str) -> Iterator[None]:
-    try:
-        yield
-    except (pa.ArrowInvalid, OSError) as error:
-        raise ResultsError(f"{path}: not Parquet: {error}") from error
 
 
 def encode(table: pa.Table, about: Mapping[str, Any]) -> bytes:
@@ -136,6 +133,7 @@ def encode(table: pa.Table, about: Mapping[str, Any]) -> bytes:
         content,
         row_group_size=2**26,  # names are kept once in each
         use_dictionary=text,
+        write_page_checksum=True,
         write_statistics=skipped_by,  # those of names take as long as all else, and a file has nearly all names
         column_encoding={field.name: "DELTA_BINARY_PACKED" for field in table.schema if field.type == pa.int64()},
         dictionary_pagesize_limit=2**28,  # else a column of many names is written without its dictionary

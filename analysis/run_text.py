@@ -8,6 +8,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from analysis.collect import AS_TRAINED, ROW
+from analysis.parquet import open_parquet, refused
 
 Stored = dict[str, tuple[str, bytes]]
 """How each text column is stored in a Parquet file, and its bytes there: where both are equal, so are the values."""
@@ -26,14 +27,21 @@ class RunText:
     """Of what was evaluated as trained, in whatever order."""
 
 
-def read_images(content: bytes, last: RunText | None) -> tuple[pa.Table, Stored]:
-    """The rows of a run's `images.parquet`; its text is the last run's, not decoded, where it is stored equally."""
-    file = pq.ParquetFile(pa.BufferReader(content))
-    stored = {name: _stored(content, file, name) for name in _text(file.schema_arrow)}
-    if last is None or stored != last.stored:
-        return file.read().replace_schema_metadata(None), stored
-    names = file.schema_arrow.names
-    other = file.read([name for name in names if name not in stored], use_threads=False)
+def read_images(content: bytes, path: str, last: RunText | None) -> tuple[pa.Table, Stored]:
+    """The rows of a run's `images.parquet`; its text is the last run's, not decoded, where it is stored equally.
+
+    Raises:
+        ResultsError: it isn't Parquet, or damaged.
+    """
+    file = open_parquet(content, path)
+    with refused(path):
+        stored = {name: _stored(content, file, name) for name in _text(file.schema_arrow)}
+        names = file.schema_arrow.names
+        known = last is not None and stored == last.stored
+        other = file.read([name for name in names if not known or name not in stored], use_threads=False)
+        other.validate(full=True)
+    if last is None or not known:
+        return other.replace_schema_metadata(None), stored
     return pa.table({name: (last.plain if name in stored else other)[name] for name in names}), stored
 
 

@@ -5,6 +5,7 @@ ignored, so that an image stays on its mask. Files are not trusted: what is trun
 Pillow's limit, is an error.
 """
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ DECODER_VERSION = 1
 
 Pixels = npt.NDArray[np.uint8]
 Stored = npt.NDArray[Any]  # bool, uint8 or uint16
+
+logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # our error says what is wrong with a damaged file
 
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff"}
 _TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -150,6 +153,8 @@ def _load(path: Path, is_mask: bool) -> Stored:
         if is_mask and head.startswith(b"\xff\xd8"):
             raise ManifestError(f"{path}: is a JPEG, which blurs a mask's values; expected PNG or TIFF")
         pixels = _load_tiff(path, is_mask) if head.startswith(_TIFF_STARTS) else _load_pillow(path, is_mask, head)
+        if pixels.ndim not in (2, 3) or pixels.shape[2:] not in ((), (1,), (3,)) or not pixels.size:
+            raise ValueError(f"its pixels are an array {pixels.shape}")
     except ManifestError:
         raise
     except Exception as error:  # a damaged file can raise anything inside a decoder
