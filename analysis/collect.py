@@ -142,6 +142,9 @@ def read_run(storage: Storage, run: Run, done: dict[str, str]) -> tuple[dict[str
             raise ResultsError(f"{where}/config.json: no {'.'.join(keys)}")
         if type(value) is not (kind := int if keys == ("parameters",) else str):
             raise ResultsError(f"{where}/config.json: {'.'.join(keys)} is {value!r:.60}; expected {kind.__name__}")
+    for key in ("versions", "hardware"):
+        if not isinstance(value := config.get(key) or {}, dict):
+            raise ResultsError(f"{where}/config.json: {key} is {value!r:.60}; expected an object")
     if not isinstance(column := config["dataset"].get("subgroup_column"), str | None):
         raise ResultsError(f"{where}/config.json: dataset.subgroup_column is {column!r:.60}; expected text")
     for key, wanted in (("run_id", run.run_id), ("seed", run.seed)):

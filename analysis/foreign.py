@@ -88,7 +88,7 @@ def _csv(content: bytes, path: Path, columns: Mapping[str, str]) -> pd.DataFrame
         table = pyarrow.csv.read_csv(
             BytesIO(content),
             read_options=pyarrow.csv.ReadOptions(use_threads=False),  # they outlive an error, and abort the process
-            parse_options=pyarrow.csv.ParseOptions(delimiter=separator),
+            parse_options=pyarrow.csv.ParseOptions(delimiter=separator, newlines_in_values=True),
             convert_options=options,
         )
         rows: pd.DataFrame = table.to_pandas()

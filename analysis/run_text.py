@@ -35,6 +35,7 @@ def read_images(content: bytes, path: str, last: RunText | None) -> tuple[pa.Tab
     """
     file = open_parquet(content, path)
     with refused(path):
+        _check_chunks(file, _text(file.schema_arrow))
         stored = {name: _stored(content, file, name) for name in _text(file.schema_arrow)}
         names = file.schema_arrow.names
         known = last is not None and stored == last.stored
@@ -58,6 +59,12 @@ def run_text(images: pa.Table, stored: Stored, last: RunText | None) -> RunText:
 
 def _text(schema: pa.Schema) -> list[str]:
     return [field.name for field in schema if field.type in (pa.string(), pa.large_string())]
+
+
+def _check_chunks(file: pq.ParquetFile, names: list[str]) -> None:
+    """Read a row of each row group: pyarrow refuses damaged descriptions of columns so, and dies of them elsewhere."""
+    for number in range(file.num_row_groups):
+        next(file.iter_batches(1, row_groups=[number], columns=names, use_threads=False), None)
 
 
 def _stored(content: bytes, file: pq.ParquetFile, name: str) -> tuple[str, bytes]:
