@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from analysis.parquet import is_scalar, read_parquet, require
+from analysis.parquet import is_scalar, joined, read_parquet, require
 from analysis.record import LARGEST, Run, Study, read_json, read_study
 from analysis.record import ResultsError as ResultsError
 from metaseg.storage import Storage
@@ -95,7 +95,7 @@ def collect(storage: Storage, name: str) -> Collected:
     if not tables:
         raise ResultsError(f"study {name!r} in {storage.where}: none of its {len(study.runs)} runs is finished")
     check_comparable(evaluated)
-    table = pa.concat_tables(tables, promote_options="permissive").unify_dictionaries()
+    table = joined(tables, f"study {name!r} in {storage.where}")
     file, written = f"results/study={name}/images.parquet", BytesIO()
     pq.write_table(table, written)
     storage.write(file, written.getvalue())
@@ -194,11 +194,12 @@ def check_rows(images: pa.Table, path: str, like: pa.Table | None = None) -> Non
 
 
 def _negative(counts: pa.ChunkedArray) -> pa.ChunkedArray:
-    return pc.less(counts, 0)
+    return pc.less(counts, pa.scalar(0, counts.type))
 
 
 def _too_large(counts: pa.ChunkedArray) -> pa.ChunkedArray:
-    return pc.greater(counts, LARGEST) if counts.type.bit_width == 64 else pc.less(counts, 0)
+    most = LARGEST if counts.type.bit_width == 64 else 2 ** (counts.type.bit_width - 1) - 1
+    return pc.greater(counts, pa.scalar(most, counts.type))
 
 
 def check_comparable(evaluated: list[Evaluated]) -> None:

@@ -51,6 +51,15 @@ def refused(path: str, advice: str = "") -> Iterator[None]:
         raise ResultsError(f"{path}: not Parquet, or damaged: {reason}{advice}") from error
 
 
+def joined(tables: Sequence[pa.Table], where: str) -> pa.Table:
+    """One table after the other; raises `ResultsError` where a column is text in some and numbers in others."""
+    try:
+        return pa.concat_tables(tables, promote_options="permissive").unify_dictionaries()
+    except pa.ArrowException as error:
+        reason = str(error).partition("\n")[0]
+        raise ResultsError(f"{where}: runs have columns of one name that hold different things: {reason}") from error
+
+
 def require(table: pa.Table, columns: Sequence[str], kind: Kind, path: str, advice: str = "") -> None:
     """Raises `ResultsError` where the table lacks one of the columns, or it holds something else."""
     for column in columns:
