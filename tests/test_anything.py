@@ -200,7 +200,7 @@ def without_figures() -> Any:
 
 
 @pytest.mark.usefixtures("without_figures")
-@pytest.mark.parametrize(("check", "examples"), list(zip(CHECKS, [15, 20, 60], strict=True)))
+@pytest.mark.parametrize(("check", "examples"), list(zip(CHECKS, [8, 12, 40], strict=True)))
 def test_anything_is_answered(check: Callable[[st.DataObject], None], examples: int) -> None:
     run(check, examples, 1, (Phase.generate,))
 
