@@ -12,8 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from analysis.parquet import is_scalar, joined, read_parquet, require
+from analysis.record import LARGEST, Run, Study, read_json, read_study
 from analysis.record import ResultsError as ResultsError
-from analysis.record import Run, Study, read_json, read_study
 from metaseg.storage import Storage
 
 AS_TRAINED = "as-trained"
@@ -25,6 +26,9 @@ ROW = ["image", "subgroup", "class"]
 KEY = [*ROW, "evaluation"]
 TEXT = [*KEY, "group"]
 COUNTS = ["tp", "fp", "fn", "tn"]
+
+OWN = {"study", "dataset", "run_id", "arm", "part", "block", "metadata_mode", "seed", "parameters", "score", "metric"}
+"""Columns that results have of runs, besides those of the runs' own files."""
 
 Evaluated = tuple[Run, str, pd.DataFrame]
 """A finished run, its dataset's fingerprint, and what it was evaluated on as it was trained: `ROW` and group."""
@@ -73,8 +77,9 @@ def collect(storage: Storage, name: str) -> Collected:
             missing.append(run)
             continue
         config, content = read_run(storage, run, checksums(storage, run))
-        images = pq.read_table(pa.BufferReader(content))
-        check_rows(images, storage.locate(f"runs/{run.run_id}/images.parquet"))
+        path = storage.locate(f"runs/{run.run_id}/images.parquet")
+        images = read_parquet(content, path)
+        check_rows(images, path)
         subgroup_column = subgroup_column or config["dataset"].get("subgroup_column")
         rows = images.filter(pc.equal(images["evaluation"], AS_TRAINED)).select([*ROW, "group"]).to_pandas()
         evaluated.append((run, str(config["dataset"]["fingerprint"]), rows))
@@ -94,7 +99,7 @@ def collect(storage: Storage, name: str) -> Collected:
     if not tables:
         raise ResultsError(f"study {name!r} in {storage.where}: none of its {len(study.runs)} runs is finished")
     check_comparable(evaluated)
-    table = pa.concat_tables(tables, promote_options="permissive").unify_dictionaries()
+    table = joined(tables, f"study {name!r} in {storage.where}")
     file, written = f"results/study={name}/images.parquet", BytesIO()
     pq.write_table(table, written)
     storage.write(file, written.getvalue())
@@ -139,6 +144,13 @@ def read_run(storage: Storage, run: Run, done: dict[str, str]) -> tuple[dict[str
             value = value.get(key) if isinstance(value, dict) else None
         if value is None:
             raise ResultsError(f"{where}/config.json: no {'.'.join(keys)}")
+        if type(value) is not (kind := int if keys == ("parameters",) else str):
+            raise ResultsError(f"{where}/config.json: {'.'.join(keys)} is {value!r:.60}; expected {kind.__name__}")
+    for key in ("versions", "hardware"):
+        if not isinstance(value := config.get(key) or {}, dict):
+            raise ResultsError(f"{where}/config.json: {key} is {value!r:.60}; expected an object")
+    if not isinstance(column := config["dataset"].get("subgroup_column"), str | None):
+        raise ResultsError(f"{where}/config.json: dataset.subgroup_column is {column!r:.60}; expected text")
     for key, wanted in (("run_id", run.run_id), ("seed", run.seed)):
         if config.get(key) != wanted:
             raise ResultsError(f"{where}/config.json: {key} is {config.get(key)!r}, the study says {wanted!r}")
@@ -156,20 +168,22 @@ def check_rows(images: pa.Table, path: str, like: pa.Table | None = None) -> Non
     Raises:
         ResultsError: names the first column or row that is wrong.
     """
+    require(images, TEXT, "text", path)
+    require(images, COUNTS, "integers", path)
+    for one in images.schema:
+        if one.name in OWN:
+            raise ResultsError(f"{path}: has a column {one.name!r}, which a run's rows are given; expected none")
+        if pa.types.is_dictionary(one.type) or not is_scalar(one.type):
+            raise ResultsError(f"{path}: column {one.name!r} holds {one.type}; expected text or numbers")
     for column in TEXT + COUNTS:
-        if column not in images.column_names:
-            raise ResultsError(f"{path}: no column {column!r}; it has {', '.join(images.column_names)}")
-        kind, expected = images[column].type, "text" if column in TEXT else "integers"
-        right = pa.types.is_integer(kind) if column in COUNTS else kind in (pa.string(), pa.large_string())
-        if not right:
-            raise ResultsError(f"{path}: column {column!r} holds {kind}; expected {expected}")
         if images[column].null_count:
             raise ResultsError(f"{path}: column {column!r} has {images[column].null_count} missing values")
     if images.num_rows:
-        negative = [pc.index(pc.less(images[column], 0), True).as_py() for column in COUNTS]
-        if any(row >= 0 for row in negative):
-            row = min(row for row in negative if row >= 0)
-            raise ResultsError(f"{path}: row {row + 1}: a negative count of pixels")
+        for what, wrong in (("a negative", _negative), ("an impossible", _too_large)):
+            found = [pc.index(wrong(images[column]), True).as_py() for column in COUNTS]
+            if any(row >= 0 for row in found):
+                row = min(row for row in found if row >= 0)
+                raise ResultsError(f"{path}: row {row + 1}: {what} count of pixels")
     if like is not None and images.select(TEXT).equals(like.select(TEXT)):
         return
     rows = images.select(TEXT).to_pandas()
@@ -181,6 +195,15 @@ def check_rows(images: pa.Table, path: str, like: pa.Table | None = None) -> Non
         )
     if not (rows["evaluation"] == AS_TRAINED).any():
         raise ResultsError(f"{path}: no row of evaluation {AS_TRAINED!r}")
+
+
+def _negative(counts: pa.ChunkedArray) -> pa.ChunkedArray:
+    return pc.less(counts, pa.scalar(0, counts.type))
+
+
+def _too_large(counts: pa.ChunkedArray) -> pa.ChunkedArray:
+    most = LARGEST if counts.type.bit_width == 64 else 2 ** (counts.type.bit_width - 1) - 1
+    return pc.greater(counts, pa.scalar(most, counts.type))
 
 
 def check_comparable(evaluated: list[Evaluated]) -> None:

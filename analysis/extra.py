@@ -2,16 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from io import BytesIO
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from analysis.collect import AS_TRAINED, ROW, Collected, checksums
 from analysis.metrics import f1
+from analysis.parquet import read_parquet, require
 from analysis.record import ResultsError, Run, read_json
 from metaseg.storage import Storage
 
@@ -175,10 +174,11 @@ def read_scores(storage: Storage, run: Run) -> pa.Table | None:
     if content is None:
         return None
     path = storage.locate(score_file(run.run_id))
-    try:
-        table = pq.read_table(BytesIO(content))
-    except (pa.ArrowInvalid, OSError) as error:
-        raise ResultsError(f"{path}: not Parquet: {error}; {AGAIN}") from error
+    table = read_parquet(content, path, f"; {AGAIN}")
+    require(table, ROW, "text", path, f"; {AGAIN}")
+    require(table, [name for name in table.column_names if name not in ROW], "numbers", path, f"; {AGAIN}")
+    if lacking := [name for name in OBJECTS if name in table.column_names and table[name].null_count]:
+        raise ResultsError(f"{path}: column {lacking[0]!r} has missing values; {AGAIN}")
     settings = read_json((table.schema.metadata or {}).get(b"metaseg.scores", b"{}"), path)
     if settings.get("version") != VERSION:
         raise ResultsError(f"{path}: scores of version {settings.get('version')!r}; expected {VERSION}: {AGAIN}")

@@ -1,6 +1,5 @@
 """Tables of per-image scores from elsewhere: nnU-Net's summary.json, MONAI's CSVs, a colleague's CSV or Parquet."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from io import BytesIO
@@ -10,9 +9,9 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 import pyarrow.csv
-import pyarrow.parquet as pq
 
-from analysis.record import ResultsError
+from analysis.parquet import is_scalar, read_parquet, refused
+from analysis.record import LARGEST, ResultsError, load_json
 
 SYNONYMS = {"f1": "f1", "dice": "f1", "dsc": "f1", "iou": "iou", "jaccard": "iou"}
 """Names of columns that hold a score, and what the score is."""
@@ -59,10 +58,7 @@ def read_table(table: Table, columns: Mapping[str, str]) -> Scores:
     if path.suffix == ".json":
         rows = _nnunet(content, path)
     elif path.suffix in (".parquet", ".pq"):
-        try:
-            rows = pq.read_table(BytesIO(content)).to_pandas()
-        except pa.ArrowInvalid as error:
-            raise ResultsError(f"{path}: not Parquet: {error}") from error
+        rows = _parquet(content, path, columns)
     else:
         rows = _csv(content, path, columns)
     rows = _rename(rows, columns, path)
@@ -90,18 +86,34 @@ def _csv(content: bytes, path: Path, columns: Mapping[str, str]) -> pd.DataFrame
     try:
         options = pyarrow.csv.ConvertOptions(column_types={name: pa.string() for name in names if name.lower() in text})
         table = pyarrow.csv.read_csv(
-            BytesIO(content), parse_options=pyarrow.csv.ParseOptions(delimiter=separator), convert_options=options
+            BytesIO(content),
+            read_options=pyarrow.csv.ReadOptions(use_threads=False),  # they outlive an error, and abort the process
+            parse_options=pyarrow.csv.ParseOptions(delimiter=separator, newlines_in_values=True),
+            convert_options=options,
         )
-    except pa.ArrowInvalid as error:
-        raise ResultsError(f"{path}: not CSV: {error}") from error
-    rows: pd.DataFrame = table.to_pandas()
+        rows: pd.DataFrame = table.to_pandas()
+    except (pa.ArrowException, ValueError) as error:
+        raise ResultsError(f"{path}: not CSV in UTF-8: {error}") from error
+    return rows
+
+
+def _parquet(content: bytes, path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
+    """Columns of text and numbers; those of anything else are left out, where they aren't meant."""
+    table = read_parquet(content, str(path))
+    odd = [field for field in table.schema if not is_scalar(field.type)]
+    meant = {"filename", "seed", "score", *TEXT, *COUNTS, "tn", *SYNONYMS}
+    for field in odd:
+        if field.name in columns.values() or field.name.lower() in meant:
+            raise ResultsError(f"{path}: column {field.name!r} holds {field.type}; expected text or numbers")
+    with refused(str(path)):
+        rows: pd.DataFrame = table.drop_columns([field.name for field in odd]).to_pandas(ignore_metadata=True)
     return rows
 
 
 def _nnunet(content: bytes, path: Path) -> pd.DataFrame:
     """Counts of nnU-Net v2's evaluation, which has one case an image and one label a class."""
     try:
-        cases = json.loads(content)["metric_per_case"]
+        cases = load_json(content, str(path))["metric_per_case"]
         rows = pd.DataFrame(
             [
                 {"image": Path(case.get("reference_file") or case["prediction_file"]).name, "class": label}
@@ -110,7 +122,7 @@ def _nnunet(content: bytes, path: Path) -> pd.DataFrame:
                 for label, counts in case["metrics"].items()
             ]
         )
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError) as error:
         raise ResultsError(f"{path}: not a summary.json of nnU-Net v2: {error!r}; expected metric_per_case") from error
     return rows
 
@@ -166,11 +178,14 @@ def _checked(rows: pd.DataFrame, path: Path) -> pd.DataFrame:
             rows[name] = pd.Series(value, rows.index)
     if "group" not in rows:
         rows["group"] = rows["image"]
+    for name in [*TEXT, "seed", *COUNTS, "tn", "score"]:
+        if name in rows and rows[name].dtype == object:
+            _require(rows[name].map(pd.api.types.is_scalar), rows[name], path, "text or a number")
     for name in TEXT:
         _require(rows[name].notna() & (rows[name].astype(str) != ""), rows[name], path, "a name")
         rows[name] = rows[name].astype(str)
     numbers = pd.to_numeric(rows["seed"], errors="coerce")
-    _require(numbers.notna() & (numbers % 1 == 0), rows["seed"], path, "an integer")
+    _require(numbers.notna() & (numbers % 1 == 0) & (numbers.abs() <= LARGEST), rows["seed"], path, "an integer")
     rows["seed"] = numbers.astype("int64")
     if "score" in rows:
         score = pd.to_numeric(rows["score"], errors="coerce")
@@ -181,7 +196,8 @@ def _checked(rows: pd.DataFrame, path: Path) -> pd.DataFrame:
     counts = [] if "score" in rows else [name for name in (*COUNTS, "tn") if name in rows]
     for name in counts:
         number = pd.to_numeric(rows[name], errors="coerce")
-        _require(number.notna() & (number >= 0) & (number % 1 == 0), rows[name], path, "a count, 0 or more")
+        right = number.notna() & number.between(0, LARGEST) & (number % 1 == 0)
+        _require(right, rows[name], path, "a count, 0 or more")
         rows[name] = number.astype("int64")
     repeated = rows.duplicated(KEY)
     if repeated.any():
@@ -197,5 +213,8 @@ def _require(right: "pd.Series[bool]", values: "pd.Series[Any]", path: Path, exp
     if not right.all():
         first = int((~right).to_numpy().argmax())
         value = values.iloc[first]
-        shown = "empty or NaN" if pd.isna(value) else repr(value.item() if hasattr(value, "item") else value)
+        scalar = pd.api.types.is_scalar(value)
+        shown = repr(value.item() if scalar and hasattr(value, "item") else value)
+        if scalar and pd.isna(value):
+            shown = "empty or NaN"
         raise ResultsError(f"{path}: row {values.index[first] + 1}: {values.name} is {shown}; expected {expected}")

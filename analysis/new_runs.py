@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from analysis.collect import AS_TRAINED, COUNTS, ROW, TEXT, check_rows, checksums, read_run
 from analysis.extra import read_scores, score_file
+from analysis.parquet import joined
 from analysis.record import ResultsError, Run
 from analysis.results import Part, Record
 from analysis.row_file import ROWS, SCHEMA, encode, repeated
@@ -117,7 +118,7 @@ def _file(
 
 def _encode(together: Sequence[_Read]) -> bytes:
     """The file of these runs."""
-    table = pa.concat_tables([each.table for each in together], promote_options="permissive").unify_dictionaries()
+    table = joined([each.table for each in together], str(together[0].about["store"]))
     rows, lengths = table.num_rows, [each.table.num_rows for each in together]
     columns: dict[str, Any] = dict(zip(table.column_names, table.columns, strict=True))
     columns |= {"score": pa.nulls(rows, pa.float64()), "metric": repeated(None, rows)}
@@ -155,8 +156,9 @@ def _read_one(store: Storage, wanted: tuple[Run, dict[str, str], str], new: NewR
     run, done, scores_sha256 = wanted
     config, content = read_run(store, run, done)
     last = new.text
-    images, stored = read_images(content, last)
-    check_rows(images, store.locate(f"runs/{run.run_id}/images.parquet"), last.plain if last else None)
+    path = store.locate(f"runs/{run.run_id}/images.parquet")
+    images, stored = read_images(content, path, last)
+    check_rows(images, path, last.plain if last else None)
     text = new.text = run_text(images, stored, last)
     dataset, arm, sha256 = config["dataset"], config["arm"], done["images.parquet"]
     about = {

@@ -1,6 +1,7 @@
 """What a study declared when it was started: its runs, and what they are compared by."""
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, Literal, get_args
@@ -17,6 +18,13 @@ Claim = Literal["differs", "equal"]
 
 Average = Literal["images", "subgroups"]
 """What the overall row of the tables is: the mean over all test images, or the unweighted mean of subgroups' means."""
+
+
+LARGEST = 2**53
+"""Of seeds and counts: floating-point numbers tell whole ones apart up to here."""
+
+HALF = re.compile(rb"\\u[dD][89a-fA-F]")
+"""Half a character, which is valid in JSON, and in nothing that is written."""
 
 
 class ResultsError(ValueError):
@@ -88,16 +96,10 @@ def read_study(storage: Storage, name: str) -> Study:
     record = read_json(storage.read(file), path)
     try:
         runs = tuple(
-            Run(str(run["run_id"]), str(run["arm"]), int(run["seed"]), str(run.get("part") or ""))
-            for run in record["runs"]
+            Run(run["run_id"], run["arm"], run["seed"], run.get("part") or "") for run in _objects(record["runs"])
         )
-        arms = tuple(map(str, record["arms"]))
-        baseline = record["baseline"]
-        about, average = str(record.get("about") or ""), record.get("average", "images")
+        arms, baseline = tuple(record["arms"]), record["baseline"]
         declared = record.get("comparisons", [{"arm": arm, "reference": baseline} for arm in arms if arm != baseline])
-        comparisons = tuple(Comparison(**comparison) for comparison in declared)
-        empty, margin = record.get("empty", "one"), float(record.get("margin", 0.01))
-        endpoint = record.get("endpoint")
         study = Study(
             name=name,
             dataset=record["dataset"],
@@ -105,21 +107,41 @@ def read_study(storage: Storage, name: str) -> Study:
             arms=arms,
             runs=runs,
             command=record["command"],
-            about=about,
-            average=average,
-            comparisons=comparisons,
-            empty=empty,
-            margin=margin,
-            endpoint=endpoint,
+            about=record.get("about") or "",
+            average=record.get("average", "images"),
+            comparisons=tuple(Comparison(**comparison) for comparison in _objects(declared)),
+            empty=record.get("empty", "one"),
+            margin=record.get("margin", 0.01),
+            endpoint=record.get("endpoint"),
         )
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError) as error:
         raise ResultsError(f"{path}: not a study's record: {error!r}") from error
-    for key, value, known in (("average", average, Average), ("empty", empty, Empty)):
+    check_study(study, path)
+    return study
+
+
+def _objects(value: object) -> list[dict[str, Any]]:
+    if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
+        raise TypeError(f"{value!r:.60} isn't a list of objects")
+    return value
+
+
+def check_study(study: Study, path: str) -> None:
+    """Raises `ResultsError` for anything in a study's record that can't be meant; `path` is the record's."""
+    texts = [study.name, study.dataset, study.baseline, study.command, study.about, *study.arms]
+    texts += [text for run in study.runs for text in (run.run_id, run.arm, run.part)]
+    texts += [text for each in study.comparisons for text in (each.arm, each.reference)]
+    if wrong := [text for text in [*texts, study.endpoint or ""] if not isinstance(text, str)]:
+        raise ResultsError(f"{path}: a name is {wrong[0]!r:.60}; expected text")
+    if seeds := [run.seed for run in study.runs if type(run.seed) is not int or abs(run.seed) > LARGEST]:
+        raise ResultsError(f"{path}: a seed is {seeds[0]!r:.60}; expected a whole number")
+    for key, value, known in (("average", study.average, Average), ("empty", study.empty, Empty)):
         if value not in get_args(known):
-            raise ResultsError(f"{path}: {key} is {value!r}; expected one of {', '.join(get_args(known))}")
+            raise ResultsError(f"{path}: {key} is {value!r:.60}; expected one of {', '.join(get_args(known))}")
+    if len(set(study.arms)) < len(study.arms):
+        raise ResultsError(f"{path}: arms are {', '.join(study.arms)}; expected each once")
     _check_comparisons(study, path)
     check_runs(study, path)
-    return study
 
 
 def _check_comparisons(study: Study, path: str) -> None:
@@ -133,7 +155,7 @@ def _check_comparisons(study: Study, path: str) -> None:
     pairs = [(comparison.arm, comparison.reference) for comparison in study.comparisons]
     if len(set(pairs)) < len(pairs):
         raise ResultsError(f"{path}: compares two arms twice; expected each comparison once")
-    if not study.margin > 0:
+    if type(study.margin) not in (int, float) or not 0 < study.margin < float("inf"):
         raise ResultsError(f"{path}: margin is {study.margin!r}; expected a number above 0")
 
 
@@ -147,7 +169,7 @@ def check_runs(study: Study, path: str) -> None:
             raise ResultsError(f"{path}: run {study.runs[repeated.index[0]]} is listed twice")
     if unknown := sorted({run.arm for run in study.runs} - set(study.arms)):
         raise ResultsError(f"{path}: runs of arm {unknown[0]!r}, which isn't among its arms {', '.join(study.arms)}")
-    if outside := [run for run in study.runs if PurePosixPath(run.run_id).name != run.run_id]:
+    if outside := [run for run in study.runs if not is_name(run.run_id)]:
         raise ResultsError(f"{path}: run id {outside[0].run_id!r} isn't the name of a folder")
     for arm, parts in table.groupby("arm", sort=False)["part"]:
         if 0 < (parts == "").sum() < len(parts):
@@ -155,12 +177,25 @@ def check_runs(study: Study, path: str) -> None:
             raise ResultsError(f"{path}: run {first} has no part; expected one, as other runs of arm {arm!r} have")
 
 
-def read_json(content: bytes, path: str) -> dict[str, Any]:
-    """A JSON object; raises `ResultsError` that names `path` for anything else."""
+def is_name(text: str) -> bool:
+    """Whether a file or folder can be called so, and lies in its folder then."""
+    return PurePosixPath(text).name == text and text not in ("", ".", "..") and "\0" not in text
+
+
+def load_json(content: bytes, path: str) -> Any:
+    """Any JSON value; raises `ResultsError` that names `path` where it is none, or can't be written again."""
     try:
         value = json.loads(content)
-    except ValueError as error:
+        if HALF.search(content):
+            json.dumps(value, ensure_ascii=False).encode()
+    except (ValueError, RecursionError) as error:
         raise ResultsError(f"{path}: not JSON: {error}") from error
+    return value
+
+
+def read_json(content: bytes, path: str) -> dict[str, Any]:
+    """A JSON object; raises `ResultsError` that names `path` for anything else."""
+    value = load_json(content, path)
     if not isinstance(value, dict):
         raise ResultsError(f"{path}: expected a JSON object, found {type(value).__name__}")
     return value

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.collect import Collected
-from analysis.record import Comparison, ResultsError, Run, Study, check_runs, read_json
+from analysis.record import Comparison, ResultsError, Run, Study, check_runs, check_study, is_name, read_json
 from analysis.row_file import VERSION, read_rows
 from metaseg.storage import Storage, open_storage
 
@@ -114,9 +114,28 @@ class Record:
         try:
             sources = [Source(source["where"], _study(source["study"])) for source in value["sources"]]
             parts = {run_id: Part(**part) for run_id, part in value["parts"].items()}
-            return cls(**value | {"sources": tuple(sources), "parts": parts})
+            record = cls(**value | {"sources": tuple(sources), "parts": parts})
         except (AttributeError, KeyError, TypeError) as error:
             raise ResultsError(f"{path}: not a record of results: {error!r}") from error
+        record._check(path)
+        return record
+
+    def _check(self, path: str) -> None:
+        """Whatever a file may say, names are text, and files are in the record's folder."""
+        texts = [self.study, self.dataset, self.fingerprint, self.subgroup_column, self.metric]
+        texts += [source.where for source in self.sources]
+        for part in self.parts.values():
+            texts += [part.file, part.where, part.sha256, part.images_sha256, part.scores_sha256]
+        if wrong := [text for text in texts if not isinstance(text, str)]:
+            raise ResultsError(f"{path}: a name is {wrong[0]!r:.60}; expected text")
+        if rows := [part.rows for part in self.parts.values() if type(part.rows) is not int or part.rows < 0]:
+            raise ResultsError(f"{path}: a run has {rows[0]!r:.60} rows; expected a number")
+        if wrong := [part.file for part in self.parts.values() if not is_name(part.file)]:
+            raise ResultsError(f"{path}: lists {wrong[0]!r:.60}; expected the name of a file beside it")
+        if not self.sources:
+            raise ResultsError(f"{path}: no source; collect anew")
+        for source in self.sources:
+            check_study(source.study, path)
 
 
 def _study(value: dict[str, Any]) -> Study:

@@ -1,9 +1,8 @@
 """Files of rows of the results dataset (docs/reference/results.md): encoded, and decoded a column at a time."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from io import BytesIO
 from typing import Any
 
@@ -12,6 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from analysis.parquet import is_scalar, joined, open_parquet, refused
 from analysis.record import ResultsError, read_json
 
 VERSION = 1
@@ -30,6 +30,9 @@ SCHEMA = pa.schema(
     ]
 )
 """Of each file, before its `meta_` columns; study and dataset are the folders' names."""
+
+FILLED = ("run_id", "arm", "seed", "image", "class", "evaluation", "group", "subgroup")
+"""Columns of which no row lacks its value."""
 
 ROWS = 2**21
 """Runs share a file up to about so many rows: they have most names in common, which are then kept once."""
@@ -52,7 +55,7 @@ def read_rows(files: Mapping[str, bytes], run_ids: Sequence[str]) -> pd.DataFram
     scored = all(_read_column(file, path, "score").column(0).null_count == 0 for path, file in opened.items())
     left_out = {"tp", "fp", "fn", "tn"} if scored else {"score", "metric"}
     names = dict.fromkeys(name for file in opened.values() for name in file.schema_arrow.names if name not in left_out)
-    spans = _spans(_column(files, "run_id"), run_ids)
+    spans = _spans(_column(files, "run_id"), run_ids, next(iter(files)).rpartition("/")[0])
 
     def values(name: str) -> pd.Series:
         column = _column(files, name)
@@ -68,17 +71,23 @@ def _column(files: Mapping[str, bytes], name: str) -> pa.ChunkedArray:
     """A column of all files, one after the other, with one dictionary; missing values where a file has none."""
     # Opened anew, since threads can't share readers.
     tables = [_read_column(_open(content, path), path, name) for path, content in files.items()]
-    return pa.concat_tables(tables, promote_options="permissive").unify_dictionaries().column(0)
+    return joined(tables, next(iter(files)).rpartition("/")[0]).column(0)
 
 
 def _read_column(file: pq.ParquetFile, path: str, name: str) -> pa.Table:
     if name not in file.schema_arrow.names:
         return pa.table({name: pa.nulls(file.metadata.num_rows)})
-    with _refused(path):
-        return file.read([name], use_threads=False)
+    with refused(path):
+        column = file.read([name], use_threads=False)
+        column.validate(full=True)
+    if column.num_rows != file.metadata.num_rows:
+        raise ResultsError(f"{path}: column {name!r} has {column.num_rows} of {file.metadata.num_rows} rows; damaged")
+    if name in FILLED and (missing := column.column(0).null_count):
+        raise ResultsError(f"{path}: column {name!r} has {missing} missing values; expected none")
+    return column
 
 
-def _spans(run_id: pa.ChunkedArray, wanted: Sequence[str]) -> list[tuple[int, int]]:
+def _spans(run_id: pa.ChunkedArray, wanted: Sequence[str], where: str) -> list[tuple[int, int]]:
     """First row and number of rows of each run, of which the rows follow each other; one span where that is all."""
     codes = np.concatenate([chunk.indices.to_numpy() for chunk in run_id.chunks])
     starts = np.append(0, np.flatnonzero(codes[1:] != codes[:-1]) + 1)
@@ -87,6 +96,8 @@ def _spans(run_id: pa.ChunkedArray, wanted: Sequence[str]) -> list[tuple[int, in
     if run_ids == list(wanted):
         return [(0, len(codes))]
     spans = dict(zip(run_ids, zip(starts.tolist(), lengths.tolist(), strict=True), strict=True))
+    if lacking := [each for each in wanted if run_ids.count(each) != 1]:
+        raise ResultsError(f"{where}: run {lacking[0]} isn't there once, with its rows together; collect again")
     return [spans[each] for each in wanted]
 
 
@@ -99,25 +110,20 @@ def decode_with_metadata(content: bytes, path: str) -> tuple[pa.Table, dict[str,
     """The rows in a file's content, and what `encode` was told `about` them."""
     file = _open(content, path)
     about = read_json((file.schema_arrow.metadata or {}).get(b"metaseg.about", b"{}"), path)
-    with _refused(path):
-        return file.read().replace_schema_metadata(None), about
+    with refused(path):
+        table = file.read(use_threads=False).replace_schema_metadata(None)
+        table.validate(full=True)
+    return table, about
 
 
 def _open(content: bytes, path: str) -> pq.ParquetFile:
-    with _refused(path):
-        file = pq.ParquetFile(pa.BufferReader(content))
+    file = open_parquet(content, path)
     kinds = dict(zip(file.schema_arrow.names, file.schema_arrow.types, strict=True))
     if wrong := [field for field in SCHEMA if kinds.get(field.name) != field.type]:
         raise ResultsError(f"{path}: no column {wrong[0].name!r} of type {wrong[0].type}")
+    if odd := [name for name, kind in kinds.items() if not is_scalar(kind)]:
+        raise ResultsError(f"{path}: column {odd[0]!r} holds {kinds[odd[0]]}; expected text or numbers")
     return file
-
-
-@contextmanager
-def _refused(path: str) -> Iterator[None]:
-    try:
-        yield
-    except (pa.ArrowInvalid, OSError) as error:
-        raise ResultsError(f"{path}: not Parquet: {error}") from error
 
 
 def encode(table: pa.Table, about: Mapping[str, Any]) -> bytes:
@@ -136,6 +142,7 @@ def encode(table: pa.Table, about: Mapping[str, Any]) -> bytes:
         content,
         row_group_size=2**26,  # names are kept once in each
         use_dictionary=text,
+        write_page_checksum=True,
         write_statistics=skipped_by,  # those of names take as long as all else, and a file has nearly all names
         column_encoding={field.name: "DELTA_BINARY_PACKED" for field in table.schema if field.type == pa.int64()},
         dictionary_pagesize_limit=2**28,  # else a column of many names is written without its dictionary

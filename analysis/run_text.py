@@ -8,6 +8,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from analysis.collect import AS_TRAINED, ROW
+from analysis.parquet import open_parquet, refused
 
 Stored = dict[str, tuple[str, bytes]]
 """How each text column is stored in a Parquet file, and its bytes there: where both are equal, so are the values."""
@@ -26,14 +27,22 @@ class RunText:
     """Of what was evaluated as trained, in whatever order."""
 
 
-def read_images(content: bytes, last: RunText | None) -> tuple[pa.Table, Stored]:
-    """The rows of a run's `images.parquet`; its text is the last run's, not decoded, where it is stored equally."""
-    file = pq.ParquetFile(pa.BufferReader(content))
-    stored = {name: _stored(content, file, name) for name in _text(file.schema_arrow)}
-    if last is None or stored != last.stored:
-        return file.read().replace_schema_metadata(None), stored
-    names = file.schema_arrow.names
-    other = file.read([name for name in names if name not in stored], use_threads=False)
+def read_images(content: bytes, path: str, last: RunText | None) -> tuple[pa.Table, Stored]:
+    """The rows of a run's `images.parquet`; its text is the last run's, not decoded, where it is stored equally.
+
+    Raises:
+        ResultsError: it isn't Parquet, or damaged.
+    """
+    file = open_parquet(content, path)
+    with refused(path):
+        _check_chunks(file, _text(file.schema_arrow))
+        stored = {name: _stored(content, file, name) for name in _text(file.schema_arrow)}
+        names = file.schema_arrow.names
+        known = last is not None and stored == last.stored
+        other = file.read([name for name in names if not known or name not in stored], use_threads=False)
+        other.validate(full=True)
+    if last is None or not known:
+        return other.replace_schema_metadata(None), stored
     return pa.table({name: (last.plain if name in stored else other)[name] for name in names}), stored
 
 
@@ -50,6 +59,12 @@ def run_text(images: pa.Table, stored: Stored, last: RunText | None) -> RunText:
 
 def _text(schema: pa.Schema) -> list[str]:
     return [field.name for field in schema if field.type in (pa.string(), pa.large_string())]
+
+
+def _check_chunks(file: pq.ParquetFile, names: list[str]) -> None:
+    """Read a row of each row group: pyarrow refuses damaged descriptions of columns so, and dies of them elsewhere."""
+    for number in range(file.num_row_groups):
+        next(file.iter_batches(1, row_groups=[number], columns=names, use_threads=False), None)
 
 
 def _stored(content: bytes, file: pq.ParquetFile, name: str) -> tuple[str, bytes]:

@@ -3,17 +3,15 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from io import BytesIO
 from typing import Any, Literal
 
 import numpy as np
 import optuna
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 from optuna.distributions import BaseDistribution, CategoricalDistribution, json_to_distribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from analysis.parquet import read_parquet, refused, require
 from analysis.record import ResultsError, read_json, study_names
 from metaseg.storage import Storage
 
@@ -114,7 +112,7 @@ def read_sweep(storage: Storage, name: str) -> Sweep:
             schedule=dict(record["schedule"]),
             command=str(record["command"]),
         )
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise ResultsError(f"{path}: not a sweep's description: {error!r}") from error
     if SCORE not in [objective.name for objective in sweep.objectives]:
         raise ResultsError(f"{path}: objectives are {record['objectives']!r}; expected {SCORE} among them")
@@ -134,17 +132,19 @@ def read_trials(storage: Storage, sweep: Sweep) -> pd.DataFrame:
     content = storage.read_or_none(file)
     if content is None:
         raise ResultsError(f"{path}: not there; the sweep has no finished trial yet")
-    try:
-        trials: pd.DataFrame = pq.read_table(BytesIO(content)).to_pandas()
-    except (pa.ArrowException, OSError) as error:
-        raise ResultsError(f"{path}: not Parquet: {error}") from error
-    wanted = [*NUMBERS, *TEXTS, *FLAGS, *CURVES, *(objective.name for objective in sweep.objectives)]
-    for column in [*wanted, *(PARAM + setting for setting in sweep.space)]:
-        if column not in trials:
-            raise ResultsError(f"{path}: no column {column!r}; it has {', '.join(map(str, trials))}")
-    for column in NUMBERS:
-        if not pd.api.types.is_numeric_dtype(trials[column]) and trials[column].notna().any():
-            raise ResultsError(f"{path}: column {column!r} holds {trials[column].dtype}; expected numbers")
+    table = read_parquet(content, path)
+    require(table, [*NUMBERS, *(objective.name for objective in sweep.objectives)], "numbers", path)
+    require(table, TEXTS, "text", path)
+    require(table, FLAGS, "booleans", path)
+    require(table, CURVES, "lists of numbers", path)
+    for column in (PARAM + setting for setting in sweep.space):
+        if column not in table.column_names:
+            raise ResultsError(f"{path}: no column {column!r}; it has {', '.join(table.column_names)}")
+    for column in ("number", "state", *FLAGS):
+        if table[column].null_count:
+            raise ResultsError(f"{path}: column {column!r} has {table[column].null_count} missing values")
+    with refused(path):
+        trials: pd.DataFrame = table.to_pandas()
     if unknown := sorted(set(trials["state"]) - set(STATES)):
         raise ResultsError(f"{path}: state {unknown[0]!r}; expected one of {', '.join(STATES)}")
     if trials["number"].duplicated().any():
@@ -155,6 +155,10 @@ def read_trials(storage: Storage, sweep: Sweep) -> pd.DataFrame:
     for column in CURVES:
         curves = [np.asarray([] if curve is None else curve, float) for curve in trials[column]]
         trials[column] = pd.Series(curves, dtype=object)
+    epochs, scores = (trials[column].map(len) for column in CURVES)
+    if (epochs != scores).any():
+        number = trials.loc[epochs != scores, "number"].iloc[0]
+        raise ResultsError(f"{path}: trial {number} has {CURVES[0]} and {CURVES[1]} of two lengths; expected one")
     return trials.sort_values("number", ignore_index=True)
 
 

@@ -210,7 +210,7 @@ def test_a_run_that_isnt_what_the_study_says_is_an_error(store: Path, key: str, 
         ([("a", "baseline", 0), ("b", "baseline", 0)], r"run baseline seed 0 \(b\) is listed twice"),
         ([("a", "film", 0)], "runs of arm 'film', which isn't among its arms baseline, sme"),
         ([("../../a", "sme", 0)], "isn't the name of a folder"),
-        ([("a", "sme", "first")], "not a study's record"),
+        ([("a", "sme", "first")], "a seed is 'first'; expected a whole number"),
     ],
 )
 def test_a_malformed_study_is_named(store: Path, runs: list[tuple[str, str, object]], message: str) -> None:

@@ -186,7 +186,7 @@ def test_a_corrupt_file_is_named(tmp_path: Path, capsys: Capture) -> None:
     (file.parent / "history.parquet").write_bytes(b"PAR1")
     rows("sme", 0).to_parquet(file, index=False)
     seal(file.parent)
-    assert failure(capsys, "report", tmp_path).startswith(f"{file.parent / 'history.parquet'}: can't be read")
+    assert failure(capsys, "report", tmp_path).startswith(f"{file.parent / 'history.parquet'}: not Parquet, or damaged")
 
 
 def test_where_there_is_no_store_one_line_says_so(tmp_path: Path, capsys: Capture) -> None:

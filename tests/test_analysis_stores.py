@@ -73,7 +73,7 @@ def test_a_run_with_other_results_in_another_store_is_an_error(
     assert state(out.root) == before
 
 
-@pytest.mark.parametrize(("key", "value"), [("baseline", "sme"), ("average", "subgroups"), ("margin", "0.02")])
+@pytest.mark.parametrize(("key", "value"), [("baseline", "sme"), ("average", "subgroups"), ("margin", 0.02)])
 def test_stores_must_agree_on_what_is_compared(tmp_path: Path, out: FolderStorage, key: str, value: str) -> None:
     first, second = split_study(tmp_path)
     path = second / "studies" / "cells.json"

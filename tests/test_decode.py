@@ -287,3 +287,13 @@ def test_only_images_of_16_bits_are_told_so(tmp_path):
     (tmp_path / "no.tif").write_bytes(b"II*\0garbage")
     assert not is_16_bit(tmp_path / "no.tif")
     assert not is_16_bit(tmp_path / "gone.png")
+
+
+@pytest.mark.parametrize("tag", ["StripByteCounts", "StripOffsets"])
+@pytest.mark.parametrize("value", [0, 10_000_000])
+def test_a_tiff_that_lacks_its_pixels_isnt_read_as_zeros(tmp_path, tag, value):
+    path = save(tmp_path / "a.tif", GREY, photometric="minisblack")
+    with tifffile.TiffFile(path, mode="r+b") as tiff:
+        tiff.pages.first.tags[tag].overwrite(value)
+    with pytest.raises(ManifestError, match=r"a\.tif: unreadable image \(0 of 1 parts of its pixels are there\)"):
+        decode_image(path)

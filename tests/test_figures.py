@@ -339,7 +339,7 @@ def test_histories_are_read_from_the_store(tmp_path: Path) -> None:
     with pytest.raises(ResultsError, match=r"history\.parquet: no column 'val_f1'"):
         read_history(storage, read_study(storage, "cells"))
     broken.write_bytes(b"not Parquet")
-    with pytest.raises(ResultsError, match=r"history\.parquet: can't be read"):
+    with pytest.raises(ResultsError, match=r"history\.parquet: not Parquet, or damaged"):
         read_history(storage, read_study(storage, "cells"))
     broken.unlink()
     with pytest.raises(ResultsError, match=r"history\.parquet: can't be read"):

@@ -11,6 +11,7 @@ from metaseg.config import ConfigError, DataConfig
 from metaseg.data.dataset import prepare
 from metaseg.data.decode import decode_image, decode_mask, mask_files
 from metaseg.data.manifest import ManifestError
+from metaseg.data.mask_values import MaskValues
 from metaseg.datasets import LAYOUTS
 from metaseg.datasets.source import Source
 from metaseg.datasets.table import read_table
@@ -151,7 +152,7 @@ def test_original_and_converted_bowl_images_agree(real_data):
         ]
         np.testing.assert_array_equal(*images)
         ours, theirs = (
-            decode_mask(mask_files(manifest.mask_file(row[f"mask_{which}"])), ("nucleus",)).astype(bool)
+            decode_mask(mask_files(manifest.mask_file(row[f"mask_{which}"])), MaskValues(("nucleus",))).astype(bool)
             for manifest, which in sides(original, converted)
         )
         overlap.append((ours & theirs).sum() / (ours | theirs).sum())

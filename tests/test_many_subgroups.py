@@ -22,6 +22,7 @@ def test_any_number_of_subgroups_has_means(subgroups: int) -> None:
     assert cells["mean"].iloc[0] == pytest.approx(f1.mean())
 
 
+@pytest.mark.slow
 def test_a_report_of_many_subgroups_is_made(tmp_path: Path) -> None:
     lines = [f"line {k:03}" for k in range(130)] * 2
     write_study(tmp_path, lambda arm, seed: rows_of(arm, seed, lines), seeds=2)

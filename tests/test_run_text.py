@@ -28,12 +28,12 @@ def changed(column: str, row: int, value: str) -> pa.Table:
     return pa.Table.from_pandas(table, IMAGES.schema, preserve_index=False).replace_schema_metadata(None)
 
 
-FIRST = run_text(*read_images(content(IMAGES), None), None)
+FIRST = run_text(*read_images(content(IMAGES), "images.parquet", None), None)
 
 
 def test_text_that_is_stored_equally_isnt_decoded_again() -> None:
     counts = IMAGES.set_column(5, "tp", pa.array(range(300, 600)))
-    images, stored = read_images(content(counts), FIRST)
+    images, stored = read_images(content(counts), "images.parquet", FIRST)
     assert images.equals(counts)
     assert images["image"].chunk(0).buffers()[2].address == FIRST.plain["image"].chunk(0).buffers()[2].address
     assert run_text(images, stored, FIRST) is FIRST
@@ -43,7 +43,7 @@ def test_text_that_is_stored_equally_isnt_decoded_again() -> None:
     "settings", [{"compression": "zstd"}, {"use_dictionary": False}, {"row_group_size": 100}], ids=str
 )
 def test_equal_text_that_is_stored_otherwise_is_found_equal(settings: dict[str, object]) -> None:
-    images, stored = read_images(content(IMAGES, **settings), FIRST)
+    images, stored = read_images(content(IMAGES, **settings), "images.parquet", FIRST)
     assert images.equals(IMAGES)
     assert stored != FIRST.stored
     assert run_text(images, stored, FIRST) is FIRST
@@ -54,7 +54,7 @@ def test_equal_text_that_is_stored_otherwise_is_found_equal(settings: dict[str, 
 )
 def test_a_single_other_name_is_seen(column: str, row: int, value: str) -> None:
     expected = changed(column, row, value)
-    images, stored = read_images(content(expected), FIRST)
+    images, stored = read_images(content(expected), "images.parquet", FIRST)
     assert images.equals(expected)
     text = run_text(images, stored, FIRST)
     assert text.encoded[column].cast(pa.string()).to_pylist()[row] == value
@@ -63,11 +63,13 @@ def test_a_single_other_name_is_seen(column: str, row: int, value: str) -> None:
 
 def test_images_in_another_order_have_the_same_checksum() -> None:
     backwards = IMAGES.take(list(range(299, -1, -1)))
-    assert run_text(*read_images(content(backwards), FIRST), FIRST).images_sha256 == FIRST.images_sha256
+    assert (
+        run_text(*read_images(content(backwards), "images.parquet", FIRST), FIRST).images_sha256 == FIRST.images_sha256
+    )
 
 
 def test_a_column_of_text_more_is_no_ones_text() -> None:
     more = IMAGES.append_column("meta_mask", pa.array(["drawn"] * 300))
-    images, stored = read_images(content(more), FIRST)
+    images, stored = read_images(content(more), "images.parquet", FIRST)
     pd.testing.assert_frame_equal(images.to_pandas(), more.to_pandas())
     assert run_text(images, stored, FIRST).encoded.column_names[-1] == "meta_mask"

@@ -1,11 +1,9 @@
 """Learning curves: validation F1 and training loss by epoch."""
 
 from collections.abc import Mapping
-from io import BytesIO
 
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
+import pyarrow.compute as pc
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -24,6 +22,7 @@ from analysis.figures.style import (
     styles_of,
     tidy,
 )
+from analysis.parquet import read_parquet, require
 from analysis.record import ResultsError, Study
 from metaseg.storage import Storage
 
@@ -61,12 +60,14 @@ def read_history(storage: Storage, study: Study) -> pd.DataFrame:
 def _read(storage: Storage, file: str) -> pd.DataFrame:
     path = storage.locate(file)
     try:
-        table = pq.read_table(BytesIO(storage.read(file)))
-    except (OSError, pa.ArrowException) as error:
+        content = storage.read(file)
+    except OSError as error:
         raise ResultsError(f"{path}: can't be read, though its run is done: {error}") from error
-    for column in READ:
-        if column not in table.column_names:
-            raise ResultsError(f"{path}: no column {column!r}; it has {', '.join(table.column_names)}")
+    table = read_parquet(content, path)
+    require(table, list(READ), "numbers", path)
+    require(table, ["epoch"], "integers", path)
+    if not table.num_rows or table["epoch"].null_count or pc.any(pc.less(table["epoch"], 1)).as_py():
+        raise ResultsError(f"{path}: no epochs; expected them from 1")
     rows: pd.DataFrame = table.select(list(READ)).to_pandas().rename(columns=READ)
     return rows.astype({"epoch": int, "train_loss": float, "val_f1": float, "lr": float})
 

@@ -5,6 +5,7 @@ ignored, so that an image stays on its mask. Files are not trusted: what is trun
 Pillow's limit, is an error.
 """
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,6 +28,8 @@ OUTLYING = 0.001
 
 LEVELS = 64
 """Grey levels, of 256, that the others need."""
+
+logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # our error says what is wrong with a damaged file
 
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff"}
 _TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -173,6 +176,8 @@ def _load(path: Path, is_mask: bool) -> Stored:
         if is_mask and head.startswith(b"\xff\xd8"):
             raise ManifestError(f"{path}: is a JPEG, which blurs a mask's values; expected PNG or TIFF")
         pixels = _load_tiff(path, is_mask) if head.startswith(_TIFF_STARTS) else _load_pillow(path, is_mask, head)
+        if pixels.ndim not in (2, 3) or pixels.shape[2:] not in ((), (1,), (3,)) or not pixels.size:
+            raise ValueError(f"its pixels are an array {pixels.shape}")
     except ManifestError:
         raise
     except Exception as error:  # a damaged file can raise anything inside a decoder
@@ -229,6 +234,7 @@ def _load_tiff(path: Path, is_mask: bool) -> Stored:
                     "expected no compression, or deflate"
                 )
             return _load_pillow(path, is_mask)
+        _check_whole(tiff)
         pixels = page.asarray()
         if page.samplesperpixel > 1:
             if page.planarconfig == PLANARCONFIG.SEPARATE:
@@ -247,6 +253,15 @@ def _check_alpha(path: Path, pixels: Stored) -> None:
             f"{path}: transparency and colour tell different masks; expected a mask without transparency: save it as a "
             "grey image"
         )
+
+
+def _check_whole(tiff: tifffile.TiffFile) -> None:
+    """Raise `ValueError` for a page that lacks parts, which would be read as zeros."""
+    page, size = tiff.pages.first, tiff.filehandle.size
+    parts, wanted = list(zip(page.dataoffsets, page.databytecounts, strict=False)), int(np.prod(page.chunked))
+    found = sum(start > 0 and count > 0 and start + count <= size for start, count in parts)
+    if found != wanted:
+        raise ValueError(f"{found} of {wanted} parts of its pixels are there")
 
 
 def _check_planes(path: Path, tiff: tifffile.TiffFile) -> None:

@@ -187,6 +187,8 @@ def inside(root: Path, relative: str) -> Path:
     Raises:
         ManifestError: when it leaves the root (absolute, by "..", or by a symbolic link) or doesn't exist.
     """
+    if "\0" in relative:
+        raise ManifestError(f"{relative!r} holds a zero byte; expected a relative path inside {root}")
     path = root / relative
     pure = PurePosixPath(relative)
     if pure.is_absolute() or ".." in pure.parts or not holds(root, path):
