@@ -137,6 +137,27 @@ def altered(change: str):
                 loaded["state"]["epoch"] = "two"
             case "best weights of another network":
                 loaded["state"]["best_weights"] = {"weight": torch.zeros(3)}
+            case "best weights of other shapes":
+                best = loaded["state"]["best_weights"]
+                loaded["state"]["best_weights"] = {name: torch.zeros(1, 2, 3) for name in best}
+            case "no best weights":
+                loaded["state"]["best_weights"], loaded["state"]["best_epoch"] = {}, 0
+            case "moments of other shapes":
+                loaded["parts"]["optimizer"]["state"][0]["exp_avg"] = torch.zeros(1, 2, 3)
+            case "no moments":
+                loaded["parts"]["optimizer"]["state"] = {0: {}}
+            case "a learning rate that is none":
+                loaded["parts"]["optimizer"]["param_groups"][0]["lr"] = "fast"
+            case "a schedule that is none":
+                loaded["parts"]["scheduler"]["_last_lr"] = None
+            case "a far epoch":
+                loaded["state"]["epoch"] = 10**9
+            case "a history that is none":
+                loaded["state"]["history"][0]["train_loss"] = "low"
+            case "sums that are none":
+                loaded["state"]["loss_sums"] = ["much"]
+            case "another training":
+                loaded["state"]["run"] = loaded["state"]["run"].replace('"seed": 0', '"seed": 1')
             case "fields of another version":
                 loaded["state"]["colour"] = "red"
         return sealed(loaded)
@@ -154,7 +175,9 @@ FOREIGN = {
     for change in (
         "another network", "other shapes", "no optimizer", "another optimizer", "another scheduler",
         "parts of another type", "an epoch that is none", "best weights of another network",
-        "fields of another version",
+        "fields of another version", "best weights of other shapes", "no best weights", "moments of other shapes",
+        "no moments", "a learning rate that is none", "a schedule that is none", "a far epoch",
+        "a history that is none", "sums that are none", "another training",
     )
 }  # fmt: skip
 
@@ -173,6 +196,35 @@ def test_a_whole_checkpoint_that_isnt_this_trainings_is_passed_over_and_leaves_n
     checkpoints.states = [(name, FOREIGN[foreign](content))]
     with pytest.warns(CheckpointWarning, match=f"{name} is passed over: "):
         assert_same(fit(config, tiny_dataset, CPU, checkpoints=checkpoints), whole)
+
+
+def test_a_state_from_before_trainings_were_named_is_taken_up(tiny_dataset, config):
+    whole = fit(config, tiny_dataset, CPU)
+    checkpoints = MemoryCheckpoints(until=6)
+    with pytest.raises(PowerError):
+        fit(config, tiny_dataset, CPU, checkpoints=checkpoints)
+    name, content = checkpoints.states[-1]
+    loaded = torch.load(io.BytesIO(content[DIGEST_BYTES:]), weights_only=True)
+    del loaded["state"]["run"]
+    checkpoints = MemoryCheckpoints(until=99)
+    checkpoints.states = [(name, sealed(loaded))]
+    epochs: list[int] = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", CheckpointWarning)
+        resumed = fit(config, tiny_dataset, CPU, lambda epoch: epochs.append(epoch.epoch), checkpoints)
+    assert_same(resumed, whole)
+    assert epochs == [2, 3]
+
+
+@pytest.mark.parametrize("shape", ["cyclic", "one-cycle", "cosine", "constant"])
+def test_a_state_of_every_schedule_is_taken_up(tiny_dataset, config, shape):
+    config = dataclasses.replace(config, schedule=dataclasses.replace(config.schedule, shape=shape))
+    checkpoints = MemoryCheckpoints(until=6)
+    with pytest.raises(PowerError):
+        fit(config, tiny_dataset, CPU, checkpoints=checkpoints)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", CheckpointWarning)
+        assert_same(fit(config, tiny_dataset, CPU, checkpoints=checkpoints), fit(config, tiny_dataset, CPU))
 
 
 def test_a_state_of_another_format_is_refused(monkeypatch):

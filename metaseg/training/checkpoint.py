@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.optim import Optimizer
 
 from metaseg.training.history import Epoch
 from metaseg.training.world import World
@@ -42,6 +43,8 @@ class Checkpoints(Protocol):
 class State:
     """All that the rest of a training depends on. Randomness is counter-based: it has no state but the position."""
 
+    run: str = ""
+    """The training's configuration, as JSON; empty in states from before it was kept."""
     epoch: int = 1
     """The epoch in which training goes on, from 1."""
     step: int = 0
@@ -100,31 +103,36 @@ def unpack(content: bytes) -> tuple[State, Parts]:
         raise ValueError(f"it isn't a state of a training: {type(error).__name__}: {str(error)[:200]}") from error
 
 
-def resume(checkpoints: Checkpoints, parts: Parts) -> State:
+def resume(checkpoints: Checkpoints, parts: Parts, run: str = "") -> State:
     """Put `parts` into their newest whole state, on every worker, and return it; a fresh one where there is none.
 
-    A state that is damaged, or isn't one of these parts, is passed over with a warning, for the one before.
+    A state that is damaged, of another training than `run`, or isn't one of these parts, is passed over with a warning,
+    for the one before.
     """
     world = World.current()
-    content = next(_usable(checkpoints, parts), b"") if world.rank == 0 else b""
+    content = next(_usable(checkpoints, parts, run), b"") if world.rank == 0 else b""
     if world.size > 1:
         shared = [content]
         dist.broadcast_object_list(shared, src=0)
         content = shared[0]
     if not content:
-        return State()
+        return State(run)
     state, loaded = unpack(content)
     _load(parts, loaded)
+    state.run = run
     return state
 
 
-def _usable(checkpoints: Checkpoints, parts: Parts) -> Iterator[bytes]:
+def _usable(checkpoints: Checkpoints, parts: Parts, run: str) -> Iterator[bytes]:
     """States that the parts take, the newest first; the parts are as they were where they don't."""
     for name, content in checkpoints.newest_first():
         fresh = copy.deepcopy({part: owner.state_dict() for part, owner in parts.items()})
         try:
             state, loaded = unpack(content)
-            _check(state, loaded, fresh)
+            if state.run not in ("", run):
+                raise ValueError("it is another training's")
+            _check_state(state, fresh)
+            _check_parts(loaded, fresh, parts)
             _load(parts, loaded)
         except Exception as error:  # parts raise what they like where a state isn't theirs
             _load(parts, fresh)
@@ -134,15 +142,52 @@ def _usable(checkpoints: Checkpoints, parts: Parts) -> Iterator[bytes]:
             yield content
 
 
-def _check(state: State, loaded: Parts, fresh: Parts) -> None:
-    """Raise `ValueError` where a state isn't one of these parts, as far as the parts don't look themselves."""
+def _check_state(state: State, fresh: Parts) -> None:
+    """Raise `ValueError` where a state contradicts itself, or its best weights are another network's."""
     if not isinstance(state.epoch, int) or not isinstance(state.step, int) or state.epoch < 1 or state.step < 0:
         raise ValueError(f"it is at epoch {state.epoch!r}, step {state.step!r}; expected numbers from 1 and from 0")
+    numbered = all(epoch.epoch == k for k, epoch in enumerate(state.history, start=1))
+    if not numbered or len(state.history) != state.epoch - 1:
+        raise ValueError(f"it is at epoch {state.epoch}; expected a history of the epochs before")
+    numbers = [state.seconds, state.best_f1, state.best_epoch, *state.loss_sums]
+    numbers += [value for epoch in state.history for value in vars(epoch).values() if value is not None]
+    _require_alike([0.0] * len(numbers), numbers, "history")
+    validated = any(epoch.val_f1 is not None and epoch.val_f1 >= 0 for epoch in state.history)
+    if not validated <= (1 <= state.best_epoch < state.epoch):
+        raise ValueError(f"its best epoch is {state.best_epoch}; expected one of its history")
+    _require_alike(fresh.get("network", {}) if state.best_epoch else {}, state.best_weights, "best weights")
+
+
+def _check_parts(loaded: Parts, fresh: Parts, parts: Parts) -> None:
+    """Raise `ValueError` where a part's state isn't like its own: not every part looks, or leaves itself as it was."""
     for name, own in fresh.items():
-        if not isinstance(loaded.get(name), dict) or loaded[name].keys() != own.keys():
-            raise ValueError(f"its {name} isn't this training's; expected {len(own)} entries of the same names")
-    if state.best_weights and not any(state.best_weights.keys() == own.keys() for own in fresh.values()):
-        raise ValueError("its best weights aren't this network's")
+        expected, found = own, loaded.get(name)
+        if isinstance(parts[name], Optimizer) and isinstance(found, dict):
+            weights = [weight for group in parts[name].param_groups for weight in group["params"]]
+            moments = [{"step": torch.tensor(0.0), "exp_avg": weight, "exp_avg_sq": weight} for weight in weights]
+            # A weight that no step has reached has none.
+            expected = own | {"state": {k: moments[k] for k in found.get("state", ()) if k in range(len(weights))}}
+        _require_alike(expected, found, name)
+
+
+def _require_alike(own: Any, found: Any, where: str) -> None:
+    """Raise `ValueError` where keys, lengths, shapes or types differ; numbers are of one type."""
+    if isinstance(own, dict):
+        alike = isinstance(found, dict) and found.keys() == own.keys()
+        pairs = [(own[key], found[key]) for key in own] if alike else []
+    elif isinstance(own, list | tuple):
+        alike = isinstance(found, list | tuple) and len(found) == len(own)
+        pairs = list(zip(own, found, strict=True)) if alike else []
+    elif isinstance(own, Tensor):
+        alike = isinstance(found, Tensor) and (found.shape, found.dtype) == (own.shape, own.dtype)
+        pairs = []
+    else:
+        kinds = (int, float) if isinstance(own, int | float) else type(own)
+        alike, pairs = isinstance(found, kinds), []
+    if not alike:
+        raise ValueError(f"its {where} isn't this training's")
+    for one, other in pairs:
+        _require_alike(one, other, where)
 
 
 def _load(parts: Parts, states: Parts) -> None:

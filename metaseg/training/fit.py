@@ -1,9 +1,10 @@
 """Fit one run in the current process group, of any size: a configuration and data in, best weights and history out."""
 
+import json
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import torch
 from torch import Tensor, nn
@@ -118,7 +119,8 @@ def fit(
     scaler = torch.amp.GradScaler(device.type, enabled=half_precision(device) == torch.float16)
 
     parts: Parts = {"network": model, "optimizer": optimizer, "scheduler": scheduler, "scaler": scaler}
-    state = State() if checkpoints is None else resume(checkpoints, parts)
+    run = json.dumps(asdict(config), sort_keys=True)
+    state = State(run) if checkpoints is None else resume(checkpoints, parts, run)
     for epoch in range(state.epoch, schedule.epochs + 1):
         state.epoch = epoch
         started = time.perf_counter() - state.seconds
