@@ -49,8 +49,8 @@ def unlike_seeds(row: "pd.Series[Any]") -> str:
         chance = float(stats.f.sf(times**2, counts[0] - 1, counts[0] - 1))
         share = "fewer than 1 in 100" if 2 * chance < 0.01 else f"{200 * chance:.0f} in 100"
         return (
-            f"{varies}, which {share} pairs of arms with {counts[0]} seeds each show that vary alike; where that ratio is "
-            f"truly 4, equal arms are called different in {errs} of draws"
+            f"{varies}, which {share} pairs of arms with {counts[0]} seeds each show that vary alike; where that ratio "
+            f"is truly 4, equal arms are called different in {errs} of draws"
         )
     few = row["arm"] if counts[0] < counts[1] else row["reference"]
     highest, lowest = next(
