@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from metaseg.config import IGNORED
 from metaseg.data.dataset import Dataset
-from metaseg.data.mask_values import IGNORED
 from metaseg.launch import Pictures
 from metaseg.metrics import f1_score
 from metaseg.predict import Predictor
