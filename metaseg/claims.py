@@ -11,6 +11,7 @@ one of another machine: it may be half written. Claims save work; what keeps res
 whole and once, whoever trains it.
 """
 
+import contextlib
 import hashlib
 import os
 import platform
@@ -23,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from metaseg.storage import Storage
+from metaseg.storage import UNREADABLE, Storage
 from metaseg.store import from_json, to_json
 
 BEAT_SECONDS = 5.0
@@ -82,23 +83,33 @@ CLAIM = re.compile(r"(?P<run>.+)\.(?P<generation>[1-9][0-9]*)")
 """A claim's name; others in the folder are none of ours."""
 
 
+SESSION = re.compile(r"[A-Za-z0-9_-]{1,64}")
+"""A session's name."""
+
+
 def tidy(storage: Storage, done: Set[str]) -> None:
     """Remove what killed drivers have left: claims of runs that are done, and signs of life on this machine."""
     for name in storage.names("claims"):
         if (claim := CLAIM.fullmatch(name)) and claim["run"] in done:
-            storage.delete(f"claims/{name}")
+            _remove(storage, f"claims/{name}")
     for name in storage.names("sessions"):
         sign = Sign.parse(_content(storage, f"sessions/{name}"))
         if sign and sign.is_of_this_machine and sign.is_gone:
-            storage.delete(f"sessions/{name}")
+            _remove(storage, f"sessions/{name}")
 
 
 def _content(storage: Storage, name: str) -> bytes | None:
-    """A file's content; None where there is none, or a folder in its place."""
+    """A file's content: None where there is none, nothing where it can't be read: a folder, another user's file."""
     try:
         return storage.read_or_none(name)
-    except (IsADirectoryError, PermissionError):
-        return None
+    except UNREADABLE:
+        return b""
+
+
+def _remove(storage: Storage, name: str) -> None:
+    """Remove a file; what others have put in its place stays."""
+    with contextlib.suppress(*UNREADABLE):
+        storage.delete(name)
 
 
 class Session:
@@ -144,7 +155,7 @@ class Session:
         """Give a run of this session back: it is done, or it has failed."""
         # The newest first: were this to stop in the middle, what is left would be dead claims and no gap under them.
         for generation in range(self._won.pop(run_id), 0, -1):
-            self._storage.delete(_claim(run_id, generation))
+            _remove(self._storage, _claim(run_id, generation))
 
     def abandon(self) -> None:
         """Give everything back at once: the driver is about to end, in whatever state it is."""
@@ -167,7 +178,7 @@ class Session:
         sign = Sign.parse(content)
         dead = sign.is_gone if sign and sign.is_of_this_machine else self._has_stood_still(name, content)
         if dead:
-            self._storage.delete(name)
+            _remove(self._storage, name)
         return dead
 
     def _has_stood_still(self, name: str, content: bytes) -> bool:
@@ -188,7 +199,7 @@ class Session:
         if content is None:
             return True
         session = (from_json(content) or {}).get("session")
-        if not isinstance(session, str) or "/" in session or not session:
+        if not isinstance(session, str) or not SESSION.fullmatch(session):
             return self._has_stood_still(claim, content)
         return self.is_dead(session)
 

@@ -16,6 +16,9 @@ from metaseg.config import ConfigError
 from metaseg.store import Store, from_json
 from metaseg.terminal import visible
 
+LAST_TIME = 1e11
+"""Seconds since 1970: what is later is no time."""
+
 QUIET_SECONDS = 30.0
 """After which a driver's sign of life is called old."""
 
@@ -70,16 +73,14 @@ def _is_driver(about: dict[str, Any]) -> bool:
     if not isinstance(status, dict) or not all(isinstance(about.get(key), kind) for key, kind in known.items()):
         return False
     running = status.get("running", [])
-    named = (isinstance(run, dict) and {"label", "state"} <= run.keys() for run in running)
-    return isinstance(running, list) and all(named)
+    if not isinstance(running, list) or not abs(about["time"]) < LAST_TIME:
+        return False
+    return all(isinstance(run, dict) and {"label", "state"} <= run.keys() for run in running)
 
 
 def _object(store: Store, name: str) -> dict[str, Any]:
     """A JSON object of the store; empty where the file is gone, or isn't one."""
-    try:
-        return from_json(store.storage.read_or_none(name)) or {}
-    except (IsADirectoryError, PermissionError):
-        return {}
+    return from_json(store.storage.read_foreign(name)) or {}
 
 
 def _last_words(store: Store, run_id: str) -> str:
@@ -139,12 +140,14 @@ def print_sweeps(store: Store, console: Console, unreadable: list[str]) -> None:
 
 def _print_driver(name: str, driver: dict[str, Any], console: Console) -> None:
     # By the clocks of two machines: a hint for the reader, nothing is decided by it.
-    seconds = max(0.0, time.time() - driver["time"])
-    age = f"{seconds:.0f} s ago" + (": has it died?" if seconds > QUIET_SECONDS else "")
+    seconds = time.time() - driver["time"]
+    age = f"{max(0.0, seconds):.0f} s ago" + (": has it died?" if seconds > QUIET_SECONDS else "")
+    if seconds < -QUIET_SECONDS:
+        age = f"at {-seconds:.0f} s from now: its clock and this one differ"
     where = f"{driver['host']}, process {driver['pid']}"
     console.print(Text("\n" + visible(f"{name}: driver on {where}, last seen {age}"), "bold"), soft_wrap=True)
     for run in driver["status"].get("running", ()):
-        console.print(Text(visible(f"  {run['label']:<24} {run.get('run_id', '')}  {run['state']}")), soft_wrap=True)
+        console.print(Text(visible(f"  {run['label']!s:<24} {run.get('run_id', '')}  {run['state']}")), soft_wrap=True)
 
 
 def print_studies(store: Store, console: Console, unreadable: list[str]) -> None:

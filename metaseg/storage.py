@@ -28,6 +28,9 @@ FINAL = (FileNotFoundError, FileExistsError, PermissionError, IsADirectoryError,
 ABSENT = (FileNotFoundError, NotADirectoryError)
 """Where a file is missing, or somebody's file is in the place of its folder."""
 
+UNREADABLE = (IsADirectoryError, PermissionError, ConfigError)
+"""What others may have put in a file's place: a folder, a file of another user's, a link that leads out."""
+
 PATIENCE_SECONDS = 600.0
 """For how long an operation is tried again while the storage doesn't answer."""
 
@@ -98,10 +101,7 @@ class Storage(ABC):
             self._patiently(lambda: self._create(name, content))
         except FileExistsError:
             # An answer that got lost is asked for again, and meets the file that it has made: contents are unique.
-            try:
-                return self.read_or_none(name) == content
-            except (IsADirectoryError, PermissionError):  # others' folder or file is in its place
-                return False
+            return self.read_foreign(name) == content
         return True
 
     def exists(self, name: str) -> bool:
@@ -134,6 +134,13 @@ class Storage(ABC):
         try:
             return self.read(name)
         except ABSENT:
+            return None
+
+    def read_foreign(self, name: str) -> bytes | None:
+        """A file's content, in a folder where others leave files too; None where there is none, or none for us."""
+        try:
+            return self.read_or_none(name)
+        except UNREADABLE:
             return None
 
     @abstractmethod
@@ -205,11 +212,19 @@ class FolderStorage(Storage):
 
     def path(self, name: str) -> Path:
         """Where a file is; raises `ConfigError` where that would be outside, by a symbolic link too."""
+        return self._unlinked(self._place(name), name)
+
+    def _place(self, name: str) -> Path:
+        """The same for what is made, replaced or removed there: it may be a link, which isn't followed then."""
         path = self.root / self.inside(name)
-        within = [path, *path.parents][: len(path.parts) - len(self.root.parts)]
+        self._unlinked(path.parent, name)
+        return path
+
+    def _unlinked(self, path: Path, name: str) -> Path:
         # Links are rare, and resolving each path would ask a network folder many times.
+        within = [path, *path.parents][: len(path.parts) - len(self.root.parts)]
         if any(map(os.path.islink, within)) and not path.resolve().is_relative_to(self.root):
-            raise ConfigError(f"{path} leads out of {self.root} by a symbolic link; expected a file within it")
+            raise ConfigError(f"{name!r} leads out of {self.root} by a symbolic link; expected a file within it")
         return path
 
     def require_writable(self) -> None:
@@ -285,18 +300,18 @@ class FolderStorage(Storage):
     def _write(self, name: str, content: bytes) -> None:
         temporary = self._temporary(name, content)
         try:
-            os.replace(temporary, self.path(name))
+            os.replace(temporary, self._place(name))
         finally:
             temporary.unlink(missing_ok=True)
 
     def _create(self, name: str, content: bytes) -> None:
         temporary = self._temporary(name, content)
         try:
-            os.link(temporary, self.path(name))  # fails where the name is taken, on network folders too
+            os.link(temporary, self._place(name))  # fails where the name is taken, on network folders too
         except OSError as error:
             if error.errno not in NO_LINKS:
                 raise
-            self._create_slowly(self.path(name), content)
+            self._create_slowly(self._place(name), content)
         finally:
             temporary.unlink(missing_ok=True)
 
@@ -313,7 +328,7 @@ class FolderStorage(Storage):
 
     def _temporary(self, name: str, content: bytes) -> Path:
         self._require_root()
-        path = self.path(name)
+        path = self._place(name)
         self._make_folder(path.parent)
         temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
         try:
@@ -331,7 +346,7 @@ class FolderStorage(Storage):
         return [name for name in os.listdir(self.path(folder)) if not name.startswith(".")]
 
     def _delete(self, name: str) -> None:
-        self.path(name).unlink()
+        self._place(name).unlink()
 
     def _delete_folder(self, name: str) -> None:
         self.path(name).stat()

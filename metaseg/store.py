@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping
@@ -13,6 +14,9 @@ from typing import Any
 
 from metaseg.names import check_name
 from metaseg.storage import FolderStorage, Storage, open_storage
+
+POSITION = re.compile(r"\d+(-\d+)?")
+"""A checkpoint's name: others in its folder are none of ours."""
 
 KEPT_CHECKPOINTS = 2
 """The newest, and the one before in case the newest turns out to be damaged."""
@@ -170,15 +174,19 @@ class Store:
             OSError: the storage doesn't answer now; it isn't waited for, since training can go on.
         """
         self.storage.write(f"checkpoints/{run_id}/{position}", content, patience=0)
-        for name in self.storage.names(f"checkpoints/{run_id}")[:-KEPT_CHECKPOINTS]:
+        for name in self._positions(run_id)[:-KEPT_CHECKPOINTS]:
             self.storage.delete(f"checkpoints/{run_id}/{name}")
 
     def checkpoints(self, run_id: str) -> Iterator[tuple[str, bytes]]:
         """Where a run's kept states are, and their content, the newest first."""
-        for name in reversed(self.storage.names(f"checkpoints/{run_id}")):
-            content = self.storage.read_or_none(f"checkpoints/{run_id}/{name}")
+        for name in reversed(self._positions(run_id)):
+            content = self.storage.read_foreign(f"checkpoints/{run_id}/{name}")
             if content is not None:
                 yield self.storage.locate(f"checkpoints/{run_id}/{name}"), content
+
+    def _positions(self, run_id: str) -> list[str]:
+        """Names of a run's kept states, the oldest first."""
+        return [name for name in self.storage.names(f"checkpoints/{run_id}") if POSITION.fullmatch(name)]
 
     def delete_checkpoints(self, run_id: str) -> None:
         """Remove a run's states: it is done."""

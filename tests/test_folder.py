@@ -332,7 +332,7 @@ def test_a_store_that_cant_be_written_to_is_refused_before_anything_is_made(tmp_
     assert lines[2] == "[] can be read"
 
 
-OUTSIDE = ["../x", "a/../../x", "/etc/passwd", "a//b", "a/./b", "a\0b", "link/x", "link", "inner/link/x"]
+OUTSIDE = ["../x", "a/../../x", "/etc/passwd", "a//b", "a/./b", "a\0b", "link/x", "inner/link/x"]
 
 
 @pytest.mark.parametrize("name", OUTSIDE)
@@ -348,6 +348,22 @@ def test_no_name_and_no_symbolic_link_leads_out_of_a_folder(tmp_path, name, oper
     with pytest.raises(ConfigError, match="within"):
         call(name, b"new") if operation in ("write", "create") else call(name)
     assert [(tmp_path / file).read_text() for file in ("x", "outside/x")] == ["secret", "secret"]
+
+
+def test_a_link_that_leads_out_is_replaced_or_removed_and_never_followed(tmp_path):
+    (tmp_path / "outside").write_text("secret")
+    storage = FolderStorage(tmp_path / "store")
+    storage.write("file", b"")
+    for name in ("a", "b", "c"):
+        (tmp_path / "store" / name).symlink_to(tmp_path / "outside")
+    with pytest.raises(ConfigError, match="leads out"):
+        storage.read("a")
+    storage.write("a", b"new")
+    assert not storage.create("b", b"new")
+    storage.delete("c")
+    assert (tmp_path / "outside").read_text() == "secret"
+    assert storage.read("a") == b"new"
+    assert storage.names("") == ["a", "b", "file"]
 
 
 def test_a_symbolic_link_within_a_folder_is_followed(tmp_path):

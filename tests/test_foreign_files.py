@@ -1,7 +1,9 @@
 """Files in a store that others have left there: they are named or passed over, and stop nobody."""
 
+import errno
 import io
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -78,6 +80,93 @@ def test_a_session_that_cant_be_read_is_dead_after_a_lease(
         assert session.taken() == {"r1"}
         now[0] += module.LEASE_SECONDS + 1
         assert session.claim("r1")
+
+
+@pytest.mark.parametrize("place", ["claims/r1.1", "sessions/s.json"])
+@pytest.mark.parametrize("kind", ["folder", "link out", "broken link"])
+def test_what_is_no_file_holds_for_a_lease_and_stays(
+    tmp_path: Path, place: str, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = FolderStorage(tmp_path / "store")
+    (tmp_path / "outside").write_text("secret")
+    path = tmp_path / "store" / place
+    path.parent.mkdir(parents=True)
+    if kind == "folder":
+        path.mkdir()
+    else:
+        path.symlink_to(tmp_path / "outside" if kind == "link out" else "gone")
+    if place.startswith("sessions"):
+        storage.write("claims/r1.1", b'{"session": "s"}')
+    now = [0.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    with Session(storage) as session:
+        if not session.claim("r1"):
+            now[0] += module.LEASE_SECONDS + 1
+            assert session.claim("r1")
+        assert session.taken() == {"r1"}
+        session.release("r1")
+        tidy(storage, {"r1"})
+    assert (tmp_path / "outside").read_text() == "secret"
+
+
+@pytest.mark.parametrize("session", ["a\0b", "x" * 1000, "\ud800", "..", "a/b"])
+def test_a_claim_that_names_no_session_holds_for_a_lease(
+    tmp_path: Path, session: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = FolderStorage(tmp_path)
+    storage.write("claims/r1.1", json.dumps({"session": session}).encode())
+    now = [0.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    with Session(storage) as own:
+        assert not own.claim("r1")
+        now[0] += module.LEASE_SECONDS + 1
+        assert own.claim("r1")
+
+
+@pytest.mark.parametrize("folder", ["claims", "sessions"])
+def test_a_file_in_the_place_of_a_folder_is_one_error(tmp_path: Path, folder: str) -> None:
+    (tmp_path / folder).write_bytes(b"")
+    with pytest.raises(NotADirectoryError, match="is a file; expected a folder"), Session(FolderStorage(tmp_path)) as s:
+        s.claim("r1")
+
+
+def test_a_claim_of_which_a_death_without_hard_links_left_half_is_taken_over_after_a_lease(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(OSError(errno.EPERM, "no hard links here")))
+    storage, now = FolderStorage(tmp_path), [0.0]
+    storage.write("claims/r1.1", b'{"sess')
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    with Session(storage) as one, Session(storage) as other:
+        assert not one.claim("r1")
+        assert not other.claim("r1")
+        now[0] += module.LEASE_SECONDS + 1
+        assert one.claim("r1")
+        assert not other.claim("r1")
+
+
+TIMES = ["1e999", "NaN", "-1e999", "9" * 400, "1e30", str(4e9), '"soon"', "null", "true"]
+
+
+@pytest.mark.parametrize("time", TIMES)
+@pytest.mark.parametrize("running", ["3", "[3]", '[{"label": [1], "state": {}}]', '{"a": 1}', "null"])
+def test_status_takes_drivers_of_any_clock_and_kind(tmp_path: Path, time: str, running: str) -> None:
+    storage, out = FolderStorage(tmp_path), io.StringIO()
+    Store(storage).write_study("mine", {"name": "mine", "runs": [], "command": ""})
+    status = f'{{"study": "mine", "running": {running}, "time_left": 5}}'
+    storage.write("sessions/s.json", f'{{"host": "h", "pid": 1, "time": {time}, "status": {status}}}'.encode())
+    print_status(Store(storage), Console(file=out, width=300))
+    assert "mine" in out.getvalue()
+
+
+def test_foreign_files_among_checkpoints_neither_count_nor_stop_a_run(storage: FolderStorage, garbage: bytes) -> None:
+    store = Store(storage)
+    (storage.root / "checkpoints" / "r9" / "000009-00000000").mkdir(parents=True)
+    for name in ("zzz", "000002-00000000 (conflicted copy)"):
+        storage.write(f"checkpoints/r9/{name}", garbage)
+    for position in ("000001-00000000", "000002-00000000"):
+        store.save_checkpoint("r9", position, position.encode())
+    assert [content for _, content in store.checkpoints("r9")] == [b"000002-00000000"]
 
 
 def test_status_tells_of_studies_and_names_what_it_cant_read(storage: FolderStorage) -> None:
