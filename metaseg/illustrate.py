@@ -1,6 +1,5 @@
 """Pictures of what a study's trained networks do, on test images that a rule chooses: never the best ones by hand."""
 
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 
@@ -162,7 +161,8 @@ def _runs(study: Study, store: Store, arm: str) -> list[PlannedRun]:
 
 
 def _rows(store: Store, run: PlannedRun) -> pd.DataFrame:
-    return pd.read_parquet(io.BytesIO(store.open_run(run.run_id).read("images.parquet")))
+    text, numbers = ("image", "subgroup", "class", "evaluation"), ("tp", "fp", "fn", "tn")
+    return store.open_run(run.run_id).table("images.parquet", text, numbers)
 
 
 def _scores(study: Study, store: Store, arm: str, label: str) -> pd.Series:

@@ -23,7 +23,7 @@ from metaseg.extra_scores import TOLERANCE, score_masks
 from metaseg.metrics import confusion_counts
 from metaseg.predict import Predictor
 from metaseg.run import evaluations
-from metaseg.store import DamagedRunError, Store
+from metaseg.store import DamagedRunError, Store, from_json
 from metaseg.training.evaluate import predictions
 from metaseg.training.fit import Fitted, encode_metadata
 
@@ -61,11 +61,14 @@ def score_run(
     if "surface-dice" not in scores:  # what is made again is made as it was
         tolerance = there.get("tolerance", tolerance)
     scores = [name for name in EXTRA_SCORES if name in scores or name in there.get("scores", ())]
-    predictor, description = Predictor.open(run), json.loads(run.read("config.json"))
-    counted = pd.read_parquet(io.BytesIO(run.read("images.parquet")))
-    config = _run_config(description)
+    predictor, description = Predictor.open(run), run.description()
+    counted = run.table("images.parquet", ("image", "subgroup", "class", "evaluation"), ("tp", "fp", "fn", "tn"))
+    try:
+        config, trained_on = _run_config(description), description["hardware"]["device"]
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise DamagedRunError(f"{run.locate('config.json')}: not a run's configuration: {error!r}") from error
     dataset = Dataset.open(store.fetch_dataset(config.dataset))
-    on_gpu = description["hardware"]["device"] != "cpu" and torch.cuda.is_available()
+    on_gpu = trained_on != "cpu" and torch.cuda.is_available()
     device = torch.device("cuda" if on_gpu else "cpu")  # as it was evaluated, where that can be
     torch.backends.cudnn.deterministic = True
     with one_thread(device):
@@ -135,23 +138,23 @@ def _differences(
 
 def is_scored(store: Store, run_id: str, scores: Collection[ExtraScore], tolerance: float) -> bool:
     """Whether the run has these scores, of the weights that it has, with this tolerance."""
-    there = _settings(store, run_id)
+    there, run = _settings(store, run_id), store.open_run(run_id)
     return (
         set(scores) <= set(there.get("scores", ()))
-        and ("surface-dice" not in scores or there["tolerance"] == tolerance)
-        and there["weights_sha256"] == store.open_run(run_id).checksums.get("weights.safetensors")
+        and ("surface-dice" not in scores or there.get("tolerance") == tolerance)
+        and there.get("weights_sha256") == run.checksums.get("weights.safetensors")
     )
 
 
 def _settings(store: Store, run_id: str) -> dict[str, Any]:
     """How the run's score file was made; nothing where there is none, or one that can't be read or is of old code."""
-    content = store.storage.read_or_none(score_file(run_id))
+    content = store.storage.read_foreign(score_file(run_id))
     try:
-        metadata = pq.read_schema(io.BytesIO(content or b"")).metadata or {}
-        settings: dict[str, Any] = json.loads(metadata.get(SETTINGS, b"{}"))
-    except (pa.ArrowInvalid, ValueError):
+        settings = from_json((pq.read_schema(pa.BufferReader(content or b"")).metadata or {}).get(SETTINGS)) or {}
+    except Exception:  # a damaged file can raise anything inside a decoder
         return {}
-    return settings if settings.get("version") == VERSION else {}
+    names = settings.get("scores")
+    return settings if settings.get("version") == VERSION and isinstance(names, list) else {}
 
 
 def _run_config(description: dict[str, Any]) -> RunConfig:

@@ -6,11 +6,11 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from metaseg.names import check_name
 from metaseg.storage import FolderStorage, Storage, open_storage
@@ -18,8 +18,14 @@ from metaseg.storage import FolderStorage, Storage, open_storage
 POSITION = re.compile(r"\d+(-\d+)?")
 """A checkpoint's name: others in its folder are none of ours."""
 
+if TYPE_CHECKING:  # `metaseg status` doesn't wait for it
+    import pandas as pd
+
 KEPT_CHECKPOINTS = 2
 """The newest, and the one before in case the newest turns out to be damaged."""
+
+TEXT, NUMBERS = ("string", "large_string"), ("integer", "floating", "null")
+"""What pyarrow calls the types of columns."""
 
 DATASET_FILES = ("images.bin", "masks.bin", "table.parquet", "dataset.json")
 
@@ -81,6 +87,36 @@ class FinishedRun:
             )
         return content
 
+    def description(self) -> dict[str, Any]:
+        """Its `config.json`; raises `DamagedRunError` where that is no JSON object."""
+        value = from_json(self.read("config.json"))
+        if value is None:
+            raise DamagedRunError(f"{self.locate('config.json')}: not a run's configuration: expected a JSON object")
+        return value
+
+    def table(self, name: str, text: Sequence[str], numbers: Sequence[str]) -> "pd.DataFrame":
+        """Columns of a Parquet file of its; raises `DamagedRunError` where they aren't there or hold other things."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        content = self.read(name)
+        try:
+            # Neither buffered ahead nor read by pyarrow's threads: where a page is damaged, those that still read as
+            # the process ends abort it.
+            file = pq.ParquetFile(pa.BufferReader(content), pre_buffer=False)
+            kinds = {column: file.schema_arrow.field(column).type for column in (*text, *numbers)}
+            for column, kind in kinds.items():
+                tests = TEXT if column in text else NUMBERS
+                if not any(getattr(pa.types, f"is_{test}")(kind) for test in tests):
+                    raise TypeError(f"column {column!r} holds {kind}")
+            table = file.read(list(kinds), use_threads=False)
+            table.validate(full=True)
+            rows: pd.DataFrame = table.replace_schema_metadata(None).to_pandas()
+        except Exception as error:  # a damaged file can raise anything inside a decoder
+            reason = str(error).partition("\n")[0] or type(error).__name__
+            raise DamagedRunError(f"{self.locate(name)}: not what a run leaves: {reason}") from error
+        return rows
+
 
 @dataclass(frozen=True)
 class Store:
@@ -134,11 +170,11 @@ class Store:
         self.storage.publish(f"trials/{run_id}", {**files, "DONE": to_json({"sha256": checksums})}, last="DONE")
         self.delete_checkpoints(run_id)
 
-    def find_trained(self, run_id: str, name: str) -> bytes | None:
-        """A file of a run that is done, be it a study's or a sweep's trial; None where it hasn't been trained."""
+    def find_trained(self, run_id: str) -> FinishedRun | None:
+        """A run that is done, be it a study's or a sweep's trial; None where it hasn't been trained."""
         for folder in (f"runs/{run_id}", f"trials/{run_id}"):
             if self.storage.exists(f"{folder}/DONE"):
-                return FinishedRun.open(self.storage, folder).read(name)
+                return FinishedRun.open(self.storage, folder)
         return None
 
     def open_run(self, run_id: str) -> FinishedRun:

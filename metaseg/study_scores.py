@@ -1,10 +1,10 @@
 """Extra scores of a study's finished runs, several runs at once."""
 
-import json
 import multiprocessing
 import os
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from functools import partial
 from typing import Any
 
 import torch
@@ -96,9 +96,9 @@ def _wanted(
     except (KeyError, TypeError) as error:
         path = store.storage.locate(f"studies/{study}.json")
         raise ConfigError(f"{path}: not a study's record; the study's command writes it anew") from error
-    waiting = [run_id for run_id in runs if not is_scored(store, run_id, scores, tolerance)]
-    if waiting:
-        fingerprint = json.loads(store.open_run(waiting[0]).read("config.json"))["dataset"]["fingerprint"]
+    waiting = [run_id for run_id in runs if not _is_scored(store, run_id, scores, tolerance)]
+    fingerprint = next((found for found in map(partial(_fingerprint, store), waiting) if found), None)
+    if fingerprint:
         try:
             store.fetch_dataset(fingerprint).stat()
         except FileNotFoundError:
@@ -107,6 +107,21 @@ def _wanted(
                 f"again, which trains nothing anew, give its command once more: {record['command']}"
             ) from None
     return runs, waiting
+
+
+def _is_scored(store: Store, run_id: str, scores: Collection[ExtraScore], tolerance: float) -> bool:
+    try:
+        return is_scored(store, run_id, scores, tolerance)
+    except DamagedRunError:
+        return False  # scoring it says why
+
+
+def _fingerprint(store: Store, run_id: str) -> str | None:
+    """Of a run's dataset; None where the run is damaged."""
+    try:
+        return str(store.open_run(run_id).description()["dataset"]["fingerprint"])
+    except (DamagedRunError, KeyError, TypeError):
+        return None
 
 
 def _score_all(

@@ -1,12 +1,17 @@
 """The store: a run exists once it is whole, and never before."""
 
 import hashlib
+import io
 import json
+import subprocess
+import sys
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
-from metaseg.store import Store
+from metaseg.store import DamagedRunError, Store
 
 FILES = {"images.parquet": b"rows", "config.json": b"{}"}
 
@@ -106,3 +111,67 @@ def test_a_dataset_reaches_other_machines_through_a_bucket(tiny_dataset, tmp_pat
     }
     store.storage.delete_folder("cache")
     assert store.fetch_dataset(tiny_dataset.fingerprint) == folder, "not brought twice"
+
+
+def parquet(table: pd.DataFrame, **options: object) -> bytes:
+    written = io.BytesIO()
+    table.to_parquet(written, index=False, **options)
+    return written.getvalue()
+
+
+ROWS = pd.DataFrame({"image": ["a", "b"], "tp": [1, 2]})
+
+
+def test_a_runs_table_is_what_was_written(tmp_path):
+    store = Store.at(tmp_path)
+    store.commit_run("abc", {"images.parquet": parquet(ROWS.assign(more=1.0))})
+    pd.testing.assert_frame_equal(store.open_run("abc").table("images.parquet", ["image"], ["tp"]), ROWS)
+
+
+def holed(content: bytes) -> bytes:
+    """With zeros in the midst of its pages."""
+    return content[:200] + bytes(len(content) // 2) + content[200 + len(content) // 2 :]
+
+
+MANY = pd.DataFrame({"image": [f"image {k}" for k in range(5000)], "tp": np.arange(5000)})
+
+DAMAGED = {
+    "nothing": b"",
+    "text": b"image,tp\na,1\n",
+    "magic alone": b"PAR1PAR1",
+    "truncated": parquet(ROWS)[:-30],
+    "holed": holed(parquet(MANY)),
+    "holed, many pages": holed(parquet(MANY, data_page_size=100, use_dictionary=False, compression="gzip")),
+    "no column": parquet(ROWS.drop(columns="tp")),
+    "text for counts": parquet(ROWS.assign(tp=["x", "y"])),
+    "counts for text": parquet(ROWS.assign(image=[1, 2])),
+    "lists": parquet(ROWS.assign(tp=[[1], [2]])),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGED)
+def test_a_table_with_a_right_checksum_that_is_none_is_named(tmp_path, damage):
+    store = Store.at(tmp_path)
+    store.commit_run("abc", {"images.parquet": DAMAGED[damage]})
+    with pytest.raises(DamagedRunError, match=r"runs/abc/images.parquet: not what a run leaves: ."):
+        store.open_run("abc").table("images.parquet", ["image"], ["tp"])
+
+
+READ = """
+import sys
+from metaseg.store import Store
+for run in sorted(Store.at(sys.argv[1]).done()):
+    try:
+        Store.at(sys.argv[1]).open_run(run).table("images.parquet", ["image"], ["tp"])
+    except OSError:
+        continue
+sys.exit("error: damaged")
+"""
+
+
+def test_a_process_that_has_met_damaged_tables_ends_as_it_should(tmp_path):
+    """Threads that still read as it ends would abort it."""
+    for number, content in enumerate(DAMAGED.values()):
+        Store.at(tmp_path).commit_run(f"run{number}", {"images.parquet": content})
+    done = subprocess.run([sys.executable, "-c", READ, str(tmp_path)], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (1, "error: damaged\n")

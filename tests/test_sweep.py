@@ -196,7 +196,7 @@ def test_a_run_of_a_study_is_reused_by_a_sweep(sweep, store):
 def test_a_pruned_trial_ends_where_the_judge_says(sweep, store):
     pruned = run_trial(sweep, store, {"lr_max": 1e-2, "batch_size": 2}, lambda epoch, score: epoch == 2)
     assert (pruned.state, pruned.epochs, pruned.image_epochs) == ("pruned", 2, 2 * len(sweep.dataset.indices("train")))
-    assert store.find_trained(pruned.run_id, "history.parquet") is None
+    assert store.find_trained(pruned.run_id) is None
 
 
 def test_a_trial_that_diverges_has_failed_and_says_why(sweep, store, monkeypatch):

@@ -1,8 +1,6 @@
 """A trial: trained and validated as a run is, judged after each validation, and never tested."""
 
 import contextlib
-import io
-import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -119,14 +117,15 @@ def execute_trial(
             for epoch in _checkpointed(store, run):
                 note(epoch)
 
-    history = store.find_trained(run, "history.parquet")
-    if history is not None:
-        for row in pd.read_parquet(io.BytesIO(history)).to_dict("records"):
+    trained = store.find_trained(run)
+    if trained is not None:
+        history = trained.table("history.parquet", (), ("epoch", "seconds", "val_f1"))
+        for row in history.to_dict("records"):
             seconds[int(row["epoch"])] = float(row["seconds"])
             if pd.notna(row["val_f1"]):
                 scores[int(row["epoch"])] = float(row["val_f1"])
                 judge(int(row["epoch"]), float(row["val_f1"]))
-        return facts("complete", reused=_origin(store, run) != list(origin))
+        return facts("complete", reused=trained.description().get("origin") != list(origin))
 
     with one_thread(device):
         try:
@@ -153,10 +152,3 @@ def _checkpointed(store: Store, run: str) -> list[Epoch]:
         with contextlib.suppress(ValueError):  # half written; an older one may be whole
             return unpack(content)[0].history
     return []
-
-
-def _origin(store: Store, run: str) -> list[Any] | None:
-    """The sweep's trial that a run was trained for; None where it was a study."""
-    content = store.find_trained(run, "config.json")
-    origin: list[Any] | None = json.loads(content or b"{}").get("origin")
-    return origin
