@@ -16,6 +16,9 @@ that it picks, instead of by the blocks."""
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 
+IGNORED = 255
+"""Value of a decoded mask's pixels that count neither in a loss nor in a score."""
+
 Average = Literal["images", "subgroups"]
 """What the overall score is: the mean over all test images, or the mean of the subgroups' means."""
 

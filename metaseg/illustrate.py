@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from metaseg.config import IGNORED
 from metaseg.data.dataset import Dataset
-from metaseg.data.mask_values import IGNORED
 from metaseg.launch import Pictures
 from metaseg.metrics import f1_score
 from metaseg.predict import Predictor
@@ -129,7 +129,7 @@ def sweep(arm: str, label: str) -> Pictures:
         masks = [predictor.predict(image, {**metadata, column: value}) for value in told]
         picture = draw_sweep(
             image,
-            dataset.mask(sample),
+            np.where(dataset.mask(sample) == IGNORED, 0, dataset.mask(sample)),
             told,
             masks,
             dataset.classes,

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from metaseg.data.mask_values import IGNORED
+from metaseg.config import IGNORED
 
 
 def soft_dice(probability: Tensor, target: Tensor) -> Tensor:

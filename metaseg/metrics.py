@@ -5,7 +5,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from metaseg.data.mask_values import IGNORED
+from metaseg.config import IGNORED
 
 
 def confusion_counts(logits: Tensor, target: Tensor) -> Tensor:

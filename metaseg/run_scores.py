@@ -16,9 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from metaseg.config import EXTRA_SCORES, ExtraScore, NetworkConfig, RunConfig, ScheduleConfig, Subset
+from metaseg.config import EXTRA_SCORES, IGNORED, ExtraScore, NetworkConfig, RunConfig, ScheduleConfig, Subset
 from metaseg.data.dataset import Dataset
-from metaseg.data.mask_values import IGNORED
 from metaseg.device import one_thread
 from metaseg.extra_scores import TOLERANCE, score_masks
 from metaseg.metrics import confusion_counts

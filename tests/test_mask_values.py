@@ -14,12 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from metaseg.config import ConfigError, DataConfig
+from metaseg.config import IGNORED, ConfigError, DataConfig
 from metaseg.data.dataset import Dataset, prepare
 from metaseg.data.decode import decode_mask
 from metaseg.data.manifest import ManifestError
 from metaseg.data.mask_checks import MaskFacts, implausible
-from metaseg.data.mask_values import IGNORED, MaskValues
+from metaseg.data.mask_values import MaskValues
 from metaseg.datasets.table import read_table
 from metaseg.losses import segmentation_loss
 from metaseg.metrics import confusion_counts

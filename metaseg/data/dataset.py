@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from metaseg.config import SPLITS, DataConfig, Split, Subset
+from metaseg.config import IGNORED, SPLITS, DataConfig, Split, Subset
 from metaseg.data.decode import (
     DECODER_VERSION,
     SCALING_VERSION,
@@ -31,7 +31,7 @@ from metaseg.data.decode import (
 from metaseg.data.files import Files, digests_of, source_files, warn_of_duplicates
 from metaseg.data.manifest import ROW, Manifest, ManifestError
 from metaseg.data.mask_checks import MaskFacts, implausible
-from metaseg.data.mask_values import IGNORED, MaskValues, Pixels
+from metaseg.data.mask_values import MaskValues, Pixels
 from metaseg.data.names import reserved_problems, sample_names, stored_name, users_columns
 from metaseg.data.split import assign_splits, limit_per_subgroup
 from metaseg.metadata import MetadataColumn

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from metaseg.data.mask_values import IGNORED, Pixels
+from metaseg.config import IGNORED
+from metaseg.data.mask_values import Pixels
 
 NEARLY_ALL = 0.98
 """Share of foreground in a mask, and of such masks among all, from which it may be that background was taken for it."""

@@ -8,13 +8,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from metaseg.config import IGNORED
 from metaseg.data.manifest import ManifestError
 
 Pixels = npt.NDArray[np.uint8]
 Stored = npt.NDArray[Any]  # bool, uint8 or uint16
-
-IGNORED = 255
-"""Value of a decoded mask's pixels that count neither in a loss nor in a score."""
 
 FEW = 3
 """So many values above 0 in an 8-bit mask up to 255 aren't objects' numbers: one of them is void or unknown."""
