@@ -265,13 +265,20 @@ def _check_whole(tiff: tifffile.TiffFile) -> None:
 
 
 def _check_planes(path: Path, tiff: tifffile.TiffFile) -> None:
-    """Refuse a stack in one page, as ImageJ writes large ones: planes behind each other, their number noted."""
+    """Refuse a stack in one page, as ImageJ writes large ones: planes behind each other, their number noted or not."""
+    page = tiff.pages.first
+    assert isinstance(page, tifffile.TiffPage)
     planes = 1
     if tiff.is_imagej:
-        planes = int((tiff.imagej_metadata or {}).get("images", 1))
-    elif tiff.is_ome or tiff.is_shaped:
+        noted = {"images": 1, "channels": 1, "slices": 1, "frames": 1, **(tiff.imagej_metadata or {})}
+        channels = 1 if page.samplesperpixel > 1 else int(noted["channels"])
+        planes = max(int(noted["images"]), channels * int(noted["slices"]) * int(noted["frames"]))
+    elif tiff.is_ome or tiff.is_shaped or tiff.is_stk:
         series = tiff.series
-        planes = series[0].size // max(tiff.pages.first.size, 1) if series else 1
+        planes = series[0].size // max(page.size, 1) if series else 1
+    if planes == 1 and page.is_contiguous and page.nbytes >= 256:  # less may be as long as what is written behind it
+        behind = tiff.filehandle.size - page.dataoffsets[0] - page.nbytes
+        planes += behind // page.nbytes if behind > 0 and behind % page.nbytes == 0 else 0
     if planes > 1:
         raise ManifestError(f"{path}: is a stack of {planes} planes in one page; expected one image a file")
 
