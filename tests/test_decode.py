@@ -8,7 +8,8 @@ import pytest
 import tifffile
 from PIL import Image
 
-from metaseg.data.decode import decode_image, decode_mask, is_16_bit, mask_files, to_channels
+from metaseg.data.decode import decode_image, decode_mask, mask_files, to_channels
+from metaseg.data.depth import is_16_bit
 from metaseg.data.manifest import ManifestError
 from metaseg.data.mask_values import MaskValues
 
