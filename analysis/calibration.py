@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 import pandas as pd
+from scipy import stats
 
 from analysis.comparisons import FEWEST_UNITS
 
@@ -45,7 +46,12 @@ def unlike_seeds(row: "pd.Series[Any]") -> str:
         if not varies:
             return ""
         errs = next(errs for count, errs in EQUAL_COUNTS if counts[0] >= count)
-        return f"{varies}; equal arms are called different in {errs} of draws where that ratio is truly 4"
+        chance = float(stats.f.sf(times**2, counts[0] - 1, counts[0] - 1))
+        share = "fewer than 1 in 100" if 2 * chance < 0.01 else f"{200 * chance:.0f} in 100"
+        return (
+            f"{varies}, which {share} pairs of arms with {counts[0]} seeds each show that vary alike; where that ratio "
+            f"is truly 4, equal arms are called different in {errs} of draws"
+        )
     few = row["arm"] if counts[0] < counts[1] else row["reference"]
     highest, lowest = next(
         (high, low) for least, high, low in OTHER_COUNTS if max(counts) / min(counts) >= least

@@ -158,7 +158,7 @@ def _corrections(first: pd.DataFrame, others: pd.DataFrame, leading: str, names:
         else f"On {row}, {names.compared}, nothing is tested."
     )
     if others["p_adjusted"].notna().any():
-        said += " In all others, which are exploration, it is by Benjamini's and Hochberg's."
+        said += " In all others, which are exploration, p is corrected by Benjamini's and Hochberg's method."
     return said
 
 

@@ -116,7 +116,7 @@ def _warnings(tests: pd.DataFrame) -> list[str]:
     """Of declared comparisons whose arms' seeds are unlike, so that the test may err more than it says."""
     overall = tests[(tests["subgroup"] == OVERALL) & tests["p_adjusted"].notna()].drop_duplicates(["arm", "reference"])
     unlike = [said for _, row in overall.iterrows() if (said := unlike_seeds(row))]
-    return [f"WARNING: {'; '.join(unlike)}. Don't take p-values at their word."] if unlike else []
+    return [f"WARNING: p-values may be less sure than they look: {'; '.join(unlike)}."] if unlike else []
 
 
 def interaction_section(found: Sequence[Interaction], corner: str, left_out: int, names: Names) -> Section:

@@ -44,6 +44,9 @@ what the normalisation gives, before the activation; or the level's output, afte
 Shape = Literal["cyclic", "one-cycle", "cosine", "constant"]
 """How the learning rate goes from step to step (`metaseg.training.schedule`)."""
 
+IGNORED = 255
+"""Value of a decoded mask's pixels that count neither in a loss nor in a score."""
+
 
 class ConfigError(ValueError):
     """A setting that can't be: the message names it, its value and what was expected."""

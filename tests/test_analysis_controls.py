@@ -244,9 +244,9 @@ def test_the_report_has_the_controls_and_what_they_are_of(tmp_path: Path, capsys
     out = tmp_path / "reports" / "parts"
     assert sorted(path.name for path in out.iterdir()) == [
         "controls.csv", "difficulty.csv", "distribution.csv", "f1.png", "forest.png", "learning.png", "overlays.png",
-        "paired.png", "power.csv", "ranks.png", "report.html", "resampling.csv", "response.csv", "response.png",
-        "runs.csv", "size.png", "subgroups.csv", "swapped.csv", "swapped.png", "table.csv", "table.md", "table.tex",
-        "tests.csv", "variance.png",
+        "paired.png", "power.csv", "ranks.png", "report.html", "resampling.csv", "residuals.png", "response.csv",
+        "response.png", "run_means.png", "runs.csv", "seeds.csv", "size.png", "subgroups.csv", "swapped.csv",
+        "swapped.png", "table.csv", "table.md", "table.tex", "tests.csv", "variance.png",
     ]  # fmt: skip
     assert all(Path(path).exists() for path in result.files)
     assert (out / "overlays.png").read_bytes() == png()
@@ -259,9 +259,10 @@ def test_the_report_has_the_controls_and_what_they_are_of(tmp_path: Path, capsys
     assert list(sections) == [
         "F1 of each arm by line", "Differences by line from baseline", "In full: against baseline, on all test images",
         "Is the difference the same for every line?", "Predicted differences by line",
-        "The declared comparisons by resampling", "What is found four times in five: sme", "A closer look",
+        "What is found four times in five: sme", "A closer look", "Seeds of each arm",
         "What if they aren't told the truth? F1 of networks that see metadata",
-        "How much of baseline's F1 does metadata alone explain?", "Distribution", "Methods", "Caveats", "Runs",
+        "How much of baseline's F1 does metadata alone explain?", "The comparisons by resampling", "Distribution",
+        "Methods", "Caveats", "Runs",
     ]  # fmt: skip
     assert all(f"Computed on: {about}" in sections[name] for name in ("F1 of each arm by line", "Distribution", "Runs"))
     for shown in (

@@ -210,7 +210,7 @@ def test_ours_is_compared_with_the_bare_loop_that_computes_as_it_does(work, monk
     seen, layouts = [], []
     losses = fitting.segmentation_loss
     monkeypatch.setattr(
-        fitting, "segmentation_loss", lambda logits, target: seen.append(logits.dtype) or losses(logits, target)
+        fitting, "segmentation_loss", lambda logits, *target: seen.append(logits.dtype) or losses(logits, *target)
     )
 
     def note(module, inputs, output):

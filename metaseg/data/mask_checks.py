@@ -74,7 +74,8 @@ def _inverted(facts: Sequence[MaskFacts]) -> list[int]:
     """Masks that fit the others turned round, and don't as they are.
 
     The others' foreground is the smaller part, mostly off the border, and on one side of the background in brightness.
-    A mask that is turned round has all three the other way; of one that is foreground alone the first two are enough.
+    A mask that is turned round has all three the other way; one that is foreground alone has no brightness
+    to compare, and is no matter where others are background alone.
     """
     foreground, border, contrast = (
         np.array([getattr(each, name) for each in facts]) for name in ("foreground", "border", "contrast")
@@ -85,5 +86,6 @@ def _inverted(facts: Sequence[MaskFacts]) -> list[int]:
     signs = np.sign(contrast[usual & (contrast != 0)])
     side = np.sign(signs.sum()) if len(signs) and abs(signs.mean()) > 0.8 else 0.0
     turned = (foreground > 0.5) & (border > 0.9) & (1 - foreground <= np.nanquantile(foreground[usual], 0.95) + 1e-9)
-    turned &= (contrast == 0) | ((side != 0) & (np.sign(contrast) == -side))
+    full = (foreground == 1) & ~(foreground == 0).any()
+    turned &= full | ((side != 0) & (np.sign(contrast) == -side))
     return np.flatnonzero(turned).tolist()
