@@ -209,6 +209,7 @@ def test_classes_are_the_values_and_one_may_not_count() -> None:
     [
         ({"foreground": ("x",)}, "foreground"),
         ({"foreground": ("1..",)}, "foreground"),
+        ({"foreground": ("255..128",)}, "the lower value of a range first"),
         ({"foreground": ("1",), "classes": ("a", "b")}, "foreground"),
         ({"ignore": -1}, "ignore"),
         ({"classes": tuple(map(str, range(255)))}, "fewer than 255"),
