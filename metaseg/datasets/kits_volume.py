@@ -188,7 +188,8 @@ class _Stream:
             self.shape, self._values = image.shape, image.dataobj
             affine = np.asarray(image.affine, dtype=np.float64)
             self.first_axis = ("x", "y", "z")[int(np.abs(affine[:3, 0]).argmax())]
-            stated = (image.get_sform(coded=True)[0], image.get_qform(coded=True)[0])
+            header: Any = image.header
+            stated = (header.get_sform(coded=True)[0], header.get_qform(coded=True)[0])
             self.space = Space(tuple(np.asarray(each, np.float64) for each in stated if each is not None), self.shape)
         except Exception as error:  # a damaged header can raise anything inside a parser
             self._file.close()
