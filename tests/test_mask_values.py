@@ -259,6 +259,19 @@ def test_masks_that_are_inverted_beside_the_others_are_named(tmp_path: Path, wro
         prepared(table)  # as often as it is used, though it is decoded once
 
 
+@pytest.mark.parametrize("brightness", ["none", "bright"])
+def test_an_inverted_mask_is_told_by_its_border_or_else_by_its_brightness(brightness: str) -> None:
+    rng = np.random.default_rng(1)
+    image, facts = rng.integers(20, 60, (64, 64, 1)).astype(np.uint8), []
+    for k in range(12):
+        mask = disc(k) | (disc(k, 25) & (X > 30) & (brightness == "bright"))  # large discs reach the border
+        lit = 100 if brightness == "bright" else 100 * (k % 2) - 20
+        pixels = np.clip(image + lit * mask[..., None].astype(int), 0, 255).astype(np.uint8)
+        facts.append(MaskFacts.of((mask ^ (k == 7)).astype(np.uint8), pixels))
+    assert "1 of 12 masks look inverted" in (doubt := implausible("t.csv", [f"m{k}" for k in range(12)], facts) or "")
+    assert doubt.endswith("m7")
+
+
 def test_plausible_masks_are_no_matter_for_a_warning(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message=r".* masks (are|look) ")
