@@ -40,6 +40,9 @@ def predict(run: Path, image: Path, out: Path, metadata: tuple[str, ...] = ()) -
         raise ConfigError(
             f"image is {image}, which is {'a folder' if image.is_dir() else 'not there'}; expected a file"
         )
+    if out.is_dir() or not out.parent.is_dir():
+        wrong = "which is a folder" if out.is_dir() else "whose folder isn't there"
+        raise ConfigError(f"out is {out}, {wrong}; expected a file to write")
     predictor = Predictor.load(run)
     try:
         mask = predictor.predict(decode_image(image), {clean_text(name): value for name, _, value in pairs})

@@ -16,6 +16,9 @@ that it picks, instead of by the blocks."""
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 
+IGNORED = 255
+"""Value of a decoded mask's pixels that count neither in a loss nor in a score."""
+
 Average = Literal["images", "subgroups"]
 """What the overall score is: the mean over all test images, or the mean of the subgroups' means."""
 
@@ -40,9 +43,6 @@ what the normalisation gives, before the activation; or the level's output, afte
 
 Shape = Literal["cyclic", "one-cycle", "cosine", "constant"]
 """How the learning rate goes from step to step (`metaseg.training.schedule`)."""
-
-IGNORED = 255
-"""Value of a decoded mask's pixels that count neither in a loss nor in a score."""
 
 
 class ConfigError(ValueError):
@@ -99,8 +99,12 @@ class DataConfig:
         _require(len(self.classes) >= 1, "classes", self.classes, "at least one name")
         _require(len(set(self.classes)) == len(self.classes), "classes", self.classes, "distinct names")
         _require(len(self.classes) < 255, "classes", len(self.classes), "fewer than 255")
-        ranges = all(re.fullmatch(r"\d+(\.\.\d+)?", text) for text in self.foreground)
+        ranges = all(re.fullmatch(r"[0-9]{1,5}(\.\.[0-9]{1,5})?", text) for text in self.foreground)
         _require(ranges, "foreground", self.foreground, "values, or ranges such as 128..255")
+        rising = all(
+            int(low) <= int(high or low) for low, _, high in (text.partition("..") for text in self.foreground)
+        )
+        _require(rising, "foreground", self.foreground, "the lower value of a range first")
         _require(not self.foreground or len(self.classes) == 1, "foreground", self.foreground, "one of the --classes")
         _require(self.ignore is None or 0 <= self.ignore < 2**16, "ignore", self.ignore, "a mask's value")
         _require(0 < self.val_fraction < 1, "val_fraction", self.val_fraction, "a share between 0 and 1")

@@ -128,7 +128,7 @@ def sweep(arm: str, label: str) -> Pictures:
         masks = [predictor.predict(image, {**metadata, column: value}) for value in told]
         picture = draw_sweep(
             image,
-            dataset.mask(sample),
+            np.where(dataset.mask(sample) == IGNORED, 0, dataset.mask(sample)),
             told,
             masks,
             dataset.classes,

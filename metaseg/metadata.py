@@ -1,8 +1,9 @@
 """Metadata as vectors: a table's columns become one float vector a sample, by rules fixed on the training samples."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -133,8 +134,8 @@ class MetadataEncoder:
 
     @classmethod
     def from_json(cls, codes: Sequence[dict[str, Any]]) -> "MetadataEncoder":
-        """The encoder that `to_json` described."""
-        return cls(
+        """The encoder that `to_json` described; raises `TypeError` or `ValueError` where it is no such description."""
+        encoder = cls(
             tuple(
                 CategoricalCode(code["column"], tuple(code["vocabulary"]))
                 if "vocabulary" in code
@@ -142,6 +143,16 @@ class MetadataEncoder:
                 for code in codes
             )
         )
+        for code in encoder.codes:
+            texts = (code.column, *(code.vocabulary if isinstance(code, CategoricalCode) else ()))
+            "".join(texts).encode()  # each is text, and can be written
+            if isinstance(code, CategoricalCode):
+                right = 0 < code.size == len(set(code.vocabulary))
+            else:
+                right = math.isfinite(code.mean) and 0 < code.std < math.inf and code.missing in get_args(Missing)
+            if not right:
+                raise ValueError(f"metadata column {code.column!r} has a code that is none")
+        return encoder
 
 
 def apply_mode(

@@ -57,7 +57,7 @@ class Predictor:
             return cls._parse(from_json(description) or {}, weights)
         except KeyError as error:
             raise DamagedRunError(f"{run.locate('config.json')}: not a run's configuration: no {error}") from error
-        except (AttributeError, TypeError, ValueError) as error:
+        except (AttributeError, OverflowError, TypeError, ValueError) as error:
             raise DamagedRunError(f"{run.locate('config.json')}: not a run's configuration: {error}") from error
         except (RuntimeError, SafetensorError) as error:  # keys or shapes that aren't the network's; no safetensors
             where, reason = run.locate("weights.safetensors"), str(error).splitlines()[0]
@@ -65,18 +65,23 @@ class Predictor:
 
     @classmethod
     def _parse(cls, config: Mapping[str, Any], weights: bytes) -> "Predictor":
-        dataset, arm, network = config["dataset"], config["arm"], config["network"]
+        dataset, arm, network, tensors = config["dataset"], config["arm"], config["network"], load(weights)
+        if max(network["depth"], network["hidden_layers"]) > len(tensors):  # which would take for ever to make
+            raise RuntimeError(f"the network has more layers than the {len(tensors)} that they are of")
         encoder = MetadataEncoder.from_json(dataset["metadata"])
         classes = tuple(dataset["classes"])
-        model = UNet(
-            dataset["channels"],
-            1 if len(classes) == 1 else 1 + len(classes),
-            arm["block"],
-            0 if arm["metadata_mode"] == "absent" else encoder.size,
-            NetworkConfig(**network | {"positions": tuple(network["positions"])}),
-            heads=arm["metadata_mode"] == "heads",
-        )
-        model.load_state_dict(load(weights))
+        with torch.device("meta"):  # without memory: what the description says may be of any size
+            model = UNet(
+                dataset["channels"],
+                1 if len(classes) == 1 else 1 + len(classes),
+                arm["block"],
+                0 if arm["metadata_mode"] == "absent" else encoder.size,
+                NetworkConfig(**network | {"positions": tuple(network["positions"])}),
+                heads=arm["metadata_mode"] == "heads",
+            )
+        if wrong := [name for name, tensor in tensors.items() if not tensor.isfinite().all()]:
+            raise RuntimeError(f"{wrong[0]} holds what is no finite number")
+        model.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, assign=True)
         return cls(model.eval(), encoder, arm["metadata_mode"], classes, dataset["channels"])
 
     def encode(self, metadata: Mapping[str, str | float]) -> npt.NDArray[np.float32]:

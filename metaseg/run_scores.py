@@ -18,12 +18,13 @@ import torch
 
 from metaseg.config import EXTRA_SCORES, IGNORED, ExtraScore, NetworkConfig, RunConfig, ScheduleConfig, Subset
 from metaseg.data.dataset import Dataset
+from metaseg.data.manifest import ManifestError
 from metaseg.device import one_thread
 from metaseg.extra_scores import TOLERANCE, score_masks
 from metaseg.metrics import confusion_counts
 from metaseg.predict import Predictor
 from metaseg.run import evaluations
-from metaseg.store import DamagedRunError, Store, from_json
+from metaseg.store import DamagedRunError, Store, from_json, require_fingerprint
 from metaseg.training.evaluate import predictions
 from metaseg.training.fit import Fitted, encode_metadata
 
@@ -67,7 +68,10 @@ def score_run(
         config, trained_on = _run_config(description), description["hardware"]["device"]
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise DamagedRunError(f"{run.locate('config.json')}: not a run's configuration: {error!r}") from error
-    dataset = Dataset.open(store.fetch_dataset(config.dataset))
+    try:
+        dataset = Dataset.open(store.fetch_dataset(config.dataset))
+    except (ManifestError, FileNotFoundError) as error:
+        raise DamagedRunError(f"{run.locate('config.json')}: its images can't be opened: {error}") from error
     on_gpu = trained_on != "cpu" and torch.cuda.is_available()
     device = torch.device("cuda" if on_gpu else "cpu")  # as it was evaluated, where that can be
     torch.backends.cudnn.deterministic = True
@@ -164,7 +168,7 @@ def _run_config(description: dict[str, Any]) -> RunConfig:
         arm["block"],
         arm["metadata_mode"],
         description["seed"],
-        description["dataset"]["fingerprint"],
+        require_fingerprint(description["dataset"]["fingerprint"]),
         NetworkConfig(**network | {"positions": tuple(network["positions"])}),
         ScheduleConfig(**description["schedule"]),
         Subset(**subset | {"splits": tuple(subset["splits"])}) if subset else None,

@@ -48,6 +48,13 @@ def from_json(content: bytes | None) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
+def require_fingerprint(value: object) -> str:
+    """A dataset's fingerprint, which names its folder; raises `ValueError` for anything else."""
+    if not isinstance(value, str) or not re.fullmatch(r"[0-9a-f]{1,64}", value):
+        raise ValueError(f"the dataset's fingerprint is {value!r:.60}; expected hexadecimal digits")
+    return value
+
+
 @dataclass(frozen=True)
 class FinishedRun:
     """A run, or a sweep's trial, that is done. Whoever reads its files gets what was written, or an error."""

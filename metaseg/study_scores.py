@@ -15,7 +15,7 @@ from rich.text import Text
 from metaseg.config import EXTRA_SCORES, ConfigError, ExtraScore
 from metaseg.extra_scores import TOLERANCE, require_packages
 from metaseg.run_scores import is_scored, score_run
-from metaseg.store import DamagedRunError, Store, from_json
+from metaseg.store import DamagedRunError, Store, from_json, require_fingerprint
 from metaseg.terminal import Terminal
 
 MOST_PROCESSES = 8
@@ -119,8 +119,8 @@ def _is_scored(store: Store, run_id: str, scores: Collection[ExtraScore], tolera
 def _fingerprint(store: Store, run_id: str) -> str | None:
     """Of a run's dataset; None where the run is damaged."""
     try:
-        return str(store.open_run(run_id).description()["dataset"]["fingerprint"])
-    except (DamagedRunError, KeyError, TypeError):
+        return require_fingerprint(store.open_run(run_id).description()["dataset"]["fingerprint"])
+    except (DamagedRunError, KeyError, TypeError, ValueError):
         return None
 
 

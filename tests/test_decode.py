@@ -8,7 +8,8 @@ import pytest
 import tifffile
 from PIL import Image
 
-from metaseg.data.decode import decode_image, decode_mask, is_16_bit, mask_files, to_channels
+from metaseg.data.decode import decode_image, decode_mask, mask_files, to_channels
+from metaseg.data.depth import is_16_bit
 from metaseg.data.manifest import ManifestError
 from metaseg.data.mask_values import MaskValues
 
@@ -277,6 +278,25 @@ def test_stacks_are_refused_however_they_are_written(tmp_path, options, shape):
 def test_single_images_are_read_however_they_are_written(tmp_path, options):
     tifffile.imwrite(tmp_path / "s.tif", DEEP, photometric="minisblack", **options)
     np.testing.assert_array_equal(decode_image(tmp_path / "s.tif")[..., 0], scaled(DEEP))
+
+
+@pytest.mark.parametrize(
+    "description",
+    ["ImageJ=1.54f\nslices=5\n", "ImageJ=1.54f\nchannels=5\nhyperstack=true\n", "no word of planes"],
+)
+@pytest.mark.parametrize("bigtiff", [False, True])
+def test_a_stack_in_one_page_is_refused_whatever_its_description_says(tmp_path, description, bigtiff):
+    path, plane = tmp_path / "s.tif", RNG.integers(0, 60000, (32, 40)).astype(">u2")
+    tifffile.imwrite(path, plane, description=description, metadata=None, byteorder=">", bigtiff=bigtiff)
+    with path.open("ab") as file:
+        file.write(plane.tobytes() * 4)
+    with pytest.raises(ManifestError, match=r"s\.tif: is a stack of 5 planes in one page; expected one image a file"):
+        decode_image(path)
+
+
+def test_a_colour_image_of_imagej_is_no_stack(tmp_path):
+    path = save(tmp_path / "c.tif", COLOUR, imagej=True, photometric="rgb")
+    np.testing.assert_array_equal(decode_image(path), COLOUR)
 
 
 def test_only_images_of_16_bits_are_told_so(tmp_path):

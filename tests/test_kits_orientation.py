@@ -49,9 +49,10 @@ def test_axes_that_are_stored_the_other_way_round_are_turned(kits19: Path, flips
         lambda affine: affine[:, [0, 2, 1, 3]],
         lambda affine: affine * [1, 1, 1.25, 1],
         lambda affine: affine + np.outer([1, 0, 0, 0], [0, 0, 0, 3]),
+        lambda affine: affine + np.outer([1, 0, 0, 0], [0, 0, 0, 1]),
         lambda affine: affine @ np.array([[1, 0, 0, 0], [0, 0.94, -0.34, 0], [0, 0.34, 0.94, 0], [0, 0, 0, 1]]),
     ],
-    ids=["axes exchanged", "another spacing", "millimetres away", "oblique"],
+    ids=["axes exchanged", "another spacing", "millimetres away", "a pixel and more away", "oblique"],
 )
 def test_what_turning_axes_doesnt_mend_is_refused(kits19: Path, change) -> None:
     save(kits19 / "case_00000" / "imaging.nii.gz", simulate_volume(labels(0, 2), 3), change(AFFINE))
@@ -74,6 +75,25 @@ def test_either_of_the_headers_two_codes_tells_how_a_volume_lies(kits19: Path, c
     image = nibabel.Nifti1Image(flipped, affine)
     (image.set_qform if code == "sform_code" else image.set_sform)(None, 0)
     (image.set_sform if code == "sform_code" else image.set_qform)(affine, 1)
+    nibabel.save(image, kits19 / "case_00000" / "imaging.nii.gz")
+    np.testing.assert_array_equal(pixels(read(kits19), "image")[0], windowed(units[1]))
+
+
+def test_a_header_that_contradicts_itself_is_refused(kits19: Path) -> None:
+    units = simulate_volume(labels(0, 2), 3)
+    image = nibabel.Nifti1Image(units, AFFINE)
+    image.set_sform(AFFINE, 1)
+    image.set_qform(turned(units, (False, False, True))[1], 1)
+    nibabel.save(image, kits19 / "case_00000" / "imaging.nii.gz")
+    with pytest.raises(ManifestError, match=r"imaging\.nii\.gz: the two affines \(sform, qform\) .* disagree on which"):
+        read(kits19)
+
+
+def test_an_affine_that_fits_nothing_beside_one_that_fits_is_no_matter(kits19: Path) -> None:
+    units = simulate_volume(labels(0, 2), 3)
+    image = nibabel.Nifti1Image(units, AFFINE)
+    image.set_sform(AFFINE, 1)
+    image.set_qform(np.diag([2.5, 0.8, 0.8, 1]), 1)
     nibabel.save(image, kits19 / "case_00000" / "imaging.nii.gz")
     np.testing.assert_array_equal(pixels(read(kits19), "image")[0], windowed(units[1]))
 

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from metaseg.config import IGNORED
 from metaseg.losses import segmentation_loss
 from metaseg.metrics import confusion_counts, f1_score
 
@@ -68,3 +69,28 @@ def test_binary_counts_threshold_at_probability_one_half():
 
 def test_f1_is_dice_and_empty_against_empty_is_one():
     assert f1_score(np.array([[3, 1, 2, 10], [0, 0, 0, 9], [0, 4, 0, 5]])).tolist() == [6 / 9, 1.0, 0.0]
+
+
+@pytest.mark.parametrize("classes", [1, 3])
+def test_what_is_ignored_has_no_part_in_the_loss(classes: int) -> None:
+    torch.manual_seed(0)
+    logits = torch.randn(2, 1 if classes == 1 else 1 + classes, 8, 12, requires_grad=True)
+    target = torch.randint(0, classes + 1, (2, 8, 12))
+    holed = target.clone()
+    holed[..., 8:] = IGNORED
+    loss = segmentation_loss(logits, holed, has_ignored=True)
+    torch.testing.assert_close(loss, segmentation_loss(logits[..., :8], target[..., :8]))
+    loss.sum().backward()
+    assert logits.grad is not None
+    assert not logits.grad[..., 8:].any()
+    assert logits.grad[..., :8].any()
+    torch.testing.assert_close(segmentation_loss(logits, target, has_ignored=True), segmentation_loss(logits, target))
+
+
+def test_a_sample_of_which_nothing_counts_has_no_gradient() -> None:
+    logits = torch.randn(1, 1, 4, 4, requires_grad=True)
+    loss = segmentation_loss(logits, torch.full((1, 4, 4), IGNORED), has_ignored=True)
+    loss.sum().backward()
+    assert torch.isfinite(loss).all()
+    assert logits.grad is not None
+    assert not logits.grad.any()

@@ -13,6 +13,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from scipy.ndimage import gaussian_filter, label
 
 from metaseg.config import IGNORED, ConfigError, DataConfig
 from metaseg.data.dataset import Dataset, prepare
@@ -21,7 +22,6 @@ from metaseg.data.manifest import ManifestError
 from metaseg.data.mask_checks import MaskFacts, implausible
 from metaseg.data.mask_values import MaskValues
 from metaseg.datasets.table import read_table
-from metaseg.losses import segmentation_loss
 from metaseg.metrics import confusion_counts
 
 Mask = npt.NDArray[np.uint8]
@@ -34,9 +34,13 @@ def disc(k: int = 0, radius: float = 12) -> npt.NDArray[np.bool_]:
 
 
 def through_jpeg(mask: Mask, quality: int) -> Mask:
+    return through("JPEG", mask, quality)
+
+
+def through(kind: str, mask: Mask, quality: int) -> Mask:
     buffer = io.BytesIO()
-    Image.fromarray(mask).save(buffer, "JPEG", quality=quality)
-    return np.asarray(Image.open(buffer))
+    Image.fromarray(mask).save(buffer, kind, quality=quality)
+    return np.asarray(Image.open(buffer).convert("L"))
 
 
 def smaller(mask: Mask, resampling: Image.Resampling) -> Mask:
@@ -59,6 +63,9 @@ TISSUE = (Y // 16 * 4 + X // 16).astype(np.uint8)
         *(lambda mask, how=how: smaller(mask, how) for how in (
             Image.Resampling.BILINEAR, Image.Resampling.BICUBIC, Image.Resampling.LANCZOS, Image.Resampling.BOX,
         )),
+        *(lambda mask, quality=quality: through("WEBP", mask, quality) for quality in (50, 80)),
+        *(lambda mask, times=times: through_jpeg(mask, 90).repeat(times, 0).repeat(times, 1) for times in (2, 3, 4)),
+        *(lambda mask, width=width: gaussian_filter(mask, width) for width in (1, 4, 8)),
     ],
 )  # fmt: skip
 def test_a_mask_with_blurred_edges_is_refused_with_its_values(tmp_path: Path, shape: Mask, blur) -> None:
@@ -66,9 +73,8 @@ def test_a_mask_with_blurred_edges_is_refused_with_its_values(tmp_path: Path, sh
     with pytest.raises(ManifestError, match=r"m\.png: has .*--foreground \(1, or 128\.\.255\)"):
         decode_mask([tmp_path / "m.png"], ONE)
     told = decode_mask([tmp_path / "m.png"], MaskValues.parse(("cell",), ("128..255",), None))
-    assert set(np.unique(told)) == {0, 1}
-    if told.shape == shape.shape:
-        assert (told == (shape > 0)).mean() > 0.995
+    truth = Image.fromarray(shape).resize(told.shape[::-1], Image.Resampling.NEAREST)
+    assert (told == (np.asarray(truth) > 0)).mean() > 0.9
 
 
 @pytest.mark.parametrize(
@@ -100,6 +106,32 @@ def test_masks_of_all_common_kinds_are_read(tmp_path: Path, values: npt.NDArray,
     else:
         Image.fromarray(values).save(path)
     np.testing.assert_array_equal(decode_mask([path], ONE) == 1, expected)
+
+
+def noise(side: int, width: float | tuple[float, ...], seed: int = 0, depth: int = 1) -> npt.NDArray[np.float64]:
+    return gaussian_filter(np.random.default_rng(seed).standard_normal((depth, side, side)), width)
+
+
+MANY = label(noise(400, 3)[0] > 0.03)[0]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        MANY.astype(np.uint16),
+        MANY[100:180, 100:180].astype(np.uint16),
+        (MANY % 256).astype(np.uint8),
+        (label(noise(200, (4, 8, 8), depth=9) > 0)[0][4] * 37).astype(np.uint16),
+        np.where((Y % 16 < 2) & (X % 16 < 2), Y // 16 * 4 + X // 16 + 100, 0).astype(np.uint8),
+        (Y // 4 * 16 + X // 4).astype(np.uint16),
+        (Y // 4 * 16 + X // 4).astype(np.uint8),
+        np.random.default_rng(0).integers(0, 4, (16, 16)).repeat(4, 0).repeat(4, 1).astype(np.uint8),
+    ],
+    ids=["objects", "some of many objects", "numbers that begin again after 255", "profiles of bodies", "dots",
+         "superpixels", "superpixels up to 255", "classes of many pieces"],
+)  # fmt: skip
+def test_objects_and_classes_are_read_however_they_lie(values: npt.NDArray) -> None:
+    np.testing.assert_array_equal(ONE.decode(Path("m.png"), values), values > 0)
 
 
 @given(st.integers(2, 9), st.integers(0, 2**32 - 1))
@@ -152,6 +184,18 @@ def test_a_few_values_up_to_255_may_mean_several_things(values: tuple[int, ...])
     np.testing.assert_array_equal(told == IGNORED, mask == 255)
 
 
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_the_largest_value_after_numbered_objects_is_taken_for_void(kind: type[np.unsignedinteger]) -> None:
+    objects = (X // 8).astype(kind)
+    np.testing.assert_array_equal(ONE.decode(Path("m.png"), objects), objects > 0)
+    objects[30:34] = np.iinfo(kind).max
+    with pytest.raises(ManifestError, match=r"has mask values 0, 1, 2, .* which may mean several things"):
+        ONE.decode(Path("m.png"), objects)
+    told = MaskValues(("cell",), ignore=int(np.iinfo(kind).max)).decode(Path("m.png"), objects)
+    np.testing.assert_array_equal(told[:30], objects[:30] > 0)
+    assert (told[30:34] == IGNORED).all()
+
+
 def test_classes_are_the_values_and_one_may_not_count() -> None:
     mask = np.choose(X // 16, [0, 1, 2, 9]).astype(np.uint8)
     with pytest.raises(ManifestError, match="has mask values 0, 1, 2, 9; expected 0 background, 1 a, 2 b"):
@@ -165,6 +209,7 @@ def test_classes_are_the_values_and_one_may_not_count() -> None:
     [
         ({"foreground": ("x",)}, "foreground"),
         ({"foreground": ("1..",)}, "foreground"),
+        ({"foreground": ("255..128",)}, "the lower value of a range first"),
         ({"foreground": ("1",), "classes": ("a", "b")}, "foreground"),
         ({"ignore": -1}, "ignore"),
         ({"classes": tuple(map(str, range(255)))}, "fewer than 255"),
@@ -214,6 +259,19 @@ def test_masks_that_are_inverted_beside_the_others_are_named(tmp_path: Path, wro
         prepared(table)  # as often as it is used, though it is decoded once
 
 
+@pytest.mark.parametrize("brightness", ["none", "bright"])
+def test_an_inverted_mask_is_told_by_its_border_or_else_by_its_brightness(brightness: str) -> None:
+    rng = np.random.default_rng(1)
+    image, facts = rng.integers(20, 60, (64, 64, 1)).astype(np.uint8), []
+    for k in range(12):
+        mask = disc(k) | (disc(k, 25) & (X > 30) & (brightness == "bright"))  # large discs reach the border
+        lit = 100 if brightness == "bright" else 100 * (k % 2) - 20
+        pixels = np.clip(image + lit * mask[..., None].astype(int), 0, 255).astype(np.uint8)
+        facts.append(MaskFacts.of((mask ^ (k == 7)).astype(np.uint8), pixels))
+    assert "1 of 12 masks look inverted" in (doubt := implausible("t.csv", [f"m{k}" for k in range(12)], facts) or "")
+    assert doubt.endswith("m7")
+
+
 def test_plausible_masks_are_no_matter_for_a_warning(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message=r".* masks (are|look) ")
@@ -245,28 +303,3 @@ def test_what_is_ignored_counts_in_no_cell(tmp_path: Path) -> None:
         counts = confusion_counts(logits, target)
         assert counts.sum() == 64 * 60
         torch.testing.assert_close(counts, confusion_counts(logits[..., 4:], target[..., 4:]))
-
-
-@pytest.mark.parametrize("classes", [1, 3])
-def test_what_is_ignored_has_no_part_in_the_loss(classes: int) -> None:
-    torch.manual_seed(0)
-    logits = torch.randn(2, 1 if classes == 1 else 1 + classes, 8, 12, requires_grad=True)
-    target = torch.randint(0, classes + 1, (2, 8, 12))
-    holed = target.clone()
-    holed[..., 8:] = IGNORED
-    loss = segmentation_loss(logits, holed, has_ignored=True)
-    torch.testing.assert_close(loss, segmentation_loss(logits[..., :8], target[..., :8]))
-    loss.sum().backward()
-    assert logits.grad is not None
-    assert not logits.grad[..., 8:].any()
-    assert logits.grad[..., :8].any()
-    torch.testing.assert_close(segmentation_loss(logits, target, has_ignored=True), segmentation_loss(logits, target))
-
-
-def test_a_sample_of_which_nothing_counts_has_no_gradient() -> None:
-    logits = torch.randn(1, 1, 4, 4, requires_grad=True)
-    loss = segmentation_loss(logits, torch.full((1, 4, 4), IGNORED), has_ignored=True)
-    loss.sum().backward()
-    assert torch.isfinite(loss).all()
-    assert logits.grad is not None
-    assert not logits.grad.any()

@@ -12,6 +12,7 @@ from PIL import Image
 
 from metaseg.config import ConfigError, DataConfig
 from metaseg.data.dataset import prepare
+from metaseg.data.manifest import ManifestError
 from metaseg.datasets.nnunet import export_nnunet, nnunet_classes, read_nnunet
 from metaseg.datasets.source import Source
 from metaseg.datasets.table import read_table
@@ -128,3 +129,22 @@ def test_real_slices_read_back_as_the_same_dataset(real_data, tmp_path):
     )
     for i, number in enumerate(numbers):
         np.testing.assert_array_equal(again.mask(i), dataset.mask(number))
+
+
+def test_pixels_that_dont_count_have_nnunets_own_label(tmp_path):
+    path = write_dataset(tmp_path / "holed", split=["train"] * 6 + ["val"] * 3 + ["test"] * 3)
+    values = np.zeros((6, 8), np.uint8)
+    values[:, :2], values[2, :] = 1, 255
+    for number in range(12):
+        Image.fromarray(values).save(path.parent / f"m{number}.png")
+    holed = prepare(read_table(path, ()), DataConfig(ignore=255), tmp_path / "cache")
+    folder = export_nnunet(holed, tmp_path / "raw", 7)
+    assert json.loads((folder / "dataset.json").read_text())["labels"] == {
+        "background": 0,
+        "foreground": 1,
+        "ignore": 2,
+    }
+    for mask in folder.glob("labels*/*.png"):
+        np.testing.assert_array_equal(np.asarray(Image.open(mask)), np.where(values == 255, 2, values))
+    with pytest.raises(ManifestError, match="ignore"):
+        read_nnunet(Source(folder, tmp_path))

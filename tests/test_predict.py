@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import save
+from safetensors.torch import load, save
 
 from metaseg.config import ConfigError, NetworkConfig, RunConfig, ScheduleConfig
 from metaseg.metadata import UnknownMetadataError
@@ -131,13 +131,59 @@ def test_altered_weights_are_refused_and_no_mask_is_written(damaged, tiny_manife
         ("config.json", b"", "not a run's configuration"),
         ("weights.safetensors", b"", "not this network's weights"),
         ("weights.safetensors", b"\x00" * 50, "not this network's weights"),
-        ("weights.safetensors", save({"a": torch.zeros(3)}), "not this network's weights: Error"),
+        ("weights.safetensors", save({"a": torch.zeros(3)}), "not this network's weights"),
+        ("weights.safetensors", save({str(k): torch.zeros(3) for k in range(99)}), "not this network's weights: Error"),
     ],
 )
 def test_contents_that_are_something_else_are_named(damaged, name, content, message):
     reseal(damaged, name, content)
     with pytest.raises(DamagedRunError, match=f"{name}: {message}"):
         Predictor.load(damaged)
+
+
+@pytest.mark.parametrize(
+    ("where", "value"),
+    [
+        (("network", "depth"), 10**9),
+        (("network", "hidden_layers"), 10**30),
+        (("network", "width"), 10**6),
+        (("dataset", "channels"), 10**9),
+        (("dataset", "metadata", 0, "column"), None),
+        (("dataset", "metadata", 0, "vocabulary"), ["a", "a", "b"]),
+        (("dataset", "metadata", 0, "vocabulary"), ["a", "b", 7]),
+        (("dataset", "metadata", 0, "vocabulary"), ["a", "b", "\ud800"]),
+        (("dataset", "metadata", 1, "mean"), "low"),
+        (("dataset", "metadata", 1, "std"), 0),
+        (("dataset", "metadata", 1, "missing"), "perhaps"),
+        (("arm", "block"), ["sme"]),
+    ],
+)
+def test_a_value_that_cant_be_in_a_configuration_is_named(damaged, where, value):
+    config = json.loads((damaged / "config.json").read_text())
+    inner = config
+    for key in where[:-1]:
+        inner = inner[key]
+    inner[where[-1]] = value
+    reseal(damaged, "config.json", json.dumps(config).encode())
+    with pytest.raises(DamagedRunError, match=r"not a run's configuration|not this network's weights"):
+        Predictor.load(damaged)
+
+
+def test_weights_that_are_no_numbers_are_named(damaged):
+    """They would give an empty mask, in silence."""
+    weights = load((damaged / "weights.safetensors").read_bytes())
+    name = next(iter(weights))
+    reseal(damaged, "weights.safetensors", save({**weights, name: weights[name] * float("nan")}))
+    with pytest.raises(DamagedRunError, match=f"not this network's weights: {name} holds what is no finite number"):
+        Predictor.load(damaged)
+
+
+@pytest.mark.parametrize(("out", "message"), [("", "which is a folder"), ("gone/mask.png", "whose folder isn't there")])
+def test_a_mask_that_cant_be_written_is_said_before_the_run_is_opened(trained, tiny_manifest, tmp_path, out, message):
+    image = tiny_manifest.parent / "image0.png"
+    done = command("--run", trained, "--image", image, "--out", tmp_path / out)
+    assert done.returncode == 2
+    assert done.stderr.strip() == f"error: out is {tmp_path / out}, {message}; expected a file to write"
 
 
 def test_a_file_that_is_gone_and_a_seal_that_is_none_are_named(damaged):

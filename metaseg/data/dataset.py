@@ -19,15 +19,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from metaseg.config import IGNORED, SPLITS, DataConfig, Split, Subset
-from metaseg.data.decode import (
-    DECODER_VERSION,
-    SCALING_VERSION,
-    decode_image,
-    decode_mask,
-    is_16_bit,
-    pixel_statistics,
-    to_channels,
-)
+from metaseg.data.decode import DECODER_VERSION, decode_image, decode_mask, pixel_statistics, to_channels
+from metaseg.data.depth import SCALING_VERSION, few_levels, grey_levels, is_16_bit
 from metaseg.data.files import Files, digests_of, source_files, warn_of_duplicates
 from metaseg.data.manifest import ROW, Manifest, ManifestError
 from metaseg.data.mask_checks import MaskFacts, implausible
@@ -77,8 +70,8 @@ class Dataset:
     """Columns that tell the rows of one image apart."""
     has_ignored: bool = False
     """Whether masks may hold `IGNORED`."""
-    doubt: str | None = None
-    """What is to be warned of whenever the dataset is used: see `metaseg.data.mask_checks`."""
+    doubts: tuple[str, ...] = ()
+    """What is to be warned of whenever the dataset is used: see `mask_checks` and `depth`."""
     images_once: bool = False
     """Whether an image of several rows is stored once; earlier versions stored it for each row."""
     share: float = 1.0
@@ -95,8 +88,22 @@ class Dataset:
         """
         if not (path / "dataset.json").is_file():
             raise ManifestError(f"{path} is no prepared dataset; expected a folder that holds dataset.json")
+        try:
+            dataset = cls._read(path)
+        except (AttributeError, KeyError, NotImplementedError, RecursionError, TypeError, ValueError) as error:
+            raise ManifestError(f"{path} is damaged ({error!r:.200}): remove the folder to decode again") from error
+        for file, starts in (("images.bin", dataset._image_starts), ("masks.bin", dataset._mask_starts)):
+            size = (path / file).stat().st_size
+            if size != starts[-1]:
+                raise ManifestError(
+                    f"{path / file} has {size} bytes; expected {starts[-1]}: remove the folder to decode again"
+                )
+        return dataset
+
+    @classmethod
+    def _read(cls, path: Path) -> "Dataset":
         fields = json.loads((path / "dataset.json").read_text())
-        dataset = cls(
+        return cls(
             path=path,
             name=fields["name"],
             about=fields["about"],
@@ -109,16 +116,9 @@ class Dataset:
             fingerprint=fields["fingerprint"],
             per=tuple(fields.get("per", ())),
             has_ignored=fields.get("has_ignored", False),
-            doubt=fields.get("doubt"),
+            doubts=tuple(fields.get("doubts", ())),
             images_once=fields.get("images_once", False),
         )
-        for file, starts in (("images.bin", dataset._image_starts), ("masks.bin", dataset._mask_starts)):
-            size = (path / file).stat().st_size
-            if size != starts[-1]:
-                raise ManifestError(
-                    f"{path / file} has {size} bytes; expected {starts[-1]}: remove the folder to decode again"
-                )
-        return dataset
 
     def without_test(self) -> "Dataset":
         """The same dataset, whose test images raise `TestWithheldError`: for whoever chooses settings by validation."""
@@ -251,8 +251,8 @@ def prepare(
             finally:
                 shutil.rmtree(temporary, ignore_errors=True)
     dataset = Dataset.open(folder)
-    if dataset.doubt:
-        warnings.warn(dataset.doubt, stacklevel=2)
+    for doubt in dataset.doubts:
+        warnings.warn(doubt, stacklevel=2)
     return replace(
         dataset,
         name=manifest.name,
@@ -357,6 +357,8 @@ class _Sample(NamedTuple):
     mean: float
     std: float
     mask_facts: MaskFacts
+    levels: int
+    """`grey_levels` of an image that had 16 bits; 256 of others."""
 
 
 def _decode_sample(files: Files, config: DataConfig) -> _Sample | ManifestError:
@@ -371,7 +373,8 @@ def _decode_sample(files: Files, config: DataConfig) -> _Sample | ManifestError:
         )
     if config.channels == "grey":
         image = to_channels(image, 1)
-    return _Sample(image, mask, *pixel_statistics(image), MaskFacts.of(mask, image))
+    levels = grey_levels(image) if is_16_bit(files[0]) else 256
+    return _Sample(image, mask, *pixel_statistics(image), MaskFacts.of(mask, image), levels)
 
 
 def _decode(
@@ -389,6 +392,7 @@ def _decode(
     stored_channels = []
     facts = []
     mask_facts = []
+    levels = []
     trained = np.zeros(1 + len(config.classes), dtype=np.int64)
     with (folder / "images.bin").open("wb") as images, (folder / "masks.bin").open("wb") as masks:
         for start in range(0, len(files), _CHUNK):
@@ -403,6 +407,7 @@ def _decode(
                     stored_channels.append(sample.image.shape[2])
                     facts.append((*sample.mask.shape, sample.mean, sample.std))
                     mask_facts.append(sample.mask_facts)
+                    levels.append(sample.levels)
                     if table["split"][i] == "train":
                         trained += np.bincount(sample.mask[sample.mask != IGNORED], minlength=len(trained))
                 progress(i + 1, len(files))
@@ -412,7 +417,9 @@ def _decode(
         manifest.source,
         [f"class {name!r} has no pixel in any training mask; expected it in at least one" for name in absent],
     )
-    doubt = implausible(manifest.source, list(table["mask"]), mask_facts) if len(config.classes) == 1 else None
+    doubts = [few_levels(manifest.source, list(table["image"]), levels)]
+    if len(config.classes) == 1:
+        doubts.append(implausible(manifest.source, list(table["mask"]), mask_facts))
     table = table.drop(columns=ROW)
     table[["height", "width", "mean", "std"]] = pd.DataFrame(facts)
     table.to_parquet(folder / "table.parquet", index=False)
@@ -428,6 +435,6 @@ def _decode(
         "per": manifest.per,
         "images_once": True,
         "has_ignored": config.ignore is not None,
-        "doubt": doubt,
+        "doubts": [doubt for doubt in doubts if doubt],
     }
     (folder / "dataset.json").write_text(json.dumps(fields))

@@ -5,7 +5,6 @@ ignored, so that an image stays on its mask. Files are not trusted: what is trun
 Pillow's limit, is an error.
 """
 
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,25 +13,14 @@ import tifffile
 from PIL import Image
 from tifffile import COMPRESSION, EXTRASAMPLE, PHOTOMETRIC, PLANARCONFIG
 
+from metaseg.data.depth import TIFF_STARTS, to_8_bits
 from metaseg.data.manifest import ManifestError
 from metaseg.data.mask_values import MaskValues, Pixels, Stored
 
 DECODER_VERSION = 1
 """Raised whenever a file would decode to other values than before."""
 
-SCALING_VERSION = 2
-"""The same, for datasets with an image of 16 bits."""
-
-OUTLYING = 0.001
-"""Share of an image's values at either end that mustn't decide how the others are scaled."""
-
-LEVELS = 64
-"""Grey levels, of 256, that the others need."""
-
-logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # our error says what is wrong with a damaged file
-
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff"}
-_TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 LOSSLESS = {
     COMPRESSION.NONE, COMPRESSION.LZW, COMPRESSION.ADOBE_DEFLATE, COMPRESSION.DEFLATE, COMPRESSION.PACKBITS,
     COMPRESSION.CCITTRLE, COMPRESSION.CCITT_T4, COMPRESSION.CCITT_T6, COMPRESSION.LZMA, COMPRESSION.ZSTD,
@@ -60,33 +48,8 @@ def decode_image(path: Path) -> Pixels:
     elif stored.dtype == np.uint8:
         pixels = stored.astype(np.uint8)
     else:
-        pixels = _to_8_bits(stored)
+        pixels = to_8_bits(stored)
     return _grey_if_equal(pixels)
-
-
-def is_16_bit(path: Path) -> bool:
-    """Whether an image file holds 16 bits a value, by its header; False for what can't be read."""
-    try:
-        with path.open("rb") as file:
-            head = file.read(26)
-        if head.startswith(b"\x89PNG"):
-            return head[24] == 16
-        if head.startswith(_TIFF_STARTS):
-            with tifffile.TiffFile(path, _multifile=False) as tiff:
-                return bool(tiff.pages.first.dtype == np.uint16)
-    except Exception:  # a damaged file can raise anything inside a parser; decoding it tells what is wrong
-        return False
-    return False
-
-
-def _to_8_bits(stored: Stored) -> Pixels:
-    low, high = int(stored.min()), int(stored.max())
-    inner = np.quantile(stored, [OUTLYING, 1 - OUTLYING], method="inverted_cdf").astype(int)
-    if (inner[1] - inner[0]) * 255 < LEVELS * (high - low) and inner[1] > inner[0]:
-        low, high = int(inner[0]), int(inner[1])
-    span = max(high - low, 1)
-    clipped = np.clip(stored, low, high).astype(np.uint32) - low
-    return ((clipped * 255 + span // 2) // span).astype(np.uint8)
 
 
 def to_channels(pixels: Pixels, channels: int) -> Pixels:
@@ -175,7 +138,7 @@ def _load(path: Path, is_mask: bool) -> Stored:
             head = file.read(26)
         if is_mask and head.startswith(b"\xff\xd8"):
             raise ManifestError(f"{path}: is a JPEG, which blurs a mask's values; expected PNG or TIFF")
-        pixels = _load_tiff(path, is_mask) if head.startswith(_TIFF_STARTS) else _load_pillow(path, is_mask, head)
+        pixels = _load_tiff(path, is_mask) if head.startswith(TIFF_STARTS) else _load_pillow(path, is_mask, head)
         if pixels.ndim not in (2, 3) or pixels.shape[2:] not in ((), (1,), (3,)) or not pixels.size:
             raise ValueError(f"its pixels are an array {pixels.shape}")
     except ManifestError:
@@ -265,13 +228,20 @@ def _check_whole(tiff: tifffile.TiffFile) -> None:
 
 
 def _check_planes(path: Path, tiff: tifffile.TiffFile) -> None:
-    """Refuse a stack in one page, as ImageJ writes large ones: planes behind each other, their number noted."""
+    """Refuse a stack in one page, as ImageJ writes large ones: planes behind each other, their number noted or not."""
+    page = tiff.pages.first
+    assert isinstance(page, tifffile.TiffPage)
     planes = 1
     if tiff.is_imagej:
-        planes = int((tiff.imagej_metadata or {}).get("images", 1))
-    elif tiff.is_ome or tiff.is_shaped:
+        noted = {"images": 1, "channels": 1, "slices": 1, "frames": 1, **(tiff.imagej_metadata or {})}
+        channels = 1 if page.samplesperpixel > 1 else int(noted["channels"])
+        planes = max(int(noted["images"]), channels * int(noted["slices"]) * int(noted["frames"]))
+    elif tiff.is_ome or tiff.is_shaped or tiff.is_stk:
         series = tiff.series
-        planes = series[0].size // max(tiff.pages.first.size, 1) if series else 1
+        planes = series[0].size // max(page.size, 1) if series else 1
+    if planes == 1 and page.is_contiguous and page.nbytes >= 256:  # less may be as long as what is written behind it
+        behind = tiff.filehandle.size - page.dataoffsets[0] - page.nbytes
+        planes += behind // page.nbytes if behind > 0 and behind % page.nbytes == 0 else 0
     if planes > 1:
         raise ManifestError(f"{path}: is a stack of {planes} planes in one page; expected one image a file")
 

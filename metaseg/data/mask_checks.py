@@ -75,7 +75,8 @@ def _inverted(facts: Sequence[MaskFacts]) -> list[int]:
 
     The others' foreground is the smaller part, mostly off the border, and on one side of the background in brightness.
     A mask that is turned round has all three the other way; one that is foreground alone has no brightness
-    to compare, and is no matter where others are background alone.
+    to compare, and is no matter where others are background alone. Where the others hardly touch the border and one
+    covers all of it around a hole, brightness that tells nothing isn't asked.
     """
     foreground, border, contrast = (
         np.array([getattr(each, name) for each in facts]) for name in ("foreground", "border", "contrast")
@@ -85,7 +86,8 @@ def _inverted(facts: Sequence[MaskFacts]) -> list[int]:
         return []
     signs = np.sign(contrast[usual & (contrast != 0)])
     side = np.sign(signs.sum()) if len(signs) and abs(signs.mean()) > 0.8 else 0.0
-    turned = (foreground > 0.5) & (border > 0.9) & (1 - foreground <= np.nanquantile(foreground[usual], 0.95) + 1e-9)
+    turned = (foreground > 0.5) & (border > 0.6) & (1 - foreground <= np.nanquantile(foreground[usual], 0.95) + 1e-9)
     full = (foreground == 1) & ~(foreground == 0).any()
-    turned &= full | ((side != 0) & (np.sign(contrast) == -side))
+    around = (border == 1) & (foreground < 1) & (np.nanquantile(border[usual], 0.9) < 0.05) & (side == 0)
+    turned &= full | around | ((side != 0) & (np.sign(contrast) == -side))
     return np.flatnonzero(turned).tolist()

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from skimage.measure import label
 
 from metaseg.config import IGNORED
 from metaseg.data.manifest import ManifestError
@@ -15,10 +16,20 @@ Pixels = npt.NDArray[np.uint8]
 Stored = npt.NDArray[Any]  # bool, uint8 or uint16
 
 FEW = 3
-"""So many values above 0 in an 8-bit mask up to 255 aren't objects' numbers: one of them is void or unknown."""
+"""So many values above 0 that go up to the largest of their type aren't objects' numbers: one of them is void."""
 
 THIN = 0.05
 """Share of grey pixels whose neighbours all have their value: 0 where grey is a blurred edge, above 0.6 in labels."""
+
+PIECES = 3
+"""Connected pieces a value, on average: 1 where objects are numbered (a few where they are cut), more in what is left
+of a picture."""
+
+CLASSES = 32
+"""Values 1, 2, 3 ... up to so many may be classes, each of which has any number of pieces."""
+
+NEAR = 16
+"""Of 0 and of 255: where lossy compression leaves the values of what was black and white."""
 
 ADVICE = "say which values are the class with --foreground (1, or 128..255), and which don't count with --ignore"
 
@@ -73,22 +84,40 @@ class MaskValues:
 
 
 def _check_one_class(path: Path, values: Stored, void: npt.NDArray[np.bool_]) -> None:
-    found = np.unique(values[~void])
-    above = found[found > 0]
+    counted = np.where(void, 0, values)
+    found = np.unique(counted)
+    above = found[found > 0].astype(int)
     if len(above) < 2:
         return
-    grey = above[:-1]
-    if values.dtype == np.uint8 and above[-1] == 255 and len(above) <= FEW:
+    largest = np.iinfo(values.dtype).max
+    dense = above[-2] == len(above) - 1
+    if above[-1] == largest != len(above) and (dense or len(above) <= FEW):
         raise ManifestError(f"{path}: has mask values {_shown(found)}, which may mean several things; {ADVICE}")
-    if len(grey) >= FEW and _is_blurred(values, np.isin(values, grey) & ~void):
+    if not _are_numbers(counted, above):
         raise ManifestError(
-            f"{path}: has {len(found)} values ({_shown(found)}), which lie on edges, as JPEG compression or smooth "
-            f"resizing leaves them; expected two values, or a number for each object. If they were two, {ADVICE}"
+            f"{path}: has {len(found)} values ({_shown(found)}), which lie on edges or in many pieces, as JPEG "
+            "compression or smooth resizing leaves them; expected two values, or a number for each object. If they "
+            f"were two, {ADVICE}"
         )
 
 
-def _is_blurred(values: Stored, grey: npt.NDArray[np.bool_]) -> bool:
-    """Whether grey pixels are edges: hardly one lies within its own value, and most touch another one that isn't 0.
+def _are_numbers(values: Stored, above: npt.NDArray[np.int_]) -> bool:
+    """Whether the values `above` 0 number objects or classes; else they are shades, as of a picture."""
+    dense = above[-1] == len(above)
+    grey = (values > 0) & (values != above[-1])
+    inside, blurred = _edges(values, grey)
+    if len(above) >= (4 if dense else 3) and inside < THIN and blurred:
+        return False
+    if FEW < len(above) < 2 * NEAR and above[-1] == 255 and ((above > NEAR) & (above < 255 - NEAR)).mean() < 0.1:
+        return False
+    if above[-1] > 255 or (dense and (len(above) <= CLASSES or inside > 4 * THIN)):
+        return True
+    pieces = label(values, background=0, connectivity=2, return_num=True)[1]
+    return bool(pieces <= PIECES * len(above))
+
+
+def _edges(values: Stored, grey: npt.NDArray[np.bool_]) -> tuple[float, bool]:
+    """The share of grey pixels that lie within their own value; and whether most touch another one that isn't 0.
 
     Objects of few pixels have no inside either, but they touch nothing but themselves and background.
     """
@@ -101,7 +130,7 @@ def _is_blurred(values: Stored, grey: npt.NDArray[np.bool_]) -> bool:
             inside[here] &= ~differs
             touching[here] |= differs & (values[beside] > 0)
     count = np.count_nonzero(grey)
-    return bool(np.count_nonzero(inside & grey) < THIN * count and np.count_nonzero(touching & grey) > count / 2)
+    return np.count_nonzero(inside & grey) / count, bool(np.count_nonzero(touching & grey) > count / 2)
 
 
 def _shown(values: Stored) -> str:

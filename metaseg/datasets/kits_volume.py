@@ -22,6 +22,9 @@ Volume = npt.NDArray[np.uint8]
 _BLOCK = 16
 """Columns that are read at once: 140 MB of the largest case in float64."""
 
+Flips = tuple[bool, bool, bool]
+"""Which of the three axes are turned round."""
+
 DIRECTION = 0.01
 """Of a voxel's side: by so much two headers may differ in where an axis points."""
 
@@ -109,45 +112,59 @@ def _images(
 class Space:
     """Where a volume's voxels lie in the scanner."""
 
-    affine: npt.NDArray[np.float64]
-    """`(4, 4)` from array indices to millimetres."""
+    affines: tuple[npt.NDArray[np.float64], ...]
+    """`(4, 4)` from array indices to millimetres, the one that counts first: a header may have two (sform, qform), or
+    none, and then says only how large a voxel is."""
     shape: tuple[int, ...]
-    is_known: bool
-    """Whether the header says so, and not only how large a voxel is."""
 
-    def flipped_to(self, other: "Space", path: Path) -> tuple[bool, bool, bool]:
+    def flipped_to(self, other: "Space", path: Path) -> Flips:
         """Which of the three axes have to be turned round for the voxels to lie as another volume's.
 
         Where one of the two headers says nothing of it, none, with a warning.
 
         Raises:
-            ManifestError: turning axes round doesn't make them lie alike.
+            ManifestError: turning axes round doesn't make them lie alike, or the two affines of a header disagree on
+                which.
         """
-        if not (self.is_known and other.is_known):
-            if self.is_known != other.is_known:
-                which = "it" if other.is_known else "its segmentation"
+        if not (self.affines and other.affines):
+            if self.affines or other.affines:
+                which = "it" if other.affines else "its segmentation"
                 warnings.warn(
                     f"{path}: the header of {which} doesn't say how it lies; taken to lie as stored", stacklevel=2
                 )
             return False, False, False
-        size = np.linalg.norm(other.affine[:3, :3], axis=0)
-        for flips in itertools.product((False, True), repeat=3):
-            turned = self.affine @ self._turn(flips)
-            apart = np.abs(turned - other.affine)[:3]
-            # Directions are rounded differently; half a voxel apart, labels are of other tissue.
-            if (apart[:, :3] <= DIRECTION * size).all() and (apart[:, 3] <= size.max() / 2).all():
-                return flips[0], flips[1], flips[2]
+        found = {self._flips(own, its) for own in self.affines for its in other.affines} - {None}
+        if len(found) > 1:
+            raise ManifestError(
+                f"{path}: the two affines (sform, qform) of its header or its segmentation's disagree on which axes "
+                f"are turned round: {_shown(self.affines)}, of the segmentation {_shown(other.affines)}; expected one"
+            )
+        for flips in found:
+            if flips:
+                return flips
         raise ManifestError(
             f"{path}: lies otherwise than its segmentation: from indices to millimetres it is "
-            f"{np.round(self.affine[:3], 2).tolist()}, the segmentation {np.round(other.affine[:3], 2).tolist()}; "
-            "expected the same, but for axes that are turned round"
+            f"{_shown(self.affines[:1])}, the segmentation {_shown(other.affines[:1])}; expected the same, but for "
+            "axes that are turned round"
         )
 
-    def _turn(self, flips: tuple[bool, ...]) -> npt.NDArray[np.float64]:
-        turn = np.eye(4)
-        for axis in np.flatnonzero(flips):
-            turn[axis, axis], turn[axis, 3] = -1, self.shape[axis] - 1
-        return turn
+    def _flips(self, own: npt.NDArray[np.float64], other: npt.NDArray[np.float64]) -> Flips | None:
+        """Which axes of an affine have to be turned round for it to be the other; None where none makes it that."""
+        size = np.linalg.norm(other[:3, :3], axis=0)
+        for flips in itertools.product((False, True), repeat=3):
+            turn = np.eye(4)
+            for axis in np.flatnonzero(flips):
+                turn[axis, axis], turn[axis, 3] = -1, self.shape[axis] - 1
+            turned = own @ turn
+            if (np.abs(turned - other)[:3, :3] <= DIRECTION * size).all():
+                # Directions are rounded differently; from half a voxel on, along any axis, labels are of other tissue.
+                apart = np.linalg.lstsq(other[:3, :3], (turned - other)[:3, 3])[0]
+                return (flips[0], flips[1], flips[2]) if (np.abs(apart) <= 0.5).all() else None
+        return None
+
+
+def _shown(affines: tuple[npt.NDArray[np.float64], ...]) -> str:
+    return " and ".join(str(np.round(affine[:3], 2).tolist()) for affine in affines)
 
 
 class _Stream:
@@ -171,8 +188,9 @@ class _Stream:
             self.shape, self._values = image.shape, image.dataobj
             affine = np.asarray(image.affine, dtype=np.float64)
             self.first_axis = ("x", "y", "z")[int(np.abs(affine[:3, 0]).argmax())]
-            known = int(image.header["sform_code"]) > 0 or int(image.header["qform_code"]) > 0
-            self.space = Space(affine, self.shape, known)
+            header: Any = image.header
+            stated = (header.get_sform(coded=True)[0], header.get_qform(coded=True)[0])
+            self.space = Space(tuple(np.asarray(each, np.float64) for each in stated if each is not None), self.shape)
         except Exception as error:  # a damaged header can raise anything inside a parser
             self._file.close()
             raise self._unreadable(error) from error

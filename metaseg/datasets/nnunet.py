@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from metaseg.config import ConfigError
+from metaseg.config import IGNORED, ConfigError
 from metaseg.data.dataset import Dataset
 from metaseg.data.manifest import Manifest, ManifestError
 from metaseg.data.split import assign_splits
@@ -189,7 +189,8 @@ def export_nnunet(dataset: Dataset, folder: Path, dataset_id: int) -> Path:
 
     Images and masks are PNG files of what our networks see, before it is standardised. Cases for training and
     validation are in imagesTr, those for test in imagesTs and labelsTs. `splits_final.json` has our training and
-    validation cases as its only fold: nnU-Net reads it in its folder of preprocessed data. `metadata.csv` has each
+    validation cases as its only fold: nnU-Net reads it in its folder of preprocessed data. Pixels that don't count have
+    nnU-Net's label `ignore`, which `read_nnunet` refuses. `metadata.csv` has each
     case's split, group and metadata, which nnU-Net doesn't see.
 
     Args:
@@ -221,7 +222,7 @@ def export_nnunet(dataset: Dataset, folder: Path, dataset_id: int) -> Path:
 def _write(dataset: Dataset, folder: Path) -> None:
     for name in ("imagesTr", "labelsTr", "imagesTs", "labelsTs"):
         (folder / name).mkdir()
-    table = dataset.table
+    table, ignored = dataset.table, 1 + len(dataset.classes)
     # The number makes names differ, also where the file system doesn't tell case, and never a device's.
     stems = [re.sub(r"[^A-Za-z0-9]+", "-", Path(image).stem)[:80].strip("-") for image in table["image"]]
     cases = pd.Series([f"{number:05d}-{stem}" for number, stem in enumerate(stems)])
@@ -230,16 +231,18 @@ def _write(dataset: Dataset, folder: Path) -> None:
         pixels = np.ascontiguousarray(dataset.image(i))
         image = Image.fromarray(pixels[..., 0] if dataset.channels == 1 else pixels)
         image.save(folder / f"images{part}" / f"{case}_0000.png")
-        Image.fromarray(dataset.mask(i)).save(folder / f"labels{part}" / f"{case}.png")
+        mask = np.where(dataset.mask(i) == IGNORED, np.uint8(ignored), dataset.mask(i))
+        Image.fromarray(mask).save(folder / f"labels{part}" / f"{case}.png")
     columns = table[["split", "group"]].join(dataset.values[[column.name for column in dataset.metadata]])
     columns.insert(0, "case", cases)
     columns.to_csv(folder / "metadata.csv", index=False)
     fold = {split: cases[dataset.indices(split)].tolist() for split in ("train", "val")}
     (folder / "splits_final.json").write_text(json.dumps([fold], indent=2) + "\n")
     names = ("grey",) if dataset.channels == 1 else ("R", "G", "B")
+    ignore = ("ignore",) if dataset.has_ignored else ()
     content = {
         "channel_names": {str(number): name for number, name in enumerate(names)},
-        "labels": {name: value for value, name in enumerate(("background", *dataset.classes))},
+        "labels": {name: value for value, name in enumerate(("background", *dataset.classes, *ignore))},
         "numTraining": sum(map(len, fold.values())),
         "file_ending": ".png",
         "name": dataset.name,
