@@ -1,6 +1,7 @@
 """Masks that aren't masks are refused with the reason, and masks of all common kinds are read."""
 
 import io
+import json
 import warnings
 from pathlib import Path
 
@@ -284,6 +285,18 @@ def test_a_large_object_on_the_border_isnt_called_inverted() -> None:
     masks = [disc(k).astype(np.uint8) for k in range(7)] + [(X < 60).astype(np.uint8)]
     facts = [MaskFacts.of(mask, np.where(mask[..., None] == 1, image + 100, image)) for mask in masks]
     assert implausible("t.csv", [f"m{k}" for k in range(8)], facts) is None
+
+
+def test_what_older_code_has_decoded_is_checked_once_more(tmp_path: Path) -> None:
+    table = write(tmp_path, lambda k: (disc(k) ^ (k == 2)) * 255)
+    with pytest.warns(UserWarning, match="look inverted"):
+        dataset = prepared(table)
+    about = json.loads((dataset.path / "dataset.json").read_text())
+    del about["doubts"]
+    (dataset.path / "dataset.json").write_text(json.dumps(about))
+    with pytest.warns(UserWarning, match="look inverted"):
+        assert prepared(table).fingerprint == dataset.fingerprint
+    assert [path.name for path in dataset.path.parent.iterdir()] == [dataset.fingerprint], "nothing else is left"
 
 
 def test_ids_are_new_only_where_something_is_declared(tmp_path: Path) -> None:

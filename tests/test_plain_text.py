@@ -140,8 +140,7 @@ def test_status_shows_names_and_faults_as_they_are(tmp_path: Path, capsys: pytes
     write_study(tmp_path, rows, unfinished=[("sme", 1)])
     path = tmp_path / "studies" / "cells.json"
     record = json.loads(path.read_text())
-    record["name"] = "cells\x1b[31m\nfailed: all [bold]"
-    path.write_text(json.dumps(record))
+    path.rename(path.with_name("cells\x1b[31m\nfailed: all [bold].json"))
     (run,) = (run["run_id"] for run in record["runs"] if (run["arm"], run["seed"]) == ("sme", 1))
     (tmp_path / "failures").mkdir()
     (tmp_path / "failures" / f"{run}.json").write_text(json.dumps({"error": "\x1b]0;x\x07\nfailed: b [red]"}))

@@ -114,7 +114,7 @@ def test_comparisons_are_declared_with_the_baseline_and_with_each_arms_dummy(tin
 @pytest.mark.parametrize(
     ("arm", "message"),
     [
-        (Arm("own", "se", "absent", Subset("well", "A1")), "sees a part by column 'well'; the dataset has image, mask"),
+        (Arm("own", "se", "absent", Subset("well", "A1")), "sees a part by column 'well'; the dataset has line, dose"),
         (
             Arm("own", "se", "absent", Subset("line", "z")),
             "'line' is 'z', of which split 'train' has none: it has a, b, c",

@@ -201,7 +201,7 @@ def test_a_pruned_trial_ends_where_the_judge_says(sweep, store):
 
 def test_a_trial_that_diverges_has_failed_and_says_why(sweep, store, monkeypatch):
     monkeypatch.setattr(
-        "metaseg.training.fit.segmentation_loss", lambda logits, target: logits.mean((1, 2, 3)) * np.nan
+        "metaseg.training.fit.segmentation_loss", lambda logits, *target: logits.mean((1, 2, 3)) * np.nan
     )
     failed = run_trial(sweep, store, {"lr_max": 1e-2, "batch_size": 2})
     assert (failed.state, failed.diverged, failed.curve) == ("failed", True, ())

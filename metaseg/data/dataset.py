@@ -239,17 +239,20 @@ def prepare(
         deep = any(pool.map(is_16_bit, dict.fromkeys(image for image, _ in files)))
         fingerprint = _fingerprint(manifest, config, table, digests, deep)
         folder = cache / fingerprint
-        if not folder.exists():
-            temporary = cache / f".{fingerprint}.{uuid.uuid4().hex}"
+        if not _is_checked(folder):
+            temporary, before = (cache / f".{fingerprint}.{uuid.uuid4().hex}" for _ in range(2))
             temporary.mkdir(parents=True)
             try:
                 _decode(manifest, config, table, files, fingerprint, temporary, pool, progress)
+                if folder.exists() and not _is_checked(folder):
+                    os.rename(folder, before)
                 os.rename(temporary, folder)
             except OSError:
                 if not folder.exists():  # else another process was first
                     raise
             finally:
                 shutil.rmtree(temporary, ignore_errors=True)
+                shutil.rmtree(before, ignore_errors=True)
     dataset = Dataset.open(folder)
     for doubt in dataset.doubts:
         warnings.warn(doubt, stacklevel=2)
@@ -261,6 +264,14 @@ def prepare(
         per=manifest.per,
         share=manifest.share,
     )
+
+
+def _is_checked(folder: Path) -> bool:
+    """Whether a dataset is there that was decoded with the checks that there are now: older code wrote no doubts."""
+    try:
+        return "doubts" in json.loads((folder / "dataset.json").read_text())
+    except (FileNotFoundError, ValueError):
+        return False
 
 
 def _kept_samples(manifest: Manifest, config: DataConfig) -> pd.DataFrame:

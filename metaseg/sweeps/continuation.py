@@ -30,7 +30,7 @@ def load_record(store: Store, name: str) -> dict[str, Any] | None:
     if content is None:
         return None
     record = from_json(content)
-    if record is None or not {*SAME, "name", "generation", "space"} <= record.keys():
+    if record is None or not {"name", "generation", "space"} <= record.keys():
         path = store.storage.locate(f"sweeps/{name}/sweep.json")
         raise ConfigError(f"{path}: not a sweep's record; restore it, or give the sweep another --name")
     return record
@@ -100,10 +100,10 @@ def _trials(storage: BaseStorage, name: str) -> list[FrozenTrial]:
 def _require_same(sweep: Sweep, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
     """Raise a `ConfigError` where the stored sweep is another one."""
     for part in SAME:
-        if old[part] != new[part]:
+        if old.get(part) != new[part]:
             raise ConfigError(
-                f"the store has a sweep {sweep.name!r} whose {part.replace('_', ' ')} is {old[part]!r}; this one's is "
-                f"{new[part]!r}: give it another --name"
+                f"the store has a sweep {sweep.name!r} whose {part.replace('_', ' ')} is {old.get(part)!r}; this one's "
+                f"is {new[part]!r}: give it another --name"
             )
     searched = sweep.space.distributions().keys() | old["space"].keys()
     for group in ("network", "schedule"):
