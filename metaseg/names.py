@@ -47,7 +47,7 @@ def check_name(kind: str, name: str) -> None:
 def as_name(text: str) -> str:
     """A name made of whatever a file or folder is called: what a name can't hold becomes a dash."""
     kept = "".join(sign if _fits(sign) else "-" for sign in text).encode()[:MOST_BYTES].decode(errors="ignore")
-    name = kept.strip(". -").rstrip(". ")
+    name = kept.lstrip(". -").rstrip(". ")
     return f"{name}-" if RESERVED.fullmatch(name) else name or "unnamed"
 
 
