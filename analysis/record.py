@@ -2,12 +2,14 @@
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, Literal, get_args
 
 import pandas as pd
 
+from metaseg.config import ConfigError
 from metaseg.storage import Storage
 
 Empty = Literal["one", "left out"]
@@ -84,6 +86,23 @@ def study_names(storage: Storage) -> list[str]:
     if not names:
         raise ResultsError(f"{storage.locate('studies')}: no study there")
     return names
+
+
+def readable_studies(storage: Storage, warn: Callable[[str], None]) -> list[str]:
+    """Names of the store's studies whose records can be read, sorted; of each other file, which others may have left,
+    `warn` is told in a line. Raises `ResultsError` where there is none."""
+    found, problems = [], []
+    for name in study_names(storage):
+        try:
+            read_study(storage, name)
+            found.append(name)
+        except (ConfigError, OSError, ResultsError) as error:
+            problems.append(str(error))
+    if not found:
+        raise ResultsError(problems[0])
+    for problem in problems:
+        warn(problem)
+    return found
 
 
 def read_study(storage: Storage, name: str) -> Study:

@@ -87,15 +87,27 @@ SESSION = re.compile(r"[A-Za-z0-9_-]{1,64}")
 """A session's name."""
 
 
-def tidy(storage: Storage, done: Set[str]) -> None:
-    """Remove what killed drivers have left: claims of runs that are done, and signs of life on this machine."""
+def tidy(storage: Storage, done: Set[str]) -> list[str]:
+    """Remove what killed drivers have left: claims of runs that are done, and signs of life on this machine.
+
+    Returns:
+        Names of the files that others have left, which stay.
+    """
+    foreign = []
     for name in storage.names("claims"):
-        if (claim := CLAIM.fullmatch(name)) and claim["run"] in done:
+        claim = CLAIM.fullmatch(name)
+        if claim is None:
+            foreign.append(f"claims/{name}")
+        elif claim["run"] in done:
             _remove(storage, f"claims/{name}")
     for name in storage.names("sessions"):
-        sign = Sign.parse(_content(storage, f"sessions/{name}"))
-        if sign and sign.is_of_this_machine and sign.is_gone:
+        content = _content(storage, f"sessions/{name}")
+        sign = Sign.parse(content)
+        if sign is None and content is not None:
+            foreign.append(f"sessions/{name}")
+        elif sign and sign.is_of_this_machine and sign.is_gone:
             _remove(storage, f"sessions/{name}")
+    return foreign
 
 
 def _content(storage: Storage, name: str) -> bytes | None:

@@ -25,11 +25,16 @@ FULL = {errno.ENOSPC, errno.EDQUOT}
 FINAL = (FileNotFoundError, FileExistsError, PermissionError, IsADirectoryError, NotADirectoryError)
 """What asking again doesn't change."""
 
-ABSENT = (FileNotFoundError, NotADirectoryError)
-"""Where a file is missing, or somebody's file is in the place of its folder."""
 
-UNREADABLE = (IsADirectoryError, PermissionError, ConfigError)
-"""What others may have put in a file's place: a folder, a file of another user's, a link that leads out."""
+class OutsideError(ConfigError):
+    """A symbolic link that others have left leads out of the storage: nothing of ours is there."""
+
+
+ABSENT = (FileNotFoundError, NotADirectoryError, OutsideError)
+"""Where a file is missing, or somebody's file or link is in the place of its folder."""
+
+UNREADABLE = (IsADirectoryError, PermissionError)
+"""What others may have put in a file's place: a folder, a file of another user's."""
 
 PATIENCE_SECONDS = 600.0
 """For how long an operation is tried again while the storage doesn't answer."""
@@ -211,7 +216,7 @@ class FolderStorage(Storage):
         return str(self.root)
 
     def path(self, name: str) -> Path:
-        """Where a file is; raises `ConfigError` where that would be outside, by a symbolic link too."""
+        """Where a file is; raises `ConfigError` where that would be outside, by a symbolic link `OutsideError`."""
         return self._unlinked(self._place(name), name)
 
     def _place(self, name: str) -> Path:
@@ -223,8 +228,17 @@ class FolderStorage(Storage):
     def _unlinked(self, path: Path, name: str) -> Path:
         # Links are rare, and resolving each path would ask a network folder many times.
         within = [path, *path.parents][: len(path.parts) - len(self.root.parts)]
-        if any(map(os.path.islink, within)) and not path.resolve().is_relative_to(self.root):
-            raise ConfigError(f"{name!r} leads out of {self.root} by a symbolic link; expected a file within it")
+        if not any(map(os.path.islink, within)):
+            return path
+        real = Path(os.path.realpath(path))
+        if not real.is_relative_to(os.path.realpath(self.root)) or any(
+            map(os.path.islink, [real, *real.parents])
+        ):  # or in a circle
+            if os.path.islink(within[-1]):  # all runs, say, which mustn't be taken for missing
+                raise ConfigError(
+                    f"{within[-1]} is a symbolic link that leads out of the store; mount it there, or move it"
+                )
+            raise OutsideError(f"{name!r} leads out of {self.root} by a symbolic link; expected a file within it")
         return path
 
     def require_writable(self) -> None:

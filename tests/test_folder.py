@@ -15,7 +15,7 @@ from test_storage import ALL_OPERATIONS
 
 from metaseg.claims import Session
 from metaseg.config import ConfigError
-from metaseg.storage import NO_LINKS, FolderStorage, StorageError, open_storage
+from metaseg.storage import NO_LINKS, FolderStorage, OutsideError, StorageError, open_storage
 
 WRITER = """
 import sys
@@ -345,25 +345,49 @@ def test_no_name_and_no_symbolic_link_leads_out_of_a_folder(tmp_path, name, oper
     for link in ("link", "inner/link"):
         (tmp_path / "store" / link).symlink_to(tmp_path / "outside")
     call = getattr(FolderStorage(tmp_path / "store"), operation)
-    with pytest.raises(ConfigError, match="within"):
-        call(name, b"new") if operation in ("write", "create") else call(name)
+    if name.startswith("inner") and operation not in ("read", "write", "create"):
+        assert not call(name), "what lies outside isn't there"
+    else:
+        with pytest.raises(ConfigError, match=r"within|leads out"):
+            call(name, b"new") if operation in ("write", "create") else call(name)
     assert [(tmp_path / file).read_text() for file in ("x", "outside/x")] == ["secret", "secret"]
 
 
 def test_a_link_that_leads_out_is_replaced_or_removed_and_never_followed(tmp_path):
     (tmp_path / "outside").write_text("secret")
     storage = FolderStorage(tmp_path / "store")
-    storage.write("file", b"")
+    storage.write("in/file", b"")
     for name in ("a", "b", "c"):
-        (tmp_path / "store" / name).symlink_to(tmp_path / "outside")
-    with pytest.raises(ConfigError, match="leads out"):
-        storage.read("a")
-    storage.write("a", b"new")
-    assert not storage.create("b", b"new")
-    storage.delete("c")
+        (tmp_path / "store" / "in" / name).symlink_to(tmp_path / "outside")
+    with pytest.raises(OutsideError, match="leads out"):
+        storage.read("in/a")
+    storage.write("in/a", b"new")
+    assert not storage.create("in/b", b"new")
+    storage.delete("in/c")
     assert (tmp_path / "outside").read_text() == "secret"
-    assert storage.read("a") == b"new"
-    assert storage.names("") == ["a", "b", "file"]
+    assert storage.read("in/a") == b"new"
+    assert storage.names("in") == ["a", "b", "file"]
+
+
+def test_links_and_files_of_others_beside_runs_are_no_runs(tmp_path):
+    storage = FolderStorage(tmp_path / "store")
+    storage.publish("runs/a", {"DONE": b""}, last="DONE")
+    (tmp_path / "DONE").write_bytes(b"")
+    for name, target in (("out", tmp_path), ("broken", "nowhere"), ("circle", "circle")):
+        (tmp_path / "store" / "runs" / name).symlink_to(target)
+    (tmp_path / "store" / "runs" / "file").write_bytes(b"")
+    assert storage.subfolders_with("runs", "DONE") == {"a"}
+
+
+def test_a_link_in_the_place_of_all_runs_isnt_taken_for_no_runs(tmp_path):
+    storage = FolderStorage(tmp_path / "store")
+    storage.publish("runs/a", {"DONE": b""}, last="DONE")
+    (tmp_path / "store" / "runs").rename(tmp_path / "runs")
+    (tmp_path / "store" / "runs").symlink_to(tmp_path / "runs")
+    with pytest.raises(
+        ConfigError, match="runs is a symbolic link that leads out of the store; mount it there, or move"
+    ):
+        storage.subfolders_with("runs", "DONE")
 
 
 def test_a_symbolic_link_within_a_folder_is_followed(tmp_path):

@@ -7,8 +7,10 @@ import os
 from pathlib import Path
 
 import pytest
+from fake_store import image_rows, write_study
 from rich.console import Console
 
+from analysis.__main__ import main
 from metaseg import claims as module
 from metaseg.claims import Session, tidy
 from metaseg.config import ConfigError
@@ -52,7 +54,8 @@ def test_claims_are_made_given_back_and_tidied_among_foreign_files(storage: Fold
         assert other.taken() == {"r1"}
         one.release("r1")
         assert other.claim("r1")
-    tidy(storage, {"r1"})
+    found = tidy(storage, {"r1"})
+    assert set(found) == {f"{folder}/{name}" for folder in ("claims", "sessions") for name in [*NAMES, "a folder"]}
     Store(storage).sweep()
     assert set(NAMES) <= set(storage.names("claims")) & set(storage.names("sessions")), "nobody's files are removed"
 
@@ -193,3 +196,28 @@ def test_what_is_done_is_a_matter_of_done_files_alone(storage: FolderStorage) ->
     assert store.done() == set()
     store.commit_run("r2", {"config.json": json.dumps({}).encode()})
     assert store.done() == {"r2"}
+
+
+def test_a_study_that_is_done_names_others_files_and_ends_well(storage: FolderStorage) -> None:
+    from metaseg.engine.scheduler import _tidy
+
+    out = io.StringIO()
+    _tidy(Store(storage), Console(file=out, width=300))
+    assert out.getvalue().startswith(f"warning: others' files are passed over: {storage.locate('claims/a folder')}, ")
+    assert out.getvalue().endswith(" more\n")
+
+
+def test_all_studies_that_can_be_read_are_reported_on_and_the_others_files_named(tmp_path: Path, capsys) -> None:
+    write_study(tmp_path, lambda arm, seed: image_rows([0.5 + 0.1 * seed, 0.6, 0.7]), name="mine")
+    for number, content in enumerate(GARBAGE.values()):
+        (tmp_path / "studies" / f"evil{number}.json").write_bytes(content)
+    (tmp_path / "studies" / "folder.json").mkdir()
+    assert main(["report", str(tmp_path)]) == 0
+    told = capsys.readouterr().err
+    assert told.count("warning: ") >= len(GARBAGE) + 1
+    assert all(str(tmp_path / "studies" / f"evil{number}.json") in told for number in range(len(GARBAGE)))
+    assert (tmp_path / "reports" / "mine" / "report.html").exists()
+    assert main(["collect", str(tmp_path), str(tmp_path / "out")]) == 0
+    assert main(["report", str(tmp_path), "--study", "evil0"]) == 1
+    (tmp_path / "studies" / "mine.json").unlink()
+    assert main(["report", str(tmp_path)]) == 1

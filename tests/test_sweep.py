@@ -1,6 +1,8 @@
 """Sweeps: what they propose, keep and go on from, without Ray."""
 
+import errno
 import json
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -17,8 +19,10 @@ from metaseg.store import Store
 from metaseg.study import ARMS
 from metaseg.sweeps.continuation import open_sweep
 from metaseg.sweeps.dimensions import Choice, Float, Integer
+from metaseg.sweeps.journal import mend_journal
 from metaseg.sweeps.outcome import best_trial, tell
 from metaseg.sweeps.space import Space
+from metaseg.sweeps.status import sweep_statuses
 from metaseg.sweeps.sweep import FACTS, SearchConfig, Sweep
 from metaseg.sweeps.table import write_table
 from metaseg.sweeps.trial import execute_trial
@@ -145,6 +149,56 @@ def test_a_line_that_a_power_failure_left_unfinished_is_cut_off(sweep, store):
         file.write(b'{"op_code":4,"worker_id":"x')
     ask_and_tell(sweep, open_sweep(sweep, store, []), closed_form)
     assert len(open_sweep(sweep, store, []).trials) == 2
+
+
+@pytest.mark.parametrize("tail", [b"\0" * 40, b"\0" * 40 + b"\n", b"garbage\n", b"[1]\nx\n", b"\xff\xfe\n"])
+def test_last_lines_that_are_none_are_cut_off(sweep, store, tail):
+    ask_and_tell(sweep, open_sweep(sweep, store, []), closed_form)
+    journal = store.storage.path("sweeps/page.sme/journal.log")
+    whole = journal.read_bytes()
+    journal.write_bytes(whole + tail)
+    mend_journal(store.storage, sweep.name)
+    assert journal.read_bytes() == whole
+    ask_and_tell(sweep, open_sweep(sweep, store, []), closed_form)
+    assert len(open_sweep(sweep, store, []).trials) == 2
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"garbage", b"{}", b'{"op_code": 99, "worker_id": "x"}', b"[1]", b"[" * 10_000, b"\xff\xfe", b'{"op_code": 4}'],
+)
+def test_a_journal_that_is_none_in_its_midst_is_named(sweep, store, line):
+    ask_and_tell(sweep, open_sweep(sweep, store, []), closed_form)
+    journal = store.storage.path("sweeps/page.sme/journal.log")
+    lines = journal.read_bytes().splitlines()
+    journal.write_bytes(b"\n".join([lines[0], line, *lines[1:], b""]))
+    with pytest.raises(ConfigError, match=r"page.sme/journal.log: not a sweep's journal \(.*\); restore it, or"):
+        open_sweep(sweep, store, [])
+    unreadable: list[str] = []
+    assert not list(sweep_statuses(store, unreadable))
+    assert unreadable == [store.storage.locate("sweeps/page.sme")]
+
+
+def test_on_a_disk_without_links_a_sweep_goes_on_as_on_others(sweep, store, monkeypatch):
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EPERM, "no links here")
+
+    for name in ("link", "symlink"):
+        monkeypatch.setattr(os, name, refuse)
+    for trials in (1, 2):
+        ask_and_tell(sweep, open_sweep(sweep, store, []), closed_form)
+        assert len(open_sweep(sweep, store, []).trials) == trials
+    assert sorted(os.listdir(store.storage.path("sweeps/page.sme"))) == ["journal.log", "sweep.json"]
+
+
+@pytest.mark.parametrize(("part", "value"), [("generation", "x"), ("space", []), ("network", 3), ("constraints", None)])
+def test_a_sweeps_record_with_a_part_of_another_kind_is_named(sweep, store, part, value):
+    open_sweep(sweep, store, [])
+    record = json.loads(store.storage.read("sweeps/page.sme/sweep.json"))
+    for changed in ({**record, part: value}, {key: kept for key, kept in record.items() if key != part}):
+        store.storage.write("sweeps/page.sme/sweep.json", json.dumps(changed).encode())
+        with pytest.raises(ConfigError, match=r"page.sme/sweep.json: not a sweep's record"):
+            open_sweep(sweep, store, [])
 
 
 def test_a_trial_never_reads_a_test_image(sweep, store, tmp_path):

@@ -9,6 +9,7 @@ from closed_form import NAME, make_sweep
 from moto_server import S3Server, s3_server
 from optuna.trial import TrialState
 
+from metaseg.config import ConfigError
 from metaseg.storage import open_storage
 from metaseg.store import Store
 from metaseg.sweeps.continuation import open_sweep
@@ -61,6 +62,17 @@ def test_a_sweep_in_a_bucket_goes_on_after_its_driver(tiny_dataset, store):
     assert status.best.startswith("val F1 0.7500 by trial 1: ")
     assert write_table(sweep, again, store)["val_f1"].tolist()[:3] == [0.5, 0.75, 0.25]
     assert store.storage.exists(f"sweeps/{NAME}/trials.parquet")
+
+
+def test_foreign_files_in_a_buckets_journal_are_passed_over(tiny_dataset, store):
+    sweep = make_sweep(tiny_dataset, trials=4, pruner="none")
+    ask_and_tell(sweep, open_sweep(sweep, store, []), 0.5)
+    for name in ("00000001 (1).json", "desktop.ini", "99999999.json"):
+        store.storage.write(f"sweeps/{NAME}/journal/{name}", b'{"half')
+    assert len(open_sweep(sweep, store, []).trials) == 1
+    store.storage.write(f"sweeps/{NAME}/journal/00000002.json", b'{"half')
+    with pytest.raises(ConfigError, match=r"journal/00000002.json: not a batch of a sweep's journal"):
+        open_sweep(sweep, store, [])
 
 
 def test_a_driver_and_a_trials_process_write_side_by_side(tiny_dataset, store):

@@ -9,7 +9,7 @@ from pathlib import Path
 from analysis.adopt import adopt
 from analysis.foreign import Table
 from analysis.gather import Gathered, gather
-from analysis.record import ResultsError, study_names
+from analysis.record import ResultsError, readable_studies
 from metaseg.config import ConfigError
 from metaseg.storage import open_storage
 from metaseg.terminal import visible
@@ -48,7 +48,7 @@ def collect_command(arguments: Sequence[str]) -> int:
             print(f"  compared with: {baseline} (--baseline ARM chooses another)")
         else:
             opened = [open_storage(store) for store in stores]
-            names = options.study or sorted({name for store in opened for name in study_names(store)})
+            names = options.study or sorted({name for store in opened for name in readable_studies(store, warn)})
             for name in names:
                 try:
                     for gathered in gather(target, opened, name):
@@ -62,6 +62,11 @@ def collect_command(arguments: Sequence[str]) -> int:
     if not failed or not options.study:
         print(f"Next: analysis report {shlex.quote(out)}")
     return int(failed)
+
+
+def warn(message: str) -> None:
+    """Say on standard error what is passed over."""
+    print(visible(f"warning: {message}"), file=sys.stderr)
 
 
 def _parser() -> argparse.ArgumentParser:

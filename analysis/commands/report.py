@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from typing import get_args
 
 from analysis.adopt import adopt
-from analysis.commands.collect import add_table_options, columns_of, table_of
+from analysis.commands.collect import add_table_options, columns_of, table_of, warn
 from analysis.declaration import DECLARED_ALREADY, Declaration
 from analysis.extra import METRICS as EXTRA_METRICS
 from analysis.metrics import METRICS
-from analysis.record import Average, ResultsError, study_names
+from analysis.record import Average, ResultsError, readable_studies
 from analysis.report import folder_name, report, report_folder, scored_by, write_report
 from analysis.results import read_results, result_studies
 from analysis.words import RENAMED
@@ -76,7 +76,7 @@ def report_command(arguments: Sequence[str]) -> int:
             raise ResultsError(f"{missing}: no such file; expected tables, or one store")
         storage = open_storage(options.where[0])
         collected = result_studies(storage)
-        names = options.study or collected or study_names(storage)
+        names = options.study or collected or readable_studies(storage, warn)
     except (ConfigError, OSError, ResultsError) as error:
         print(visible(f"error: {error}"), file=sys.stderr)
         return 1

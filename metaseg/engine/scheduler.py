@@ -37,6 +37,9 @@ LOOK_AGAIN_SECONDS = 5.0
 PATIENCE_SECONDS = 60.0
 """Without room for any run, before the user is told, and between two times that they are."""
 
+MOST_NAMED = 5
+"""Files of others that a warning names."""
+
 PENDING = 4
 """Slots that may wait for room, so that nodes that join are used at once."""
 PENDING_WITH_AUTOSCALER = 64
@@ -74,7 +77,7 @@ def run_study(
     """
     missing = study.missing(store)
     if not missing:
-        _tidy(store)
+        _tidy(store, console)
         return Outcome((), {}, 0)
     console.print("Starting Ray ...", style="dim")
     with session(), Session(store.storage) as claims, watched(claims, console):
@@ -93,14 +96,18 @@ def run_study(
                 return scheduler.run()
             finally:
                 scheduler.close()
-                _tidy(store)
+                _tidy(store, console)
 
 
-def _tidy(store: Store) -> None:
-    """Remove what deaths have left; what can't be removed stays, for the next time."""
+def _tidy(store: Store, console: Console) -> None:
+    """Remove what deaths have left; what can't be removed stays, for the next time. Name what isn't ours."""
     with contextlib.suppress(OSError):
         store.sweep()
-        tidy(store.storage, store.done())
+        foreign = [store.storage.locate(name) for name in tidy(store.storage, store.done())]
+        more = [f"and {len(foreign) - MOST_NAMED} more"] if len(foreign) > MOST_NAMED else []
+        if foreign:
+            names = ", ".join([*foreign[:MOST_NAMED], *more])
+            console.print(f"warning: others' files are passed over: {names}", style="yellow", soft_wrap=True)
 
 
 def _require_room(missing: Sequence[PlannedRun], config: EngineConfig, worker: Worker, total: int) -> None:

@@ -24,16 +24,28 @@ SAME = ("fingerprint", "arm_settings", "objectives", "constraints", "tuning_seed
 """What trials of one sweep have in common, by its record; sampler, pruner and their seed may change."""
 
 
+KINDS = {
+    "name": str, "fingerprint": str, "arm_settings": dict, "objectives": list, "constraints": list, "tuning_seed": int,
+    "generation": int, "space": dict, "conditions": dict, "network": dict, "schedule": dict,
+}  # fmt: skip
+"""What is needed of a sweep's record to go on with it."""
+
+
 def load_record(store: Store, name: str) -> dict[str, Any] | None:
     """What the store knows of the sweep called `name`; raises `ConfigError` where that isn't a sweep's record."""
     content = store.storage.read_or_none(f"sweeps/{name}/sweep.json")
     if content is None:
         return None
     record = from_json(content)
-    if record is None or not {"name", "generation", "space"} <= record.keys():
-        path = store.storage.locate(f"sweeps/{name}/sweep.json")
-        raise ConfigError(f"{path}: not a sweep's record; restore it, or give the sweep another --name")
+    wrong = [part for part, kind in KINDS.items() if type((record or {}).get(part, kind())) is not kind]
+    if record is None or wrong or not {"name", "generation", "space"} <= record.keys():
+        raise ConfigError(_no_record(store, name))
     return record
+
+
+def _no_record(store: Store, name: str) -> str:
+    path = store.storage.locate(f"sweeps/{name}/sweep.json")
+    return f"{path}: not a sweep's record; restore it, or give the sweep another --name"
 
 
 def study_name(record: Mapping[str, Any]) -> str:
@@ -46,8 +58,8 @@ def check_sweep(sweep: Sweep, store: Store) -> None:
 
     Raises:
         ConfigError: a sampler or pruner that there isn't or that can't search this; a grid with fewer settings than
-            there are to be trials; or the store has a sweep of this name that is another one: other images, another
-            arm, other objectives or other settings outside the space.
+            there are to be trials; the store has a record or journal of this name that is none, or a sweep that is
+            another one: other images, another arm, other objectives or other settings outside the space.
     """
     search, settings = sweep.search, sampler_settings(sweep)
     build_sampler(settings)
@@ -56,6 +68,8 @@ def check_sweep(sweep: Sweep, store: Store) -> None:
         raise ConfigError(f"trials is {search.trials}; expected at most {size}, the settings of the grid")
     old = load_record(store, sweep.name)
     if old is not None:
+        if not KINDS.keys() <= old.keys():
+            raise ConfigError(_no_record(store, sweep.name))
         _require_same(sweep, old, json.loads(to_json(sweep.record([]))))
 
 
@@ -108,10 +122,10 @@ def _require_same(sweep: Sweep, old: Mapping[str, Any], new: Mapping[str, Any]) 
     searched = sweep.space.distributions().keys() | old["space"].keys()
     for group in ("network", "schedule"):
         for setting, value in old[group].items():
-            if setting not in searched and new[group][setting] != value:
+            if setting not in searched and (own := new[group].get(setting)) != value:
                 raise ConfigError(
-                    f"the store has a sweep {sweep.name!r} with {setting} {value!r}; this one has "
-                    f"{new[group][setting]!r}: give it another --name"
+                    f"the store has a sweep {sweep.name!r} with {setting} {value!r}; this one has {own!r}: give it "
+                    "another --name"
                 )
 
 

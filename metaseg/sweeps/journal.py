@@ -1,16 +1,24 @@
 """Optuna's record of a sweep, kept in the store as a journal: what was asked and what came out, in that order."""
 
-import json
 import os
+import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import count, takewhile
+from pathlib import Path
 from typing import Any
 
 from optuna.storages import JournalStorage
-from optuna.storages.journal import BaseJournalBackend, JournalFileBackend, JournalFileSymlinkLock
+from optuna.storages.journal import (
+    BaseJournalBackend,
+    JournalFileBackend,
+    JournalFileOpenLock,
+    JournalFileSymlinkLock,
+)
 
-from metaseg.storage import FolderStorage, Storage
-from metaseg.store import to_json
+from metaseg.config import ConfigError
+from metaseg.storage import NO_LINKS, FolderStorage, Storage
+from metaseg.store import from_json, to_json
 
 READERS = 16
 """Requests at once, where a bucket's journal is read for the first time."""
@@ -34,7 +42,7 @@ class BucketJournal(BaseJournalBackend):
         if not self._batches:
             self._catch_up()
         while (content := self._storage.read_or_none(self._name(self._batches))) is not None:
-            self._entries += json.loads(content)["entries"]
+            self._entries += self._parse(content, self._batches)
             self._batches += 1
         yield from self._entries[log_number_from:]
 
@@ -48,11 +56,18 @@ class BucketJournal(BaseJournalBackend):
 
     def _catch_up(self) -> None:
         """Read what there is by many requests at once: one after the other, many trials' would take minutes."""
-        there = len(self._storage.names(self._folder))
+        names = set(self._storage.names(self._folder))  # others' are among them
+        numbers = list(takewhile(lambda number: f"{number:08}.json" in names, count()))
         with ThreadPoolExecutor(READERS) as readers:
-            for content in readers.map(self._storage.read, map(self._name, range(there))):
-                self._entries += json.loads(content)["entries"]
-        self._batches = there
+            for number, content in zip(numbers, readers.map(self._storage.read, map(self._name, numbers)), strict=True):
+                self._entries += self._parse(content, number)
+        self._batches = len(numbers)
+
+    def _parse(self, content: bytes, number: int) -> list[dict[str, Any]]:
+        entries = (from_json(content) or {}).get("entries")
+        if not isinstance(entries, list):
+            raise ConfigError(f"{self._storage.locate(self._name(number))}: not a batch of a sweep's journal")
+        return entries
 
     def _name(self, batch: int) -> str:
         return f"{self._folder}/{batch:08}.json"
@@ -62,16 +77,44 @@ def open_journal(storage: Storage, name: str) -> JournalStorage:
     """The journal of the sweep called `name`; it is made where there is none.
 
     In a folder it is `sweeps/NAME/journal.log`, which `optuna-dashboard` opens; in a bucket, `sweeps/NAME/journal/`.
+
+    Raises:
+        ConfigError: what is there isn't a journal.
     """
-    if not isinstance(storage, FolderStorage):
-        return JournalStorage(BucketJournal(storage, f"sweeps/{name}/journal"))
-    path = storage.path(f"sweeps/{name}/journal.log")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return JournalStorage(JournalFileBackend(str(path)))
+    file = f"sweeps/{name}/journal.log"
+    if isinstance(storage, FolderStorage):
+        path = storage.path(file)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        journal: BaseJournalBackend = JournalFileBackend(str(path), _lock(path))
+    else:
+        file = f"sweeps/{name}/journal"
+        journal = BucketJournal(storage, file)
+    try:
+        return JournalStorage(journal)  # reads all of it
+    except (ConfigError, OSError):
+        raise
+    except Exception as error:  # Optuna doesn't promise what it says of entries that aren't its own
+        where, reason = storage.locate(file), f"{type(error).__name__}: {error}".partition("\n")[0]
+        raise ConfigError(
+            f"{where}: not a sweep's journal ({reason:.200}); restore it, or give the sweep another --name"
+        ) from error
+
+
+def _lock(path: Path) -> JournalFileSymlinkLock | JournalFileOpenLock:
+    """Of a journal, for all who write on it: by symbolic links, which network folders make once; or by files, on disks
+    without links."""
+    probe = path.with_name(f".{uuid.uuid4().hex}.link")
+    try:
+        os.symlink(path, probe)
+        probe.unlink()
+    except OSError as error:
+        if error.errno in NO_LINKS:
+            return JournalFileOpenLock(str(path))
+    return JournalFileSymlinkLock(str(path))
 
 
 def mend_journal(storage: Storage, name: str) -> None:
-    """Cut off a last line that a power failure left unfinished; what is written after it could never be read.
+    """Cut off last lines that a power failure left unfinished; what is written after them could never be read.
 
     Only whoever holds the sweep's claim may call this.
     """
@@ -80,10 +123,12 @@ def mend_journal(storage: Storage, name: str) -> None:
     path = storage.path(f"sweeps/{name}/journal.log")
     if not path.exists():
         return
-    lock = JournalFileSymlinkLock(str(path))
+    lock = _lock(path)
     lock.acquire()  # a killed driver's last trials may be writing still
     try:
-        content = path.read_bytes()
-        os.truncate(path, content.rfind(b"\n") + 1)
+        lines = path.read_bytes().splitlines(keepends=True)
+        while lines and (not lines[-1].endswith(b"\n") or from_json(lines[-1]) is None):
+            lines.pop()
+        os.truncate(path, sum(map(len, lines)))
     finally:
         lock.release()
