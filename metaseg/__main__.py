@@ -36,6 +36,9 @@ def predict(run: Path, image: Path, out: Path, metadata: tuple[str, ...] = ()) -
     malformed = [name for name, equals, _ in pairs if not equals]
     if malformed:
         raise ConfigError(f"metadata is {malformed[0]!r}; expected COLUMN=VALUE")
+    columns = [name for name, _, _ in pairs]
+    if repeated := [name for name in columns if columns.count(name) > 1]:
+        raise ConfigError(f"metadata has {repeated[0]!r} twice; expected each column once")
     if not image.is_file():
         raise ConfigError(
             f"image is {image}, which is {'a folder' if image.is_dir() else 'not there'}; expected a file"

@@ -22,6 +22,8 @@ def clean_column(values: pd.Series) -> pd.Series:
     """Values with `clean_text` of those that are text; what is empty then is missing."""
     if not (pd.api.types.is_object_dtype(values) or isinstance(values.dtype, pd.StringDtype)):
         return values
-    cleaned = {value: clean_text(value) or None for value in values.dropna().unique() if isinstance(value, str)}
+    cleaned = {value: clean_text(value) or None for value in values if isinstance(value, str)}
     changed = {value: text for value, text in cleaned.items() if value != text}
-    return values.map(lambda value: changed.get(value, value)) if changed else values
+    if not changed:
+        return values
+    return values.map(lambda value: changed.get(value, value) if isinstance(value, str) else value)

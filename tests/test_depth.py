@@ -11,6 +11,7 @@ from PIL import Image
 
 from metaseg.config import DataConfig
 from metaseg.data.dataset import prepare
+from metaseg.data.depth import to_8_bits
 from metaseg.datasets.table import read_table
 
 
@@ -56,3 +57,14 @@ def test_images_that_keep_their_levels_are_no_matter_for_a_warning(
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         prepare(read_table(table, ()), DataConfig(), tmp_path / "cache")
+
+
+def test_bright_spots_are_no_hot_pixels() -> None:
+    """A spot of less than a thousandth of the image is what there is to see, however much it takes from the others."""
+    stored = np.random.default_rng(0).integers(300, 305, (256, 256)).astype(np.uint16)
+    stored[100:106, 50:56] = 5000
+    pixels = to_8_bits(stored)
+    assert (pixels == 255).sum() == 36
+    stored[100:106, 50:56] = 302
+    stored[::40, ::37] = 5000
+    assert len(np.unique(to_8_bits(stored))) == 5

@@ -287,6 +287,21 @@ def test_a_large_object_on_the_border_isnt_called_inverted() -> None:
     assert implausible("t.csv", [f"m{k}" for k in range(8)], facts) is None
 
 
+def test_an_image_of_which_nothing_counts_and_a_value_that_is_nowhere_are_told(tmp_path: Path) -> None:
+    table = write(tmp_path / "all", lambda k: np.full((64, 64), 255) if k == 5 else np.where(X < 4, 255, disc(k)))
+    with pytest.raises(ManifestError, match=r"m5\.png: all of its pixels are 255, which don't count \(--ignore\)"):
+        prepared(table, ignore=255)
+    with pytest.warns(UserWarning, match=r"no mask has the value 7, which isn't to count"):
+        prepared(write(tmp_path / "none", lambda k: disc(k)), ignore=7)
+
+
+def test_void_of_16_bits_is_not_taken_for_an_object(tmp_path: Path) -> None:
+    mask = np.choose(X // 13, [0, 2, 3, 4, 65535]).astype(np.uint16)
+    Image.fromarray(mask).save(tmp_path / "m.png")
+    with pytest.raises(ManifestError, match="has mask values 0, 2, 3, 4, 65535, which may mean several things"):
+        decode_mask([tmp_path / "m.png"], ONE)
+
+
 def test_what_older_code_has_decoded_is_checked_once_more(tmp_path: Path) -> None:
     table = write(tmp_path, lambda k: (disc(k) ^ (k == 2)) * 255)
     with pytest.warns(UserWarning, match="look inverted"):

@@ -2,6 +2,7 @@
 
 import warnings
 
+import pandas as pd
 import pytest
 from helpers_data import write_dataset
 
@@ -106,3 +107,19 @@ def test_a_number_with_a_space_beside_it_is_a_number(tmp_path):
     manifest = read_table(path, ["dose"])
     assert manifest.metadata[0].kind == "continuous"
     assert manifest.table["dose"].tolist() == [0.5, 1.0, 2.0] * 4
+
+
+def test_nested_columns_that_nobody_asks_for_are_no_matter(tmp_path):
+    path = write_dataset(tmp_path / "nested", line=list("abc") * 4)
+    rows = pd.read_csv(path)
+    rows.assign(bbox=[[1, 2, 3]] * len(rows)).to_parquet(path.with_suffix(".parquet"))
+    assert len(read_table(path.with_suffix(".parquet"), ("line",)).table) == len(rows)
+
+
+def test_one_image_by_two_spellings_of_its_path_is_one_image(tmp_path):
+    path = write_dataset(tmp_path / "twice", line=list("abc") * 4)
+    rows = pd.read_csv(path)
+    rows.loc[1, "image"] = f"./{rows.loc[0, 'image']}"
+    rows.to_csv(path, index=False)
+    with pytest.raises(ManifestError, match=r"image 'i0\.png' is also row 1"):
+        read_table(path, ("line",))

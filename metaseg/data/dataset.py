@@ -377,6 +377,8 @@ def _decode_sample(files: Files, config: DataConfig) -> _Sample | ManifestError:
         image, mask = decode_image(files[0]), decode_mask(files[1], _meaning(config))
     except ManifestError as error:
         return error
+    if (mask == IGNORED).all():
+        return ManifestError(f"{files[1][0]}: all of its pixels are {config.ignore}, which don't count (--ignore)")
     if image.shape[:2] != mask.shape:
         sizes = " and ".join(f"{width}x{height}" for height, width in (image.shape[:2], mask.shape))
         return ManifestError(
@@ -431,6 +433,8 @@ def _decode(
     doubts = [few_levels(manifest.source, list(table["image"]), levels)]
     if len(config.classes) == 1:
         doubts.append(implausible(manifest.source, list(table["mask"]), mask_facts))
+    if config.ignore is not None and not any(each.has_ignored for each in mask_facts):
+        doubts.append(f"{manifest.source}: no mask has the value {config.ignore}, which isn't to count (--ignore)")
     table = table.drop(columns=ROW)
     table[["height", "width", "mean", "std"]] = pd.DataFrame(facts)
     table.to_parquet(folder / "table.parquet", index=False)

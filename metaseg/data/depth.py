@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import tifffile
 
 from metaseg.data.mask_values import Pixels, Stored
@@ -13,6 +14,9 @@ SCALING_VERSION = 2
 
 OUTLYING = 0.001
 """Share of an image's values at either end that mustn't decide how the others are scaled."""
+
+TOUCHING = 0.5
+"""Pairs of neighbours for each outlier up to which they are single pixels: 2 within a spot, 0.01 by chance."""
 
 LEVELS = 64
 """Grey levels, of 256, that the others need."""
@@ -44,10 +48,19 @@ def to_8_bits(stored: Stored) -> Pixels:
     low, high = int(stored.min()), int(stored.max())
     inner = np.quantile(stored, [OUTLYING, 1 - OUTLYING], method="inverted_cdf").astype(int)
     if (inner[1] - inner[0]) * 255 < LEVELS * (high - low) and inner[1] > inner[0]:
-        low, high = int(inner[0]), int(inner[1])
+        # Hot and dead pixels stand alone; what doesn't is something that there is to see.
+        low = int(inner[0]) if _stand_alone(stored < inner[0]) else low
+        high = int(inner[1]) if _stand_alone(stored > inner[1]) else high
     span = max(high - low, 1)
     clipped = np.clip(stored, low, high).astype(np.uint32) - low
     return ((clipped * 255 + span // 2) // span).astype(np.uint8)
+
+
+def _stand_alone(outliers: npt.NDArray[np.bool_]) -> bool:
+    """Whether pixels `(H, W)` or `(H, W, C)` hardly touch each other."""
+    pixels = outliers.any(axis=-1) if outliers.ndim == 3 else outliers
+    beside = (pixels[1:] & pixels[:-1]).sum() + (pixels[:, 1:] & pixels[:, :-1]).sum()
+    return bool(beside <= TOUCHING * pixels.sum())
 
 
 def grey_levels(pixels: Pixels) -> int:

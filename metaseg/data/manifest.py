@@ -142,13 +142,14 @@ class Manifest:
                     yield f"{self.where(row)}: {column.name!r} is {values.iloc[row]!r}; expected a finite number"
 
     def _listed_twice(self) -> Iterator[str]:
-        keys = zip(*(self.table[name].astype(str) for name in ("image", *self.per)), strict=True)
+        paths = [str(PurePosixPath(image)) if isinstance(image, str) else image for image in self.table["image"]]
+        keys = zip(map(str, paths), *(self.table[name].astype(str) for name in self.per), strict=True)
         columns = " and ".join(self.per)
         group = self.table["group"] if "group" in self.table else self.table["image"]
         split = self.table["split"] if "split" in self.table else self.table["image"]
         first_rows: dict[tuple[str, ...], int] = {}
         first_of_image: dict[str, int] = {}
-        for row, (image, key) in enumerate(zip(self.table["image"], keys, strict=True)):
+        for row, (image, key) in enumerate(zip(paths, keys, strict=True)):
             if pd.isna(image):
                 continue
             first = first_rows.setdefault(key, row)

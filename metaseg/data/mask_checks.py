@@ -23,6 +23,8 @@ class MaskFacts:
     """Share of the pixels that count; NaN where none does."""
     border: float
     """The same on the image's border, one pixel wide."""
+    has_ignored: bool
+    """Whether some pixels don't count."""
     contrast: float
     """Mean of the image in the foreground less that in the background, over its standard deviation; 0 where one of
     both is empty."""
@@ -37,7 +39,7 @@ class MaskFacts:
         outside, spread, contrast = counts & ~inside, float(grey.std()), 0.0
         if inside.any() and outside.any() and spread > 0:
             contrast = float(grey[inside].mean() - grey[outside].mean()) / spread
-        return cls(_share(inside, counts), _share(inside & border, counts & border), contrast)
+        return cls(_share(inside, counts), _share(inside & border, counts & border), not counts.all(), contrast)
 
 
 def _share(part: npt.NDArray[np.bool_], whole: npt.NDArray[np.bool_]) -> float:

@@ -91,7 +91,7 @@ def _check_one_class(path: Path, values: Stored, void: npt.NDArray[np.bool_]) ->
         return
     largest = np.iinfo(values.dtype).max
     dense = above[-2] == len(above) - 1
-    if above[-1] == largest != len(above) and (dense or len(above) <= FEW):
+    if above[-1] == largest != len(above) and (dense or len(above) <= FEW or largest > 255):
         raise ManifestError(f"{path}: has mask values {_shown(found)}, which may mean several things; {ADVICE}")
     if not _are_numbers(counted, above):
         raise ManifestError(
