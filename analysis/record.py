@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, Literal, get_args
@@ -89,12 +89,29 @@ def study_names(storage: Storage) -> list[str]:
 
 
 def readable_studies(storage: Storage, warn: Callable[[str], None]) -> list[str]:
-    """Names of the store's studies whose records can be read, sorted; of each other file, which others may have left,
-    `warn` is told in a line. Raises `ResultsError` where there is none."""
+    """Names of the store's studies, as `readable`."""
+    return readable(storage, {name: f"studies/{name}.json" for name in study_names(storage)}, ("arms", "runs"), warn)
+
+
+def readable(storage: Storage, files: Mapping[str, str], keys: Sequence[str], warn: Callable[[str], None]) -> list[str]:
+    """Names of those files that are records, be they right or wrong; of each other, `warn` gets a line.
+
+    Args:
+        storage: of the files.
+        files: by name.
+        keys: what each record has.
+        warn: told of what can't be read: others may have left it.
+
+    Raises:
+        ResultsError: there is no record.
+    """
     found, problems = [], []
-    for name in study_names(storage):
+    for name, file in files.items():
+        path = storage.locate(file)
         try:
-            read_study(storage, name)
+            record = read_json(storage.read(file), path)
+            if lacking := [key for key in keys if key not in record]:
+                raise ResultsError(f"{path}: not a record: no {lacking[0]!r}")
             found.append(name)
         except (ConfigError, OSError, ResultsError) as error:
             problems.append(str(error))

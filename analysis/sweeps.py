@@ -1,7 +1,7 @@
 """Sweeps of a store: what was searched and how, its table of trials, and both as a study of Optuna."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -12,7 +12,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, json
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from analysis.parquet import read_parquet, refused, require
-from analysis.record import ResultsError, read_json, study_names
+from analysis.record import ResultsError, read_json, readable, study_names
 from metaseg.storage import Storage
 
 Direction = Literal["maximize", "minimize"]
@@ -81,6 +81,11 @@ def sweep_names(storage: Storage) -> list[str]:
     if not names:
         raise ResultsError(f"{storage.locate('sweeps')}: no sweep there")
     return names
+
+
+def readable_sweeps(storage: Storage, warn: Callable[[str], None]) -> list[str]:
+    """Names of the store's sweeps, as `analysis.record.readable`."""
+    return readable(storage, {name: f"sweeps/{name}/sweep.json" for name in sweep_names(storage)}, ("space",), warn)
 
 
 def read_sweep(storage: Storage, name: str) -> Sweep:

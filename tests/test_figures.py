@@ -1,5 +1,6 @@
 """Figures of a report: all data are on the axes, whatever the numbers of arms, subgroups and seeds."""
 
+import json
 from collections.abc import Callable, Sequence
 from functools import cache
 from io import BytesIO
@@ -340,6 +341,11 @@ def test_histories_are_read_from_the_store(tmp_path: Path) -> None:
         read_history(storage, read_study(storage, "cells"))
     broken.write_bytes(b"not Parquet")
     with pytest.raises(ResultsError, match=r"history\.parquet: not Parquet, or damaged"):
+        read_history(storage, read_study(storage, "cells"))
+    done = json.loads((broken.parent / "DONE").read_text())
+    done["sha256"]["history.parquet"] = "0" * 64
+    (broken.parent / "DONE").write_text(json.dumps(done))
+    with pytest.raises(ResultsError, match=r"history\.parquet: corrupt: its SHA-256 is .*, DONE says 000"):
         read_history(storage, read_study(storage, "cells"))
     broken.unlink()
     with pytest.raises(ResultsError, match=r"history\.parquet: can't be read"):

@@ -221,3 +221,4 @@ def test_all_studies_that_can_be_read_are_reported_on_and_the_others_files_named
     assert main(["report", str(tmp_path), "--study", "evil0"]) == 1
     (tmp_path / "studies" / "mine.json").unlink()
     assert main(["report", str(tmp_path)]) == 1
+    assert main(["sweep", str(tmp_path)]) == 1

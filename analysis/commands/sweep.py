@@ -4,10 +4,11 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from analysis.commands.collect import warn
 from analysis.record import ResultsError
 from analysis.report import folder_name
 from analysis.sweep_report import report_sweep
-from analysis.sweeps import sweep_names
+from analysis.sweeps import readable_sweeps
 from metaseg.config import ConfigError
 from metaseg.storage import open_storage
 from metaseg.terminal import visible
@@ -28,7 +29,7 @@ def sweep_command(arguments: Sequence[str]) -> int:
     failed = False
     try:
         storage = open_storage(options.where)
-        names = options.names or sweep_names(storage)
+        names = options.names or readable_sweeps(storage, warn)
     except (ConfigError, OSError, ResultsError) as error:
         print(visible(f"error: {error}"), file=sys.stderr)
         return 1

@@ -1,5 +1,6 @@
 """Learning curves: validation F1 and training loss by epoch."""
 
+import hashlib
 from collections.abc import Mapping
 
 import pandas as pd
@@ -8,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from analysis.collect import checksums
 from analysis.figure import Title
 from analysis.figures.style import (
     Line,
@@ -49,7 +51,7 @@ def read_history(storage: Storage, study: Study) -> pd.DataFrame:
     tables = []
     for run in study.runs:
         if run.run_id in done:
-            table = _read(storage, f"runs/{run.run_id}/history.parquet")
+            table = _read(storage, f"runs/{run.run_id}/history.parquet", checksums(storage, run).get("history.parquet"))
             tables.append(table.assign(arm=run.arm, seed=run.seed, part=run.part))
     if not tables:
         raise ResultsError(f"study {study.name!r} in {storage.where}: none of its {len(study.runs)} runs is finished")
@@ -57,12 +59,14 @@ def read_history(storage: Storage, study: Study) -> pd.DataFrame:
     return history.astype({"arm": pd.CategoricalDtype(list(study.arms), ordered=True)})
 
 
-def _read(storage: Storage, file: str) -> pd.DataFrame:
+def _read(storage: Storage, file: str, sha256: str | None) -> pd.DataFrame:
     path = storage.locate(file)
     try:
         content = storage.read(file)
     except OSError as error:
         raise ResultsError(f"{path}: can't be read, though its run is done: {error}") from error
+    if sha256 and (found := hashlib.sha256(content).hexdigest()) != sha256:
+        raise ResultsError(f"{path}: corrupt: its SHA-256 is {found}, DONE says {sha256}")
     table = read_parquet(content, path)
     require(table, list(READ), "numbers", path)
     require(table, ["epoch"], "integers", path)
