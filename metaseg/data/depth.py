@@ -58,7 +58,7 @@ def to_8_bits(stored: Stored) -> Pixels:
 
 def _stand_alone(outliers: npt.NDArray[np.bool_]) -> bool:
     """Whether pixels `(H, W)` or `(H, W, C)` hardly touch each other."""
-    pixels: npt.NDArray[np.bool_] = np.atleast_3d(outliers).any(axis=2)
+    pixels = np.asarray(np.atleast_3d(outliers).any(axis=2))
     beside = (pixels[1:] & pixels[:-1]).sum() + (pixels[:, 1:] & pixels[:, :-1]).sum()
     return bool(beside <= TOUCHING * pixels.sum())
 
