@@ -122,6 +122,8 @@ def _check(rows: pd.DataFrame, where: str) -> None:
             "where groups use the same names for their images, put the group into the image's name"
         )
     _check_subgroups(rows, where)
+    if "tp" in rows:
+        _check_references(rows, where)
     item, items = pd.factorize(combined_codes([rows[name] for name in ("image", "class", "subgroup")])[0])
     run, runs = pd.factorize(pd.MultiIndex.from_frame(rows[["arm", "seed"]]))
     there = np.zeros((len(runs), len(items)), bool)
@@ -135,6 +137,21 @@ def _check(rows: pd.DataFrame, where: str) -> None:
             f"{where}: {arm} seed {seed} lacks image {row['image']!r} (class {row['class']!r}, subgroup "
             f"{row['subgroup']!r}) that {row['arm']} seed {row['seed']} has; {len(absent)} such rows of "
             f"{len(items)}; expected all runs on the same images, of which a run may lack half at most"
+        )
+
+
+def _check_references(rows: pd.DataFrame, where: str) -> None:
+    """An image's reference mask is one, so that tp + fn is the same for all runs."""
+    pixels = rows["tp"] + rows["fn"]
+    first = pixels.groupby([rows[name] for name in ("image", "class", "subgroup")], sort=False).transform("first")
+    wrong = (pixels != first).to_numpy()
+    if wrong.any():
+        at = int(wrong.argmax())
+        row = rows.iloc[at]
+        raise ResultsError(
+            f"{where}: image {row['image']!r} (class {row['class']!r}) has {pixels.iloc[at]} reference pixels "
+            f"(tp + fn) for {row['arm']} seed {row['seed']} and {first.iloc[at]} for another run; expected "
+            "one reference mask"
         )
 
 

@@ -20,11 +20,16 @@ other
 (simulated with 10 against 3, and 5 against 3 seeds), and a quarter as much."""
 
 
+SAME = 1e-12
+"""An SD below is of float error: the seeds' means are the same."""
+
+
 def seed_ratio(row: "pd.Series[Any]") -> float:
     """The SD among the arm's seeds over that among the reference's; NaN where it isn't known."""
     ours, theirs = (float(row.get(name, math.nan)) for name in ("seed_sd", "seed_sd_reference"))
     if math.isnan(ours) or math.isnan(theirs):
         return math.nan
+    ours, theirs = (0.0 if sd < SAME else sd for sd in (ours, theirs))
     return ours / theirs if theirs > 0 else (1.0 if ours == 0 else math.inf)
 
 

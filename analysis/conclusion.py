@@ -37,11 +37,12 @@ def conclude(
     if overall.empty:
         return [f"Nothing is concluded: finished runs of {study.baseline} and of another arm are needed."]
     if (overall["verdict"] == "one seed").all():
-        return ["Nothing is concluded: with one seed an arm, any difference may be the seed's alone."]
+        return ["Nothing is concluded: where an arm has one seed, any difference may be the seed's alone."]
     if overall["verdict"].isin(["one seed", "too few"]).all():
-        most = overall["n_units"].max()
+        most, effective = overall["n_units"].max(), overall["n_effective"].max()
         unit = names.several(most < overall["n_images"].max())
-        return [f"Nothing is concluded: {most} {unit} are too few for a test, which needs {FEWEST_UNITS}."]
+        worth = f", which tell as much as {effective:.2g} of equal weight," if effective < most else ""
+        return [f"Nothing is concluded: {most} {unit}{worth} are too few for a test, which needs {FEWEST_UNITS}."]
     sentences = [said] if len(told) and (said := _of_told(told, study, names)) else []
     if len(untold):
         sentences.append(_of_untold(untold, study, names))

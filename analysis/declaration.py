@@ -1,6 +1,5 @@
 """What whoever reports on scores from elsewhere declares of them; what they don't declare is said not to be."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -51,8 +50,8 @@ class Declaration:
             raise ResultsError(f"study {collected.study.name!r}: {DECLARED_ALREADY}")
         study, declared = collected.study, frozenset[str]()
         if self.margin is not None:
-            if not (math.isfinite(self.margin) and self.margin > 0):
-                raise ResultsError(f"--margin is {self.margin:g}; expected a number above 0")
+            if not 0 < self.margin < 1:
+                raise ResultsError(f"--margin is {self.margin:g}; expected a number between 0 and 1, as scores are")
             study, declared = replace(study, margin=self.margin), declared | {"margin"}
         if self.average is not None:
             if collected.images["subgroup"].nunique() < 2:
@@ -65,6 +64,8 @@ class Declaration:
             study, declared = replace(study, endpoint=self.endpoint), declared | {"endpoint"}
         if comparisons := self._comparisons(study.arms):
             baseline = self.baseline or comparisons[0].reference
+            if baseline not in {each.reference for each in comparisons}:
+                raise ResultsError(f"--baseline is {baseline!r}, with which nothing is compared; expected a REFERENCE")
             study = replace(study, comparisons=comparisons, baseline=baseline)
             declared |= {"comparisons"}
         if unknown := sorted(set(self.names) - set(RENAMED)):
@@ -86,7 +87,7 @@ class Declaration:
                 raise ResultsError(
                     f"{option} is {text!r}; expected ARM:REFERENCE, two different arms of {', '.join(arms)}"
                 )
-            if pairs[0] in [(each.arm, each.reference) for each in found]:
+            if set(pairs[0]) in [{each.arm, each.reference} for each in found]:
                 raise ResultsError(f"{option} {text!r} compares two arms that are compared already; expected it once")
             found.append(Comparison(*pairs[0], claim))
         return tuple(found)

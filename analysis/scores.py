@@ -111,9 +111,12 @@ def _covered(images: pd.DataFrame) -> pd.DataFrame:
 def _macro(scores: pd.DataFrame) -> pd.DataFrame:
     """The mean over classes of each image of each run, as rows of class `MACRO`, in order of appearance.
 
-    A run that lacks a class of an image that another run has of it has no such mean there: it would be over others.
+    Where a run lacks a class of an image that another run has of it, the class's score is filled in first
+    (`analysis.missing`): the mean would be over others. It is a measured one where most of its classes are.
     """
     columns = ["arm", "seed", "subgroup", "group", "image"]
+    if not _is_whole(scores):
+        scores = pd.concat([completed(rows) for _, rows in split(scores, "class")], ignore_index=True)
     classes = _classes_of_images(scores)
     item, items = pd.factorize(combined_codes([scores[column] for column in columns])[0])
     count = np.bincount(item, minlength=len(items))
@@ -121,8 +124,20 @@ def _macro(scores: pd.DataFrame) -> pd.DataFrame:
     first[item[::-1]] = np.arange(len(item) - 1, -1, -1)  # the last to be written is the first row
     mean = np.bincount(item, scores["f1"], len(items)) / count
     empty = np.bincount(item, scores["empty"], len(items)) == count
-    macro: pd.DataFrame = scores.take(first).assign(f1=mean, empty=empty)[count == classes[first]]
+    known = count == classes[first]
+    if "filled" in scores:
+        known &= np.bincount(item, ~scores["filled"].to_numpy(), len(items)) > count / 2
+        scores = scores.drop(columns="filled")
+    macro: pd.DataFrame = scores.take(first).assign(f1=mean, empty=empty)[known]
     return macro.assign(**{"class": _constant(MACRO, scores["class"], len(macro))})
+
+
+def _is_whole(scores: pd.DataFrame) -> bool:
+    """Whether each run has all classes of each image that it has."""
+    classes = _classes_of_images(scores)
+    run_image = combined_codes([scores[column] for column in ("arm", "seed", "subgroup", "group", "image")])[0]
+    number, items = pd.factorize(run_image)
+    return bool((np.bincount(number, minlength=len(items))[number] == classes).all())
 
 
 def _classes_of_images(scores: pd.DataFrame) -> Codes:

@@ -82,7 +82,7 @@ def verdict_sections(collected: Collected, tests: pd.DataFrame, title: str, figu
     """Each declared comparison: on subgroups, in full on the whole, and as a figure."""
     study, names = collected.study, figure.names
     heading = "Did metadata help?" if sees_metadata(collected) else "Do arms differ?"
-    words = (*_warnings(tests), *caption_tests(tests, study, names))
+    words = (*_warnings(tests, study.endpoint), *caption_tests(tests, study, names))
     if tests.empty:
         return [Section((), words, files={"tests.csv": to_csv(tests)}, heading=heading)]
     leading = tests[tests["class"] == leading_class(tests["class"].unique(), study.endpoint)]
@@ -112,9 +112,10 @@ def verdict_sections(collected: Collected, tests: pd.DataFrame, title: str, figu
     return [main, full, Section(printed=(), files={"forest.png": content}, pictures={"forest.png": caption}), rest]
 
 
-def _warnings(tests: pd.DataFrame) -> list[str]:
-    """Of declared comparisons whose arms' seeds are unlike, so that the test may err more than it says."""
-    overall = tests[(tests["subgroup"] == OVERALL) & tests["p_adjusted"].notna()].drop_duplicates(["arm", "reference"])
+def _warnings(tests: pd.DataFrame, endpoint: str | None) -> list[str]:
+    """Names declared comparisons whose arms' seeds are unlike, so that the test may err more than it says."""
+    leading = tests["class"] == leading_class(tests["class"].unique(), endpoint)
+    overall = tests[leading & (tests["subgroup"] == OVERALL) & tests["p_adjusted"].notna()]
     unlike = [said for _, row in overall.iterrows() if (said := unlike_seeds(row))]
     return [f"WARNING: p-values may be less sure than they look: {'; '.join(unlike)}."] if unlike else []
 

@@ -309,7 +309,11 @@ class FolderStorage(Storage):
                     raise NotADirectoryError(errno.ENOTDIR, "is a file; expected a folder", str(part)) from None
 
     def _read(self, name: str) -> bytes:
-        return self.path(name).read_bytes()
+        path = self.path(name)
+        mode = path.stat().st_mode
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # a pipe would be waited for
+            raise FileNotFoundError(errno.ENOENT, "no regular file", str(path))
+        return path.read_bytes()
 
     def _write(self, name: str, content: bytes) -> None:
         temporary = self._temporary(name, content)

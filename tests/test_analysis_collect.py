@@ -244,4 +244,4 @@ def test_analysis_needs_of_metaseg_only_its_storage() -> None:
     )
     code += "'metaseg', 'fsspec'))))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "metaseg metaseg.address metaseg.config metaseg.storage metaseg.terminal\n"
+    assert done.stdout == "metaseg metaseg.address metaseg.config metaseg.names metaseg.storage metaseg.terminal\n"

@@ -224,3 +224,13 @@ def test_commands_are_listed_and_unknown_ones_named(capsys: Capture) -> None:
 def test_the_module_runs_as_the_console_script_does() -> None:
     done = subprocess.run([sys.executable, "-m", "analysis", "--help"], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("usage: analysis COMMAND")
+
+
+@pytest.mark.parametrize("name", ["../../escaped", "/tmp/absolute", "s3://bucket/x", "", ".."])
+def test_a_name_that_leads_out_is_refused(tmp_path, capsys, monkeypatch, name):
+    (tmp_path / "deep" / "er").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "deep" / "er")
+    TABLE.to_csv("scores.csv", index=False)
+    assert run("report", "scores.csv", "--name", name) == 1
+    assert "name of the study is" in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["deep", "er", "scores.csv"]

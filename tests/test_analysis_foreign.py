@@ -99,7 +99,7 @@ def test_what_a_score_is_is_known_by_its_columns_name(
 
 def summary(tp: int) -> str:
     """As nnU-Net v2 writes it; its Dice of an empty case is NaN."""
-    counts = [{"TP": tp, "FP": 1, "FN": 1, "TN": 5}, {"TP": 0, "FP": 0, "FN": 0, "TN": 9}]
+    counts = [{"TP": tp, "FP": 1, "FN": 10 - tp, "TN": 5}, {"TP": 0, "FP": 0, "FN": 0, "TN": 9}]
     cases = [
         {
             "metrics": {label: each | {"Dice": float("nan"), "IoU": 0.5, "n_pred": 1, "n_ref": 1} for label in "12"},
@@ -247,3 +247,10 @@ def test_one_command_collects_a_table(tmp_path: Path, capsys: pytest.CaptureFixt
     assert study.baseline == "unet"
     assert collect_command([*arguments[:-2], "--column", "arm=Model"]) == 1
     assert capsys.readouterr().err.startswith(f"error: {path}: no column 'Model'")
+
+
+def test_counts_against_another_reference_are_refused(tmp_path: Path) -> None:
+    rows = frame().drop(columns="Dice").assign(tp=500, fp=10, fn=500)
+    rows.loc[rows["arm"] == "baseline", "fn"] = 0
+    with pytest.raises(ResultsError, match=r"has 500 reference pixels \(tp \+ fn\) for baseline seed 0 and 1000 for"):
+        adopted(tmp_path, write(tmp_path, rows))

@@ -121,7 +121,7 @@ def test_one_seed_an_arm_is_a_table_without_a_single_p_value(
     result = report(FolderStorage(tmp_path), "cells")
     assert result.tests["verdict"].eq("one seed").all()
     printed = capsys.readouterr().out
-    assert "Nothing is concluded: with one seed an arm" in printed
+    assert "Nothing is concluded: where an arm has one seed" in printed
     assert "one seed: an arm has one, so any difference may be the seed's alone." in " ".join(printed.split())
     tables = printed.partition("Differences")[2].partition("Numbers are")[0]
     assert "p=" not in tables

@@ -77,7 +77,7 @@ def test_seeds_images_and_groups_are_told(seeds: tuple[int, int], units: int, da
 
 def test_one_seed_concludes_nothing() -> None:
     text = said(row("sme", "one seed", 0.2), row("me", "one seed", 0.1), row("sme", "one seed", 0.3, "HeLa"))
-    assert text == "Nothing is concluded: with one seed an arm, any difference may be the seed's alone."
+    assert text == "Nothing is concluded: where an arm has one seed, any difference may be the seed's alone."
 
 
 def test_too_few_units_conclude_nothing() -> None:

@@ -90,8 +90,8 @@ def test_an_endpoint_is_concluded_on(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--margin", "0"], "--margin is 0; expected a number above 0"),
-        (["--margin", "nan"], "--margin is nan; expected a number above 0"),
+        (["--margin", "0"], "--margin is 0; expected a number between 0 and 1"),
+        (["--margin", "nan"], "--margin is nan; expected a number between 0 and 1"),
         (
             ["--compare", "new:plain"],
             "--compare is 'new:plain'; expected ARM:REFERENCE, two different arms of plain,",

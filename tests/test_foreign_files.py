@@ -222,3 +222,11 @@ def test_all_studies_that_can_be_read_are_reported_on_and_the_others_files_named
     (tmp_path / "studies" / "mine.json").unlink()
     assert main(["report", str(tmp_path)]) == 1
     assert main(["sweep", str(tmp_path)]) == 1
+
+
+def test_a_pipe_is_nobodys_file_and_isnt_waited_for(tmp_path: Path) -> None:
+    storage = FolderStorage(tmp_path)
+    for folder in ("studies", "sessions", "claims"):
+        (tmp_path / folder).mkdir()
+        os.mkfifo(tmp_path / folder / "f.json")
+        assert storage.read_or_none(f"{folder}/f.json") is None

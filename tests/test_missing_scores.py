@@ -246,6 +246,21 @@ def test_a_macro_average_is_over_the_same_classes_for_all_runs() -> None:
     assert means.to_list() == pytest.approx([0.6, 0.6], abs=1e-3)
 
 
+def test_rows_lost_at_random_cost_no_run_of_many_classes() -> None:
+    """With ten classes and a tenth of all rows lost, hardly an image has all: their macro averages stay."""
+    tables, names = {}, [f"{i}.png" for i in range(30)]
+    rng = np.random.default_rng(4)
+    for key in ((arm, seed) for arm in ("baseline", "sme") for seed in range(3)):
+        classes = [count_rows(rng.uniform(0.6, 0.9, 30), names).assign(**{"class": f"c{k}"}) for k in range(10)]
+        tables[key] = pd.concat(classes)
+    whole = collected_rows(tables)
+    lost = whole[rng.random(len(whole)) >= 0.1]
+    cells = [summarise(image_scores(rows, ["baseline", "sme"])).set_index(["class", "arm"]) for rows in (whole, lost)]
+    means = [each.loc["macro"] for each in cells]
+    assert means[1]["n_seeds"].tolist() == [3, 3]
+    np.testing.assert_allclose(means[1]["mean"], means[0]["mean"], atol=0.005)
+
+
 def test_units_of_unequal_size_count_as_with_all_their_images() -> None:
     """A large unit that lacks some images counts as large as for the other runs."""
     group = ["large"] * 10 + [f"well {i // 2}" for i in range(20)]

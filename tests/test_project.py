@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 ABOVE_STORAGE = tuple(
     f"metaseg.{path.stem}"
     for path in (ROOT / "metaseg").iterdir()
-    if path.stem not in ("__init__", "address", "config", "storage", "terminal")
+    if path.stem not in ("__init__", "address", "config", "names", "storage", "terminal")
     and not path.stem.startswith((".", "__pycache__"))
 )
 """All of the package but the storage, which analysis reads from, and the terminal, which it prints on."""

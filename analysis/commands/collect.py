@@ -11,6 +11,7 @@ from analysis.foreign import Table
 from analysis.gather import Gathered, gather
 from analysis.record import ResultsError, readable_studies
 from metaseg.config import ConfigError
+from metaseg.names import check_name
 from metaseg.storage import open_storage
 from metaseg.terminal import visible
 
@@ -42,6 +43,7 @@ def collect_command(arguments: Sequence[str]) -> int:
         if options.table:
             tables = [table_of(text) for text in options.table]
             command = shlex.join(["analysis", "collect", *arguments])
+            check_name("study", options.name)
             gathered = adopt(target, tables, options.name, columns, options.baseline, command)
             _print(gathered)
             baseline = visible(gathered.record.sources[0].study.baseline)

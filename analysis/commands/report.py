@@ -16,6 +16,7 @@ from analysis.report import folder_name, report, report_folder, scored_by, write
 from analysis.results import read_results, result_studies
 from analysis.words import RENAMED
 from metaseg.config import ConfigError
+from metaseg.names import as_name, check_name
 from metaseg.storage import Storage, open_storage
 from metaseg.terminal import visible
 
@@ -61,7 +62,8 @@ def report_command(arguments: Sequence[str]) -> int:
     failed = False
     try:
         if all(table.path.is_file() for table in tables):
-            name = options.name or tables[0].path.stem
+            name = as_name(tables[0].path.stem) if options.name is None else options.name
+            check_name("study", name)
             target = open_storage(options.out or f"{name}-report")
             command = shlex.join(["analysis", "report", *arguments])
             if options.study or options.dataset:
