@@ -193,8 +193,9 @@ def test_equal_arms_are_called_different_at_the_nominal_rate(lost: str, deviatio
     rng, found = np.random.default_rng(13), []
     seed, arm_image, error = deviations
     for draw in range(400):
-        f1 = simulate(rng, 60, seed=seed, arm_image=arm_image, error=error, baseline=0.0, sme=0.0)
-        hard = list(np.argsort(f1["baseline"].mean(axis=0))[:15])
+        f1 = simulate(rng, 60, seed=seed, arm_image=arm_image, error=error, baseline=0.0, sme=0.0, third=0.0)
+        # Hard for a third arm: chosen by the two arms' own scores, what is left would be better in one of them.
+        hard = list(np.argsort(f1.pop("third").mean(axis=0))[:15])
         scores = make_scores(f1, ["all"] * 60)
         if lost == "a quarter at random":
             scores = lost_at_random(scores, 0.25, draw)
