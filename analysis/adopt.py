@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from analysis.codes import combined_codes
+from analysis.codes import combined_codes, first_rows
 from analysis.collect import AS_TRAINED
 from analysis.foreign import KEY, Scores, Table, read_table
 from analysis.gather import Gathered, publish
@@ -110,9 +110,7 @@ def _check(rows: pd.DataFrame, where: str) -> None:
     all rows: fewer are missing data, for tests to allow for; with more, runs were of different images."""
     image, images = pd.factorize(rows["image"])
     group = pd.factorize(rows["group"])[0]
-    first = np.full(len(images), -1)
-    first[image[::-1]] = group[::-1]
-    wrong = np.flatnonzero(first[image] != group)
+    wrong = np.flatnonzero(group[first_rows(image.astype(np.int64), len(images))][image] != group)
     if len(wrong):
         row = rows.iloc[wrong[0]]
         other = rows.iloc[int(np.argmax(image == image[wrong[0]]))]

@@ -1,4 +1,4 @@
-"""How often a test of a comparison's design errs, as far as simulated nulls say: docs/results/calibration."""
+"""False positives of the main test by design, as simulated nulls measured them: docs/results/calibration."""
 
 import math
 from typing import Any
@@ -14,11 +14,9 @@ PROMISED_SEEDS, PROMISED_UNITS, UNLIKE = 3, 30, 2.0
 EQUAL_COUNTS = ((10, "5 to 6 %"), (5, "6 to 7 %"), (3, "7 to 9 %"), (2, "9 to 10 %"))
 """With as many seeds in both arms, at least so many: false positives where one arm's SD is four times the other's."""
 
-OTHER_COUNTS = ((3.0, "16 to 27 %", "below 1 %"), (1.0, "11 to 15 %", "3 %"))
-"""With unequal numbers of seeds, in at least this ratio: where the arm with fewer varies four times as much as the
-other
-(simulated with 10 against 3, and 5 against 3 seeds), and a quarter as much."""
-
+OTHER_COUNTS = ((3.0, "16 to 27 %", "about 1 %", "10 against 3"), (1.0, "11 to 15 %", "3 %", "5 against 3"))
+"""With unequal numbers of seeds, in at least this ratio: false positives where the arm with fewer varies four times as
+much as the other, and a quarter as much; and the numbers of seeds that were simulated."""
 
 SAME = 1e-12
 """An SD below is of float error: the seeds' means are the same."""
@@ -34,7 +32,7 @@ def seed_ratio(row: "pd.Series[Any]") -> float:
 
 
 def unlike_seeds(row: "pd.Series[Any]") -> str:
-    """What is unlike in two arms' seeds, counts or SDs, and how often the test errs then; empty where they are alike.
+    """A sentence on two arms whose seeds differ in number or SD, with the test's false positives; else nothing.
 
     Args:
         row: of `analysis.comparisons.compare`; seed_sd and seed_sd_reference may lack.
@@ -54,22 +52,21 @@ def unlike_seeds(row: "pd.Series[Any]") -> str:
         chance = float(stats.f.sf(times**2, counts[0] - 1, counts[0] - 1))
         share = "fewer than 1 in 100" if 2 * chance < 0.01 else f"{200 * chance:.0f} in 100"
         return (
-            f"{varies}, which {share} pairs of arms with {counts[0]} seeds each show that vary alike; where that ratio "
-            f"is truly 4, equal arms are called different in {errs} of draws"
+            f"{varies}; {share} pairs of arms that truly vary alike show such a ratio with {counts[0]} seeds each; "
+            f"where it is truly 4, equal arms are called different in {errs} of draws"
         )
     few = row["arm"] if counts[0] < counts[1] else row["reference"]
-    highest, lowest = next(
-        (high, low) for least, high, low in OTHER_COUNTS if max(counts) / min(counts) >= least
-    )  # fmt: skip
+    highest, lowest, tried = next(known[1:] for known in OTHER_COUNTS if max(counts) / min(counts) >= known[0])
     unequal = f"{row['arm']} has {counts[0]} seeds and {row['reference']} {counts[1]}"
     return (
         f"{unequal}{' and ' + varies if varies else ''}; equal arms are called different in {highest} of draws where "
-        f"the seeds of {few}, which has fewer, truly vary four times as much, and in {lowest} where a quarter as much"
+        f"the seeds of {few}, which has fewer, truly vary four times as much, and in {lowest} where a quarter as "
+        f"much (simulated with {tried} seeds)"
     )
 
 
 def calibration_sentence(row: "pd.Series[Any]") -> str:
-    """How often a comparison of this design, of equal arms, is called different at p < 0.05.
+    """A sentence on how often equal arms of this design are called different at p < 0.05.
 
     Args:
         row: of `analysis.comparisons.compare`; seed_sd and seed_sd_reference may lack.
@@ -89,11 +86,9 @@ def calibration_sentence(row: "pd.Series[Any]") -> str:
     if not reasons:
         return (
             f"Of simulated equal arms of such a design ({seeds} seeds each, {units:.4g} effective units, seeds' SDs "
-            f"within "
-            "a factor of 2), 4 to 6 % are called different at p < 0.05."
+            "within a factor of 2), 4 to 6 % are called different at p < 0.05."
         )
     return (
         "The 4 to 6 % of equal arms that are called different at p < 0.05 in designs of three or more seeds an arm "
-        "aren't "
-        f"promised here: {'; '.join(reasons)}."
+        f"aren't promised here: {'; '.join(reasons)}."
     )

@@ -51,3 +51,10 @@ def dense(numbers: Codes) -> tuple[Codes, Codes]:
         return (np.cumsum(found) - 1)[numbers], np.flatnonzero(found)
     place, values = pd.factorize(numbers, sort=True)
     return place.astype(np.int64), values
+
+
+def first_rows(numbers: Codes, size: int) -> Codes:
+    """The first row of each number from 0 to `size` - 1, all of which occur."""
+    first = np.empty(size, np.int64)
+    first[numbers[::-1]] = np.arange(len(numbers) - 1, -1, -1)  # the last to be written is the first row
+    return first

@@ -20,7 +20,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.sparse.csgraph import connected_components
 
-from analysis.codes import Codes, combined_codes, dense
+from analysis.codes import Codes, combined_codes, dense, first_rows
 from analysis.record import ResultsError
 
 Floats = npt.NDArray[np.float64]
@@ -43,7 +43,7 @@ def completed(rows: pd.DataFrame) -> pd.DataFrame:
     item, items = dense(combined_codes([rows["subgroup"], rows["image"]])[0])
     shape = len(runs), len(items)
     counted = np.bincount(run * shape[1] + item, minlength=shape[0] * shape[1]).reshape(shape)
-    first = _first_rows(item, len(items))
+    first = first_rows(item, len(items))
     stratum, strata = dense(combined_codes([rows["subgroup"].iloc[first]])[0])
     of_stratum = np.eye(len(strata), dtype=bool)[stratum]
     has = counted > 0
@@ -53,7 +53,7 @@ def completed(rows: pd.DataFrame) -> pd.DataFrame:
     _refuse_repeated(rows, run, item)
     values = np.full(shape, np.nan)
     values[run, item] = rows["f1"]
-    heads = rows.iloc[_first_rows(run, len(runs))]
+    heads = rows.iloc[first_rows(run, len(runs))]
     arm = dense(combined_codes([heads["arm"]])[0])[0]
     names = [f"{row.arm} seed {row.seed}" for row in heads.itertuples()]
     filled = _filled(values, arm, stratum, wanted, names)
@@ -127,13 +127,6 @@ def _by_arm(block: Floats, arm: Codes, effect: Floats, names: list[str]) -> Floa
     shift, items = additive(means, [names[int(np.argmax(of_run == a))] for a in range(len(arms))])
     estimate = shift[of_run][:, None] + items + (effect - own[of_run])[:, None]
     return np.where(np.isnan(block), estimate, block)
-
-
-def _first_rows(numbers: Codes, size: int) -> Codes:
-    """The first row of each number from 0."""
-    first = np.empty(size, np.int64)
-    first[numbers[::-1]] = np.arange(len(numbers) - 1, -1, -1)  # the last to be written is the first row
-    return first
 
 
 def _refuse_repeated(rows: pd.DataFrame, run: Codes, item: Codes) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from analysis.codes import Codes, codes, combined_codes, distinct
+from analysis.codes import Codes, codes, combined_codes, distinct, first_rows
 from analysis.collect import AS_TRAINED
 from analysis.metrics import METRICS, Metric, is_empty
 from analysis.metrics import f1 as f1
@@ -114,30 +114,27 @@ def _macro(scores: pd.DataFrame) -> pd.DataFrame:
     Where a run lacks a class of an image that another run has of it, the class's score is filled in first
     (`analysis.missing`): the mean would be over others. It is a measured one where most of its classes are.
     """
-    columns = ["arm", "seed", "subgroup", "group", "image"]
-    if not _is_whole(scores):
+    item, count = _images_of_runs(scores)
+    whole = count[item] == _classes_of_images(scores)
+    if not whole.all():
         scores = pd.concat([completed(rows) for _, rows in split(scores, "class")], ignore_index=True)
-    classes = _classes_of_images(scores)
-    item, items = pd.factorize(combined_codes([scores[column] for column in columns])[0])
-    count = np.bincount(item, minlength=len(items))
-    first = np.empty(len(items), np.int64)
-    first[item[::-1]] = np.arange(len(item) - 1, -1, -1)  # the last to be written is the first row
-    mean = np.bincount(item, scores["f1"], len(items)) / count
-    empty = np.bincount(item, scores["empty"], len(items)) == count
-    known = count == classes[first]
+        item, count = _images_of_runs(scores)
+        whole = count[item] == _classes_of_images(scores)
+    first = first_rows(item, len(count))
+    mean = np.bincount(item, scores["f1"]) / count
+    empty = np.bincount(item, scores["empty"]) == count
+    known = whole[first]
     if "filled" in scores:
-        known &= np.bincount(item, ~scores["filled"].to_numpy(), len(items)) > count / 2
+        known &= np.bincount(item, ~scores["filled"].to_numpy()) > count / 2
         scores = scores.drop(columns="filled")
     macro: pd.DataFrame = scores.take(first).assign(f1=mean, empty=empty)[known]
     return macro.assign(**{"class": _constant(MACRO, scores["class"], len(macro))})
 
 
-def _is_whole(scores: pd.DataFrame) -> bool:
-    """Whether each run has all classes of each image that it has."""
-    classes = _classes_of_images(scores)
-    run_image = combined_codes([scores[column] for column in ("arm", "seed", "subgroup", "group", "image")])[0]
-    number, items = pd.factorize(run_image)
-    return bool((np.bincount(number, minlength=len(items))[number] == classes).all())
+def _images_of_runs(scores: pd.DataFrame) -> tuple[Codes, Codes]:
+    """Each row's image of a run, as a number from 0 in order of appearance; how many rows, a class each, it has."""
+    item = pd.factorize(combined_codes([scores[name] for name in ("arm", "seed", "subgroup", "group", "image")])[0])[0]
+    return item.astype(np.int64), np.bincount(item)
 
 
 def _classes_of_images(scores: pd.DataFrame) -> Codes:

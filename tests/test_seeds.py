@@ -114,9 +114,9 @@ def test_the_promise_is_printed_where_the_design_has_it() -> None:
         (row((2, 2)), "two seeds of an arm are few (up to 8 %)"),
         (row(units=20), "20 effective units are few (up to 7 %)"),
         (row(units=6), "6 effective units are few (up to 8 %)"),
-        (row(sds=(0.012, 0.003)), "the seeds of sme vary 4.0 times as much as those of se (SD), which 12 in 100 pairs "
-         "of arms with 3 seeds each show that vary alike; where that ratio is truly 4, equal arms are called different "
-         "in 7 to 9 %"),
+        (row(sds=(0.012, 0.003)), "the seeds of sme vary 4.0 times as much as those of se (SD); 12 in 100 pairs of "
+         "arms that truly vary alike show such a ratio with 3 seeds each; where it is truly 4, equal arms are called "
+         "different in 7 to 9 %"),
         (row(sds=(0.0, 0.003)), "the seeds of se vary many times as much as those of sme"),
         (row((10, 3)), "sme has 10 seeds and se 3; equal arms are called different in 16 to 27 % of draws where the "
          "seeds of se, which has fewer"),
