@@ -58,7 +58,7 @@ def scores(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_report_of_any_names_obeys_none_of_them(scores: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = scores.parent / "out"
-    assert main(["report", str(scores), "--out", str(out), "--name", NAMES[3] + NAMES[1] + NAMES[2]]) == 0
+    assert main(["report", str(scores), "--out", str(out), "--name", "=sum _hidden $x$ [red] # `1`"]) == 0
     printed = capsys.readouterr()
     assert not CONTROL.search(printed.out + printed.err)
     assert "[red]x[/red]" in printed.out
@@ -72,6 +72,15 @@ def test_a_report_of_any_names_obeys_none_of_them(scores: Path, capsys: pytest.C
     for path in out.glob("*.csv"):
         for row in csv.reader(io.StringIO(path.read_text(), newline="")):
             assert not [cell for cell in row if re.match(r"[=@\t\r]|[+-](?![\d.]+)", cell)], path
+
+
+def test_a_study_has_a_name_that_a_file_can_have(scores: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in (NAMES[1], NAMES[2], NAMES[3], NAMES[6]):
+        assert main(["report", str(scores), "--out", str(scores.parent / "none"), "--name", name]) == 1
+        printed = capsys.readouterr()
+        assert "name of the study" in printed.err
+        assert not CONTROL.search(printed.out + printed.err)
+    assert not (scores.parent / "none").exists()
 
 
 @given(st.text("'=+-@\t\r\n1a,\"\uff1d", max_size=6))
