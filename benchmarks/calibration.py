@@ -1,6 +1,6 @@
 """How often tests call equal arms different: ours and the usual ones on the same draws, over a grid of regimes.
 
-    python benchmarks/calibration.py      # about five minutes of one core
+    python -m benchmarks.calibration      # about five minutes of one core
 
 It writes `docs/results/calibration/{table.csv,table.md,calibration.png,power.png}`.
 """
@@ -11,11 +11,20 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from calibration_figures import draw_power, draw_sizes
-from null_draws import Regime, by_well, costly_peers, expected_difference, ours, peers, simulate, size_by_mean_squares
 
-from analysis.mrmc import Components
-from analysis.power import power
+from analysis.stats.mrmc import Components
+from analysis.stats.power import power
+from benchmarks.calibration_figures import draw_power, draw_sizes
+from benchmarks.null_draws import (
+    Regime,
+    by_well,
+    costly_peers,
+    expected_difference,
+    ours,
+    peers,
+    simulate,
+    size_by_mean_squares,
+)
 
 OUT = Path(__file__).parents[1] / "docs" / "results" / "calibration"
 DRAWS, COSTLY_DRAWS, SQUARES_DRAWS, POWER_DRAWS = 4000, 400, 100_000, 1000
@@ -106,7 +115,7 @@ def sizes(rng: np.random.Generator) -> pd.DataFrame:
 
 
 def powers(rng: np.random.Generator) -> pd.DataFrame:
-    """A row a design and effect; shares in %, and what `analysis.power` expects of ours."""
+    """A row a design and effect; shares in %, and what `analysis.stats.power` expects of ours."""
     rows = []
     for regime, effect in product(POWER_DESIGNS, EFFECTS):
         shares = positives(rng, regime, POWER_DRAWS, COSTLY_DRAWS, float(effect))
@@ -149,8 +158,8 @@ def page(table: pd.DataFrame, curves: pd.DataFrame) -> str:
     columns = ["ours", "coverage", "ours, wells forgotten", *METHODS[1:]]
     return f"""# Calibration: how often are equal arms called different?
 
-At a nominal 5 %, on simulated scores of two arms that don't differ. *Ours* is `analysis.mrmc.difference`; the others
-are tried on the same draws.
+At a nominal 5 %, on simulated scores of two arms that don't differ. *Ours* is `analysis.stats.mrmc.difference`; the
+others are tried on the same draws.
 
 **The promise: with 3 or more seeds an arm and 30 or more units, 4 to 6 %, however variance is shared between seeds and
 units.** Units are images, or wells where a well's images aren't independent; wells of n images count as
@@ -198,7 +207,7 @@ False positives in %; coverage of 95 % intervals in %, for skewed scores where a
 
 Arm x image SD 0.01, residual SD 0.02; {POWER_DRAWS} draws a point. What is called different where the difference is 0
 is error, and a method that makes too much of it hasn't earned its power. More than 8 % in one of these designs:
-{", ".join(inflated)}. The line is what `analysis.power` expects of ours.
+{", ".join(inflated)}. The line is what `analysis.stats.power` expects of ours.
 
 ![Power of six methods](power.png)
 
@@ -213,8 +222,9 @@ is error, and a method that makes too much of it hasn't earned its power. More t
   mean, which is what the others compare, with 400 resamples. This and autorank on {COSTLY_DRAWS} of the draws (standard
   error 1.1 at 5 %).
 
-[Every regime](table.csv). To re-run: `python benchmarks/calibration.py`. `pytest -m slow tests/test_calibration.py`
-re-runs the promised part and fails where the promise isn't kept.
+[Every regime](table.csv). To re-run: `python -m benchmarks.calibration`.
+`pytest -m slow tests/analysis/stats/test_calibration.py` re-runs the promised part and fails where the promise isn't
+kept.
 """
 
 

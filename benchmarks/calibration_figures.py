@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from analysis.figure import BASELINE_COLOUR, COLOURS, MARKERS, Title, to_png
+from analysis.figures.scores import BASELINE_COLOUR, COLOURS, MARKERS, Title, to_png
 
 SEED_COLOURS = (BASELINE_COLOUR, COLOURS[4], COLOURS[0], COLOURS[5])
 

@@ -1,7 +1,7 @@
 """What the engine adds to a run: runs of known length in this process, by the engine, and by other ways of Ray.
 
-    python benchmarks/engine_overhead.py                # about ten minutes on two cores; leave the machine alone
-    python benchmarks/engine_overhead.py --runs 10 100 --repeats 1 --tune-runs 0
+    python -m benchmarks.engine_overhead                # about ten minutes on two cores; leave the machine alone
+    python -m benchmarks.engine_overhead --runs 10 100 --repeats 1 --tune-runs 0
 
 A run sleeps, tells of an epoch, and commits files of a small network's sizes to a store in a folder. Ways take turns,
 so that all of them see the same noise. For each, with n runs on s slots:
@@ -26,19 +26,19 @@ from typing import Any
 import ray
 import torch
 import tyro
-from machine import describe_machine, write_json
 from ray import train, tune
 from ray.train.torch import TorchTrainer
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.machine import describe_machine, write_json
 from metaseg.config import DataConfig, EngineConfig, NetworkConfig, RunConfig, ScheduleConfig
 from metaseg.data.dataset import Dataset, prepare
-from metaseg.datasets.synthetic import SyntheticConfig, make_seven_cells
 from metaseg.engine import run_study
-from metaseg.run import run_id
-from metaseg.store import Store
-from metaseg.study import Study, plan
+from metaseg.simulators.seven_cells import SyntheticConfig, make_seven_cells
+from metaseg.store.runs import Store
+from metaseg.study.plan import Study, plan
+from metaseg.study.run import run_id
 from metaseg.training.history import Epoch
 
 SLOTS = 2
@@ -90,7 +90,7 @@ def in_process(study: Study, store: Store) -> None:
 
 
 def by_engine(study: Study, store: Store) -> None:
-    """As `metaseg.launch` does."""
+    """As `metaseg.cli.study_page` does."""
     run_study(study, store, EngineConfig(), Console(file=io.StringIO()), nap)
 
 

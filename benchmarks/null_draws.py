@@ -72,13 +72,14 @@ def expected_difference(regime: Regime, effect: float) -> float:
 
 
 def by_well(scores: Floats, wells: tuple[int, ...]) -> Floats:
-    """Means of wells, as in `analysis.layout.Layout`."""
+    """Means of wells, as in `analysis.scores.score_matrix.Layout`."""
     starts = np.concatenate([[0], np.cumsum(wells)[:-1]])
     return np.add.reduceat(scores, starts, axis=2) / np.array(wells)
 
 
 def ours(values: Floats, seeds: tuple[int, int], sizes: tuple[int, ...] = ()) -> tuple[Floats, Floats, Floats]:
-    """`analysis.mrmc.difference` of each draw of `(draws, runs, units)`: estimate, p and half the interval's width.
+    """`analysis.stats.mrmc.difference` of each draw of `(draws, runs, units)`: estimate, p and half the interval's
+    width.
 
     Args:
         values: scores of units.

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from analysis.figure import COLOURS, Title, to_png
+from analysis.figures.scores import COLOURS, Title, to_png
 
 GREY = "#b8b8b8"
 

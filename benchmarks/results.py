@@ -20,12 +20,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from analysis.gather import gather
-from analysis.layout import layouts
-from analysis.mrmc import difference
-from analysis.results import read_results
-from analysis.scores import image_scores
-from metaseg.storage import FolderStorage
+from analysis.results.dataset import read_results
+from analysis.results.merge import gather
+from analysis.scores.image_scores import image_scores
+from analysis.scores.score_matrix import layouts
+from analysis.stats.mrmc import difference
+from metaseg.store.storage import FolderStorage
 
 ARMS = 10
 LINES = 5

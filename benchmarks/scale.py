@@ -33,8 +33,8 @@ from metaseg.data.batches import epoch_batches
 from metaseg.data.crops import open_cutter
 from metaseg.data.dataset import Dataset, prepare
 from metaseg.datasets.table import read_table
-from metaseg.store import Store
-from metaseg.study import plan
+from metaseg.store.runs import Store
+from metaseg.study.plan import plan
 from metaseg.training.evaluate import evaluate
 from metaseg.training.fit import build_network, encode_metadata
 
@@ -56,7 +56,7 @@ IMPORTS = {
     "metaseg": "import metaseg",
     "configuration and commands": "import metaseg.config, metaseg.__main__",
     "results": "import analysis.__main__",
-    "a study's page": "import metaseg.launch",
+    "a study's page": "import metaseg.cli.study_page",
     "training": "import metaseg.training.fit",
 }
 """What is imported, by whom it concerns."""

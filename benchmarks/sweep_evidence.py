@@ -27,7 +27,7 @@ from tyro.conf import Positional
 from benchmarks.machine import describe_machine, write_json
 from benchmarks.sweep_evidence_figures import draw_search
 from benchmarks.sweep_replay import WORKERS, Grid, Method, Replayed, read_grid, replay
-from metaseg.store import Store
+from metaseg.store.runs import Store
 
 FIGURES = Path(__file__).parents[1] / "docs" / "results" / "sweeps"
 METHODS = {

@@ -7,7 +7,7 @@ import numpy.typing as npt
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from analysis.figure import BASELINE_COLOUR, COLOURS, Title, to_png
+from analysis.figures.scores import BASELINE_COLOUR, COLOURS, Title, to_png
 
 COLUMNS = 3
 LOWEST = 0.05

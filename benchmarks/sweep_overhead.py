@@ -1,7 +1,7 @@
 """What a sweep adds to a trial: trials whose score is a formula, a thousand in a row, and trainings of about a second.
 
-    python benchmarks/sweep_overhead.py                 # two minutes on two cores; leave the machine alone
-    python benchmarks/sweep_overhead.py --trials 200 --samplers qmc --trainings 0
+    python -m benchmarks.sweep_overhead                 # two minutes on two cores; leave the machine alone
+    python -m benchmarks.sweep_overhead --trials 200 --samplers qmc --trainings 0
 
 Trials end one after the other on s slots; from one end to the end n trials later, seconds * s / n is what a slot takes
 for a trial. A formula takes no time, so that this is overhead: proposing, Ray Tune, the journal, judging each epoch.
@@ -24,17 +24,17 @@ from typing import Any
 import ray
 import torch
 import tyro
-from machine import describe_machine, write_json
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.machine import describe_machine, write_json
 from metaseg.config import DataConfig, EngineConfig, NetworkConfig, RunConfig, ScheduleConfig
 from metaseg.data.dataset import Dataset, prepare
-from metaseg.datasets.synthetic import SyntheticConfig, make_seven_cells
 from metaseg.engine.tuning import run_sweep
-from metaseg.run import run_id
-from metaseg.store import Store
-from metaseg.study import ARMS
+from metaseg.simulators.seven_cells import SyntheticConfig, make_seven_cells
+from metaseg.store.runs import Store
+from metaseg.study.plan import ARMS
+from metaseg.study.run import run_id
 from metaseg.sweeps.dimensions import Choice, Float
 from metaseg.sweeps.space import Space
 from metaseg.sweeps.sweep import FACTS, SearchConfig, Sweep

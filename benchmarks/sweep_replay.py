@@ -14,7 +14,7 @@ from optuna.distributions import BaseDistribution, FloatDistribution, IntDistrib
 from optuna.trial import TrialState
 
 from metaseg.config import ConfigError
-from metaseg.store import Store
+from metaseg.store.runs import Store
 from metaseg.sweeps.continuation import load_record, study_name
 from metaseg.sweeps.dimensions import Choice, Dimension, Float, Integer, Stored
 from metaseg.sweeps.journal import open_journal

@@ -6,15 +6,13 @@ It writes `docs/results/calibration/{unlike_seeds.csv,unlike_seeds.md}`. In the 
 seeds, so that it is off where they don't share it in truth.
 """
 
-import sys
 from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-sys.path.append(str(Path(__file__).parent))
-from null_draws import Floats, ours
+from benchmarks.null_draws import Floats, ours
 
 OUT = Path(__file__).parents[1] / "docs" / "results" / "calibration"
 DRAWS = 20_000

@@ -28,8 +28,8 @@ def predict(run: Path, image: Path, out: Path, metadata: tuple[str, ...] = ()) -
 
     from metaseg.data.decode import decode_image
     from metaseg.data.manifest import ManifestError
-    from metaseg.metadata import UnknownMetadataError
-    from metaseg.predict import Predictor
+    from metaseg.data.metadata import UnknownMetadataError
+    from metaseg.study.predict import Predictor
     from metaseg.text import clean_text
 
     pairs = [item.partition("=") for item in metadata]
@@ -74,8 +74,8 @@ def score(
         tolerance: Pixels that boundaries may be apart for surface Dice.
         jobs: Processes at once. By default one a CPU core, 8 at most; one where there is a GPU.
     """
-    from metaseg.store import Store
-    from metaseg.study_scores import score_study
+    from metaseg.scoring.study import score_study
+    from metaseg.store.runs import Store
 
     return 0 if score_study(Store.at(store), study, scores, tolerance, jobs, Terminal()) else 1
 
@@ -86,8 +86,8 @@ def status(store: tyro.conf.Positional[str]) -> None:
     Args:
         store: Folder or bucket (s3://..., gs://...) of the runs.
     """
-    from metaseg.status import print_status
-    from metaseg.store import Store
+    from metaseg.cli.status import print_status
+    from metaseg.store.runs import Store
 
     print_status(Store.at(store), Terminal())
 

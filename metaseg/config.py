@@ -1,7 +1,8 @@
 """The typed configuration of a run: everything that can change its numbers, and nothing else.
 
-The dataclasses are frozen and hold plain values, so that a configuration can be hashed into a run id (`metaseg.run`),
-stored as JSON, and turned into command-line options (`metaseg.options`). Field docstrings are the options' help texts.
+The dataclasses are frozen and hold plain values, so that a configuration can be hashed into a run id
+(`metaseg.study.run`), stored as JSON, and turned into command-line options (`metaseg.cli.options`). Field docstrings
+are the options' help texts.
 """
 
 import re
@@ -30,7 +31,7 @@ Claim = Literal["differs", "equal"]
 
 ExtraScore = Literal["surface-dice", "hd95", "objects"]
 EXTRA_SCORES: tuple[ExtraScore, ...] = get_args(ExtraScore)
-"""What a run's predictions can be scored by besides counts of pixels (`metaseg.extra_scores`)."""
+"""What a run's predictions can be scored by besides counts of pixels (`metaseg.scoring.masks`)."""
 
 Position = Literal["encoder", "bottleneck", "decoder"]
 POSITIONS: tuple[Position, ...] = get_args(Position)
@@ -303,10 +304,10 @@ class Subset:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """One run, fully resolved: what its run id is a hash of (`metaseg.run.run_id`)."""
+    """One run, fully resolved: what its run id is a hash of (`metaseg.study.run.run_id`)."""
 
     block: str
-    """Name of the block (`metaseg.blocks.BLOCKS`)."""
+    """Name of the block (`metaseg.networks.blocks.BLOCKS`)."""
 
     metadata_mode: MetadataMode
     """How the run sees metadata, in training and in evaluation."""

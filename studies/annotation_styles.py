@@ -8,8 +8,8 @@ control, in the others. Figures S2 and S3 are `styles.png` and `probabilities.pn
     python studies/annotation_styles.py --manifest images/table.csv --group-by well --strata cell_line
 
 Any table or published layout whose masks have one class will do. Without `--manifest` the images are **simulated**
-(`metaseg.datasets.synthetic`, all lines outlined alike); their polygons are as real ones' would be. `--styles.effect 0`
-leaves all outlines accurate, so that the style says nothing.
+(`metaseg.simulators.seven_cells`, all lines outlined alike); their polygons are as real ones' would be.
+`--styles.effect 0` leaves all outlines accurate, so that the style says nothing.
 """
 
 import sys
@@ -17,17 +17,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from metaseg import datasets
+from metaseg.cli.options import NetworkOptions, Preset, ScheduleOptions, StudyOptions, parse
+from metaseg.cli.presets import PAPER_NETWORK, PAPER_SCHEDULE, SMALL_NETWORK, SMALL_SCHEDULE
+from metaseg.cli.study_page import Page, launch, named
 from metaseg.config import NetworkConfig, ScheduleConfig, Subset
 from metaseg.data.manifest import Manifest
-from metaseg.datasets.sketch import simulate
 from metaseg.datasets.source import Progress, Source
-from metaseg.datasets.styles import StyleConfig, with_styles
-from metaseg.datasets.synthetic import SyntheticConfig, make_seven_cells
-from metaseg.illustrate import both, overlays, probabilities
-from metaseg.launch import Page, launch, named
-from metaseg.options import NetworkOptions, Preset, ScheduleOptions, StudyOptions, parse
-from metaseg.presets import PAPER_NETWORK, PAPER_SCHEDULE, SMALL_NETWORK, SMALL_SCHEDULE
-from metaseg.study import Arm
+from metaseg.pictures.choose import both, overlays, probabilities
+from metaseg.simulators.annotation_styles import StyleConfig, with_styles
+from metaseg.simulators.dry_run import simulate
+from metaseg.simulators.seven_cells import SyntheticConfig, make_seven_cells
+from metaseg.study.plan import Arm
 
 THIRD = Arm("baseline-third", "se", "absent", Subset("style", "accurate", ("train",)))
 """Trained on the third with accurate masks."""

@@ -11,7 +11,7 @@ test time: `swapped.csv`. Figure 2B is `overlays.png`.
     python studies/anomalies.py --manifest nuclei.csv --artseg ArtSeg # nuclei of a table, anomalies of ArtSeg's folders
 
 A table has columns image, mask and task (nuclei or anomaly); an image with both masks has two rows. Without
-`--manifest` the images are **simulated** (`metaseg.datasets.anomalies`); `--synthetic.metadata-effect 0` makes both
+`--manifest` the images are **simulated** (`metaseg.simulators.anomalies`); `--synthetic.metadata-effect 0` makes both
 tasks ask for the same mask, so that the task says nothing.
 """
 
@@ -19,20 +19,20 @@ import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from metaseg.cli.options import NetworkOptions, Preset, ScheduleOptions, StudyOptions, parse
+from metaseg.cli.presets import PAPER_NETWORK, PAPER_SCHEDULE, SMALL_NETWORK, SMALL_SCHEDULE
+from metaseg.cli.study_page import Page, launch, named
 from metaseg.config import NetworkConfig, ScheduleConfig, Scoring, Subset
 from metaseg.data.manifest import Manifest
-from metaseg.datasets.anomalies import AnomalyConfig, make_anomalies
 from metaseg.datasets.artseg import ArtSegConfig, read_artseg
-from metaseg.datasets.sketch import simulate
 from metaseg.datasets.source import Progress, Source
 from metaseg.datasets.table import read_table
 from metaseg.datasets.tasks import join_tasks, read_tasks
-from metaseg.illustrate import overlays
-from metaseg.launch import Page, launch, named
-from metaseg.options import NetworkOptions, Preset, ScheduleOptions, StudyOptions, parse
-from metaseg.presets import PAPER_NETWORK, PAPER_SCHEDULE, SMALL_NETWORK, SMALL_SCHEDULE
-from metaseg.study import ARMS as KNOWN
-from metaseg.study import Arm
+from metaseg.pictures.choose import overlays
+from metaseg.simulators.anomalies import AnomalyConfig, make_anomalies
+from metaseg.simulators.dry_run import simulate
+from metaseg.study.plan import ARMS as KNOWN
+from metaseg.study.plan import Arm
 
 BASELINE = "baseline-stratified"
 

@@ -9,8 +9,8 @@ masks, `response.png` and `response.csv` the predicted area against the given si
     python studies/kits.py --manifest slices/manifest.csv --size radiographic_size_cm --group-by case_id \\
         --classes kidney tumour                                   # slices that are there already
 
-Without `--manifest` the slices are **simulated** (`metaseg.datasets.renal`): where a tumour ends isn't visible, and its
-size tells; `--synthetic.metadata-effect 0` takes that away.
+Without `--manifest` the slices are **simulated** (`metaseg.simulators.kidney_tumours`): where a tumour ends isn't
+visible, and its size tells; `--synthetic.metadata-effect 0` takes that away.
 """
 
 import sys
@@ -18,17 +18,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+from metaseg.cli.options import DataOptions, NetworkOptions, Preset, ScheduleOptions, StudyOptions, parse
+from metaseg.cli.presets import PAPER_NETWORK, PAPER_SCHEDULE, SMALL_NETWORK, SMALL_SCHEDULE
+from metaseg.cli.study_page import Page, launch, named
 from metaseg.config import DataConfig, NetworkConfig, ScheduleConfig, Scoring
 from metaseg.data.manifest import Manifest
 from metaseg.datasets.kits import KitsConfig, kits_classes, read_kits
-from metaseg.datasets.renal import RENAL_CLASSES, RenalConfig, make_renal
-from metaseg.datasets.sketch import simulate
 from metaseg.datasets.source import Progress, Source
 from metaseg.datasets.table import read_table
-from metaseg.illustrate import both, overlays, sweep
-from metaseg.launch import Page, launch, named
-from metaseg.options import DataOptions, NetworkOptions, Preset, ScheduleOptions, StudyOptions, parse
-from metaseg.presets import PAPER_NETWORK, PAPER_SCHEDULE, SMALL_NETWORK, SMALL_SCHEDULE
+from metaseg.pictures.choose import both, overlays, sweep
+from metaseg.simulators.dry_run import simulate
+from metaseg.simulators.kidney_tumours import RENAL_CLASSES, RenalConfig, make_renal
 
 ARMS = ("baseline", "me-dummy", "me", "sme-dummy", "sme", "film-dummy", "film")
 CONTROLS = ("baseline-matched", "sme-shuffled")

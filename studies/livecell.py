@@ -14,16 +14,16 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from metaseg.cli.options import NetworkOptions, Preset, ScheduleOptions, StudyOptions, parse
+from metaseg.cli.presets import PAPER_NETWORK, PAPER_SCHEDULE, SMALL_NETWORK, SMALL_SCHEDULE
+from metaseg.cli.study_page import Page, launch, named
 from metaseg.config import NetworkConfig, ScheduleConfig
 from metaseg.data.manifest import Manifest
 from metaseg.datasets.livecell import read_livecell
-from metaseg.datasets.simulated_livecell import LiveCellSimulation, simulate_livecell
-from metaseg.datasets.sketch import simulate
 from metaseg.datasets.source import Progress, Source
-from metaseg.illustrate import overlays
-from metaseg.launch import Page, launch, named
-from metaseg.options import NetworkOptions, Preset, ScheduleOptions, StudyOptions, parse
-from metaseg.presets import PAPER_NETWORK, PAPER_SCHEDULE, SMALL_NETWORK, SMALL_SCHEDULE
+from metaseg.pictures.choose import overlays
+from metaseg.simulators.dry_run import simulate
+from metaseg.simulators.livecell import LiveCellSimulation, simulate_livecell
 
 ARMS = ("baseline", "baseline-stratified", "film-dummy", "film", "me", "sme-dummy", "sme")
 CONTROLS = ("baseline-matched", "sme-shuffled")

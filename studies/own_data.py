@@ -17,13 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from metaseg import datasets
+from metaseg.cli.options import REQUIRED, NetworkOptions, Preset, ScheduleOptions, StudyOptions, parse
+from metaseg.cli.presets import PAPER_NETWORK, PAPER_SCHEDULE, SMALL_NETWORK, SMALL_SCHEDULE
+from metaseg.cli.study_page import Page, launch
 from metaseg.config import NetworkConfig, ScheduleConfig
 from metaseg.data.manifest import Manifest
 from metaseg.datasets.source import Progress, Source
-from metaseg.launch import Page, launch
-from metaseg.names import as_name
-from metaseg.options import REQUIRED, NetworkOptions, Preset, ScheduleOptions, StudyOptions, parse
-from metaseg.presets import PAPER_NETWORK, PAPER_SCHEDULE, SMALL_NETWORK, SMALL_SCHEDULE
+from metaseg.store.names import as_name
 
 
 @dataclass(frozen=True, kw_only=True)

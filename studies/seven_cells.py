@@ -7,8 +7,8 @@ helped. Table S1 is `distribution.csv` in the report, Figure S1 is `overlays.png
     python studies/seven_cells.py --preset paper --manifest /data/SevenCells # the laboratory's folder, or a table
 
 The laboratory's images aren't public, so without `--manifest` this page **simulates** them
-(`metaseg.datasets.synthetic`): seven lines with a look of their own, except for two pairs of lines that look alike and
-are annotated differently, for which the cell line holds information that the image doesn't.
+(`metaseg.simulators.seven_cells`): seven lines with a look of their own, except for two pairs of lines that look alike
+and are annotated differently, for which the cell line holds information that the image doesn't.
 `--synthetic.metadata-effect 0` takes that information away.
 """
 
@@ -16,16 +16,16 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from metaseg.cli.options import NetworkOptions, Preset, ScheduleOptions, StudyOptions, parse
+from metaseg.cli.presets import PAPER_NETWORK, PAPER_SCHEDULE, SMALL_NETWORK, SMALL_SCHEDULE
+from metaseg.cli.study_page import Page, launch, named
 from metaseg.config import NetworkConfig, ScheduleConfig
 from metaseg.data.manifest import Manifest
 from metaseg.datasets.seven_cells import SevenCellsConfig, read_seven_cells
-from metaseg.datasets.sketch import simulate
 from metaseg.datasets.source import Progress, Source
-from metaseg.datasets.synthetic import SyntheticConfig, make_seven_cells
-from metaseg.illustrate import overlays
-from metaseg.launch import Page, launch, named
-from metaseg.options import NetworkOptions, Preset, ScheduleOptions, StudyOptions, parse
-from metaseg.presets import PAPER_NETWORK, PAPER_SCHEDULE, SMALL_NETWORK, SMALL_SCHEDULE
+from metaseg.pictures.choose import overlays
+from metaseg.simulators.dry_run import simulate
+from metaseg.simulators.seven_cells import SyntheticConfig, make_seven_cells
 
 ARMS = ("baseline", "baseline-stratified", "film-dummy", "film", "me", "sme-dummy", "sme")
 CONTROLS = ("baseline-matched", "sme-shuffled")

@@ -11,8 +11,8 @@ The schedule is that of `studies/seven_cells.py`. The defaults are sized for a f
 
 import sys
 
-from metaseg.launch_sweep import PRESETS, launch_sweep
-from metaseg.options import parse
+from metaseg.cli.options import parse
+from metaseg.cli.sweep_page import PRESETS, launch_sweep
 from metaseg.sweeps.spaces import BOTTLENECK_SPACE
 
 if __name__ == "__main__":

@@ -13,8 +13,8 @@ continues. The defaults are sized for a few minutes on two CPU cores.
 
 import sys
 
-from metaseg.launch_sweep import PRESETS, launch_sweep
-from metaseg.options import parse
+from metaseg.cli.options import parse
+from metaseg.cli.sweep_page import PRESETS, launch_sweep
 from metaseg.sweeps.spaces import QUICK_SCHEDULE_SPACE, SCHEDULE_SPACE
 
 if __name__ == "__main__":

@@ -81,6 +81,7 @@ def cluster() -> Iterator["Cluster"]:
 def references(tiny_dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
     """By number of workers: a store with the runs of an attacked study, trained by plain PyTorch in peace."""
     import torch.multiprocessing
+
     from kill_matrix import train_undisturbed
 
     folder = tmp_path_factory.mktemp("references")

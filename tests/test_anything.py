@@ -15,15 +15,15 @@ from unittest import mock
 
 import pandas as pd
 import pytest
-from fake_store import image_rows, seal, write_study
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 from analysis.__main__ import main
-from analysis.results import read_results, result_studies
+from analysis.results.dataset import read_results, result_studies
+from fake_store import image_rows, seal, write_study
 from metaseg.data.manifest import ManifestError
 from metaseg.datasets.table import read_table
-from metaseg.storage import FolderStorage
+from metaseg.store.storage import FolderStorage
 
 NASTY = [
     "$\\frac$", "a$b", "=1+1", "@a", "[red]", "<b>", "a|b", "x\ny", "\x1b[2J", "中文", "é", "e\u0301", "007",
@@ -194,8 +194,8 @@ def run(check: Callable[[st.DataObject], None], examples: int, number: int, phas
 
 @pytest.fixture
 def without_figures() -> Any:
-    """Figures take most of a report's time; tests/test_glyphs.py draws any names."""
-    with mock.patch("analysis.figure.to_plain_png", return_value=b"png"):
+    """Figures take most of a report's time; tests/analysis/figures/test_glyphs.py draws any names."""
+    with mock.patch("analysis.figures.scores.to_plain_png", return_value=b"png"):
         yield
 
 
@@ -213,5 +213,9 @@ def test_anything_is_answered_at_length() -> None:
     while time.monotonic() < end:
         number += 1
         for check in CHECKS:
-            with mock.patch("analysis.figure.to_plain_png", return_value=b"png") if number % 4 else mock.MagicMock():
+            with (
+                mock.patch("analysis.figures.scores.to_plain_png", return_value=b"png")
+                if number % 4
+                else mock.MagicMock()
+            ):
                 run(check, 20, number, (Phase.generate, Phase.shrink))

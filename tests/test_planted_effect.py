@@ -6,16 +6,16 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from analysis.collect import collect
-from analysis.comparisons import compare
-from analysis.record import Comparison
-from analysis.scores import image_scores
+from analysis.results.declaration import Comparison
+from analysis.results.store_rows import collect
+from analysis.scores.image_scores import image_scores
+from analysis.stats.comparisons import compare
 from metaseg.config import DataConfig, EngineConfig, NetworkConfig, ScheduleConfig
 from metaseg.data.dataset import prepare
-from metaseg.datasets.synthetic import LINES, SyntheticConfig, make_seven_cells
 from metaseg.engine import run_study
-from metaseg.store import Store
-from metaseg.study import plan
+from metaseg.simulators.seven_cells import LINES, SyntheticConfig, make_seven_cells
+from metaseg.store.runs import Store
+from metaseg.study.plan import plan
 
 ALIKE = [name for name, line in LINES.items() if line.side]
 NETWORK = NetworkConfig(width=8, depth=2, reduction=1)

@@ -8,28 +8,54 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+from checkout import ROOT
 
-
-ABOVE_STORAGE = tuple(
-    f"metaseg.{path.stem}"
-    for path in (ROOT / "metaseg").iterdir()
-    if path.stem not in ("__init__", "address", "config", "names", "storage", "terminal")
-    and not path.stem.startswith((".", "__pycache__"))
+METASEG: tuple[tuple[str, ...], ...] = (
+    ("schema", "text", "config"),
+    ("device", "terminal"),
+    ("data", "networks"),
+    ("datasets", "training"),
+    ("simulators", "store"),
+    ("study",),
+    ("scoring", "sweeps"),
+    ("engine",),
+    ("cli",),
+    ("pictures",),
+    ("__main__", "__init__"),
 )
-"""All of the package but the storage, which analysis reads from, and the terminal, which it prints on."""
+"""Rooms of `metaseg`, the lowest first: a room imports rooms below its floor, and itself."""
 
-ABOVE_TENSORS = ("metaseg.data", "metaseg.training", "metaseg.run", "metaseg.study", "metaseg.store", "metaseg.engine")
+ANALYSIS: tuple[tuple[str, ...], ...] = (
+    ("wording",),
+    ("results",),
+    ("scores",),
+    ("probes", "stats"),
+    ("sweeps",),
+    ("figures",),
+    ("report",),
+    ("commands",),
+    ("__main__", "__init__"),
+)
+"""Rooms of `analysis`, likewise."""
+
+SHARED_WITH_ANALYSIS = (
+    "metaseg.config", "metaseg.schema", "metaseg.store.address", "metaseg.store.names", "metaseg.store.storage",
+    "metaseg.terminal",
+)  # fmt: skip
+"""All of `metaseg` that analysis may use: the store's files are where the two meet."""
 
 
 def imports(path: Path) -> set[str]:
-    """Dotted names that a file imports, wherever in it."""
-    names = set()
+    """Dotted names of modules that a file imports, wherever in it."""
+    names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            names |= {node.module}
+            folder = ROOT / node.module.replace(".", "/")
+            inside = [alias.name for alias in node.names]
+            below = {name for name in inside if (folder / name).is_dir() or (folder / f"{name}.py").is_file()}
+            names |= {f"{node.module}.{name}" for name in below} or {node.module}
     return names
 
 
@@ -43,21 +69,39 @@ def test_only_the_engine_imports_ray():
     assert not [path for path in outside if any(name.split(".")[0] == "ray" for name in imports(path))]
 
 
-@pytest.mark.parametrize(
-    ("floor", "above"),
-    [
-        ("analysis", ("torch", "ray", *ABOVE_STORAGE)),
-        *((f"metaseg/{name}.py", ABOVE_TENSORS) for name in ("unet", "blocks", "metadata", "losses", "metrics")),
-        *((f"metaseg/{name}.py", ("metaseg.engine", "analysis")) for name in ("study", "store", "run")),
-        ("metaseg/data", ("metaseg.training", "metaseg.run", "metaseg.study", "metaseg.store", "metaseg.engine")),
-        ("metaseg/datasets", ("metaseg.training", "metaseg.run", "metaseg.study", "metaseg.store", "metaseg.engine")),
-        ("metaseg/training", ("metaseg.run", "metaseg.study", "metaseg.store", "metaseg.engine", "analysis")),
-        ("metaseg/engine", ("analysis", "metaseg.launch")),
-    ],
-)
-def test_each_floor_imports_only_what_lies_below_it(floor, above):
-    for path in sources(floor) or [ROOT / floor]:
-        assert not [name for name in imports(path) if name.startswith(above)], path
+def room_of(path: Path) -> str:
+    """A package's folder that a file is in, or its own name beside the folders."""
+    inside = path.relative_to(ROOT).parts[1:]
+    return inside[0] if len(inside) > 1 else path.stem
+
+
+@pytest.mark.parametrize(("package", "floors"), [("metaseg", METASEG), ("analysis", ANALYSIS)])
+def test_each_room_imports_only_rooms_below_it(package: str, floors: tuple[tuple[str, ...], ...]) -> None:
+    height = {room: number for number, rooms in enumerate(floors) for room in rooms}
+    assert {room_of(path) for path in sources(package)} <= set(height)
+    upwards = [
+        f"{path.relative_to(ROOT)} imports {name}"
+        for path in sources(package)
+        for name in imports(path)
+        if name.startswith(f"{package}.")
+        and (room := name.split(".")[1]) != room_of(path)
+        and height[room] >= height[room_of(path)]
+    ]
+    assert not upwards
+
+
+def test_analysis_needs_neither_torch_nor_ray_and_of_metaseg_only_files_and_the_terminal() -> None:
+    allowed = ("metaseg", *SHARED_WITH_ANALYSIS)
+    for path in sources("analysis"):
+        names = {name for name in imports(path) if name.split(".")[0] in ("torch", "ray", "metaseg")}
+        assert names <= set(allowed), path
+
+
+def test_networks_are_tensors_in_and_tensors_out() -> None:
+    for path in sources("metaseg/networks"):
+        assert {name for name in imports(path) if name.startswith(("metaseg", "analysis"))} <= {
+            "metaseg.config", "metaseg.networks.blocks", "metaseg.networks.unet",
+        }, path  # fmt: skip
 
 
 def test_importing_the_package_is_cheap():

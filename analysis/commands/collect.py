@@ -6,13 +6,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from analysis.adopt import adopt
-from analysis.foreign import Table
-from analysis.gather import Gathered, gather
-from analysis.record import ResultsError, readable_studies
+from analysis.results.declaration import ResultsError, readable_studies
+from analysis.results.external_study import adopt
+from analysis.results.external_tables import Table
+from analysis.results.merge import Gathered, gather
 from metaseg.config import ConfigError
-from metaseg.names import check_name
-from metaseg.storage import open_storage
+from metaseg.store.names import check_name
+from metaseg.store.storage import open_storage
 from metaseg.terminal import visible
 
 

@@ -6,18 +6,18 @@ import sys
 from collections.abc import Sequence
 from typing import get_args
 
-from analysis.adopt import adopt
 from analysis.commands.collect import add_table_options, columns_of, table_of, warn
-from analysis.declaration import DECLARED_ALREADY, Declaration
-from analysis.extra import METRICS as EXTRA_METRICS
-from analysis.metrics import METRICS
-from analysis.record import Average, ResultsError, readable_studies
-from analysis.report import folder_name, report, report_folder, scored_by, write_report
-from analysis.results import read_results, result_studies
-from analysis.words import RENAMED
+from analysis.report.declared import DECLARED_ALREADY, Declaration
+from analysis.report.study import folder_name, report, report_folder, scored_by, write_report
+from analysis.results.dataset import read_results, result_studies
+from analysis.results.declaration import Average, ResultsError, readable_studies
+from analysis.results.external_study import adopt
+from analysis.scores.extra_scores import METRICS as EXTRA_METRICS
+from analysis.scores.metrics import METRICS
+from analysis.wording import RENAMED
 from metaseg.config import ConfigError
-from metaseg.names import as_name, check_name
-from metaseg.storage import Storage, open_storage
+from metaseg.store.names import as_name, check_name
+from metaseg.store.storage import Storage, open_storage
 from metaseg.terminal import visible
 
 OF_COLUMNS = {"score": "metric", "image": "image", "group": "group", "subgroup": "subgroup"}

@@ -5,12 +5,12 @@ import sys
 from collections.abc import Sequence
 
 from analysis.commands.collect import warn
-from analysis.record import ResultsError
-from analysis.report import folder_name
-from analysis.sweep_report import report_sweep
-from analysis.sweeps import readable_sweeps
+from analysis.report.study import folder_name
+from analysis.report.sweep import report_sweep
+from analysis.results.declaration import ResultsError
+from analysis.sweeps.trials import readable_sweeps
 from metaseg.config import ConfigError
-from metaseg.storage import open_storage
+from metaseg.store.storage import open_storage
 from metaseg.terminal import visible
 
 

@@ -8,10 +8,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.figure import Title
+from analysis.figures.scores import Title
 from analysis.figures.style import GREY, SMALL, Styles, foot, new_figure, render, shown, signed, styles_of, tidy
-from analysis.scores import OVERALL
-from analysis.words import NAMES, Names
+from analysis.scores.image_scores import OVERALL
+from analysis.wording import NAMES, Names
 
 ALPHA = 0.05
 """p-values below it, after correction, are marked."""

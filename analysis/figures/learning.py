@@ -9,8 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from analysis.collect import checksums
-from analysis.figure import Title
+from analysis.figures.scores import Title
 from analysis.figures.style import (
     Line,
     Styles,
@@ -24,9 +23,10 @@ from analysis.figures.style import (
     styles_of,
     tidy,
 )
-from analysis.parquet import read_parquet, require
-from analysis.record import ResultsError, Study
-from metaseg.storage import Storage
+from analysis.results.declaration import ResultsError, Study
+from analysis.results.parquet import read_parquet, require
+from analysis.results.store_rows import checksums
+from metaseg.store.storage import Storage
 
 READ = {"epoch": "epoch", "train_loss": "train_loss", "val_f1": "val_f1", "learning_rate": "lr"}
 """Columns of a run's `history.parquet`, and what they are called here."""

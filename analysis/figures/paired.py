@@ -6,9 +6,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from analysis.figure import Title, arm_styles
+from analysis.figures.scores import Title, arm_styles
 from analysis.figures.style import Styles, arm_handles, foot, new_figure, render, shown, signed, tidy, wrapped
-from analysis.words import NAMES, Names
+from analysis.wording import NAMES, Names
 
 AGREEMENT = 1.96
 """Standard deviations on either side of the mean difference that hold 95 % of normal differences."""
@@ -26,7 +26,7 @@ def build_paired(scores: pd.DataFrame, arm: str, reference: str, names: Names = 
     either side. A point is an image, averaged over seeds; its colour and marker are its subgroup.
 
     Args:
-        scores: of `analysis.scores.image_scores`.
+        scores: of `analysis.scores.image_scores.image_scores`.
         arm: the one whose score is drawn upwards.
         reference: the other.
         names: what scores and images are called.

@@ -5,11 +5,11 @@ import pandas as pd
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 
-from analysis.figure import Title
+from analysis.figures.scores import Title
 from analysis.figures.style import SMALL, foot, new_figure, render, shown
-from analysis.layout import Floats, Layout
-from analysis.mrmc import seed_unit_variance, testable
-from analysis.words import NAMES, Names
+from analysis.scores.score_matrix import Floats, Layout
+from analysis.stats.mrmc import seed_unit_variance, testable
+from analysis.wording import NAMES, Names
 
 BATCH = 4_000_000
 """Numbers drawn at once: 32 MB."""
@@ -18,9 +18,9 @@ BATCH = 4_000_000
 def rank_stability(layout: Layout, generator: np.random.Generator, draws: int = 2000) -> pd.DataFrame:
     """How likely each arm's expected score, on new units and with new seeds, has each rank among the arms'.
 
-    Each draw moves the arms' means by what they may be wrong by, and ranks them. By the model of `analysis.mrmc` that
-    is the sum of two parts, whose estimated variances have degrees of freedom of their own, so that each is normal over
-    the root of a chi-squared over its freedom (t-distributed):
+    Each draw moves the arms' means by what they may be wrong by, and ranks them. By the model of `analysis.stats.mrmc`
+    that is the sum of two parts, whose estimated variances have degrees of freedom of their own, so that each is normal
+    over the root of a chi-squared over its freedom (t-distributed):
 
     - Seeds: s² / r for an arm of r seeds, s² the variance among its own runs' means, so that one arm's seeds that vary
       much leave other arms' ranks alone; an arm of one seed takes what all arms have together.

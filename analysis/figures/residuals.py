@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.figure import Title
+from analysis.figures.scores import Title
 from analysis.figures.style import arm_handles, foot, new_figure, render, shown, styles_of, tidy
-from analysis.words import NAMES, Names
+from analysis.wording import NAMES, Names
 
 BINS = 8
 """Of fitted values, for the spread."""
@@ -23,7 +23,7 @@ def build_residuals(left: pd.DataFrame, names: Names = NAMES) -> Figure:
     """A point a run and unit, coloured by arm, and the SD of residuals in bins of fitted values on either side of 0.
 
     Args:
-        left: of `analysis.seeds.residuals`.
+        left: of `analysis.stats.seeds.residuals`.
         names: what scores and images are called.
     """
     figure = new_figure(3.2)

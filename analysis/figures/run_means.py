@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.figure import Title
+from analysis.figures.scores import Title
 from analysis.figures.style import SMALL, foot, new_figure, render
-from analysis.words import NAMES, Names
+from analysis.wording import NAMES, Names
 
 ROW = 0.2
 """Inches of a run."""
@@ -27,7 +27,7 @@ def build_run_means(means: pd.DataFrame, names: Names = NAMES) -> Figure:
     """A row a run, a column a subgroup; colours are differences from the column's median, numbers the means.
 
     Args:
-        means: of `analysis.seeds.run_means`.
+        means: of `analysis.stats.seeds.run_means`.
         names: what scores are called.
     """
     values = means.to_numpy(float)

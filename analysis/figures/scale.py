@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullLocator
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from analysis.multiplicity import Floats
-from analysis.sweeps import Sweep, choice_label, settings_of
+from analysis.stats.multiple_testing import Floats
+from analysis.sweeps.trials import Sweep, choice_label, settings_of
 
 LETTERS_AN_INCH = 19
 """Of tick labels."""

@@ -8,11 +8,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy import stats
 
-from analysis.collect import AS_TRAINED
-from analysis.figure import Title, arm_styles
+from analysis.figures.scores import Title, arm_styles
 from analysis.figures.style import Styles, arm_handles, foot, new_figure, plain_log_ticks, render, shown, span, tidy
-from analysis.mrmc import LEVEL
-from analysis.scores import f1
+from analysis.results.store_rows import AS_TRAINED
+from analysis.scores.image_scores import f1
+from analysis.stats.mrmc import LEVEL
 
 IMAGES_PER_BIN = 10
 """At least, where there are as many images."""
@@ -32,7 +32,7 @@ def sized_images(images: pd.DataFrame) -> pd.DataFrame:
     """Each test image and class with the area of its reference.
 
     Args:
-        images: rows of `analysis.collect.Collected.images`.
+        images: rows of `analysis.results.store_rows.Collected.images`.
 
     Returns:
         Columns class, subgroup, group, image, area (tp + fn, pixels) and bin: the class's images that hold it are cut
@@ -59,7 +59,7 @@ def size_curves(images: pd.DataFrame, baseline: str) -> pd.DataFrame:
     of images (95 %, t), so they are about other images and these networks.
 
     Args:
-        images: rows of `analysis.collect.Collected.images`.
+        images: rows of `analysis.results.store_rows.Collected.images`.
         baseline: the arm that the others are compared with.
 
     Returns:
@@ -105,7 +105,7 @@ def build_size(images: pd.DataFrame, arms: Sequence[str], baseline: str) -> Figu
     """Two panels per class: mean F1 of images of about a size, and its difference from the baseline's.
 
     Args:
-        images: rows of `analysis.collect.Collected.images`.
+        images: rows of `analysis.results.store_rows.Collected.images`.
         arms: in the order of display.
         baseline: among them.
 

@@ -14,7 +14,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from analysis.figure import Title, arm_styles, to_png
+from analysis.figures.scores import Title, arm_styles, to_png
 
 WIDTH = 7.0
 """Inches of every figure: on a page 700 pixels wide, `SMALL` is 11 pixels high. What needs space grows downwards."""

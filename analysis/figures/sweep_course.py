@@ -11,10 +11,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from analysis.figure import COLOURS, Title, arm_styles
+from analysis.figures.scores import COLOURS, Title, arm_styles
 from analysis.figures.style import GREY, arm_handles, foot, new_figure, plain_log_ticks, render, tidy
-from analysis.pareto import pareto_front
-from analysis.sweeps import SCORE, Sweep, best_trial
+from analysis.sweeps.pareto import pareto_front
+from analysis.sweeps.trials import SCORE, Sweep, best_trial
 
 NAMES = {SCORE: "validation F1", "flops": "FLOPs an image", "seconds_an_image": "seconds an image"}
 """What objectives are called on an axis."""
@@ -29,7 +29,7 @@ def build_pruning(trials: pd.DataFrame) -> Figure:
     """A line a trial, grey and with a cross at the end where it was pruned; the best complete one stands out.
 
     Args:
-        trials: of `analysis.sweeps.read_trials`, one of them with a curve at least.
+        trials: of `analysis.sweeps.trials.read_trials`, one of them with a curve at least.
     """
     curved = trials[trials["curve_epoch"].map(len) > 0]
     figure = new_figure(3.4)
@@ -76,7 +76,7 @@ def build_best_so_far(courses: Mapping[str, pd.DataFrame]) -> Figure:
     """A step function for each sweep: the highest validation F1 by what had been spent.
 
     Args:
-        courses: by name of a sweep or arm, `analysis.expected_best.best_so_far`.
+        courses: by name of a sweep or arm, `analysis.sweeps.expected_best.best_so_far`.
     """
     figure = new_figure(3.1)
     panel = figure.subplots()
@@ -114,8 +114,8 @@ def build_expected(curves: Mapping[str, pd.DataFrame], courses: Mapping[str, pd.
     Where there is no upper limit, the lower one is dotted.
 
     Args:
-        curves: by name of a sweep or arm, `analysis.expected_best.expected_best`.
-        courses: of the same names, `analysis.expected_best.best_so_far`.
+        curves: by name of a sweep or arm, `analysis.sweeps.expected_best.expected_best`.
+        courses: of the same names, `analysis.sweeps.expected_best.best_so_far`.
         note: below the figure, after what is drawn.
     """
     figure = new_figure(3.6)
@@ -159,7 +159,7 @@ def build_pareto(trials: pd.DataFrame, sweep: Sweep) -> Figure:
     """A panel for each objective besides validation F1: complete trials, and those that no other beats in everything.
 
     Args:
-        trials: of `analysis.sweeps.read_trials`.
+        trials: of `analysis.sweeps.trials.read_trials`.
         sweep: with two objectives or more.
     """
     others = [objective for objective in sweep.objectives if objective.name != SCORE]

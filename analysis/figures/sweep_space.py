@@ -11,11 +11,11 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from optuna.distributions import CategoricalDistribution
 
-from analysis.figure import COLOURS, Title
 from analysis.figures.scale import fractions, places, set_axis, ticks
+from analysis.figures.scores import COLOURS, Title
 from analysis.figures.style import SMALL, foot, new_figure, render, tidy
-from analysis.multiplicity import Floats
-from analysis.sweeps import SCORE, Sweep, best_trial
+from analysis.stats.multiple_testing import Floats
+from analysis.sweeps.trials import SCORE, Sweep, best_trial
 
 COLUMNS = 3
 SCORES = colormaps["viridis"]
@@ -30,7 +30,7 @@ def build_importance(found: pd.DataFrame) -> Figure:
     """A bar a setting, with what chance gives; fANOVA as diamonds.
 
     Args:
-        found: of `analysis.importance.importance`, not empty.
+        found: of `analysis.sweeps.importance.importance`, not empty.
     """
     figure = new_figure(0.7 + 0.3 * len(found))
     panel = figure.subplots()
@@ -68,7 +68,7 @@ def build_slices(trials: pd.DataFrame, sweep: Sweep) -> Figure:
     """A panel a setting: each trial's validation F1, later ones darker, pruned ones hollow.
 
     Args:
-        trials: of `analysis.sweeps.read_trials`.
+        trials: of `analysis.sweeps.trials.read_trials`.
         sweep: whose they are.
     """
     known = _scored(trials)
@@ -116,7 +116,7 @@ def build_contour(trials: pd.DataFrame, sweep: Sweep, pair: tuple[str, str]) -> 
     """Trials as points coloured by validation F1, over its mean nearby where both settings are numbers.
 
     Args:
-        trials: of `analysis.sweeps.read_trials`.
+        trials: of `analysis.sweeps.trials.read_trials`.
         sweep: whose they are.
         pair: names of the setting across and the setting upwards.
     """
@@ -188,7 +188,7 @@ def build_parallel(trials: pd.DataFrame, sweep: Sweep) -> Figure:
     A line has a gap where the trial lacks the setting.
 
     Args:
-        trials: of `analysis.sweeps.read_trials`.
+        trials: of `analysis.sweeps.trials.read_trials`.
         sweep: whose they are.
     """
     known = _scored(trials).sort_values(SCORE)

@@ -8,10 +8,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from analysis.figure import Title
+from analysis.figures.scores import Title
 from analysis.figures.style import GREY, SMALL, foot, new_figure, render, span
-from analysis.mrmc import Difference
-from analysis.words import NAMES, Names
+from analysis.stats.mrmc import Difference
+from analysis.wording import NAMES, Names
 
 PARTS = {
     "unit": ("{images}", "#0072B2"),
@@ -44,7 +44,8 @@ def contributions(components: pd.DataFrame) -> pd.DataFrame:
     """What each component adds to the variance of the mean difference of two arms, on new images and with new seeds.
 
     With r1 and r2 seeds, U units and h = 1 / r1 + 1 / r2: h seed + 2 arm_unit / U + h error / U. Units are the same for
-    both arms and add nothing. Estimates below 0 count as 0 (`analysis.mrmc` cuts off sums, and may differ by that).
+    both arms and add nothing. Estimates below 0 count as 0 (`analysis.stats.mrmc` cuts off sums, and may differ by
+    that).
 
     Args:
         components: of `variance_table`.

@@ -9,10 +9,10 @@ import torch
 
 from benchmarks.training.contender import Lap
 from benchmarks.training.work import Work
-from metaseg.losses import segmentation_loss
+from metaseg.networks.unet import UNet
 from metaseg.training.evaluate import evaluation_batches
 from metaseg.training.fit import build_network, encode_metadata
-from metaseg.unet import UNet
+from metaseg.training.losses import segmentation_loss
 
 Dtype = Literal["float32", "bfloat16", "float16"]
 

@@ -17,7 +17,7 @@ from benchmarks.training.parallel import rate
 from benchmarks.training.rounds import Spread, interleaved, rates, ratios
 from benchmarks.training.trainers import OURS, limit_of
 from benchmarks.training.work import Size, Work, make_work
-from metaseg.presets import PAPER_NETWORK
+from metaseg.cli.presets import PAPER_NETWORK
 
 PAPER_SIDES = (512, 1080)
 PACKED = (1, 2, 4, 8)

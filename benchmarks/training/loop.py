@@ -10,7 +10,7 @@ from torch.optim.lr_scheduler import CyclicLR
 from benchmarks.training.bare import Dtype, precision, wait
 from benchmarks.training.contender import Lap
 from benchmarks.training.work import Work
-from metaseg.metrics import confusion_counts, f1_score
+from metaseg.training.metrics import confusion_counts, f1_score
 
 Batches = Iterable[tuple[Tensor, Tensor, Tensor]]
 """Images `(N, C, H, W)` float32, masks `(N, H, W)` uint8, metadata `(N, M)`, on whatever device."""

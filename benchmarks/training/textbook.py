@@ -13,8 +13,8 @@ from torch.utils.data import Dataset as TorchDataset
 from benchmarks.training.bare import Dtype
 from benchmarks.training.loop import Loop
 from benchmarks.training.work import Work
-from metaseg.losses import segmentation_loss
 from metaseg.training.fit import build_network, encode_metadata
+from metaseg.training.losses import segmentation_loss
 
 
 def loader_workers(device: torch.device) -> int:

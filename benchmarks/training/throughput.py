@@ -11,7 +11,7 @@ from benchmarks.training.ours import OurEvaluation
 from benchmarks.training.rounds import Spread, interleaved, rates, ratios
 from benchmarks.training.trainers import OURS, TRAINERS, evaluation_limit, limit_of, make_trainers
 from benchmarks.training.work import Work
-from metaseg.blocks import BLOCKS
+from metaseg.networks.blocks import BLOCKS
 
 WITHIN = "ours, within training"
 LONG = 100

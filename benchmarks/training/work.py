@@ -7,7 +7,7 @@ import torch
 
 from metaseg.config import DataConfig, NetworkConfig, RunConfig, ScheduleConfig
 from metaseg.data.dataset import Dataset, prepare
-from metaseg.datasets.synthetic import SyntheticConfig, make_seven_cells
+from metaseg.simulators.seven_cells import SyntheticConfig, make_seven_cells
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 from PIL import Image
 
-from metaseg.datasets.anomalies import AnomalyConfig, draw_image, plan
-from metaseg.datasets.synthetic import LINES
+from metaseg.simulators.anomalies import AnomalyConfig, draw_image, plan
+from metaseg.simulators.seven_cells import LINES
 
 ROWS = (("image", None), ("effect 1", 1.0), ("effect 0", 0.0))
 COLOURS = ("#33dd33", "#ff33ff")

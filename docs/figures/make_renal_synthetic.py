@@ -6,7 +6,7 @@ import matplotlib.pyplot as plt
 from matplotlib.colors import to_rgb
 from PIL import Image
 
-from metaseg.datasets.renal import RenalConfig, outline, size_of, slice_of
+from metaseg.simulators.kidney_tumours import RenalConfig, outline, size_of, slice_of
 
 ROWS = (("image", None), ("effect 0", 0.0), ("effect 1", 1.0))
 COLOURS = ("lime", "red", "deepskyblue")

@@ -5,7 +5,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 from PIL import Image
 
-from metaseg.datasets.synthetic import LINES, SyntheticConfig, field_of_view, outline
+from metaseg.simulators.seven_cells import LINES, SyntheticConfig, field_of_view, outline
 
 ROWS = (("image", None), ("effect 0", 0.0), ("effect 1", 1.0))
 

@@ -8,9 +8,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from metaseg.data.counter_random import Stream, permutation, uniform
 from metaseg.data.crops import Cutter, Placement
 from metaseg.data.dataset import Dataset
-from metaseg.data.random import Stream, permutation, uniform
 from metaseg.device import training_format
 
 

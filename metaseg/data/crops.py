@@ -8,8 +8,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from metaseg.data.counter_random import Stream, uniform
 from metaseg.data.dataset import Dataset
-from metaseg.data.random import Stream, uniform
 
 RESIDENT_SHARE = 0.5
 """Of a GPU's free memory, what decoded images may take at most."""

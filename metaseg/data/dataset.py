@@ -25,9 +25,9 @@ from metaseg.data.files import Files, digests_of, source_files, warn_of_duplicat
 from metaseg.data.manifest import ROW, Manifest, ManifestError
 from metaseg.data.mask_checks import MaskFacts, implausible
 from metaseg.data.mask_values import MaskValues, Pixels
-from metaseg.data.names import reserved_problems, sample_names, stored_name, users_columns
+from metaseg.data.metadata import MetadataColumn
+from metaseg.data.reserved_names import reserved_problems, sample_names, stored_name, users_columns
 from metaseg.data.split import assign_splits, limit_per_subgroup
-from metaseg.metadata import MetadataColumn
 
 Progress = Callable[[int, int], None]
 

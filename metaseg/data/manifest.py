@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from metaseg.config import SPLITS
-from metaseg.metadata import MetadataColumn
+from metaseg.data.metadata import MetadataColumn
 
 MEANT = ("image", "mask", "split", "group")
 """Columns whose meaning is ours in the user's table, too, so that metadata can't be called so."""

@@ -14,12 +14,12 @@ import pandas as pd
 
 from metaseg.config import ConfigError, check_settings
 from metaseg.data.manifest import Manifest, ManifestError
+from metaseg.data.metadata import MetadataColumn
 from metaseg.datasets.derived import derive
 from metaseg.datasets.kits_clinical import Record, read_clinical
 from metaseg.datasets.kits_volume import write_slices
 from metaseg.datasets.source import Source
 from metaseg.datasets.table import to_manifest
-from metaseg.metadata import MetadataColumn
 
 VERSION = 2
 """Of the slices: changes whenever the same volumes and `KitsConfig` would give other files."""

@@ -47,7 +47,7 @@ _NAME_EXPECTED = "LINE_Phase_WELL_LOCATION_TIME_CROP.tif, as in A172_Phase_C7_1_
 
 
 def read_livecell(source: Source) -> Manifest:
-    """Read LIVECell, or a part of it, or images that `metaseg.datasets.simulated_livecell` made in its layout.
+    """Read LIVECell, or a part of it, or images that `metaseg.simulators.livecell` made in its layout.
 
     Columns for `source.metadata`: `cell_line` (the default), `well` (with its line: `A172-C7`), `hours` (since the time
     series began). Images are grouped by well, unless `source.group_by` says otherwise. The published split is used

@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 from metaseg.config import ConfigError
 from metaseg.data.manifest import ManifestError
-from metaseg.metadata import Kind, MetadataColumn, Missing
+from metaseg.data.metadata import Kind, MetadataColumn, Missing
 
 METADATA = "metaseg_metadata"
 """Key under which an export notes the metadata columns; nnU-Net has no use for it."""

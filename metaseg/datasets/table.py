@@ -11,8 +11,8 @@ import pandas as pd
 from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
 from metaseg.data.manifest import Manifest, ManifestError
+from metaseg.data.metadata import Kind, MetadataColumn
 from metaseg.datasets.numerals import check_numerals, leading_zero
-from metaseg.metadata import Kind, MetadataColumn
 from metaseg.text import clean_column, clean_text
 
 _TEXT = ("image", "mask", "split", "group")

@@ -10,8 +10,8 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from metaseg.data.manifest import Manifest, ManifestError
+from metaseg.data.metadata import MetadataColumn
 from metaseg.datasets.table import read_frame, to_manifest
-from metaseg.metadata import MetadataColumn
 
 TASK = "task"
 BOTH_MASKS = "both_masks"

@@ -12,7 +12,7 @@ from ray.train import WorkerGroupError
 from ray.train.v2._internal.exceptions import RayTrainError, WorkerHealthCheckFailedError
 from ray.train.v2.api.exceptions import ControllerError, PreemptionError
 
-from metaseg.storage import StorageError
+from metaseg.store.storage import StorageError
 
 OUT_OF_MEMORY = (torch.OutOfMemoryError, MemoryError, RayOutOfMemoryError)
 RAYS_WORDS_FOR_OUT_OF_MEMORY = ("OUT_OF_MEMORY", "low on memory", "memory pressure")

@@ -71,7 +71,7 @@ def _connect(address: str | None) -> "JobSubmissionClient":
     from ray.exceptions import AuthenticationError, RayError
     from ray.job_submission import JobSubmissionClient
 
-    from metaseg.engine.address import address as noted_address
+    from metaseg.engine.ray_address import address as noted_address
 
     if address:
         # Ray prefers the variable to an argument, and takes a HOST:PORT without a scheme for another service's.

@@ -10,7 +10,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from metaseg.study import PlannedRun, Study
+from metaseg.study.plan import PlannedRun, Study
 from metaseg.training.history import Epoch
 
 HEARTBEAT_SECONDS = 15.0

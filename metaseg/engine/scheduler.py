@@ -12,7 +12,6 @@ from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from rich.console import Console
 
-from metaseg.claims import Session, tidy
 from metaseg.config import ConfigError, EngineConfig
 from metaseg.engine.failure import Failure, Kind, explain
 from metaseg.engine.progress import StudyProgress
@@ -20,10 +19,11 @@ from metaseg.engine.room import Worker, can_grow, count, free_orphans, left_besi
 from metaseg.engine.session import session
 from metaseg.engine.watch import watched
 from metaseg.engine.worker import Board, Execute, Job, Slot
-from metaseg.run import execute, work
-from metaseg.storage import StorageError
-from metaseg.store import Store
-from metaseg.study import PlannedRun, Study
+from metaseg.store.claims import Session, tidy
+from metaseg.store.runs import Store
+from metaseg.store.storage import StorageError
+from metaseg.study.plan import PlannedRun, Study
+from metaseg.study.run import execute, work
 from metaseg.training import TRAINING_VERSION
 
 remote: Any = ray.remote
@@ -67,7 +67,7 @@ def run_study(
 ) -> Outcome:
     """Train what the store doesn't have yet of the study. Ray isn't started when nothing is missing.
 
-    Runs are started in the order of their number of workers, then of their work (`metaseg.run.work`), the largest
+    Runs are started in the order of their number of workers, then of their work (`metaseg.study.run.work`), the largest
     first, then of the study. A run that fails is recorded in the store with its traceback and doesn't stop the others.
     A run that another driver has claimed is left to it; this returns when it is done.
 

@@ -20,7 +20,7 @@ from ray._private import ray_constants
 from ray._private.services import find_bootstrap_address
 
 from metaseg.config import ConfigError
-from metaseg.engine.address import address
+from metaseg.engine.ray_address import address
 from metaseg.engine.token import keep_token_private
 
 FREE_BYTES = 256 << 20

@@ -13,8 +13,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from metaseg.claims import Session
 from metaseg.engine.progress import HEARTBEAT_SECONDS, clock
+from metaseg.store.claims import Session
 from metaseg.sweeps.continuation import pruner_settings
 from metaseg.sweeps.outcome import best_trial, keeps_to
 from metaseg.sweeps.sweep import FACTS, Sweep, readable

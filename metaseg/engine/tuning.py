@@ -24,7 +24,6 @@ from ray.train.torch import get_device
 from ray.tune.search import Searcher
 from rich.console import Console
 
-from metaseg.claims import Session
 from metaseg.config import ConfigError, EngineConfig, RunConfig
 from metaseg.engine.failure import Kind, explain
 from metaseg.engine.room import Worker, can_grow, count
@@ -32,9 +31,10 @@ from metaseg.engine.session import session
 from metaseg.engine.sweep_progress import SweepProgress
 from metaseg.engine.watch import watched
 from metaseg.engine.worker import fit_with_train, open_both, open_store, require_same_code, scaling
-from metaseg.run import run_id
-from metaseg.storage import StorageError
-from metaseg.store import Store
+from metaseg.store.claims import Session
+from metaseg.store.runs import Store
+from metaseg.store.storage import StorageError
+from metaseg.study.run import run_id
 from metaseg.sweeps.continuation import load_record, open_sweep, pruner_settings, study_name
 from metaseg.sweeps.journal import open_journal
 from metaseg.sweeps.outcome import tell

@@ -9,8 +9,8 @@ import ray
 from rich.console import Console
 from rich.text import Text
 
-from metaseg.claims import Session
-from metaseg.engine.address import answers
+from metaseg.engine.ray_address import answers
+from metaseg.store.claims import Session
 
 LOOK_SECONDS = 5.0
 LOOKS = 2

@@ -14,7 +14,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from metaseg.config import ConfigError
-from metaseg.store import Store, from_json, to_json
+from metaseg.store.runs import Store, from_json, to_json
 from metaseg.sweeps.journal import mend_journal, open_journal
 from metaseg.sweeps.pruners import PrunerSettings, build_pruner
 from metaseg.sweeps.samplers import SamplerSettings, build_sampler

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from metaseg.data.dataset import Dataset
-    from metaseg.unet import UNet
+    from metaseg.networks.unet import UNet
 
 Direction = Literal["maximize", "minimize"]
 

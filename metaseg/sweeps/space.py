@@ -19,7 +19,7 @@ from metaseg.sweeps.settings import (
 )
 
 if TYPE_CHECKING:  # it imports torch
-    from metaseg.study import Arm
+    from metaseg.study.plan import Arm
 
 __all__ = ["Choice", "Dimension", "Float", "Integer", "Space"]
 
@@ -137,7 +137,7 @@ class Space:
         Raises:
             ConfigError: none is left.
         """
-        from metaseg.blocks import block_class
+        from metaseg.networks.blocks import block_class
 
         block = block_class(arm.block)
         dropped: set[str] = set()

@@ -8,7 +8,7 @@ from typing import Any
 import optuna
 
 from metaseg.config import ConfigError
-from metaseg.store import Store
+from metaseg.store.runs import Store
 from metaseg.sweeps.continuation import load_record, study_name
 from metaseg.sweeps.journal import open_journal
 from metaseg.sweeps.objectives import Constraint

@@ -11,8 +11,8 @@ from optuna.distributions import distribution_to_json
 
 from metaseg.config import ConfigError, NetworkConfig, RunConfig, ScheduleConfig, check_settings
 from metaseg.data.dataset import Dataset
-from metaseg.names import check_name
-from metaseg.study import Arm, check_arm
+from metaseg.store.names import check_name
+from metaseg.study.plan import Arm, check_arm
 from metaseg.sweeps.objectives import Constraint, Direction, find_objective
 from metaseg.sweeps.space import Space
 

@@ -6,8 +6,8 @@ import optuna
 import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 
-from metaseg.run import to_parquet
-from metaseg.store import Store
+from metaseg.store.runs import Store
+from metaseg.study.run import to_parquet
 from metaseg.sweeps.outcome import keeps_to
 from metaseg.sweeps.sweep import FACTS, Sweep
 

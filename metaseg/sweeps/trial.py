@@ -8,12 +8,12 @@ from typing import Any, Literal
 import pandas as pd
 import torch
 
-from metaseg.checkpoints import StoredCheckpoints
 from metaseg.config import EngineConfig, RunConfig
 from metaseg.data.dataset import Dataset
 from metaseg.device import one_thread
-from metaseg.run import describe, run_id, to_parquet
-from metaseg.store import Store, to_json
+from metaseg.store.checkpoints import StoredCheckpoints
+from metaseg.store.runs import Store, to_json
+from metaseg.study.run import describe, run_id, to_parquet
 from metaseg.sweeps.objectives import measure
 from metaseg.training.checkpoint import unpack
 from metaseg.training.fit import DivergedError, fit

@@ -10,9 +10,9 @@ from torch import Tensor
 from metaseg.data.batches import to_input
 from metaseg.data.dataset import Dataset
 from metaseg.device import autocast
-from metaseg.metrics import confusion_counts
+from metaseg.networks.unet import UNet
+from metaseg.training.metrics import confusion_counts
 from metaseg.training.world import World
-from metaseg.unet import UNet
 
 TILED_ABOVE = 2048 * 2048
 """Pixels of the largest image that passes through the network in one piece."""

@@ -10,21 +10,21 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from metaseg.blocks import block_class
 from metaseg.config import ConfigError, RunConfig
 from metaseg.data.batches import epoch_batches
 from metaseg.data.crops import open_cutter
 from metaseg.data.dataset import Dataset
+from metaseg.data.metadata import MetadataEncoder, apply_mode
 from metaseg.device import autocast, half_precision, training_format
-from metaseg.losses import segmentation_loss
-from metaseg.metadata import MetadataEncoder, apply_mode
-from metaseg.metrics import f1_score
+from metaseg.networks.blocks import block_class
+from metaseg.networks.unet import UNet
 from metaseg.training.checkpoint import Checkpoints, Parts, State, pack, resume
 from metaseg.training.evaluate import evaluate
 from metaseg.training.history import Epoch
+from metaseg.training.losses import segmentation_loss
+from metaseg.training.metrics import f1_score
 from metaseg.training.schedule import build_optimizer, build_scheduler
 from metaseg.training.world import World
-from metaseg.unet import UNet
 
 
 class DivergedError(RuntimeError):

@@ -20,23 +20,23 @@ import tifffile
 from optuna.distributions import FloatDistribution, distribution_to_json
 from PIL import Image
 
-from analysis.collect import check_rows, read_run
-from analysis.extra import read_scores
-from analysis.figure import Title
 from analysis.figures.learning import draw_learning, read_history
-from analysis.foreign import Table, read_table
-from analysis.record import Comparison, ResultsError, Run, Study, read_json, read_study
-from analysis.results import Part, Record, Source
-from analysis.row_file import SCHEMA, decode_with_metadata, encode, read_rows
-from analysis.run_text import read_images, run_text
-from analysis.sweeps import read_sweep, read_trials, settings_of
+from analysis.figures.scores import Title
+from analysis.results.dataset import Part, Record, Source
+from analysis.results.declaration import Comparison, ResultsError, Run, Study, read_json, read_study
+from analysis.results.external_tables import Table, read_table
+from analysis.results.extra_scores import read_scores
+from analysis.results.row_files import SCHEMA, decode_with_metadata, encode, read_rows
+from analysis.results.store_rows import check_rows, read_run
+from analysis.results.text_columns import read_images, run_text
+from analysis.sweeps.trials import read_sweep, read_trials, settings_of
 from metaseg.config import ConfigError
 from metaseg.data.decode import decode_image, decode_mask
 from metaseg.data.manifest import ManifestError
 from metaseg.data.mask_values import MaskValues
 from metaseg.datasets.coco import draw_outlines, read_coco
 from metaseg.datasets.nnunet_description import describe
-from metaseg.storage import FolderStorage
+from metaseg.store.storage import FolderStorage
 
 REFUSED = (ResultsError, ManifestError, ConfigError)
 """What a reader may raise."""

@@ -1,0 +1,1 @@
+"""Probes of networks and data: told something else, a number swept, what metadata explain."""

@@ -1,0 +1,79 @@
+"""What stands before a report's tables: dataset, arms, runs, and what was declared."""
+
+import pandas as pd
+
+from analysis.report.declared import from_elsewhere, names_of
+from analysis.results.store_rows import AS_TRAINED, Collected
+from analysis.scores.image_scores import MACRO, OVERALL
+from analysis.stats.comparisons import leading_class
+from analysis.wording import Names, listed
+
+
+def describe(collected: Collected) -> list[str]:
+    """Paragraphs before the tables: dataset, arms, runs, what was declared, and above all which runs are missing."""
+    study, missing, names = collected.study, collected.missing, names_of(collected)
+    tested = collected.images[collected.images["evaluation"] == AS_TRAINED]
+    images, groups, subgroups = (tested[column].nunique() for column in ("image", "group", "subgroup"))
+    grouped = f" in {groups} {names.groups}" if groups < images else ""
+    spread = f", {subgroups} values of {collected.subgroup_column}" if subgroups > 1 else ""
+    about = f"{images} {names.tested}{grouped}{spread}"
+    elsewhere = from_elsewhere(collected)
+    if elsewhere:
+        about = f"Scores from elsewhere: {about}, scored for {len(study.runs)} runs (arm and seed)."
+    else:
+        finished = len(study.runs) - len(missing)
+        about = f"Dataset {study.dataset}: {about}. {finished} of {len(study.runs)} runs are finished."
+    networks = tested.drop_duplicates(["arm", "part"])
+    shown = []
+    for arm in study.arms:
+        own = networks[networks["arm"] == arm]
+        if len(own):
+            shown.append(arm if elsewhere else f"{arm} ({_network(own)})")
+    paragraphs = [about, f"Arms: {'; '.join(shown)}."]
+    if elsewhere:
+        paragraphs.append(_declared(collected, names))
+    if missing:
+        paragraphs.insert(
+            0,
+            f"INCOMPLETE: {len(missing)} of {len(study.runs)} runs are missing: {', '.join(map(str, missing))}. "
+            "All numbers are without them; start the study again to compute them.",
+        )
+    return paragraphs
+
+
+def _declared(collected: Collected, names: Names) -> str:
+    """What was declared of scores from elsewhere, and what stands in for what wasn't."""
+    study, images = collected.study, collected.images
+    pairs = listed(
+        [
+            f"{each.arm} {'equals' if each.claim == 'equal' else 'against'} {each.reference}"
+            for each in study.comparisons
+        ]
+    )
+    classes = images["class"].unique()
+    parts = {
+        "margin": (f"a margin of {study.margin:g}", f"a margin of equivalence ({study.margin:g} is taken)"),
+        "comparisons": (
+            f"the comparisons: {pairs}", f"comparisons (each arm is compared with {study.baseline}, expected to "
+            f"differ)",
+        ),
+    }  # fmt: skip
+    if images["subgroup"].nunique() > 1:
+        of = f"the mean of {'all ' + names.images if study.average == 'images' else 'each ' + names.subgroup}"
+        parts["average"] = (f"{OVERALL} as {of}", f"an average ({of} is taken)")
+    if len(classes) > 1:
+        leading = leading_class(classes if study.endpoint else [*classes, MACRO], study.endpoint)
+        parts["endpoint"] = (f"class {leading} as the endpoint", f"an endpoint (class {leading} is concluded on)")
+    said = [declared for part, (declared, _) in parts.items() if part not in names.undeclared]
+    open_ = [default for part, (_, default) in parts.items() if part in names.undeclared]
+    text = [f"Declared with the report: {'; '.join(said)}."] if said else []
+    text += [f"Not declared: {'; '.join(open_)}."] if open_ else []
+    return " ".join(
+        [*text, "When that was, before or after looking at the scores, the report can't tell."] if said else text
+    )
+
+
+def _network(rows: pd.DataFrame) -> str:
+    first, parts = rows.iloc[0], [part for part in rows["part"] if part]
+    each = f", one network each for {', '.join(parts)}" if parts else ""
+    return f"block {first['block']}, metadata {first['metadata_mode']}, {first['parameters']:,.0f} parameters{each}"

@@ -1,0 +1,74 @@
+"""A part of a report: tables, words, files and pictures on one question."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+from rich.console import RenderableType
+from rich.text import Text
+
+from analysis.report.grid import Grid
+from analysis.report.plain_text import to_csv_text, to_markdown, to_markdown_paragraph
+from metaseg.terminal import visible
+
+
+@dataclass(frozen=True)
+class Section:
+    """What `table.md`, the page, the terminal and the report's folder get of one question."""
+
+    grids: tuple[Grid, ...] = ()
+    words: tuple[str, ...] = ()
+    """Paragraphs below the tables in `table.md`."""
+    printed: tuple[str, ...] | None = None
+    """Paragraphs in the terminal; None: the same as in `table.md`."""
+    prints_grids: bool = True
+    """Whether the terminal shows the tables, too."""
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    """By name. Pictures are shown in `table.md`."""
+    pictures: Mapping[str, str] = field(default_factory=dict)
+    """Captions of those files that are pictures."""
+    heading: str = ""
+    """Without one, the section continues the one before."""
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to show."""
+        return not (self.grids or self.words or self.pictures)
+
+    def to_markdown(self, about: str) -> Iterator[str]:
+        """Paragraphs; `about` (empty where it isn't known) says below every table what it is computed on."""
+        words = list(self.words)
+        if self.heading and not self.grids and not self.empty:
+            yield f"## {to_markdown(self.heading)}"
+        if about and self.grids:
+            words.append(f"Computed on: {about}")
+        yield from (grid.to_markdown() for grid in self.grids)
+        yield from map(to_markdown_paragraph, words)
+        yield from (f"![{to_markdown(caption)}]({name})" for name, caption in self.pictures.items())
+
+    def to_rich(self, width: int, styled: bool) -> Iterator[RenderableType]:
+        """What is printed, with an empty line at the end; nothing where there is nothing to print."""
+        words = self.words if self.printed is None else self.printed
+        for grid in self.grids if self.prints_grids else ():
+            yield from grid.to_rich(width, styled)
+        yield from (Text(visible(paragraph), "dim") for paragraph in words)
+        if words or (self.grids and self.prints_grids):
+            yield ""
+
+
+def to_csv(frame: pd.DataFrame, digits: int | None = 6) -> bytes:
+    """A frame without its index as CSV, numbers with so many digits (None: all), text as `to_csv_text` has it."""
+    texts = frame.select_dtypes(exclude=["number", "bool"])
+    plain = frame.rename(columns=_csv_cell).assign(
+        **{str(_csv_cell(name)): texts[name].astype(object).map(_csv_cell) for name in texts}
+    )
+    settings: dict[str, Any] = {"index": False, "float_format": f"%.{digits}g" if digits else None}
+    written: str = plain.to_csv(**settings)
+    if "\r" in written:  # which is quoted only where lines end in it
+        written = plain.to_csv(**settings, lineterminator="\r\n")
+    return written.encode(errors="backslashreplace")
+
+
+def _csv_cell(value: object) -> object:
+    return to_csv_text(value) if isinstance(value, str) else value

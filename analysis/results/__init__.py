@@ -1,0 +1,1 @@
+"""Results: what stores and tables hold, collected into one Parquet dataset."""

@@ -1,0 +1,240 @@
+"""What a study declared when it was started: its runs, and what they are compared by."""
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any, Literal, get_args
+
+import pandas as pd
+
+from metaseg.config import ConfigError
+from metaseg.store.storage import Storage
+
+Empty = Literal["one", "left out"]
+"""What an image counts whose reference lacks the class: F1 = 1 where the prediction does too, else 0; or nothing."""
+
+Claim = Literal["differs", "equal"]
+"""What a study expects of two arms: that their scores differ, or that they don't by more than a margin."""
+
+Average = Literal["images", "subgroups"]
+"""What the overall row of the tables is: the mean over all test images, or the unweighted mean of subgroups' means."""
+
+
+LACKING = 0.5
+"""A run that lacks a larger share of a cell's images is left out of the cell."""
+
+LARGEST = 2**53
+"""Of seeds and counts: floating-point numbers tell whole ones apart up to here."""
+
+HALF = re.compile(rb"\\u[dD][89a-fA-F]")
+"""Half a character, which is valid in JSON, and in nothing that is written."""
+
+
+class ResultsError(ValueError):
+    """Something in the store that results can't be made of: the message names the file and what is wrong with it."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run that a study asks for, finished or not."""
+
+    run_id: str
+    arm: str
+    seed: int
+    part: str = ""
+    """The part of the data that the run is trained and tested on, where its arm consists of several networks."""
+
+    def __str__(self) -> str:
+        return f"{self.arm} seed {self.seed}{f' part {self.part}' if self.part else ''} ({self.run_id})"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A question that a study asked of two arms before it started."""
+
+    arm: str
+    reference: str
+    claim: Claim = "differs"
+
+
+@dataclass(frozen=True)
+class Study:
+    """What a study declared when it was started."""
+
+    name: str
+    dataset: str
+    baseline: str
+    arms: tuple[str, ...]
+    """In the order of display."""
+    runs: tuple[Run, ...]
+    command: str
+    about: str = ""
+    """One sentence on the data, which says SIMULATED where they are; empty where the study doesn't tell."""
+    average: Average = "images"
+    comparisons: tuple[Comparison, ...] = ()
+    """Declared beforehand; all others are exploration."""
+    empty: Empty = "one"
+    margin: float = 0.01
+    """Arms whose scores differ by less than this are as good as equal."""
+    endpoint: str | None = None
+    """The class that the study is about; the macro average of several by default."""
+
+
+def study_names(storage: Storage) -> list[str]:
+    """Names of the store's studies, sorted; raises `ResultsError` where there is none."""
+    files = storage.names("studies")
+    names = sorted(name.removesuffix(".json") for name in files if name.endswith(".json"))
+    if not names:
+        raise ResultsError(f"{storage.locate('studies')}: no study there")
+    return names
+
+
+def readable_studies(storage: Storage, warn: Callable[[str], None]) -> list[str]:
+    """Names of the store's studies, as `readable`."""
+    return readable(storage, {name: f"studies/{name}.json" for name in study_names(storage)}, ("arms", "runs"), warn)
+
+
+def readable(storage: Storage, files: Mapping[str, str], keys: Sequence[str], warn: Callable[[str], None]) -> list[str]:
+    """Names of those files that are records, be they right or wrong; of each other, `warn` gets a line.
+
+    Args:
+        storage: of the files.
+        files: by name.
+        keys: what each record has.
+        warn: told of what can't be read: others may have left it.
+
+    Raises:
+        ResultsError: there is no record.
+    """
+    found, problems = [], []
+    for name, file in files.items():
+        path = storage.locate(file)
+        try:
+            record = read_json(storage.read(file), path)
+            if lacking := [key for key in keys if key not in record]:
+                raise ResultsError(f"{path}: not a record: no {lacking[0]!r}")
+            found.append(name)
+        except (ConfigError, OSError, ResultsError) as error:
+            problems.append(str(error))
+    if not found:
+        raise ResultsError(problems[0])
+    for problem in problems:
+        warn(problem)
+    return found
+
+
+def read_study(storage: Storage, name: str) -> Study:
+    """Read what a study declared; raises `ResultsError` for an unknown or malformed one."""
+    names = study_names(storage)
+    if name not in names:
+        raise ResultsError(f"unknown study {name!r} in {storage.where}; known: {', '.join(names)}")
+    file = f"studies/{name}.json"
+    path = storage.locate(file)
+    record = read_json(storage.read(file), path)
+    try:
+        runs = tuple(
+            Run(run["run_id"], run["arm"], run["seed"], run.get("part") or "") for run in _objects(record["runs"])
+        )
+        arms, baseline = tuple(record["arms"]), record["baseline"]
+        declared = record.get("comparisons", [{"arm": arm, "reference": baseline} for arm in arms if arm != baseline])
+        study = Study(
+            name=name,
+            dataset=record["dataset"],
+            baseline=baseline,
+            arms=arms,
+            runs=runs,
+            command=record["command"],
+            about=record.get("about") or "",
+            average=record.get("average", "images"),
+            comparisons=tuple(Comparison(**comparison) for comparison in _objects(declared)),
+            empty=record.get("empty", "one"),
+            margin=record.get("margin", 0.01),
+            endpoint=record.get("endpoint"),
+        )
+    except (KeyError, TypeError) as error:
+        raise ResultsError(f"{path}: not a study's record: {error!r}") from error
+    check_study(study, path)
+    return study
+
+
+def _objects(value: object) -> list[dict[str, Any]]:
+    if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
+        raise TypeError(f"{value!r:.60} isn't a list of objects")
+    return value
+
+
+def check_study(study: Study, path: str) -> None:
+    """Raises `ResultsError` for anything in a study's record that can't be meant; `path` is the record's."""
+    texts = [study.name, study.dataset, study.baseline, study.command, study.about, *study.arms]
+    texts += [text for run in study.runs for text in (run.run_id, run.arm, run.part)]
+    texts += [text for each in study.comparisons for text in (each.arm, each.reference)]
+    if wrong := [text for text in [*texts, study.endpoint or ""] if not isinstance(text, str)]:
+        raise ResultsError(f"{path}: a name is {wrong[0]!r:.60}; expected text")
+    if seeds := [run.seed for run in study.runs if type(run.seed) is not int or abs(run.seed) > LARGEST]:
+        raise ResultsError(f"{path}: a seed is {seeds[0]!r:.60}; expected a whole number")
+    for key, value, known in (("average", study.average, Average), ("empty", study.empty, Empty)):
+        if value not in get_args(known):
+            raise ResultsError(f"{path}: {key} is {value!r:.60}; expected one of {', '.join(get_args(known))}")
+    if len(set(study.arms)) < len(study.arms):
+        raise ResultsError(f"{path}: arms are {', '.join(study.arms)}; expected each once")
+    _check_comparisons(study, path)
+    check_runs(study, path)
+
+
+def _check_comparisons(study: Study, path: str) -> None:
+    """Each is of two arms of the study, is there once and claims something known; the margin is a number above 0."""
+    for comparison in study.comparisons:
+        for arm in (comparison.arm, comparison.reference):
+            if arm not in study.arms:
+                raise ResultsError(f"{path}: compares arm {arm!r}, which isn't among {', '.join(study.arms)}")
+        if comparison.claim not in get_args(Claim):
+            raise ResultsError(f"{path}: claim is {comparison.claim!r}; expected one of {', '.join(get_args(Claim))}")
+    pairs = [(comparison.arm, comparison.reference) for comparison in study.comparisons]
+    if len(set(pairs)) < len(pairs):
+        raise ResultsError(f"{path}: compares two arms twice; expected each comparison once")
+    if type(study.margin) not in (int, float) or not 0 < study.margin < float("inf"):
+        raise ResultsError(f"{path}: margin is {study.margin!r}; expected a number above 0")
+
+
+def check_runs(study: Study, path: str) -> None:
+    """Each run is there once, belongs to an arm, and is a folder's name; an arm has parts or has none."""
+    columns = ["run_id", "arm", "seed", "part"]
+    table = pd.DataFrame([(run.run_id, run.arm, run.seed, run.part) for run in study.runs], columns=columns)
+    for key in (["run_id"], ["arm", "seed", "part"]):
+        repeated = table[table.duplicated(key)]
+        if len(repeated):
+            raise ResultsError(f"{path}: run {study.runs[repeated.index[0]]} is listed twice")
+    if unknown := sorted({run.arm for run in study.runs} - set(study.arms)):
+        raise ResultsError(f"{path}: runs of arm {unknown[0]!r}, which isn't among its arms {', '.join(study.arms)}")
+    if outside := [run for run in study.runs if not is_name(run.run_id)]:
+        raise ResultsError(f"{path}: run id {outside[0].run_id!r} isn't the name of a folder")
+    for arm, parts in table.groupby("arm", sort=False)["part"]:
+        if 0 < (parts == "").sum() < len(parts):
+            first = study.runs[parts.index[parts == ""][0]]
+            raise ResultsError(f"{path}: run {first} has no part; expected one, as other runs of arm {arm!r} have")
+
+
+def is_name(text: str) -> bool:
+    """Whether a file or folder can be called so, and lies in its folder then."""
+    return PurePosixPath(text).name == text and text not in ("", ".", "..") and "\0" not in text
+
+
+def load_json(content: bytes, path: str) -> Any:
+    """Any JSON value; raises `ResultsError` that names `path` where it is none, or can't be written again."""
+    try:
+        value = json.loads(content)
+        if HALF.search(content):
+            json.dumps(value, ensure_ascii=False).encode()
+    except (ValueError, RecursionError) as error:
+        raise ResultsError(f"{path}: not JSON: {error}") from error
+    return value
+
+
+def read_json(content: bytes, path: str) -> dict[str, Any]:
+    """A JSON object; raises `ResultsError` that names `path` for anything else."""
+    value = load_json(content, path)
+    if not isinstance(value, dict):
+        raise ResultsError(f"{path}: expected a JSON object, found {type(value).__name__}")
+    return value

@@ -1,0 +1,258 @@
+"""Collect a study's finished runs into one Parquet file: one row per run, test image, class and evaluation."""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from analysis.results.declaration import LARGEST, Run, Study, read_json, read_study
+from analysis.results.declaration import ResultsError as ResultsError
+from analysis.results.parquet import is_scalar, joined, read_parquet, require
+from metaseg.store.storage import Storage
+
+AS_TRAINED = "as-trained"
+"""The evaluation in which an arm sees metadata as it did in training: what arms are compared by."""
+
+ROW = ["image", "subgroup", "class"]
+"""What a score is of: an image has several subgroups where they are tasks, each with its own mask."""
+
+KEY = [*ROW, "evaluation"]
+TEXT = [*KEY, "group"]
+COUNTS = ["tp", "fp", "fn", "tn"]
+
+OWN = {"study", "dataset", "run_id", "arm", "part", "block", "metadata_mode", "seed", "parameters", "score", "metric"}
+"""Columns that results have of runs, besides those of the runs' own files."""
+
+Evaluated = tuple[Run, str, pd.DataFrame]
+"""A finished run, its dataset's fingerprint, and what it was evaluated on as it was trained: `ROW` and group."""
+
+
+@dataclass(frozen=True)
+class Collected:
+    """A study's results."""
+
+    study: Study
+    path: str
+    """The Parquet file: an absolute path or a URL."""
+    images: pd.DataFrame
+    """Its rows."""
+    missing: tuple[Run, ...]
+    """Runs that aren't finished; they have no rows."""
+    subgroup_column: str
+    """The metadata column that `subgroup` holds, or "subgroup" where the runs don't say."""
+    metric: str = "f1"
+    """What scores are where the rows hold `score` instead of counts."""
+    declared: frozenset[str] = frozenset()
+    """Of scores from elsewhere, what was declared of margin, average, endpoint and comparisons."""
+    names: Mapping[str, str] = field(default_factory=dict)
+    """What some of `analysis.wording.RENAMED` are called."""
+
+
+def collect(storage: Storage, name: str) -> Collected:
+    """Read and check the study's finished runs, and write them to the store's `results/study=<name>/images.parquet`.
+
+    Columns: study, dataset, run_id, arm, part, block, metadata_mode, seed, parameters, then those of the runs' own
+    files.
+    Rows keep the order of the study's runs, and of their files: the same runs give the same bytes.
+
+    Raises:
+        ResultsError: no finished run; a file that is missing, corrupt or malformed; a row that is there twice; runs
+            that were made of different datasets, or evaluated on different images where their arms have no parts;
+            parts that share an image or go beyond the images of other arms.
+    """
+    study, done = read_study(storage, name), storage.subfolders_with("runs", "DONE")
+    tables: list[pa.Table] = []
+    evaluated: list[Evaluated] = []
+    missing: list[Run] = []
+    subgroup_column: str | None = None
+    for run in study.runs:
+        if run.run_id not in done:
+            missing.append(run)
+            continue
+        config, content = read_run(storage, run, checksums(storage, run))
+        path = storage.locate(f"runs/{run.run_id}/images.parquet")
+        images = read_parquet(content, path)
+        check_rows(images, path)
+        subgroup_column = subgroup_column or config["dataset"].get("subgroup_column")
+        rows = images.filter(pc.equal(images["evaluation"], AS_TRAINED)).select([*ROW, "group"]).to_pandas()
+        evaluated.append((run, str(config["dataset"]["fingerprint"]), rows))
+        constants = {
+            "study": study.name,
+            "dataset": study.dataset,
+            "run_id": run.run_id,
+            "arm": run.arm,
+            "part": run.part,
+            "block": str(config["arm"]["block"]),
+            "metadata_mode": str(config["arm"]["metadata_mode"]),
+        }
+        columns = {column: _repeated(value, images.num_rows) for column, value in constants.items()}
+        columns["seed"] = np.full(images.num_rows, run.seed)
+        columns["parameters"] = np.full(images.num_rows, int(config["parameters"]))
+        tables.append(pa.table(columns | dict(zip(images.column_names, images.columns, strict=True))))
+    if not tables:
+        raise ResultsError(f"study {name!r} in {storage.where}: none of its {len(study.runs)} runs is finished")
+    check_comparable(evaluated)
+    table = joined(tables, f"study {name!r} in {storage.where}")
+    file, written = f"results/study={name}/images.parquet", BytesIO()
+    pq.write_table(table, written)
+    storage.write(file, written.getvalue())
+    return Collected(study, storage.locate(file), table.to_pandas(), tuple(missing), subgroup_column or "subgroup")
+
+
+def _repeated(value: str, rows: int) -> pa.Array:
+    """One value for all rows, as a dictionary: small, and the type readers give to `study=` in the folder's name."""
+    return pa.DictionaryArray.from_arrays(np.zeros(rows, dtype=np.int32), pa.array([value], pa.string()))
+
+
+def checksums(storage: Storage, run: Run) -> dict[str, str]:
+    """SHA-256 of a finished run's files, as its `DONE` says; raises `ResultsError` where it doesn't."""
+    path = storage.locate(f"runs/{run.run_id}/DONE")
+    recorded = read_json(storage.read(f"runs/{run.run_id}/DONE"), path).get("sha256")
+    done = recorded if isinstance(recorded, dict) else {}
+    for name in ("config.json", "images.parquet"):
+        if name not in done:
+            raise ResultsError(f"{path}: no checksum of {name}")
+    return {name: str(value) for name, value in done.items()}
+
+
+def read_run(storage: Storage, run: Run, done: dict[str, str]) -> tuple[dict[str, Any], bytes]:
+    """The run's configuration and the content of its `images.parquet`, verified against `checksums`."""
+    folder = f"runs/{run.run_id}"
+    where = storage.locate(folder)
+    content = {}
+    for name in ("config.json", "images.parquet"):
+        try:
+            content[name] = storage.read(f"{folder}/{name}")
+        except OSError as error:
+            reason = error.strerror or error
+            raise ResultsError(f"{where}/{name}: can't be read, though its run is done: {reason}") from error
+        found = hashlib.sha256(content[name]).hexdigest()
+        if found != done[name]:
+            raise ResultsError(f"{where}/{name}: corrupt: its SHA-256 is {found}, DONE says {done[name]}")
+
+    config = read_json(content["config.json"], f"{where}/config.json")
+    for keys in (("arm", "block"), ("arm", "metadata_mode"), ("dataset", "fingerprint"), ("parameters",)):
+        value: Any = config
+        for key in keys:
+            value = value.get(key) if isinstance(value, dict) else None
+        if value is None:
+            raise ResultsError(f"{where}/config.json: no {'.'.join(keys)}")
+        if type(value) is not (kind := int if keys == ("parameters",) else str):
+            raise ResultsError(f"{where}/config.json: {'.'.join(keys)} is {value!r:.60}; expected {kind.__name__}")
+    for key in ("versions", "hardware"):
+        if not isinstance(value := config.get(key) or {}, dict):
+            raise ResultsError(f"{where}/config.json: {key} is {value!r:.60}; expected an object")
+    if not isinstance(column := config["dataset"].get("subgroup_column"), str | None):
+        raise ResultsError(f"{where}/config.json: dataset.subgroup_column is {column!r:.60}; expected text")
+    for key, wanted in (("run_id", run.run_id), ("seed", run.seed)):
+        if config.get(key) != wanted:
+            raise ResultsError(f"{where}/config.json: {key} is {config.get(key)!r}, the study says {wanted!r}")
+    return config, content["images.parquet"]
+
+
+def check_rows(images: pa.Table, path: str, like: pa.Table | None = None) -> None:
+    """Types, values and uniqueness of a run's rows.
+
+    Args:
+        images: the rows.
+        path: of their file, for the message.
+        like: other rows that were checked: columns `TEXT` that are the same aren't checked again.
+
+    Raises:
+        ResultsError: names the first column or row that is wrong.
+    """
+    require(images, TEXT, "text", path)
+    require(images, COUNTS, "integers", path)
+    for one in images.schema:
+        if one.name in OWN:
+            raise ResultsError(f"{path}: has a column {one.name!r}, which a run's rows are given; expected none")
+        if pa.types.is_dictionary(one.type) or not is_scalar(one.type):
+            raise ResultsError(f"{path}: column {one.name!r} holds {one.type}; expected text or numbers")
+    for column in TEXT + COUNTS:
+        if images[column].null_count:
+            raise ResultsError(f"{path}: column {column!r} has {images[column].null_count} missing values")
+    if images.num_rows:
+        for what, wrong in (("a negative", _negative), ("an impossible", _too_large)):
+            found = [pc.index(wrong(images[column]), True).as_py() for column in COUNTS]
+            if any(row >= 0 for row in found):
+                row = min(row for row in found if row >= 0)
+                raise ResultsError(f"{path}: row {row + 1}: {what} count of pixels")
+    if like is not None and images.select(TEXT).equals(like.select(TEXT)):
+        return
+    rows = images.select(TEXT).to_pandas()
+    repeated = rows[rows.duplicated(KEY)]
+    if len(repeated):
+        first = _name(KEY, repeated.iloc[0][KEY])
+        raise ResultsError(
+            f"{path}: {len(repeated)} rows are there twice; the first is row {repeated.index[0] + 1}: {first}"
+        )
+    if not (rows["evaluation"] == AS_TRAINED).any():
+        raise ResultsError(f"{path}: no row of evaluation {AS_TRAINED!r}")
+
+
+def _negative(counts: pa.ChunkedArray) -> pa.ChunkedArray:
+    return pc.less(counts, pa.scalar(0, counts.type))
+
+
+def _too_large(counts: pa.ChunkedArray) -> pa.ChunkedArray:
+    most = LARGEST if counts.type.bit_width == 64 else 2 ** (counts.type.bit_width - 1) - 1
+    return pc.greater(counts, pa.scalar(most, counts.type))
+
+
+def check_comparable(evaluated: list[Evaluated]) -> None:
+    """Paired tests need all runs to be of one dataset and, but for parts, to have been evaluated on the same images."""
+    first, first_fingerprint, _ = evaluated[0]
+    for run, fingerprint, _ in evaluated:
+        if fingerprint != first_fingerprint:
+            raise ResultsError(
+                f"run {run} is of dataset {fingerprint}, run {first} of {first_fingerprint}; expected one dataset"
+            )
+    whole = [(run, pd.MultiIndex.from_frame(rows)) for run, _, rows in evaluated if not run.part]
+    parts = [(run, rows) for run, _, rows in evaluated if run.part]
+    for run, index in whole[1:]:
+        if not index.equals(whole[0][1]) and len(different := index.symmetric_difference(whole[0][1])):
+            raise ResultsError(
+                f"runs {whole[0][0]} and {run} differ in {len(different)} of their evaluated images; the first: "
+                f"{_name([*ROW, 'group'], different[0])}"
+            )
+    for run, rows in parts if whole else []:
+        beyond = pd.MultiIndex.from_frame(rows).difference(whole[0][1])
+        if len(beyond):
+            raise ResultsError(
+                f"run {run} was evaluated on {len(beyond)} images that run {whole[0][0]} wasn't; the first: "
+                f"{_name([*ROW, 'group'], beyond[0])}"
+            )
+    if parts:
+        _check_parts(parts)
+
+
+def _check_parts(parts: list[tuple[Run, pd.DataFrame]]) -> None:
+    """No two parts of an arm's seed were evaluated on the same image, and an image is in one group for all arms."""
+    rows = pd.concat(
+        [rows.assign(arm=run.arm, seed=run.seed, run=number) for number, (run, rows) in enumerate(parts)],
+        ignore_index=True,
+    )
+    grouped = rows.drop_duplicates([*ROW, "group"])
+    for table, key, wrong in (
+        (rows, ["arm", "seed", *ROW], "were both evaluated on"),
+        (grouped, ROW, "differ in the group of"),
+    ):
+        repeated = table[table.duplicated(key)]
+        if len(repeated):
+            second = repeated.iloc[0]
+            first = table[(table[key] == second[key]).all(axis=1)].iloc[0]
+            raise ResultsError(
+                f"runs {parts[first['run']][0]} and {parts[second['run']][0]} {wrong} {len(repeated)} images; "
+                f"the first: {_name(ROW, second[ROW])}"
+            )
+
+
+def _name(columns: Iterable[str], values: Iterable[object]) -> str:
+    return ", ".join(f"{column} {value!r}" for column, value in zip(columns, values, strict=True))

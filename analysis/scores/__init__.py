@@ -1,0 +1,1 @@
+"""Scores of images, from counts, and their layout as runs by units."""

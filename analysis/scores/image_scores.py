@@ -1,0 +1,245 @@
+"""Scores of images from counts of pixels, and their means over subgroups and seeds."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from analysis.results.codes import Codes, codes, combined_codes, distinct, first_rows
+from analysis.results.declaration import LACKING, Average, Empty, ResultsError
+from analysis.results.store_rows import AS_TRAINED
+from analysis.scores.metrics import METRICS, Metric, is_empty
+from analysis.scores.metrics import f1 as f1
+from analysis.scores.missing import completed
+
+BLOCK = 2**16
+"""Rows that are scored at once: what is computed on the way stays in the processor's cache."""
+
+OVERALL = "Average"
+"""The subgroup of all test images, as the tables call it: their mean, or the mean of the subgroups' means."""
+
+MACRO = "macro"
+"""The mean over classes of an image's F1, in tables of several classes."""
+
+CELL = ["class", "subgroup", "arm"]
+
+
+def image_scores(
+    images: pd.DataFrame, arms: Sequence[str], metric: Metric | str = "f1", empty: Empty = "one"
+) -> pd.DataFrame:
+    """Score every image of every run, as it was trained.
+
+    Args:
+        images: rows of `analysis.results.store_rows.Collected.images`: with counts, or with a `score` and its `metric`.
+        arms: all arms, in the order of display.
+        metric: one of `analysis.scores.metrics.METRICS`; where rows hold scores, what these are.
+        empty: whether an image whose reference lacks a class counts for it. Without its row for a class, an image's
+            macro average is over the others.
+
+    Where an arm's networks are of one part of the data each (a column `part` tells), those of a seed count in the
+    subgroups that they cover together: what is there of others is left out, since it isn't images at random that lack.
+
+    Returns:
+        Columns class, arm, seed, subgroup, group, image, f1 (the score, whatever the metric) and empty (reference and
+        prediction both without the class; False where that isn't known); a row per run, class and image, plus, with
+        several classes, one of class `macro`, empty where all are. Class, arm and subgroup are ordered categories: as
+        they first appear, as in `arms`, and alphabetically after `OVERALL`.
+
+    Raises:
+        ResultsError: a class or subgroup has a name that the tables use for something else; the rows have scores of
+            another metric, or NaN; the metric is unknown; there are no rows.
+    """
+    trained = images["evaluation"] == AS_TRAINED
+    if not trained.all():
+        images = images[trained]
+    if empty == "left out" and "tp" in images:
+        images = images[(images["tp"] + images["fn"]).to_numpy() > 0]
+    if "part" in images and (images["part"] != "").any():
+        images = _covered(images)
+    if images.empty:
+        raise ResultsError("no image has a score: expected rows as trained, with the class in some reference")
+    columns = ["class", "arm", "seed", "subgroup", "group", "image"]
+    score, nothing = _scored(images, metric)
+    scores = pd.DataFrame(
+        {column: images[column].array for column in columns} | {"f1": score, "empty": nothing}, copy=False
+    )
+    classes, subgroups = list(map(str, scores["class"].unique())), sorted(map(str, scores["subgroup"].unique()))
+    for column, names, taken in (("class", classes, MACRO), ("subgroup", subgroups, OVERALL)):
+        if taken in names:
+            raise ResultsError(f"a {column} is called {taken!r}, which the tables call something else; rename it")
+    orders = {"class": [*classes, MACRO], "arm": list(arms), "subgroup": [OVERALL, *subgroups]}
+    scores = scores.astype({column: pd.CategoricalDtype(order, ordered=True) for column, order in orders.items()})
+    return pd.concat([scores, _macro(scores)], ignore_index=True) if len(classes) > 1 else scores
+
+
+def _scored(images: pd.DataFrame, metric: str) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+    if "score" in images:
+        if other := sorted(set(images["metric"].unique()) - {metric}):
+            raise ResultsError(f"these results are scores called {other[0]!r}, not {metric!r}")
+        score = images["score"].to_numpy()
+        if np.isnan(score).any():
+            row = images.iloc[int(np.isnan(score).argmax())]
+            raise ResultsError(f"the score of {row['arm']} seed {row['seed']}, image {row['image']!r} is NaN")
+        return score, np.zeros(len(images), bool)
+    if metric not in METRICS:
+        raise ResultsError(f"unknown metric {metric!r}; counts give {', '.join(METRICS)}")
+    counts = [images[column].to_numpy() for column in ("tp", "fp", "fn")]
+    score, nothing = np.empty(len(images)), np.empty(len(images), bool)
+    for start in range(0, len(images), BLOCK):
+        rows = slice(start, start + BLOCK)
+        block = [count[rows] for count in counts]
+        score[rows], nothing[rows] = METRICS[metric](*block), is_empty(*block)
+    return score, nothing
+
+
+def _covered(images: pd.DataFrame) -> pd.DataFrame:
+    """Without rows of arms of several networks in subgroups of which a seed's networks lack some image or class."""
+    subgroup, subgroups = codes(images["subgroup"])
+    item, size = combined_codes([images["subgroup"], images["image"], images["class"]])
+    wanted = np.bincount(distinct(item, size) // (size // subgroups), minlength=subgroups)
+    run, runs = combined_codes([images["arm"], images["seed"]])
+    found = np.bincount(run * subgroups + subgroup, minlength=runs * subgroups).reshape(runs, subgroups)
+    covered: pd.DataFrame = images[(images["part"] == "").to_numpy() | (found >= wanted)[run, subgroup]]
+    return covered
+
+
+def _macro(scores: pd.DataFrame) -> pd.DataFrame:
+    """The mean over classes of each image of each run, as rows of class `MACRO`, in order of appearance.
+
+    Where a run lacks a class of an image that another run has of it, the class's score is filled in first
+    (`analysis.scores.missing`): the mean would be over others. It is a measured one where most of its classes are.
+    """
+    item, count = _images_of_runs(scores)
+    whole = count[item] == _classes_of_images(scores)
+    if not whole.all():
+        scores = pd.concat([completed(rows) for _, rows in split(scores, "class")], ignore_index=True)
+        item, count = _images_of_runs(scores)
+        whole = count[item] == _classes_of_images(scores)
+    first = first_rows(item, len(count))
+    mean = np.bincount(item, scores["f1"]) / count
+    empty = np.bincount(item, scores["empty"]) == count
+    known = whole[first]
+    if "filled" in scores:
+        known &= np.bincount(item, ~scores["filled"].to_numpy()) > count / 2
+        scores = scores.drop(columns="filled")
+    macro: pd.DataFrame = scores.take(first).assign(f1=mean, empty=empty)[known]
+    return macro.assign(**{"class": _constant(MACRO, scores["class"], len(macro))})
+
+
+def _images_of_runs(scores: pd.DataFrame) -> tuple[Codes, Codes]:
+    """Each row's image of a run, as a number from 0 in order of appearance; how many rows, a class each, it has."""
+    item = pd.factorize(combined_codes([scores[name] for name in ("arm", "seed", "subgroup", "group", "image")])[0])[0]
+    return item.astype(np.int64), np.bincount(item)
+
+
+def _classes_of_images(scores: pd.DataFrame) -> Codes:
+    """`(rows,)` how many classes the row's image has in some run."""
+    image, images = combined_codes([scores[column] for column in ("subgroup", "group", "image")])
+    number, classes = codes(scores["class"])
+    return np.bincount(distinct(image * classes + number, images * classes) // classes, minlength=images)[image]
+
+
+def _constant(value: str, like: pd.Series, rows: int) -> Any:
+    """One value for all rows, of another column's type."""
+    return pd.Series([value]).astype(like.dtype).array.take(np.zeros(rows, np.int64))
+
+
+def cells(scores: pd.DataFrame, average: Average = "images") -> Iterator[tuple[str, str, pd.DataFrame]]:
+    """Each class and subgroup, `OVERALL` first, with its rows as `with_overall` has them; one in memory at a time."""
+    single = scores["subgroup"].nunique() == 1
+    for name, rows in split(scores, "class"):
+        for subgroup, cell in cells_of_class(completed(rows), average, single):
+            yield name, subgroup, cell
+
+
+def cells_of_class(rows: pd.DataFrame, average: Average, single: bool) -> Iterator[tuple[str, pd.DataFrame]]:
+    """`cells` of one class's rows, which are `completed`; with a `single` subgroup in all there is only `OVERALL`."""
+    for subgroup, part in [(OVERALL, rows)] if single else [(OVERALL, rows), *split(rows, "subgroup")]:
+        cell = _cell(part, average if subgroup == OVERALL else "images")
+        if subgroup == OVERALL:
+            cell["subgroup"] = _constant(OVERALL, rows["subgroup"], len(cell))
+        yield subgroup, cell
+
+
+def split(rows: pd.DataFrame, column: str) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Rows of each value that there is, in their order."""
+    number, values = pd.factorize(rows[column], sort=True)
+    for code, value in enumerate(values):
+        yield str(value), rows if len(values) == 1 else rows[number == code]
+
+
+def _cell(rows: pd.DataFrame, average: Average) -> pd.DataFrame:
+    """One class and subgroup as `with_overall` has it."""
+    run, runs = combined_codes([rows["arm"], rows["seed"]])
+    image, images = codes(rows["image"])
+    stratum, strata = codes(rows["subgroup"])
+    item = stratum * images + image
+    items = distinct(item, strata * images)
+    of_stratum = np.bincount(items // max(images, 1), minlength=strata)
+    weight = np.ones(len(rows))
+    if average == "subgroups":
+        weight = (len(items) / (np.count_nonzero(of_stratum) * np.maximum(of_stratum, 1)))[stratum]
+    values = {column: rows[column].array for column in rows}
+    cell = pd.DataFrame(values | {"stratum": rows["subgroup"].array, "weight": weight}, copy=False)
+    measured = np.bincount(run[~rows["filled"].to_numpy()], minlength=runs)
+    stays = (np.bincount(run, minlength=runs) == len(items)) & (measured >= (1 - LACKING) * len(items) - 1e-9)
+    if stays[run].all():
+        return cell
+    kept: pd.DataFrame = cell[stays[run]].reset_index(drop=True)
+    return kept
+
+
+def with_overall(scores: pd.DataFrame, average: Average = "images") -> pd.DataFrame:
+    """The scores a second time as subgroup `OVERALL`; only as that where there is a single subgroup.
+
+    Every run of a cell has a row for each of the cell's images: a score that it lacks is filled in
+    (`analysis.scores.missing`), so that means of all runs are over the same images. A run (arm and seed, all parts
+    together) that lacks more than half (`LACKING`) of a cell's images has no rows there, nor has one on `OVERALL` that
+    lacks a whole subgroup.
+
+    Returns:
+        The columns of `scores`, and: stratum, the subgroup that a row of `OVERALL` comes from; weight, so that
+        the mean of weight * value over a run's rows is the average wanted: 1, but for rows of `OVERALL` where
+        `average` is "subgroups": N / (K n), N images in K subgroups of which the row's has n; filled, whether the score
+        is estimated, since the run lacks it. Ordered by class and subgroup.
+
+    Raises:
+        ResultsError: as `analysis.scores.missing.completed`.
+    """
+    return pd.concat([cell for _, _, cell in cells(scores, average)], ignore_index=True)
+
+
+def run_means(rows: pd.DataFrame) -> pd.Series:
+    """Mean F1 of each run in each cell, by class, subgroup, arm and seed; `rows` are those of `with_overall`."""
+    weighted = rows.assign(f1=rows["f1"] * rows["weight"])
+    return weighted.groupby([*CELL, "seed"], observed=True)["f1"].mean()
+
+
+def summarise(scores: pd.DataFrame, average: Average = "images") -> pd.DataFrame:
+    """Mean F1 of every arm on every subgroup, and its spread over seeds.
+
+    Args:
+        scores: of `image_scores`.
+        average: what `OVERALL` is.
+
+    Returns:
+        Columns class, arm, subgroup, n_images, n_groups, n_seeds, n_partial (seeds that lack some of the images, half
+        at most), n_lacking (images that no seed has), mean (over seeds, of the mean over images) and sd (of those means
+        across seeds, with n - 1; NaN with one seed), sorted by the first three. No row where no run of the arm covers
+        the subgroup (`with_overall`).
+    """
+    cell = ["class", "arm", "subgroup"]
+    rows = with_overall(scores, average)
+    counts = rows.groupby(cell, observed=True).agg(n_images=("image", "nunique"), n_groups=("group", "nunique"))
+    runs = run_means(rows).to_frame().assign(partial=rows.groupby([*CELL, "seed"], observed=True)["filled"].any())
+    of_arm = runs.groupby(cell, observed=True).agg(
+        n_seeds=("f1", "size"), n_partial=("partial", "sum"), mean=("f1", "mean"), sd=("f1", "std")
+    )
+    of_arm.insert(2, "n_lacking", 0)
+    if rows["filled"].any():
+        lacks = rows.groupby([*cell, "stratum", "image"], observed=True)["filled"].all()
+        of_arm["n_lacking"] = lacks.groupby(cell, observed=True).sum().to_numpy()
+    # All have the same rows in the same order, which joining them would look up by categories.
+    return pd.concat([counts.reset_index(), of_arm.reset_index(drop=True)], axis=1)

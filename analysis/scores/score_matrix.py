@@ -1,0 +1,301 @@
+"""Scores of one class and subgroup as an array of runs by units: what every test starts from."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from analysis.results.codes import Codes, codes, combined_codes, dense
+from analysis.results.declaration import Average
+from analysis.scores.image_scores import cells_of_class, split
+from analysis.scores.missing import completed
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Filled:
+    """What of a layout isn't measured (`analysis.scores.missing`)."""
+
+    share: Floats
+    """`(runs, columns)` of a unit's images, what the run lacks and other runs of its arm have."""
+    lacked: npt.NDArray[np.bool_]
+    """`(arms, images)` whether no run of the arm has the image."""
+    weights: Floats
+    """`(images,)` shares in a run's mean."""
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """A multi-reader multi-case study: runs are the readers, nested in arms; units are the cases, crossed with runs.
+
+    A unit is a group of images that aren't independent (a well, a patient); without groups, an image. A run's mean is
+    that of its units with their `weights`, by which groups of many images count more: it is the mean over images. Where
+    the mean is made of strata of fixed shares (an average of subgroups), there is a column for each unit in each
+    stratum that it has images in.
+    """
+
+    arms: tuple[str, ...]
+    """Names."""
+    arm: npt.NDArray[np.int64]
+    """`(runs,)` place in `arms`."""
+    seed: npt.NDArray[np.int64]
+    """`(runs,)`"""
+    values: Floats
+    """`(runs, columns)` mean score of each unit's images; NaN where a run has none of them."""
+    units: tuple[str, ...]
+    """`(columns,)` names."""
+    images: int
+    """How many."""
+    weights: Floats = field(default_factory=lambda: np.zeros(0))
+    """`(columns,)` shares in a run's mean; they sum to 1. Equal by default."""
+    stratum: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    """`(columns,)` numbers from 0. One stratum by default."""
+    filled: Filled | None = None
+    """None where all is measured."""
+
+    def __post_init__(self) -> None:
+        columns = len(self.units)
+        if not len(self.weights):
+            object.__setattr__(self, "weights", np.full(columns, 1 / max(columns, 1)))
+        if not len(self.stratum):
+            object.__setattr__(self, "stratum", np.zeros(columns, np.int64))
+
+    @property
+    def complete(self) -> bool:
+        """Whether every run has every unit."""
+        return not np.isnan(self.values).any()
+
+    @cached_property
+    def effective(self) -> Floats:
+        """`(strata,)` units of equal weight that would tell as much: (sum n)² / sum n², n images a unit."""
+        squares = np.bincount(self.stratum, self._share**2)
+        # Rounded, so that units of equal weight count as what they are.
+        return np.asarray(np.round(1 / squares, 9))
+
+    @property
+    def freedom(self) -> float:
+        """Degrees of freedom among units."""
+        return float(np.sum(self.effective - 1))
+
+    @property
+    def size(self) -> float:
+        """Units of equal weight that the whole mean is worth."""
+        return float(np.round(1 / np.sum(self.weights**2), 9)) if len(self.weights) else 0.0
+
+    @cached_property
+    def _share(self) -> Floats:
+        """`(columns,)` shares in the stratum's mean."""
+        return np.asarray(self.weights / np.bincount(self.stratum, self.weights)[self.stratum])
+
+    @cached_property
+    def _unit(self) -> npt.NDArray[np.int64]:
+        return np.asarray(pd.factorize(np.array(self.units, dtype=object))[0], np.int64)
+
+    def filled_share(self, arm: str, reference: str) -> float:
+        """The share of the two arms' scores that is filled in from other runs of the same arm."""
+        if self.filled is None:
+            return 0.0
+        rows = np.isin(self.arm, [self.arms.index(arm), self.arms.index(reference)])
+        return float((self.filled.share[rows] @ self.weights).mean())
+
+    def common(self, arm: str, reference: str) -> float:
+        """The share of images, by their weights, that some run of each of the two arms has."""
+        return 1.0 - float(self.filled.weights[self._apart(arm, reference)].sum()) if self.filled else 1.0
+
+    def common_images(self, arm: str, reference: str) -> int:
+        """How many images some run of each of the two arms has."""
+        return self.images - int(self._apart(arm, reference).sum()) if self.filled else self.images
+
+    def _apart(self, arm: str, reference: str) -> npt.NDArray[np.bool_]:
+        """`(images,)` whether one of the two arms lacks the image; there are scores that were filled in."""
+        assert self.filled is not None
+        return np.asarray(self.filled.lacked[[self.arms.index(arm), self.arms.index(reference)]].any(axis=0))
+
+    def of(self, arm: str) -> Floats:
+        """`(seeds, columns)` values of an arm's runs, by ascending seed."""
+        rows = np.flatnonzero(self.arm == self.arms.index(arm))
+        return self.values[rows[np.argsort(self.seed[rows], kind="stable")]]
+
+    def seeds_of(self, arm: str) -> tuple[int, ...]:
+        """Seeds of an arm's runs, ascending."""
+        return tuple(sorted(self.seed[self.arm == self.arms.index(arm)].tolist()))
+
+    def deviations(self, values: Floats) -> Floats:
+        """How far each unit moves the mean, so that the sum of squares estimates the variance of the mean on new units.
+
+        With weights w that sum to 1 in a stratum and deviations c from its mean, units of equal variance have
+        E c² = variance x (1 - 2 w + sum w²): w c over the root of that bracket is what is returned, times the stratum's
+        share in the mean. For units of equal weight the sum is the sum of squares over U (U - 1).
+
+        Args:
+            values: `(..., columns)`, such as differences of two arms by unit.
+
+        Returns:
+            `(..., columns)`; NaN where a stratum has a single unit.
+        """
+        count = len(self.effective)
+        strata = (self.stratum == np.arange(count)[:, None]).astype(np.float64)
+        centred = values - ((values * self._share) @ strata.T)[..., self.stratum]
+        bracket = 1 - 2 * self._share + np.bincount(self.stratum, self._share**2)[self.stratum]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.asarray(self.weights * centred / np.sqrt(np.where(bracket > 1e-12, bracket, np.nan)))
+
+    def variance(self, values: Floats) -> Floats:
+        """`(...)` variance of the weighted mean of `(..., columns)` values on new units.
+
+        A unit with images in several strata moves their means together.
+        """
+        moved = self.deviations(values)
+        if len(set(self.units)) == len(self.units):
+            return np.asarray((moved**2).sum(axis=-1))
+        of_unit = (self._unit[:, None] == np.arange(self._unit.max() + 1)).astype(np.float64)
+        return np.asarray(((moved @ of_unit) ** 2).sum(axis=-1))
+
+    def freedom_of(self, values: Floats) -> float:
+        """Degrees of freedom of `variance`, of `(columns,)` values: Satterthwaite's, over strata."""
+        parts = np.bincount(self.stratum, self.deviations(values) ** 2)
+        if not parts.sum() > 0:
+            return self.freedom
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return float(parts.sum() ** 2 / np.sum(parts**2 / (self.effective - 1)))
+
+
+def layouts(scores: pd.DataFrame, average: Average = "images") -> Iterator[tuple[str, str, Layout]]:
+    """Each class and subgroup, `OVERALL` first, with its layout.
+
+    Args:
+        scores: of `analysis.scores.image_scores.image_scores`. Which runs a cell has:
+            `analysis.scores.image_scores.with_overall`.
+        average: what the overall score is.
+    """
+    single = scores["subgroup"].nunique() == 1
+    for name, rows in split(scores, "class"):
+        length = _equal_runs(rows)
+        # Where all runs have the same rows, the first run's tell how each is laid out.
+        first = rows.iloc[:length].assign(place=np.arange(length), filled=False) if length else completed(rows)
+        for subgroup, cell in cells_of_class(first, average, single):
+            if len(cell):
+                laid = layout(cell, average)
+                yield name, subgroup, _with_all_runs(laid, cell, rows, length, average) if length else laid
+
+
+def layout(cell: pd.DataFrame, average: Average = "images") -> Layout:
+    """The layout of one class and subgroup.
+
+    Args:
+        cell: rows of `analysis.scores.image_scores.with_overall`, with arm, seed, stratum, group, image, f1 and filled.
+        average: whether subgroups are strata.
+    """
+    arms, run, of_run, seeds = _runs(cell["arm"], cell["seed"])
+    column, units, of_column = _columns(cell, average)
+    place = run * len(units) + column
+    total, shape = len(of_run) * len(units), (len(of_run), len(units))
+    counts = np.bincount(place, minlength=total).reshape(shape)
+    values = np.bincount(place, cell["f1"].to_numpy(), total).reshape(shape) / counts
+    images = counts[0].astype(np.float64)
+    of_stratum = np.bincount(of_column, images)
+    weights = images / of_stratum[of_column] / len(of_stratum)
+    item, items = dense(combined_codes([cell["stratum"], cell["image"]])[0])
+    filled = None
+    if cell["filled"].any():
+        share = np.zeros(len(items))
+        share[item] = (weights / images)[column]
+        filled = _not_measured(cell["filled"].to_numpy(), of_run[run], item, place, share, counts)
+    return Layout(arms, of_run, seeds, values, units, len(items), weights, of_column, filled)
+
+
+def _not_measured(
+    filled: npt.NDArray[np.bool_], arm: Codes, item: Codes, place: Codes, weights: Floats, counts: Codes
+) -> Filled:
+    """What is filled in of a cell, from each row's arm, image and place in runs x columns."""
+    shape = int(arm.max()) + 1, len(weights)
+    at = arm * shape[1] + item
+    lacked = np.bincount(at[~filled], minlength=shape[0] * shape[1]) == 0
+    from_own = filled & ~lacked[at]
+    share = np.bincount(place[from_own], minlength=counts.size).reshape(counts.shape) / counts
+    return Filled(share, lacked.reshape(shape), weights)
+
+
+def _equal_runs(rows: pd.DataFrame) -> int:
+    """How many rows each run has, where all have those of the first, in its order, and none twice; else 0.
+
+    Args:
+        rows: of one class.
+    """
+    arm, seed = _numbers(rows["arm"]), rows["seed"].to_numpy()
+    length = int(np.argmax((arm != arm[0]) | (seed != seed[0]))) or len(rows)
+    if len(rows) % length:
+        return 0
+    runs, first = rows.iloc[::length], rows.iloc[:length]
+    if runs.duplicated(["arm", "seed"]).any() or first.duplicated(["subgroup", "image"]).any():
+        return 0
+    of_run = [column.reshape(-1, length) for column in (arm, seed)]
+    of_item = [_numbers(rows[column]).reshape(-1, length) for column in ("subgroup", "group", "image")]
+    equal = all((each == each[:, :1]).all() for each in of_run) and all((each == each[0]).all() for each in of_item)
+    return length if equal else 0
+
+
+def _with_all_runs(laid: Layout, cell: pd.DataFrame, rows: pd.DataFrame, length: int, average: Average) -> Layout:
+    """The layout of all runs, where they are `_equal_runs`.
+
+    Args:
+        laid: the first run's.
+        cell: its rows, with `place`: which of the run's rows they are.
+        rows: of the class, all runs.
+        length: how many each run has.
+        average: whether subgroups are strata.
+    """
+    heads = rows.iloc[::length]
+    arms, run, of_run, seeds = _runs(heads["arm"], heads["seed"])
+    column, place = _columns(cell, average)[0], cell["place"].to_numpy()
+    images = np.bincount(column)
+    values = np.empty((len(heads), len(images)))
+    for number, f1 in zip(run, rows["f1"].to_numpy().reshape(-1, length), strict=True):
+        values[number] = np.bincount(column, f1[place]) / images
+    return replace(laid, arms=arms, arm=of_run, seed=seeds, values=values)
+
+
+def _runs(
+    arm: pd.Series, seed: pd.Series
+) -> tuple[tuple[str, ...], npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Arms that there are; each row's run; each run's place in arms and its seed: runs are by arm, then seed."""
+    numbers, size = codes(arm)
+    here = np.flatnonzero(np.bincount(numbers, minlength=size))
+    number, seeds = pd.factorize(seed.to_numpy(), sort=True)
+    run, runs = dense(np.searchsorted(here, numbers) * len(seeds) + number)
+    of_run, order = np.divmod(runs, len(seeds))
+    return tuple(map(str, arm.cat.categories[here])), run, of_run, seeds[order].astype(np.int64)
+
+
+def _columns(
+    cell: pd.DataFrame, average: Average
+) -> tuple[npt.NDArray[np.int64], tuple[str, ...], npt.NDArray[np.int64]]:
+    """Each row's column; each column's unit and stratum."""
+    unit, units = _names(cell["group"])
+    stratum, _ = dense(codes(cell["stratum"])[0] if average == "subgroups" else np.zeros(len(cell), np.int64))
+    column, columns = dense(stratum * len(units) + unit)
+    of_column, of_unit = np.divmod(columns, len(units))
+    return column, tuple(units[of_unit]), of_column
+
+
+def _names(column: pd.Series) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.object_]]:
+    """Each row's place among the column's distinct values, and these as text, in alphabetical order."""
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        number, here = dense(codes(column)[0])
+        values = column.cat.categories[here]
+    else:
+        number, values = pd.factorize(column)
+    names = np.array([str(value) for value in values], dtype=object)
+    order = np.argsort(names, kind="stable")
+    place = np.empty(len(order), np.int64)
+    place[order] = np.arange(len(order))
+    return place[number], names[order]
+
+
+def _numbers(column: pd.Series) -> npt.NDArray[np.integer]:
+    """Equal numbers for equal values: those of categories as they are stored."""
+    return column.cat.codes.to_numpy() if isinstance(column.dtype, pd.CategoricalDtype) else pd.factorize(column)[0]

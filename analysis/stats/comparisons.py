@@ -1,0 +1,160 @@
+"""The comparisons that a study declared, tested on the whole and on each subgroup: one tidy table."""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy import stats
+
+from analysis.results.declaration import Average, Comparison
+from analysis.scores.image_scores import MACRO, OVERALL
+from analysis.scores.score_matrix import Layout, layouts
+from analysis.stats.effect_size import standardised, superiority
+from analysis.stats.equivalence import equivalence
+from analysis.stats.mrmc import difference
+from analysis.stats.multiple_testing import benjamini_hochberg, benjamini_hochberg_levels, holm, holm_levels
+from analysis.stats.power import detectable
+
+ALPHA = 0.05
+"""Level of the verdicts, after correction."""
+
+FEWEST_UNITS = 5
+"""With fewer effective units the test isn't calibrated (docs/results/calibration): the verdict is `too few`."""
+
+COLUMNS = ["class", "subgroup", "arm", "reference", "claim", "n_images", "n_common", "n_units", "n_effective"]
+COLUMNS += ["n_seeds", "n_seeds_reference", "seed_sd", "seed_sd_reference"]
+COLUMNS += ["difference", "se", "df", "p", "p_adjusted", "ci_low", "ci_high", "ci_low_adjusted", "ci_high_adjusted"]
+COLUMNS += ["p_equivalence", "p_equivalence_adjusted", "effect_size", "superiority", "detectable", "verdict"]
+
+
+def compare(
+    scores: pd.DataFrame,
+    comparisons: Sequence[Comparison],
+    margin: float,
+    average: Average = "images",
+    endpoint: str | None = None,
+) -> pd.DataFrame:
+    """Test each comparison on each subgroup and overall, for new images and new seeds (`analysis.stats.mrmc`).
+
+    Scores that runs lack are filled in (`analysis.scores.missing`). p-values of differences and of
+    equivalence are corrected in two families each: Holm's method for the comparisons of the endpoint on `OVERALL`,
+    which were declared beforehand, Benjamini and Hochberg's for those on subgroups and of other classes, which are
+    exploration. p-values of fewer than `FEWEST_UNITS` units, which aren't to be trusted, are in no family.
+
+    Args:
+        scores: of `analysis.scores.image_scores.image_scores`.
+        comparisons: of `analysis.results.declaration.Study`; those of an arm without rows in a cell are left out of it.
+        margin: arms whose expected scores differ by less are as good as equal.
+        average: what `OVERALL` is.
+        endpoint: the class that the study is about, by default that of `leading_class`.
+
+    Returns:
+        A row per class, subgroup and comparison, in this order, with n_images, n_common (those that some run of each of
+        the two arms has), n_units (groups of images), n_effective (units of equal weight that tell as much:
+        (sum n)² / sum n², n images a unit; of the stratum with fewest; fewer where images aren't common),
+        n_seeds and n_seeds_reference, seed_sd and seed_sd_reference (SD of runs' means within the arm); difference
+        (arm - reference), se, df, p (two-sided), ci_low and ci_high (95 %, not corrected), p_adjusted, ci_low_adjusted
+        and ci_high_adjusted (at the level of the corrected test: without 0 exactly where p_adjusted is below `ALPHA`);
+        p_equivalence (TOST) and p_equivalence_adjusted; all that is adjusted is NaN with too few units;
+        effect_size (`analysis.stats.effect_size.standardised`), superiority (chance that a new run of the arm beats one
+        of the reference on a new image); detectable (the difference that so many seeds and units find four
+        times in five) and verdict:
+
+        - `one seed`: an arm has one, so that any difference may be the seed's; `too few`: units, for a test;
+        - `helps`, `hurts`: p_adjusted below `ALPHA`;
+        - `equal`: p_equivalence_adjusted below `ALPHA`; comes first where the comparison claims so;
+        - `no evidence`: none of these.
+    """
+    rows = [
+        _row(name, subgroup, layout, comparison, margin)
+        for name, subgroup, layout in layouts(scores, average)
+        for comparison in comparisons
+        if {comparison.arm, comparison.reference} <= set(layout.arms)
+    ]
+    tests = pd.DataFrame(rows, columns=COLUMNS)
+    if tests.empty:
+        return tests
+    leading = leading_class(tests["class"].unique(), endpoint)
+    declared = ((tests["subgroup"] == OVERALL) & (tests["class"] == leading)).to_numpy()
+    enough = (tests["n_effective"] >= FEWEST_UNITS).to_numpy()
+    families = (
+        (declared & enough, holm, holm_levels),
+        (~declared & enough, benjamini_hochberg, benjamini_hochberg_levels),
+    )
+    for column in ("p", "p_equivalence"):
+        tests[f"{column}_adjusted"] = np.nan
+        for family, adjust, _ in families:
+            tests.loc[family, f"{column}_adjusted"] = adjust(tests.loc[family, column].to_numpy(float))
+    for family, _, levels in families:
+        level = levels(tests.loc[family, "p"].to_numpy(float), ALPHA)
+        half = stats.t.isf(level / 2, tests.loc[family, "df"].to_numpy(float)) * tests.loc[family, "se"]
+        tests.loc[family, "ci_low_adjusted"] = tests.loc[family, "difference"] - half
+        tests.loc[family, "ci_high_adjusted"] = tests.loc[family, "difference"] + half
+    tests["verdict"] = _verdicts(tests)
+    arms = [arm for arm in scores["arm"].cat.categories if arm in set(tests["arm"])]
+    orders = {"class": scores["class"].dtype, "subgroup": scores["subgroup"].dtype}
+    return tests.astype(orders | {"arm": pd.CategoricalDtype(arms, ordered=True)})
+
+
+def leading_class(classes: Iterable[str], endpoint: str | None) -> str:
+    """The class that is concluded on: the endpoint, else the macro average where there are several."""
+    known = list(map(str, classes))
+    if endpoint in known:
+        return str(endpoint)
+    return MACRO if MACRO in known or not known else known[0]
+
+
+def _row(name: str, subgroup: str, layout: Layout, comparison: Comparison, margin: float) -> dict[str, object]:
+    arm, reference = comparison.arm, comparison.reference
+    found = difference(layout, arm, reference)
+    parts = found.components
+    # Unequal numbers of seeds count by their harmonic mean, as in the standard error.
+    seeds = 2 / (1 / found.seeds[0] + 1 / found.seeds[1])
+    return {
+        "class": name,
+        "subgroup": subgroup,
+        "arm": arm,
+        "reference": reference,
+        "claim": comparison.claim,
+        "n_images": layout.images,
+        "n_common": layout.common_images(arm, reference),
+        "n_units": found.units,
+        "n_effective": float(layout.effective.min()) * layout.common(arm, reference),
+        "n_seeds": found.seeds[0],
+        "n_seeds_reference": found.seeds[1],
+        "seed_sd": _seed_sd(layout, arm),
+        "seed_sd_reference": _seed_sd(layout, reference),
+        "difference": found.estimate,
+        "se": found.se,
+        "df": found.df,
+        "p": found.p,
+        "ci_low": found.ci_low,
+        "ci_high": found.ci_high,
+        "p_equivalence": equivalence(found, margin).p,
+        "effect_size": standardised(found),
+        "superiority": superiority(layout, arm, reference),
+        "detectable": detectable(parts, seeds, max(layout.size, 2)) if parts else np.nan,
+    }
+
+
+def _seed_sd(layout: Layout, arm: str) -> float:
+    """Standard deviation of an arm's runs' means; NaN of one run."""
+    means = layout.of(arm) @ layout.weights
+    return float(means.std(ddof=1)) if len(means) > 1 else float("nan")
+
+
+def _verdicts(tests: pd.DataFrame) -> npt.NDArray[np.str_]:
+    differs, equal = tests["p_adjusted"] < ALPHA, tests["p_equivalence_adjusted"] < ALPHA
+    return np.select(
+        [
+            tests[["n_seeds", "n_seeds_reference"]].min(axis=1) < 2,
+            tests["n_effective"] < FEWEST_UNITS,
+            equal & (tests["claim"] == "equal"),
+            differs & (tests["difference"] > 0),
+            differs,
+            equal,
+        ],
+        ["one seed", "too few", "equal", "helps", "hurts", "equal"],
+        "no evidence",
+    )

@@ -1,0 +1,211 @@
+"""Multi-reader multi-case analysis of variance: does an arm differ on new images and with new seeds?
+
+Y[i, j, k] = mu + arm_i + seed_ij + unit_k + (arm x unit)_ik + e_ijk: seeds are random readers, nested in their arm;
+units (images, or groups of them) are random cases, crossed with everything. The variance of an arm's difference from
+another is then
+
+    V = h s² + max(D - h e², 0) / U,    h = 1 / r1 + 1 / r2,
+
+with s² the variance of a run's mean among seeds of an arm, D the variance over units of the difference of the two arms'
+means over seeds, e² the mean square of seed x unit within arms, U units, r1 and r2 seeds. For equal r this is the
+denominator of the split-plot Dorfman-Berbaum-Metz F test (Hillis 2014, Stat Med 33:330; Dorfman, Berbaum, Metz 1992).
+Where units count unequally (groups of few and of many images), D / U and e² / U are sums of squares with weights
+(`analysis.scores.score_matrix.Layout.variance`) and U is their effective number; those of strata add.
+
+Where runs lack scores, these are filled in (`analysis.scores.missing`), and what was filled in isn't taken for data: D
+is of the images that both arms have, share c by weight, so that D / U becomes D / (U c²); e² is divided by (1 - f)², f
+being the share of scores that was filled in: they add no residual, and the others are fewer in each unit's mean.
+Without missing scores nothing changes, and p changes little with each.
+
+Hillis' (2007, Stat Med 26:596) degrees of freedom, V² / ((h s²)² / f), f = r1 + r2 - 2, take the second term of V for
+known, which few units don't allow. It has degrees of freedom of its own here, U - 1: with many units nothing changes.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from scipy import stats
+
+from analysis.scores.score_matrix import Floats, Layout
+
+Seeds = Literal["nested", "crossed"]
+"""Whether seeds of two arms are different readers, or the same ones where they have the same number."""
+
+Freedom = Literal["hillis", "satterthwaite"]
+
+LEVEL = 0.95
+"""Of intervals."""
+
+
+@dataclass(frozen=True)
+class Components:
+    """Variance components of a score, of one image unit and one run; estimates may be below 0."""
+
+    seed: float
+    """Among seeds of an arm: by how much runs differ on all units alike."""
+    unit: float
+    """Among units: by how much some are harder for all runs of both arms."""
+    arm_unit: float
+    """Arm x unit: by how much an arm is better on some units than on others, whatever the seed."""
+    error: float
+    """Seed x unit within an arm, and what is left."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """An arm minus another, on one class and subgroup."""
+
+    arm: str
+    reference: str
+    seeds: tuple[int, int]
+    """Of the arm and of the reference."""
+    units: int
+    estimate: float
+    """Difference of mean scores."""
+    se: float
+    """Its standard error on new units and new seeds. NaN, as all below, where an arm has one seed or there are too few
+    units."""
+    df: float
+    p: float
+    """Two-sided."""
+    ci_low: float
+    ci_high: float
+    """95 % interval, not corrected for other comparisons."""
+    components: Components | None
+    """None where they can't be estimated."""
+
+    @property
+    def t(self) -> float:
+        """The statistic; its square is F with 1 and `df` degrees of freedom."""
+        return self.estimate / self.se if self.se else float(np.sign(self.estimate)) * np.inf
+
+
+def difference(
+    layout: Layout, arm: str, reference: str, seeds: Seeds = "nested", freedom: Freedom = "hillis"
+) -> Difference:
+    """Test whether two arms' expected scores are equal.
+
+    Args:
+        layout: where every run of both has every unit, measured or filled in.
+        arm: its name.
+        reference: the name of the other.
+        seeds: nested, or crossed: the arms' runs of equal seed are then a reader's two readings, others are left out.
+        freedom: hillis (see above), or satterthwaite as lme4's users know it: conservative where units' variance is
+            mostly error, and equal to lmerTest's on balanced data.
+
+    Raises:
+        ValueError: cells are missing.
+    """
+    ours, theirs = layout.of(arm), layout.of(reference)
+    if np.isnan(ours).any() or np.isnan(theirs).any():
+        raise ValueError(f"{arm} or {reference} has no score of some unit; expected complete data")
+    if seeds == "crossed":
+        return _crossed(layout, arm, reference, freedom)
+    counts, estimate = (len(ours), len(theirs)), float((ours.mean(axis=0) - theirs.mean(axis=0)) @ layout.weights)
+    if min(counts) < 2 or not testable(layout):
+        return _unknown(arm, reference, counts, layout, estimate)
+    f_seeds, h = sum(counts) - 2, 1 / counts[0] + 1 / counts[1]
+    seed = sum(_squares(each @ layout.weights) for each in (ours, theirs)) / f_seeds
+    error = seed_unit_variance([ours, theirs], layout) / f_seeds
+    by_unit = ours.mean(axis=0), theirs.mean(axis=0)
+    return _tested(
+        layout, arm, reference, counts, estimate, (h * seed, f_seeds), by_unit, h * error, (seed, error), freedom
+    )
+
+
+def _crossed(layout: Layout, arm: str, reference: str, freedom: Freedom) -> Difference:
+    shared = [seed for seed in layout.seeds_of(arm) if seed in layout.seeds_of(reference)]
+    pairs = [layout.of(name)[[layout.seeds_of(name).index(seed) for seed in shared]] for name in (arm, reference)]
+    changes = pairs[0] - pairs[1]
+    counts = (len(shared), len(shared))
+    estimate = float(changes.mean(axis=0) @ layout.weights) if shared else float("nan")
+    if len(shared) < 2 or not testable(layout):
+        return _unknown(arm, reference, counts, layout, estimate)
+    f_seeds = len(shared) - 1
+    seed = _squares(changes @ layout.weights) / f_seeds
+    error = seed_unit_variance([changes], layout) / f_seeds
+    by_unit = pairs[0].mean(axis=0), pairs[1].mean(axis=0)
+    # Halved: a difference of two readings has twice a reading's variance.
+    return _tested(
+        layout, arm, reference, counts, estimate, (seed / len(shared), f_seeds), by_unit, error / len(shared),
+        (seed / 2, error / 2), freedom,
+    )  # fmt: skip
+
+
+def testable(layout: Layout) -> bool:
+    """Whether there are two units or more in each stratum, so that their variance is known."""
+    return bool(len(layout.units) > 1 and (layout.effective > 1 + 1e-9).all())
+
+
+def _tested(
+    layout: Layout,
+    arm: str,
+    reference: str,
+    counts: tuple[int, int],
+    estimate: float,
+    seeds: tuple[float, int],
+    by_unit: tuple[Floats, Floats],
+    error: float,
+    parts: tuple[float, float],
+    freedom: Freedom,
+) -> Difference:
+    """The test from its three mean squares, each on the scale of a variance of the estimate.
+
+    Args:
+        layout: of the data.
+        arm: its name.
+        reference: the other's.
+        counts: seeds of both.
+        estimate: the difference.
+        seeds: the part of seeds, and its degrees of freedom.
+        by_unit: means over seeds of both arms.
+        error: the part of seed x unit.
+        parts: variances among runs' means, and of seed x unit in a run's mean.
+        freedom: how degrees of freedom are computed.
+    """
+    changes, size, units = by_unit[0] - by_unit[1], layout.size, len(set(layout.units))
+    # An image that an arm lacks has the arms' mean difference, which says nothing of how it varies.
+    common, (a, f_a) = layout.common(arm, reference), seeds
+    b, f_b = float(layout.variance(changes)) / common**2, layout.freedom_of(changes) * common
+    # Nor has a score that is filled in an error of its own; others have more, with fewer of them in the mean.
+    error /= (1 - layout.filled_share(arm, reference)) ** 2
+    # Covariance by polarisation: it is of variances of sums and differences.
+    shared = float(layout.variance(by_unit[0] + by_unit[1]) - layout.variance(changes)) / 4
+    seed, noise = parts
+    components = Components(seed - noise, shared * size, (b - error) * size / 2, noise * size)
+    excess = max(b - error, 0.0)
+    variance = a + excess
+    if variance <= 1e-24:  # float error of equal runs
+        p = 1.0 if abs(estimate) < 1e-12 else 0.0
+        return Difference(arm, reference, counts, units, estimate, 0.0, f_a, p, estimate, estimate, components)
+    if freedom == "hillis" or not excess:
+        terms = a**2 / f_a + excess**2 / f_b
+    else:
+        terms = a**2 / f_a + b**2 / f_b + error**2 / (f_a * f_b)
+    df, se = variance**2 / terms, float(np.sqrt(variance))
+    p = float(2 * stats.t.sf(abs(estimate) / se, df))
+    half = float(stats.t.ppf(0.5 + LEVEL / 2, df)) * se
+    return Difference(arm, reference, counts, units, estimate, se, df, p, estimate - half, estimate + half, components)
+
+
+def _unknown(arm: str, reference: str, counts: tuple[int, int], layout: Layout, estimate: float) -> Difference:
+    nan = float("nan")
+    units = len(set(layout.units))
+    return Difference(arm, reference, counts, units, estimate, nan, nan, nan, nan, nan, None)
+
+
+def _squares(values: Floats) -> float:
+    centred = values - values.mean()
+    return float(centred @ centred)
+
+
+def seed_unit_variance(arms: Sequence[Floats], layout: Layout) -> float:
+    """Sum over runs of the variance that seed x unit gives to a run's mean: to be divided by their freedom.
+
+    Args:
+        arms: `(seeds, columns)` values of each.
+        layout: with the columns' weights.
+    """
+    return sum(float(layout.variance(each - each.mean(axis=0)).sum()) for each in arms)

@@ -1,0 +1,46 @@
+"""Declared comparisons by resampling: the partner of the F test."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from analysis.results.declaration import Comparison
+from analysis.scores.score_matrix import Layout
+from analysis.stats.resampling import bootstrap, permutation, sign_flip
+
+DRAWS, PERMUTATIONS = 4999, 9999
+"""Of the bootstrap; and of relabellings, where there are more."""
+
+COLUMNS = ["arm", "reference", "difference", "low", "high", "method", "p_runs", "p_runs_least", "p_signs"]
+
+
+def resample(layout: Layout, comparisons: Sequence[Comparison], generator: np.random.Generator) -> pd.DataFrame:
+    """Bootstrap intervals and permutation tests of each comparison whose arms there are.
+
+    Returns:
+        A row per comparison: arm, reference, difference; low, high and method of the 95 % bootstrap interval; p_runs
+        of exchanging runs and the least that it can be; p_signs of flipping units' signs.
+    """
+    rows = []
+    for comparison in comparisons:
+        pair = comparison.arm, comparison.reference
+        if not set(pair) <= set(layout.arms):
+            continue
+        interval = bootstrap(layout, *pair, generator, DRAWS)
+        runs, signs = (test(layout, *pair, generator, PERMUTATIONS) for test in (permutation, sign_flip))
+        rows.append(
+            {
+                "arm": comparison.arm,
+                "reference": comparison.reference,
+                "difference": (layout.of(comparison.arm).mean(axis=0) - layout.of(comparison.reference).mean(axis=0))
+                @ layout.weights,
+                "low": interval.low,
+                "high": interval.high,
+                "method": interval.method,
+                "p_runs": runs.p,
+                "p_runs_least": runs.smallest,
+                "p_signs": signs.p,
+            }
+        )
+    return pd.DataFrame(rows, columns=COLUMNS)

@@ -1,0 +1,107 @@
+"""How an arm's runs differ from each other: their spread, their worst, and those that failed."""
+
+from collections.abc import Collection, Sequence
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from analysis.results.declaration import Run
+from analysis.scores.score_matrix import Floats, Layout
+
+COLLAPSED = 0.5
+"""A run whose mean is below this share of its arm's best run's has collapsed."""
+
+LOW = 0.1
+"""The quantile of images that is shown."""
+
+LEVEL = 0.95
+"""Of the upper limit, one-sided."""
+
+
+def seed_table(
+    layout: Layout, scores: pd.DataFrame, baseline: str, missing: Sequence[Run] = (), failed: Collection[str] = ()
+) -> pd.DataFrame:
+    """Each arm's runs in numbers.
+
+    Args:
+        layout: of one class, all images.
+        scores: of `analysis.scores.image_scores.image_scores`, of this class.
+        baseline: whose SD others' are compared with.
+        missing: runs that aren't finished.
+        failed: ids of those among them that failed when they were last tried.
+
+    Returns:
+        A row an arm: arm, n_seeds, mean, sd (among runs' means; NaN with one), sd_ratio (to the baseline's), worst_run
+        (the lowest mean), low_images (the tenth percentile of images' scores, mean over runs), n_collapsed (runs with
+        less than half of the arm's best run's mean; of negative scores, with more than twice it), n_failed, n_missing
+        (not finished, and not known to have failed), and failure_limit: how often runs collapse or fail at most, at 95
+        %
+        (Clopper & Pearson 1934, Biometrika 26:404; 0 of 3 still allows 63 %).
+    """
+    lows = scores.groupby(["arm", "seed"], observed=True)["f1"].quantile(LOW).groupby("arm", observed=True).mean()
+    rows = []
+    for arm in layout.arms:
+        means = layout.of(arm) @ layout.weights
+        unfinished = [run.run_id for run in missing if run.arm == arm]
+        n_failed, n_collapsed = len(set(unfinished) & set(failed)), int(collapsed(means).sum())
+        rows.append(
+            {
+                "arm": arm,
+                "n_seeds": len(means),
+                "mean": means.mean(),
+                "sd": means.std(ddof=1) if len(means) > 1 else np.nan,
+                "worst_run": means.min(),
+                "low_images": lows[arm],
+                "n_collapsed": n_collapsed,
+                "n_failed": n_failed,
+                "n_missing": len(unfinished) - n_failed,
+                "failure_limit": upper_limit(n_collapsed + n_failed, len(means) + n_failed),
+            }
+        )
+    table = pd.DataFrame(rows)
+    known = table.set_index("arm")["sd"]
+    own = float(known.get(baseline, np.nan))
+    table.insert(4, "sd_ratio", table["sd"] / own if own > 0 else np.nan)
+    return table
+
+
+def collapsed(means: Floats) -> "np.ndarray[tuple[int], np.dtype[np.bool_]]":
+    """Which of an arm's runs lie far below its best: by more than half of it. The best tells what the arm can do."""
+    best = means.max()
+    return np.asarray(means < best - COLLAPSED * abs(best))
+
+
+def upper_limit(count: int, of: int) -> float:
+    """The exact one-sided upper limit at 95 % of a chance that came true so many times: 0 of 3 gives 0.63."""
+    return 1.0 if count >= of else float(stats.beta.ppf(LEVEL, count + 1, of - count))
+
+
+def run_means(layouts: "dict[str, Layout]") -> pd.DataFrame:
+    """The mean of each run in each subgroup: a row a run (arm, seed), a column a subgroup; NaN where it has none."""
+    columns = {}
+    for name, layout in layouts.items():
+        index = pd.MultiIndex.from_arrays([[layout.arms[k] for k in layout.arm], layout.seed], names=["arm", "seed"])
+        columns[name] = pd.Series(layout.values @ layout.weights, index)
+    arms = list(dict.fromkeys(arm for layout in layouts.values() for arm in layout.arms))
+    table = pd.DataFrame(columns)
+    order = sorted(table.index, key=lambda key: (arms.index(key[0]), key[1]))
+    return table.loc[order]
+
+
+def residuals(layout: Layout) -> pd.DataFrame:
+    """What an additive model of runs and units leaves: a row a run and unit, with arm, fitted and residual.
+
+    fitted = mean of the run + mean of the unit over runs - mean of all, with the units' weights.
+    """
+    values, weights = layout.values, layout.weights
+    by_run, by_unit = values @ weights, values.mean(axis=0)
+    fitted = by_run[:, None] + by_unit - by_unit @ weights
+    arms = np.array(layout.arms, dtype=object)[layout.arm]
+    return pd.DataFrame(
+        {
+            "arm": pd.Categorical(np.repeat(arms, values.shape[1]), list(layout.arms), ordered=True),
+            "fitted": fitted.ravel(),
+            "residual": (values - fitted).ravel(),
+        }
+    )

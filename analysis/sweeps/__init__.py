@@ -1,0 +1,1 @@
+"""Sweeps: trials, importance, the expected best, Pareto fronts."""

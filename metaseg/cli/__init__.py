@@ -1,0 +1,1 @@
+"""Commands and what study pages share: options, presets, starting."""

@@ -1,0 +1,1 @@
+"""Networks: blocks and the U-Net. Tensors in, tensors out."""

@@ -1,0 +1,147 @@
+"""The conditioned U-Net: an encoder-decoder with one channel-modulation block in each level."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from metaseg.config import Modulate, NetworkConfig, Position
+from metaseg.networks.blocks import Perceptron, block_class, build_block
+
+MODULATED_AFTER: dict[Modulate, int] = {"convolved": 4, "normalised": 5, "output": 6}
+"""After how many of a level's layers (`convolutions`) its block comes."""
+
+
+def convolutions(inputs: int, outputs: int) -> nn.Sequential:
+    """Two 3x3 convolutions, each normalised and rectified.
+
+    Group normalisation rather than batch normalisation: a sample's result then depends neither on which other samples
+    share its batch nor on how many workers share the batch.
+    """
+    layers: list[nn.Module] = []
+    for channels in (inputs, outputs):
+        layers += [
+            nn.Conv2d(channels, outputs, kernel_size=3, padding=1, bias=False),
+            nn.GroupNorm(math.gcd(outputs, 8), outputs),
+            nn.ReLU(inplace=True),
+        ]
+    return nn.Sequential(*layers)
+
+
+class Level(nn.Module):
+    """One level's convolutions with its block among or after them."""
+
+    def __init__(
+        self, inputs: int, outputs: int, block: str, metadata_size: int, perceptron: Perceptron, modulate: Modulate
+    ) -> None:
+        super().__init__()
+        self.convolutions = convolutions(inputs, outputs)
+        self.block = build_block(block, outputs, metadata_size, perceptron)
+        self.block_after = MODULATED_AFTER[modulate]
+
+    def forward(self, features: Tensor, metadata: Tensor) -> Tensor:
+        """`(N, inputs, H, W)` and `(N, M)` to `(N, outputs, H, W)`."""
+        layers = list(self.convolutions)
+        for layer in layers[: self.block_after]:
+            features = layer(features)
+        features = self.block(features, metadata)
+        for layer in layers[self.block_after :]:
+            features = layer(features)
+        return features
+
+
+class UNet(nn.Module):
+    """U-Net (Ronneberger et al. 2015) with channel modulation (paper, figure 1), for images of any size.
+
+    Args:
+        in_channels: channels of the image.
+        out_channels: logits a pixel: 1 for one class (sigmoid), else background and one a class (softmax).
+        block: name of the block (`metaseg.networks.blocks.BLOCKS`).
+        metadata_size: M, elements of a sample's metadata vector; 0 when there is none.
+        network: its size, where blocks sit, what they re-weight, and how they are made.
+        heads: whether the image's metadata, a one-hot vector, picks one of `metadata_size` output layers instead of
+            reaching the blocks (paper, section 3.3, "two heads").
+
+    Raises:
+        ConfigError: an unknown block, or one that needs metadata where there is none.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        block: str = "se",
+        metadata_size: int = 0,
+        network: NetworkConfig = NetworkConfig(),
+        heads: bool = False,
+    ) -> None:
+        super().__init__()
+        self.in_channels = in_channels
+        self.metadata_size = metadata_size
+        self.heads = metadata_size if heads else 1
+        self.stride = 2**network.depth
+        channels = [network.width * 2**level for level in range(network.depth + 1)]
+
+        seen, shared = 0 if heads else metadata_size, 0
+        blocks = sum(1 if position == "bottleneck" else network.depth for position in set(network.positions))
+        self.embedding: nn.Module = nn.Identity()
+        if network.embedding and seen and blocks:
+            if block_class(block).needs_metadata:
+                self.embedding = nn.Linear(seen, network.embedding)
+            seen, shared = network.embedding, math.ceil((seen + 1) * network.embedding / blocks)
+        perceptron = Perceptron(network.reduction, network.hidden_layers, network.activation, shared)
+
+        def level(position: Position, inputs: int, outputs: int) -> Level:
+            placed = block if position in network.positions else "none"
+            return Level(inputs, outputs, placed, seen, perceptron, network.modulate)
+
+        self.encoder = nn.ModuleList(
+            level("encoder", inputs, outputs)
+            for inputs, outputs in zip([in_channels, *channels], channels[:-1], strict=False)
+        )
+        self.bottleneck = level("bottleneck", channels[-2], channels[-1])
+        self.upsample = nn.ModuleList(
+            nn.ConvTranspose2d(below, here, kernel_size=2, stride=2)
+            for here, below in zip(channels[-2::-1], channels[:0:-1], strict=True)
+        )
+        self.decoder = nn.ModuleList(level("decoder", 2 * here, here) for here in channels[-2::-1])
+        self.head = nn.Conv2d(network.width, self.heads * out_channels, kernel_size=1)
+
+    def forward(self, image: Tensor, metadata: Tensor | None = None) -> Tensor:
+        """Logits of every pixel.
+
+        Args:
+            image: `(N, in_channels, H, W)`, standardised; any H and W (padded inside to a multiple of `2**depth`).
+            metadata: `(N, metadata_size)`; None only where `metadata_size` is 0.
+
+        Returns:
+            `(N, out_channels, H, W)` logits.
+
+        Raises:
+            ValueError: image or metadata of another shape.
+        """
+        if image.ndim != 4 or image.shape[1] != self.in_channels:
+            raise ValueError(f"image has shape {tuple(image.shape)}; expected (N, {self.in_channels}, H, W)")
+        if metadata is None:
+            metadata = image.new_zeros(len(image), 0)
+        if metadata.shape != (len(image), self.metadata_size):
+            expected = (len(image), self.metadata_size)
+            raise ValueError(f"metadata has shape {tuple(metadata.shape)}; expected {expected}: one vector a sample")
+
+        picked = metadata.argmax(dim=1) if self.heads > 1 else None
+        metadata = self.embedding(metadata if picked is None else metadata[:, :0])
+        height, width = image.shape[2:]
+        features = F.pad(image, (0, -width % self.stride, 0, -height % self.stride), mode="replicate")
+        skipped = []
+        for level in self.encoder:
+            features = level(features, metadata)
+            skipped.append(features)
+            features = F.max_pool2d(features, 2)
+        features = self.bottleneck(features, metadata)
+        for upsample, level in zip(self.upsample, self.decoder, strict=True):
+            features = level(torch.cat([skipped.pop(), upsample(features)], dim=1), metadata)
+        logits: Tensor = self.head(features)
+        if picked is not None:
+            logits = logits.unflatten(1, (self.heads, -1))[torch.arange(len(image), device=image.device), picked]
+        return logits[:, :, :height, :width]

@@ -1,0 +1,1 @@
+"""Extra scores of stored runs."""

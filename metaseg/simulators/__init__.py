@@ -1,0 +1,1 @@
+"""Simulators: each makes a manifest of simulated images."""

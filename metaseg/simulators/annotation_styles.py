@@ -1,0 +1,241 @@
+"""Annotation styles (paper, section 3.2 and Figure S2): training masks of which a third are finely and a third coarsely
+polygonised, as by annotators who save vertices. The networks see the style and nothing else.
+
+What is simulated is the annotator, not the image: the outlines are simplified by Douglas and Peucker's algorithm
+(`skimage.measure.approximate_polygon`), so that no point of a contour is further than the tolerance from its polygon.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from PIL import Image
+from scipy.ndimage import binary_fill_holes, find_objects, label
+from skimage import measure
+from skimage.draw import polygon2mask
+
+from metaseg.config import check_settings
+from metaseg.data.decode import decode_mask, load_mask
+from metaseg.data.files import source_files
+from metaseg.data.manifest import ROW, Manifest, ManifestError
+from metaseg.data.mask_values import MaskValues
+from metaseg.data.metadata import MetadataColumn
+from metaseg.data.split import assign_splits, seeded_order
+from metaseg.datasets.derived import derive
+
+STYLES = ("accurate", "fine", "coarse")
+"""Values of the column `style`."""
+
+_VERSION = 1  # of the masks that are written
+
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class StyleConfig:
+    """How masks are polygonised, and which."""
+
+    fine: float = 2.0
+    """How far a fine polygon may leave the contour, in pixels."""
+
+    coarse: float = 3.5
+    """How far a coarse polygon may leave the contour, in pixels."""
+
+    effect: float = 1.0
+    """Multiplies both tolerances. At 0 all masks stay accurate, so that the style says nothing."""
+
+    val_fraction: float = 0.2
+    """Share of samples for validation, where the manifest has no splits."""
+
+    test_fraction: float = 0.2
+    """Share of samples for test, where the manifest has no splits."""
+
+    split_seed: int = 0
+    """Of the split, where the manifest has none."""
+
+    seed: int = 0
+    """Of which training samples get which style. It is not the seed of a run."""
+
+    def __post_init__(self) -> None:
+        fractions = self.val_fraction + self.test_fraction
+        rules = (
+            ("fine", 0 <= self.fine < math.inf, "0 pixels or more"),
+            ("coarse", self.fine <= self.coarse < math.inf, f"at least fine's {self.fine:g} pixels"),
+            ("effect", 0 <= self.effect < math.inf, "0 or more"),
+            ("val_fraction", self.val_fraction > 0, "more than 0"),
+            ("test_fraction", self.test_fraction > 0 and fractions < 1, "more than 0, and some left for training"),
+        )
+        check_settings(self, rules)
+
+    @property
+    def tolerances(self) -> dict[str, float]:
+        """In pixels, by style."""
+        return {"accurate": 0.0, "fine": self.effect * self.fine, "coarse": self.effect * self.coarse}
+
+
+def with_styles(
+    manifest: Manifest,
+    scratch: Path,
+    config: StyleConfig,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Manifest:
+    """The same images with masks of several styles, and the style as their only metadata.
+
+    Training samples are shared out among the styles in equal numbers (up to one), also within each value of the
+    manifest's first categorical metadata column; which gets which is a function of the seed and the images' names.
+    Samples for validation and test are accurate.
+
+    Objects are polygonised one by one: those of equal label in a mask file of several labels, or each file of a folder
+    of masks; parts of one that don't touch, corners included, are by themselves. In a file of one value, objects that
+    touch are one. The resulting masks are binary.
+
+    Args:
+        manifest: of one class and one mask an image. Where it has no splits, they are assigned by group and the first
+            categorical metadata column.
+        scratch: the masks' folder is made in it, once for the same masks and styles.
+        config: what to make.
+        progress: called with the number of masks written and of all masks.
+
+    Returns:
+        A manifest with the metadata column `style`, whose results are broken down as they were before. The former
+        categorical metadata columns are strata.
+
+    Raises:
+        ManifestError: the manifest has several masks an image or a column `style`, or a mask can't be read.
+    """
+    if manifest.per:
+        columns = " and ".join(manifest.per)
+        raise ManifestError(f"{manifest.source}: has several masks an image, by {columns}; expected one")
+    if "style" in manifest.table:
+        raise ManifestError(f"{manifest.source}: has a column 'style' of its own; rename it")
+    table = manifest.table.reset_index(drop=True)
+    subgroup = (
+        table[manifest.subgroup_column].astype(str) if manifest.subgroup_column else pd.Series("all", table.index)
+    )
+    if "split" not in table:
+        group = table["group"] if "group" in table else table["image"]
+        table["split"] = assign_splits(group, subgroup, config.val_fraction, config.test_fraction, config.split_seed)
+    table["style"] = _styles(table["image"], subgroup, table["split"] == "train", config.seed)
+    table["mask"], mask_root = _derive_masks(manifest, table, scratch, config, progress)
+    categorical = [column.name for column in manifest.metadata if column.kind == "categorical"]
+    for name in categorical:
+        table[name] = table[name].astype(str)
+    fine, coarse = config.tolerances["fine"], config.tolerances["coarse"]
+    styles = f"annotation styles accurate, fine ({fine:g} px) and coarse ({coarse:g} px) in training"
+    return replace(
+        manifest,
+        table=table,
+        metadata=(MetadataColumn("style", "categorical"),),
+        mask_root=mask_root,
+        strata=(*categorical, *manifest.strata),
+        reported_by=manifest.subgroup_column,
+        about=", ".join(filter(None, (manifest.about, styles))),
+    )
+
+
+def polygonise(mask: npt.NDArray[Any], tolerance: float) -> Mask:
+    """Redraw each object as a polygon of fewer vertices.
+
+    Vertices are some of the points where the contour passes between pixel centres; a pixel is inside where its centre
+    is. Holes are polygonised too, and stay. An object or a hole whose polygon would have no area, or no pixel, stays as
+    it is. At a tolerance of 0 all stay as they are.
+
+    Args:
+        mask: `(H, W)` of bool, or of labels from 0 (background); pixels of equal value that touch, corners included,
+            are an object.
+        tolerance: how far a point of a contour may be from its polygon, in pixels.
+
+    Returns:
+        `(H, W)` all objects, united.
+    """
+    result: Mask = np.zeros(mask.shape, dtype=np.bool_)
+    objects = measure.label(mask, connectivity=2)
+    for number, box in enumerate(find_objects(objects), start=1):
+        alone = objects[box] == number
+        filled = np.asarray(binary_fill_holes(alone), dtype=np.bool_)
+        redrawn = _redraw(filled, tolerance, "high")
+        holes, _ = label(filled & ~alone)
+        for hole, place in enumerate(find_objects(holes), start=1):
+            redrawn[place] &= ~_redraw(holes[place] == hole, tolerance, "low")
+        result[box] |= redrawn
+    return result
+
+
+def _redraw(region: Mask, tolerance: float, connected: Literal["high", "low"]) -> Mask:
+    """A region without holes as its polygon.
+
+    An object's pixels are connected by corners (`high`), hence a hole's are not (`low`): each has one contour.
+    """
+    polygon = simplified_contour(region, tolerance, connected)
+    rows, columns = polygon.T
+    if np.dot(rows[:-1], columns[1:]) == np.dot(rows[1:], columns[:-1]):  # less than three vertices, or on a line
+        return region.copy()
+    drawn: Mask = polygon2mask((region.shape[0] + 2, region.shape[1] + 2), polygon + 1)[1:-1, 1:-1]
+    return drawn if drawn.any() else region.copy()
+
+
+def simplified_contour(
+    region: Mask, tolerance: float, connected: Literal["high", "low"] = "high"
+) -> npt.NDArray[np.float64]:
+    """The closed polygon of a region's outer contour: `(vertices + 1, 2)` row, column; the last is the first again."""
+    # Padded, so that a contour is closed where the region touches the image's border.
+    contours = measure.find_contours(np.pad(region, 1), 0.5, fully_connected=connected)
+    return np.asarray(measure.approximate_polygon(max(contours, key=len), tolerance) - 1, dtype=np.float64)
+
+
+def _styles(image: pd.Series, subgroup: pd.Series, training: pd.Series, seed: int) -> list[str]:
+    order = pd.DataFrame({"subgroup": subgroup, "order": seeded_order(image, seed, "style"), "image": image})
+    order = order[training].sort_values(["subgroup", "order", "image"])
+    styles = {row: STYLES[place % len(STYLES)] for place, row in enumerate(order.index)}
+    return [styles.get(row, STYLES[0]) for row in image.index]
+
+
+def _derive_masks(
+    manifest: Manifest, table: pd.DataFrame, scratch: Path, config: StyleConfig, progress: Callable[[int, int], None]
+) -> tuple[list[str], Path]:
+    """Write the masks; their names in the folder, which is named by what they are made from."""
+    files = [masks for _, masks in source_files(manifest, table.assign(**{ROW: range(len(table))}))]
+    names = [_mask_name(image) for image in table["image"]]
+    tolerances = [config.tolerances[style] for style in table["style"]]
+    made = {
+        name: [tolerance, [_sha256(file) for file in masks]]
+        for name, tolerance, masks in zip(names, tolerances, files, strict=True)
+    }
+    digest = hashlib.sha256(json.dumps(made, sort_keys=True).encode()).hexdigest()
+
+    def write(folder: Path) -> None:
+        for done, (name, tolerance, masks) in enumerate(zip(names, tolerances, files, strict=True), start=1):
+            pixels = np.where(_read(masks, tolerance), np.uint8(255), np.uint8(0))
+            Image.fromarray(pixels).save(folder / name)
+            progress(done, len(names))
+
+    parameters: Mapping[str, object] = {"styles": _VERSION, "tolerances": config.tolerances, "masks": digest}
+    return names, derive(scratch / f"styles-{digest[:12]}", parameters, write)
+
+
+def _read(files: Sequence[Path], tolerance: float) -> Mask:
+    """A sample's mask in the style of `tolerance`."""
+    united: Mask = decode_mask(files, MaskValues(("object",))) == 1
+    if not tolerance:
+        return united
+    result = np.zeros_like(united)
+    for file in files:
+        result |= polygonise(load_mask(file)[..., 0], tolerance)
+    return result
+
+
+def _mask_name(image: str) -> str:
+    """A file name that no other image's mask has."""
+    return f"{PurePosixPath(image).stem[:100]}-{hashlib.sha256(image.encode()).hexdigest()[:8]}.png"
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

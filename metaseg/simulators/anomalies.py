@@ -1,0 +1,302 @@
+"""Synthetic anomalies: simulated brightfield images in which the task says whether nuclei or anomalies are asked for.
+
+The fields of view are those of `metaseg.simulators.seven_cells`, nuclei outlined on their contour in all seven cell
+lines. On some of them lie anomalies: debris, bubbles and spots out of focus. Every image has a row of task `nuclei`;
+the few annotated ones have a second row, of task `anomaly`, as 365 of 3024 in the paper (section 3.3).
+
+What follows for a study:
+
+- At `metadata_effect=1` the two rows of an image ask for different masks, and only the task says which.
+- At effect e, each anomaly is also in the nuclei mask with probability 1 - e, and each nucleus in the anomaly mask. At
+  0 both rows ask for the same mask, and the task says nothing about it.
+- Images never depend on the effect: with one seed, only masks change with it.
+- Anomalies hide what lies beneath, nuclei masks don't know it: under debris a nucleus can't be seen, but is asked for.
+
+An image is a function of (seed, index) and of whether its anomalies are visible, not of how many are made.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from PIL import Image
+from scipy.ndimage import gaussian_filter, label
+from scipy.special import expit
+
+from metaseg.config import Split, check_settings
+from metaseg.data.manifest import Manifest
+from metaseg.datasets.derived import derive
+from metaseg.datasets.table import read_frame, to_manifest
+from metaseg.simulators.brightfield import AREA, Field
+from metaseg.simulators.seven_cells import LINES, SyntheticConfig, field_of_view
+
+VERSION = 1
+"""Of the simulator: changes whenever the same `AnomalyConfig` would give other files."""
+
+FIELDS = 2
+"""Images of a well."""
+
+SPLIT_OF_WELLS: tuple[Split, ...] = ("train", "val", "test", "train", "train", "train")
+"""Of a well by its number, again and again: 2016, 504 and 504 of 3024 images, each line in all of them."""
+
+ANNOTATED: dict[Split, float] = {"train": 194 / 365, "val": 70 / 365, "test": 101 / 365}
+"""How the annotated images divide (Table S1)."""
+
+MAX_ANNOTATED = 0.6
+"""With more, the test images wouldn't suffice for their part of the annotated ones."""
+
+MEAN_OBJECTS = 2.2
+"""Anomalies in 128 x 128 px where there are any."""
+
+REACH = 64
+"""No anomaly is drawn further from its centre, in pixels."""
+
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class AnomalyConfig:
+    """What the simulator makes."""
+
+    size: int = 128
+    """Side of the square images, in pixels."""
+
+    images: int = 252
+    """Training, validation and test together, two of each well. From 84 on, every cell line is in all of them."""
+
+    annotated: float = 365 / 3024
+    """Share of images that have an anomaly mask too; at least one in each split has."""
+
+    prevalence: float = 0.4
+    """Share of images with visible anomalies, annotated or not. Annotated ones always have some."""
+
+    metadata_effect: float = 1.0
+    """How much the task matters, from 0 (both masks of an image are the same) to 1 (they have nothing in common)."""
+
+    seed: int = 0
+    """Of the images. It is not the seed of a run."""
+
+    @property
+    def count(self) -> int:
+        """How many images are drawn."""
+        return self.images
+
+    def sketch(self) -> "AnomalyConfig":
+        """The same with few images, to plan with."""
+        return replace(self, images=FIELDS * len(SPLIT_OF_WELLS))
+
+    @property
+    def name(self) -> str:
+        """A folder name that no other configuration has."""
+        images = f"{self.size}px-{self.images}-annotated{self.annotated:g}-prevalence{self.prevalence:g}"
+        return f"anomalies-{images}-effect{self.metadata_effect:g}-seed{self.seed}-v{VERSION}"
+
+    def __post_init__(self) -> None:
+        fewest = FIELDS * len(SPLIT_OF_WELLS)
+        rules = (
+            ("size", self.size >= 64, "at least 64 pixels"),
+            ("images", self.images >= fewest, f"at least {fewest} (wells for train, val and test)"),
+            ("annotated", 0 < self.annotated <= MAX_ANNOTATED, f"above 0, at most {MAX_ANNOTATED:g}"),
+            ("prevalence", self.annotated <= self.prevalence <= 1, f"annotated ({self.annotated:g}) to 1"),
+            ("metadata_effect", 0 <= self.metadata_effect <= 1, "0 to 1"),
+            ("seed", 0 <= self.seed < 2**32, "0 to 2**32 - 1"),
+        )
+        check_settings(self, rules)
+
+
+@dataclass(frozen=True)
+class ImagePlan:
+    """What one image is to be."""
+
+    cell_line: str
+    well: int
+    """Counted from 0 in its line."""
+    field: int
+    """Counted from 0 in its well."""
+    split: Split
+    annotated: bool
+    """Whether it has an anomaly mask too."""
+    visible: bool
+    """Whether it has anomalies."""
+
+
+@dataclass(frozen=True)
+class AnomalyScene:
+    """One image and the objects in it."""
+
+    image: npt.NDArray[np.uint8]
+    """`(size, size)`"""
+    nuclei: npt.NDArray[np.int32]
+    """`(size, size)`: 0, or the number of the nucleus, from 1; nuclei that touch count as one."""
+    anomalies: Mask
+    """`(anomalies, size, size)`: each one's pixels. They may overlap."""
+    chance: npt.NDArray[np.float64]
+    """`(nuclei + anomalies,)` numbers in [0, 1): an object is in the other task's mask too where its number isn't below
+    the metadata's effect."""
+
+    def masks(self, metadata_effect: float) -> tuple[Mask, Mask]:
+        """What the tasks `nuclei` and `anomaly` ask for: `(size, size)` each."""
+        stray = self.chance >= metadata_effect
+        count = len(stray) - len(self.anomalies)
+        nuclei = (self.nuclei > 0) | self.anomalies[stray[count:]].any(axis=0)
+        anomalies = np.concatenate([[False], stray[:count]])[self.nuclei] | self.anomalies.any(axis=0)
+        return nuclei, anomalies
+
+
+def make_anomalies(
+    folder: Path, config: AnomalyConfig, progress: Callable[[int, int], None] = lambda done, total: None
+) -> Manifest:
+    """Write the images, masks and manifest.csv into `folder`, or reuse them where they are there.
+
+    Args:
+        folder: doesn't exist, is empty, or holds what this function wrote for the same `config`. It appears complete or
+            not at all.
+        config: what to make.
+        progress: called with the number of images written and of all images.
+
+    Returns:
+        A row an image and mask. Metadata: `task` (nuclei, anomaly). Strata: `both_masks` (yes, no) and `cell_line`.
+
+    Raises:
+        ConfigError: `folder` holds something else.
+    """
+    derive(folder, {"anomalies": VERSION, **asdict(config)}, lambda complete: _write(complete, config, progress))
+    path, metadata = folder / "manifest.csv", ["task"]
+    about = (
+        "SIMULATED brightfield images of seven cell lines with debris, bubbles and spots out of focus, "
+        f"metadata effect {config.metadata_effect:g} (0: none)"
+    )
+    table, strata = read_frame(path, metadata, None), ("both_masks", "cell_line")
+    return to_manifest(table, folder, metadata, None, str(path), strata=strata, per=("task",), about=about)
+
+
+def plan(config: AnomalyConfig) -> list[ImagePlan]:
+    """Choose what each image is. Annotated are the images of least chance, about as many of each cell line."""
+    chance = [float(_generator(config, index, 0).uniform()) for index in range(config.images)]
+    wells = [divmod(index // FIELDS, len(LINES)) for index in range(config.images)]
+    splits = [SPLIT_OF_WELLS[index // FIELDS % len(SPLIT_OF_WELLS)] for index in range(config.images)]
+    earlier: Counter[tuple[Split, int]] = Counter()
+    turns: dict[int, int] = {}
+    for index in sorted(range(config.images), key=chance.__getitem__):
+        place = splits[index], wells[index][1]
+        turns[index] = earlier[place]
+        earlier[place] += 1
+    annotated: set[int] = set()
+    for split, share in ANNOTATED.items():
+        ordered = sorted((index for index in turns if splits[index] == split), key=turns.__getitem__)
+        annotated.update(ordered[: max(1, round(config.annotated * config.images * share))])
+    visible = [index in annotated or chance[index] < config.prevalence for index in range(config.images)]
+    return [
+        ImagePlan(list(LINES)[line], well, index % FIELDS, splits[index], index in annotated, visible[index])
+        for index, (well, line) in enumerate(wells)
+    ]
+
+
+def draw_image(config: AnomalyConfig, index: int, visible: bool) -> AnomalyScene:
+    """Draw the image `index`, with its anomalies or without; `config.metadata_effect` is not looked at."""
+    well, field = divmod(index, FIELDS)
+    number, line = divmod(well, len(LINES))
+    cells = field_of_view(SyntheticConfig(size=config.size, seed=config.seed), list(LINES)[line], number, field)
+    nuclei, count = label(cells.distance <= 0)
+    image, anomalies = cells.image, np.zeros((0, config.size, config.size), dtype=np.bool_)
+    if visible:
+        light, anomalies = _anomalies(config.size, _generator(config, index, 1))
+        image = np.clip(np.rint(image * light), 0, 255).astype(np.uint8)
+    chance = _generator(config, index, 2).uniform(size=count + len(anomalies))
+    return AnomalyScene(image, nuclei.astype(np.int32), anomalies, chance)
+
+
+def _generator(config: AnomalyConfig, index: int, stream: int) -> np.random.Generator:
+    """A spawn key keeps the numbers apart from those that the cells are drawn with."""
+    return np.random.default_rng(np.random.SeedSequence([config.seed, index], spawn_key=(stream,)))
+
+
+def _anomalies(size: int, rng: np.random.Generator) -> tuple[Field, Mask]:
+    """What the light is multiplied by `(size, size)`, and each anomaly's pixels `(anomalies, size, size)`."""
+    light = np.ones((size, size), dtype=np.float32)
+    rough, fine = (_noise(size, scale, rng) for scale in (3.0, 0.9))
+    masks = np.zeros((1 + rng.poisson(max(MEAN_OBJECTS * size * size / AREA - 1, 0)), size, size), dtype=np.bool_)
+    for mask in masks:
+        row, column = rng.uniform(0.04 * size, 0.96 * size, 2)
+        draw = (_debris, _debris, _bubble, _spot)[rng.integers(4)]
+        near = tuple(slice(max(0, int(c) - REACH), min(size, int(c) + REACH + 1)) for c in (row, column))
+        y, x = np.mgrid[near].astype(np.float32)
+        factor, mask[near] = draw(y - np.float32(row), x - np.float32(column), rough[near], fine[near], rng)
+        light[near] *= factor
+    return light, masks
+
+
+def _debris(y: Field, x: Field, rough: Field, fine: Field, rng: np.random.Generator) -> tuple[Field, Mask]:
+    """An opaque clump of grains: round, long or branched, with a rough edge that diffracts."""
+    grains = rng.integers(3, 11)
+    steps = rng.normal(0, 1, (grains, 2)) * rng.uniform(1.5, 4.0) + rng.normal(0, 1, 2) * rng.uniform(0, 3.0)
+    start = rng.integers(0, np.arange(1, grains))  # a grain lies beside an earlier one
+    centres = np.zeros((grains, 2), dtype=np.float32)
+    for k in range(1, grains):
+        centres[k] = centres[start[k - 1]] + steps[k]
+    radii = rng.uniform(2.0, 5.5, grains).astype(np.float32)
+    radii[0] = max(radii[0], 3.5)
+    distance = np.full(y.shape, np.inf, dtype=np.float32)
+    for (row, column), radius in zip(centres, radii, strict=True):
+        distance = np.minimum(distance, np.hypot(y - row, x - column) - radius)
+    distance = distance + 0.6 * rough + 0.4 * fine
+    opacity = rng.uniform(0.5, 0.8) * (1 + 0.10 * rough + 0.16 * fine) * expit(-distance / 0.6)
+    return 1 - np.clip(opacity, 0, 0.92) + rng.uniform(0, 0.2) * _ridge(distance - 2.2, 1.0), distance <= 0
+
+
+def _bubble(y: Field, x: Field, rough: Field, fine: Field, rng: np.random.Generator) -> tuple[Field, Mask]:
+    """A bright disc in a dark rim, a ring of refracted light inside and a faint one around."""
+    radius, stretch = np.exp(rng.uniform(np.log(5.0), np.log(14.0))), rng.uniform(0.94, 1.06)
+    distance = np.hypot(y * stretch, x / stretch) - radius + 0.15 * rough
+    rim = rng.uniform(0.9, 1.2) + 0.07 * radius
+    light = 1 + rng.uniform(0.15, 0.4) * expit(-(distance + 2 * rim) / 0.8)
+    light -= rng.uniform(0.45, 0.7) * _ridge(distance + rim, rim)
+    light += rng.uniform(0.15, 0.4) * _ridge(distance + 3.2 * rim, 0.7 * rim)
+    light += rng.uniform(0.1, 0.3) * _ridge(distance - 1.2, 1.0)
+    return light, distance <= 0
+
+
+def _spot(y: Field, x: Field, rough: Field, fine: Field, rng: np.random.Generator) -> tuple[Field, Mask]:
+    """Something far from the focal plane: a soft patch, dark or bright, with a fringe where it isn't far enough."""
+    angle, radius, stretch = rng.uniform(0, np.pi), rng.uniform(8.0, 17.0), rng.uniform(1.0, 1.35)
+    u, v = np.cos(angle) * x + np.sin(angle) * y, np.cos(angle) * y - np.sin(angle) * x
+    distance = np.hypot(u / stretch, v * stretch) - radius + 0.5 * rough
+    strength = rng.uniform(0.22, 0.42) * rng.choice([-1.0, 1.0])
+    soft = rng.uniform(1.5, 3.5)
+    light = 1 + strength * expit(-distance / soft) - rng.uniform(0, 0.4) * strength * _ridge(distance - 3 * soft, soft)
+    return light, distance <= 0
+
+
+def _noise(size: int, scale: float, rng: np.random.Generator) -> Field:
+    """Smooth Gaussian noise of variance about 1, correlated over `scale`."""
+    white = rng.standard_normal((size, size), dtype=np.float32)
+    return gaussian_filter(white, scale, mode="wrap", truncate=3) * np.float32(2 * np.sqrt(np.pi) * scale)
+
+
+def _ridge(distance: Field, width: float) -> Field:
+    return np.asarray(np.exp(-((distance / width) ** 2)), dtype=np.float32)
+
+
+def _write(folder: Path, config: AnomalyConfig, progress: Callable[[int, int], None]) -> None:
+    for name in ("images", "masks/nuclei", "masks/anomaly"):
+        (folder / name).mkdir(parents=True)
+    rows = []
+    for index, image in enumerate(plan(config)):
+        scene = draw_image(config, index, image.visible)
+        group = f"{image.cell_line}-W{image.well + 1:03d}"
+        name = f"{group}-F{image.field + 1}.png"
+        Image.fromarray(scene.image).save(folder / "images" / name)
+        for task, mask in zip(("nuclei", "anomaly"), scene.masks(config.metadata_effect), strict=True):
+            if task == "anomaly" and not image.annotated:
+                continue
+            Image.fromarray(np.where(mask, np.uint8(255), np.uint8(0))).save(folder / "masks" / task / name)
+            rows.append({
+                "image": f"images/{name}", "mask": f"masks/{task}/{name}", "split": image.split, "group": group,
+                "task": task, "both_masks": "yes" if image.annotated else "no", "cell_line": image.cell_line,
+            })  # fmt: skip
+        progress(index + 1, config.images)
+    pd.DataFrame(rows).to_csv(folder / "manifest.csv", index=False)

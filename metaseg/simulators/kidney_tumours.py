@@ -1,0 +1,194 @@
+"""Simulated CT slices through kidneys with a tumour or a cyst, whose metadata is the tumour's size.
+
+A tumour's centre is visible, but where it ends isn't: it is drawn as a soft blob whose law has nothing to do with its
+size. The simulated radiologists outline it at a radius of
+
+    r * (size / SIZE_MEAN) ** metadata_effect
+
+with r the radius that the blob itself suggests, the same for all cases but for where the slice cuts the tumour.
+
+What follows for a study:
+
+- An image doesn't say how far its tumour was outlined; with the size it does. Without it, the best outline is one of
+  about the mean size.
+- At `metadata_effect=0` every tumour is outlined where its profile has fallen to one level, so the image tells all, and
+  size, which is drawn by itself, is independent of image and mask: metadata carries exactly nothing.
+- A cyst is drawn dark with a sharp edge and outlined there, whatever the effect; the size of a case with a cyst tells
+  nothing. A case has a tumour or a cyst, never both, as in the paper's section 3.4.
+- Images never depend on the effect: with one seed, only tumours' outlines change with it.
+
+Every slice is a function of (seed, case, slice), so it doesn't depend on how many are made.
+"""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from enum import IntEnum
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from PIL import Image
+
+from metaseg.config import check_settings
+from metaseg.data.manifest import Manifest
+from metaseg.datasets.derived import derive
+from metaseg.datasets.table import read_table
+from metaseg.simulators.abdomen import LEAST_RADIUS, Lesion, Slice, draw_slice
+from metaseg.simulators.seven_cells import well_splits
+
+VERSION = 1
+"""Of the simulator: changes whenever the same `RenalConfig` would give other files."""
+
+RENAL_CLASSES = ("kidney", "tumour", "cyst")
+"""Classes of the masks: value k is the k-th."""
+
+SIZES = (1.5, 12.0)
+"""Least and largest size of a tumour, in cm."""
+
+SIZE_MEAN = 4.0
+"""Geometric mean of the sizes before they are limited to `SIZES`, in cm."""
+
+SIZE_SPREAD = 0.45
+"""Standard deviation of the sizes' natural logarithm."""
+
+RADII = (LEAST_RADIUS, 24.0)
+"""Least and largest radius that a tumour is outlined at, in 128ths of the image's side."""
+
+MAX_EFFECT = 1.5
+"""At this effect about an eighth of the tumours is outlined at one of `RADII`."""
+
+_CYST_EVERY = 4
+
+
+class _Stream(IntEnum):
+    PATIENT = 0
+    SLICE = 1
+    SIZE = 2
+
+
+@dataclass(frozen=True)
+class RenalConfig:
+    """What the simulator makes."""
+
+    size: int = 128
+    """Side of the square images, in pixels."""
+
+    cases: int = 60
+    """Patients, never in two splits: about half are for training, a third for test, the rest for validation. Every
+    fourth has a cyst, the others have a tumour."""
+
+    slices_per_case: int = 3
+    """Images of each patient."""
+
+    metadata_effect: float = 1.0
+    """How much metadata matters, from 0 (a tumour's outline has the same law whatever its size) to 1.5. At 1 its radius
+    is proportional to the size."""
+
+    seed: int = 0
+    """Of the images. It is not the seed of a run."""
+
+    @property
+    def count(self) -> int:
+        """How many images are drawn."""
+        return self.cases * self.slices_per_case
+
+    def sketch(self) -> "RenalConfig":
+        """The same with few images, to plan with."""
+        return replace(self, cases=2 * _CYST_EVERY, slices_per_case=1)
+
+    @property
+    def name(self) -> str:
+        """A folder name that no other configuration has."""
+        images = f"{self.size}px-{self.cases}x{self.slices_per_case}"
+        return f"renal-{images}-effect{self.metadata_effect:g}-seed{self.seed}-v{VERSION}"
+
+    def __post_init__(self) -> None:
+        rules = (
+            ("size", self.size >= 64, "at least 64 pixels"),
+            ("cases", self.cases >= 2 * _CYST_EVERY, f"at least {2 * _CYST_EVERY} (so that training has a cyst)"),
+            ("slices_per_case", self.slices_per_case >= 1, "at least 1"),
+            ("metadata_effect", 0 <= self.metadata_effect <= MAX_EFFECT, f"0 to {MAX_EFFECT:g}"),
+            ("seed", 0 <= self.seed < 2**32, "0 to 2**32 - 1"),
+        )
+        check_settings(self, rules)
+
+
+def make_renal(
+    folder: Path, config: RenalConfig, progress: Callable[[int, int], None] = lambda done, total: None
+) -> Manifest:
+    """Write the images, masks and manifest.csv into `folder`, or reuse them where they are there.
+
+    Args:
+        folder: doesn't exist, is empty, or holds what this function wrote for the same `config`. It appears complete or
+            not at all.
+        config: what to make.
+        progress: called with the number of images written and of all images.
+
+    Raises:
+        ConfigError: `folder` holds something else.
+    """
+    made = {"simulator": VERSION, **asdict(config)}
+    derive(folder, made, lambda complete: _write(complete, config, progress))
+    about = (
+        f"SIMULATED CT slices of kidneys with tumours and cysts, metadata effect {config.metadata_effect:g} (0: none)"
+    )
+    return replace(read_table(folder / "manifest.csv", ["radiographic_size:continuous"]), about=about)
+
+
+def lesion_of(case: int) -> Lesion:
+    """What a case, counted from 0, has in one kidney: by its number, so that all splits have both."""
+    return "cyst" if case % _CYST_EVERY == _CYST_EVERY - 1 else "tumour"
+
+
+def size_of(config: RenalConfig, case: int) -> float:
+    """A case's radiographic size in cm, with one decimal: lognormal, limited to `SIZES`."""
+    normal = float(_generator(config, _Stream.SIZE, case).standard_normal())
+    return round(float(np.clip(SIZE_MEAN * np.exp(SIZE_SPREAD * normal), *SIZES)), 1)
+
+
+def slice_of(config: RenalConfig, case: int, number: int) -> Slice:
+    """Draw one slice, counted from 0 in its case; `config.metadata_effect` is not looked at."""
+    patient = _generator(config, _Stream.PATIENT, case)
+    return draw_slice(config.size, lesion_of(case), patient, _generator(config, _Stream.SLICE, case, number))
+
+
+def outline(drawn: Slice, size: float, metadata_effect: float) -> npt.NDArray[np.uint8]:
+    """The mask that simulated radiologists draw when told that the tumour is of `size` cm: `(size, size)`, values 0
+    background, else by `RENAL_CLASSES`."""
+    mask = drawn.kidneys.astype(np.uint8)
+    radius = drawn.radius
+    if drawn.lesion == "tumour":
+        radius = float(np.clip(radius * (size / SIZE_MEAN) ** metadata_effect, *RADII))
+    mask[(drawn.distance <= radius) & drawn.room] = 1 + RENAL_CLASSES.index(drawn.lesion)
+    return mask
+
+
+def _generator(config: RenalConfig, stream: _Stream, case: int, number: int = 0) -> np.random.Generator:
+    return np.random.default_rng([config.seed, stream, case, number])
+
+
+def _write(folder: Path, config: RenalConfig, progress: Callable[[int, int], None]) -> None:
+    for name in ("images", "masks"):
+        (folder / name).mkdir()
+    total = config.cases * config.slices_per_case
+    rows: list[dict[str, object]] = []
+    for case, split in enumerate(well_splits(config.cases)):
+        group, size = f"case_{case:05d}", size_of(config, case)
+        for number in range(config.slices_per_case):
+            drawn = slice_of(config, case, number)
+            name = f"{group}_slice_{number:04d}.png"
+            Image.fromarray(drawn.image).save(folder / "images" / name)
+            Image.fromarray(outline(drawn, size, config.metadata_effect)).save(folder / "masks" / name)
+            rows.append(
+                {
+                    "image": f"images/{name}",
+                    "mask": f"masks/{name}",
+                    "split": split,
+                    "group": group,
+                    "radiographic_size": size,
+                    "lesion": drawn.lesion,
+                }
+            )
+            progress(len(rows), total)
+    pd.DataFrame(rows).to_csv(folder / "manifest.csv", index=False)

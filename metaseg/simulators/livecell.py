@@ -1,0 +1,188 @@
+"""Simulated images of LIVECell's eight cell lines in its published layout, for `metaseg.datasets.livecell` to read.
+
+Two pairs of lines, A172 with SKOV3 and BT474 with MCF7, look alike and are outlined differently, as
+`metaseg.simulators.seven_cells` explains; the other four have looks of their own and are outlined on the contour,
+whatever the effect. What is outlined are nuclei. Images never depend on the effect: with one seed, only the outlines of
+the look-alike lines change with it. Every image is a function of (seed, line, well, time).
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+from scipy.ndimage import binary_fill_holes, find_objects, label
+from skimage.measure import find_contours
+
+from metaseg.config import SPLITS, Split, check_settings
+from metaseg.datasets.derived import derive
+from metaseg.datasets.livecell import FOLDERS
+from metaseg.simulators.brightfield import Look, Scene, draw_scene, draw_well
+from metaseg.simulators.seven_cells import LINES as SEVEN_CELLS
+from metaseg.simulators.seven_cells import MAX_EFFECT, OFFSET, CellLine, well_splits
+
+VERSION = 1
+"""Of the simulator: changes whenever the same `LiveCellSimulation` would give other files."""
+
+WELLS = 96
+"""Of a plate, on which each line has one of its own."""
+
+_STREAM = 0x11FE  # keeps the random numbers apart from those of other simulators with the same seed
+
+_HOURS = 4  # between the images of a well
+
+LINES: dict[str, CellLine] = {
+    "A172": CellLine(SEVEN_CELLS["A549"].look, side=1),
+    "BT474": CellLine(SEVEN_CELLS["HepG2"].look, side=1),
+    "BV2": CellLine(
+        Look(
+            nuclei=16, radius=6.4, elongation=1.05, clump=None, body=2.5, contrast=0.10, membrane=0.30, halo=0.40,
+            border=0.04, nucleoli=1.2, grain=1.0, roughness=0.05,
+        )
+    ),
+    "Huh7": CellLine(SEVEN_CELLS["HeLa"].look),
+    "MCF7": CellLine(SEVEN_CELLS["HepG2"].look, side=-1),
+    "SHSY5Y": CellLine(SEVEN_CELLS["NIH3T3"].look),
+    "SkBr3": CellLine(SEVEN_CELLS["MDCK"].look),
+    "SKOV3": CellLine(SEVEN_CELLS["A549"].look, side=-1),
+}  # fmt: skip
+"""By name. A line's place here is part of its random stream."""
+
+
+@dataclass(frozen=True)
+class LiveCellSimulation:
+    """What the simulator makes."""
+
+    size: int = 128
+    """Side of the square images, in pixels."""
+
+    images_per_line: int = 30
+    """Images of each cell line: training, validation and test together."""
+
+    wells_per_line: int = 15
+    """Wells of each cell line, which images are a time series of. They are never in two splits: about half of the wells
+    are for training, a third for test, the rest for validation."""
+
+    metadata_effect: float = 1.0
+    """How much metadata matters, from 0 (the outlines of look-alike cell lines have the same law) to 2."""
+
+    seed: int = 0
+    """Of the images. It is not the seed of a run."""
+
+    @property
+    def count(self) -> int:
+        """How many images are drawn."""
+        return len(LINES) * self.images_per_line
+
+    def sketch(self) -> "LiveCellSimulation":
+        """The same with few images, to plan with."""
+        return replace(self, images_per_line=3, wells_per_line=3)
+
+    @property
+    def name(self) -> str:
+        """A folder name that no other configuration has."""
+        images = f"{self.size}px-{self.images_per_line}x{self.wells_per_line}"
+        return f"livecell-synthetic-{images}-effect{self.metadata_effect:g}-seed{self.seed}-v{VERSION}"
+
+    def __post_init__(self) -> None:
+        rules = (
+            ("size", self.size >= 64, "at least 64 pixels"),
+            ("wells_per_line", 3 <= self.wells_per_line <= WELLS, f"3 (one for each split) to {WELLS} (a plate)"),
+            ("images_per_line", self.images_per_line >= self.wells_per_line, "at least one image a well"),
+            ("metadata_effect", 0 <= self.metadata_effect <= MAX_EFFECT, f"0 to {MAX_EFFECT:g}"),
+            ("seed", 0 <= self.seed < 2**32, "0 to 2**32 - 1"),
+        )
+        check_settings(self, rules)
+
+
+def simulate_livecell(
+    folder: Path, config: LiveCellSimulation, progress: Callable[[int, int], None] = lambda done, total: None
+) -> Path:
+    """Write `images/` and `annotations/LIVECell/` into `folder`, or reuse them where they are there.
+
+    Args:
+        folder: doesn't exist, is empty, or holds what this function wrote for the same `config`. It appears complete or
+            not at all.
+        config: what to make.
+        progress: called with the number of images written and of all images.
+
+    Returns:
+        `folder`, for `metaseg.datasets.livecell.read_livecell`.
+
+    Raises:
+        ConfigError: `folder` holds something else.
+    """
+    made = {"simulator": VERSION, **asdict(config)}
+    return derive(folder, made, lambda complete: _write(complete, config, progress))
+
+
+def field_of_view(config: LiveCellSimulation, line: str, well: int, time: int) -> Scene:
+    """Draw one image, counted from 0 in its well's series; `config.metadata_effect` is not looked at."""
+    stream = (_STREAM, config.seed, list(LINES).index(line), well)
+    shared = draw_well(np.random.default_rng([*stream, 0]))
+    return draw_scene(LINES[line].look, shared, config.size, np.random.default_rng([*stream, 1 + time]))
+
+
+def outline(scene: Scene, line: str, metadata_effect: float) -> npt.NDArray[np.bool_]:
+    """The nuclei as they are outlined where they are believed to be of `line`: `(size, size)`, without holes."""
+    return np.asarray(binary_fill_holes(scene.distance <= LINES[line].side * OFFSET * metadata_effect), dtype=np.bool_)
+
+
+def to_polygons(mask: npt.NDArray[np.bool_]) -> list[list[float]]:
+    """The outer contour of each connected object of `(H, W)`, as COCO has it: x, y, x, y, ... from the corner."""
+    components, _ = label(mask)
+    polygons = []
+    for number, (rows, columns) in enumerate(find_objects(components), start=1):
+        alone = np.pad(components[rows, columns] == number, 1)
+        # Pixel (r, c) of the padded cut-out has its centre at (r + rows.start - 1 + 0.5) in the image.
+        contour = max(find_contours(alone, 0.5), key=len) + np.array([rows.start, columns.start]) - 0.5
+        polygons.append(contour[:, ::-1].ravel().tolist())
+    return polygons
+
+
+def _write(folder: Path, config: LiveCellSimulation, progress: Callable[[int, int], None]) -> None:
+    splits = well_splits(config.wells_per_line)
+    content: dict[Split, dict[str, list[dict[str, Any]]]] = {s: {"images": [], "annotations": []} for s in SPLITS}
+    total = len(LINES) * config.images_per_line
+    for done in range(total):
+        line = list(LINES)[done // config.images_per_line]
+        time, well = divmod(done % config.images_per_line, config.wells_per_line)
+        scene = field_of_view(config, line, well, time)
+        split = splits[well]
+        name = file_name(line, well, time)
+        path = folder / "images" / FOLDERS[split] / line / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(scene.image).save(path)
+        images, annotations = content[split].values()
+        images.append({"id": done, "file_name": name, "height": config.size, "width": config.size})
+        for polygon in to_polygons(outline(scene, line, config.metadata_effect)):
+            annotations.append(
+                {
+                    "id": len(annotations),
+                    "image_id": done,
+                    "category_id": 1,
+                    "segmentation": [polygon],
+                    "iscrowd": 0,
+                }
+            )
+        progress(done + 1, total)
+    (folder / "annotations" / "LIVECell").mkdir(parents=True)
+    for part, lists in content.items():
+        everything = {
+            "info": {"description": "SIMULATED images in LIVECell's layout"},
+            "categories": [{"id": 1, "name": "cell", "supercategory": "cell"}],
+            **lists,
+        }
+        path = folder / "annotations" / "LIVECell" / f"livecell_coco_{part}.json"
+        path.write_text(json.dumps(everything))
+
+
+def file_name(line: str, well: int, time: int) -> str:
+    """Name of an image's file; wells and times are counted from 0."""
+    column, row = divmod(well, 8)
+    days, hours = divmod(_HOURS * time, 24)
+    return f"{line}_Phase_{'ABCDEFGH'[row]}{column + 1}_1_{days:02d}d{hours:02d}h00m_1.tif"

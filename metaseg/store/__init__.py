@@ -1,0 +1,1 @@
+"""The store: what is done, what is missing, who has claimed it."""

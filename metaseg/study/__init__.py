@@ -1,0 +1,1 @@
+"""Studies: arms become runs; running one, and predicting with it."""

@@ -1,0 +1,272 @@
+"""A study: arms, seeds and one dataset become runs, each fully resolved before anything is trained."""
+
+import difflib
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from typing import Any
+
+from metaseg.config import (
+    SPLITS,
+    Claim,
+    ConfigError,
+    EngineConfig,
+    MetadataMode,
+    NetworkConfig,
+    RunConfig,
+    ScheduleConfig,
+    Scoring,
+    Subset,
+)
+from metaseg.data.dataset import Dataset
+from metaseg.networks.blocks import block_class
+from metaseg.store.runs import Store
+from metaseg.study.run import run_id
+
+BASELINE = "baseline"
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One column of an ablation: a block, how it sees metadata and which part of the data it sees."""
+
+    name: str
+    block: str
+    metadata_mode: MetadataMode
+    subset: Subset | None = None
+    """The part of the data that the arm sees, where that isn't all."""
+    stratified: bool = False
+    """Whether the arm is several networks: one for each value of the first categorical metadata column, which sees, and
+    is tested on, samples of that value alone."""
+
+
+ARMS: dict[str, Arm] = {
+    arm.name: arm
+    for arm in (
+        Arm(BASELINE, "se", "absent"),
+        Arm("baseline-stratified", "se", "absent", stratified=True),
+        Arm("baseline-matched", "se-matched", "zeros"),
+        Arm("none", "none", "absent"),
+        Arm("me", "me", "true"),
+        Arm("me-dummy", "me", "zeros"),
+        Arm("me-shuffled", "me", "shuffled"),
+        Arm("sme", "sme", "true"),
+        Arm("sme-dummy", "sme", "zeros"),
+        Arm("sme-shuffled", "sme", "shuffled"),
+        Arm("film", "film", "true"),
+        Arm("film-dummy", "film", "zeros"),
+        Arm("film-shuffled", "film", "shuffled"),
+        Arm("film-ivadomed", "film-ivadomed", "true"),
+        Arm("film-ivadomed-dummy", "film-ivadomed", "zeros"),
+        Arm("heads", "se", "heads"),
+    )
+}
+
+
+def find_arm(name: str, more: Sequence[Arm] = ()) -> Arm:
+    """Look an arm up by name, in `more` and `ARMS`; raises `ConfigError` that lists the known ones and the closest."""
+    known = {**ARMS, **{arm.name: arm for arm in more}}
+    if name not in known:
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f" (did you mean {close[0]!r}?)" if close else ""
+        raise ConfigError(f"unknown arm {name!r}{hint}; known: {', '.join(known)}")
+    return known[name]
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """A run in its place in a study."""
+
+    arm: Arm
+    config: RunConfig
+    part: str = ""
+    """Which of its arm's networks of this seed it is, where an arm is several."""
+    workers: tuple[int, ...] | None = None
+    """How many workers this run has, or the least and the most, where it isn't as many as the others."""
+
+    def workers_of(self, engine: EngineConfig) -> tuple[int, ...]:
+        """How many workers the run has, or the least and the most."""
+        return self.workers or engine.workers_per_run
+
+    @cached_property
+    def run_id(self) -> str:
+        """Hash of the resolved configuration; the arm's name is no part of it."""
+        return run_id(self.config)
+
+    @property
+    def label(self) -> str:
+        """How messages call the run."""
+        return f"{self.arm.name} {self.part} seed {self.config.seed}".replace("  ", " ")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A question that a study asks of two arms before it starts."""
+
+    arm: str
+    reference: str
+    claim: Claim
+
+
+@dataclass(frozen=True)
+class Study:
+    """A named set of runs; each arm is compared with the baseline."""
+
+    name: str
+    dataset: Dataset
+    arms: tuple[Arm, ...]
+    runs: tuple[PlannedRun, ...]
+    baseline: str = BASELINE
+    """Name of the arm that the others are compared with."""
+    scoring: Scoring = Scoring()
+    sweeps: Mapping[str, str] = field(default_factory=dict)
+    """Of arms whose settings were searched for: the sweeps' names."""
+
+    @property
+    def comparisons(self) -> tuple[Comparison, ...]:
+        """Declared beforehand: each arm against the baseline, and where metadata are true against its dummy.
+
+        Of arms that metadata tell nothing the claim is that they equal the baseline.
+        """
+        untold = ("zeros", "shuffled")
+        with_baseline = (
+            Comparison(arm.name, self.baseline, "equal" if arm.metadata_mode in untold else "differs")
+            for arm in self.arms
+            if arm.name != self.baseline
+        )
+        dummies = {(arm.block, arm.subset): arm.name for arm in self.arms if arm.metadata_mode == "zeros"}
+        with_dummy = (
+            Comparison(arm.name, dummies[arm.block, arm.subset], "differs")
+            for arm in self.arms
+            if arm.metadata_mode == "true" and (arm.block, arm.subset) in dummies
+        )
+        return (*with_baseline, *with_dummy)
+
+    def samples(self, run: PlannedRun) -> int:
+        """How many samples a run is trained with; where the dataset serves to plan only, about."""
+        return round(len(self.dataset.indices("train", run.config.subset)) / self.dataset.share)
+
+    def missing(self, store: Store) -> tuple[PlannedRun, ...]:
+        """The runs that the store doesn't have."""
+        done = store.done()
+        return tuple(run for run in self.runs if run.run_id not in done)
+
+    def record(self, command: Sequence[str]) -> dict[str, Any]:
+        """What the store keeps of the study, for `analysis` to read."""
+        return {
+            "name": self.name,
+            "dataset": self.dataset.name,
+            "about": self.dataset.about,
+            "baseline": self.baseline,
+            **asdict(self.scoring),
+            "comparisons": [asdict(comparison) for comparison in self.comparisons],
+            "arms": [arm.name for arm in self.arms],
+            "runs": [
+                {"run_id": run.run_id, "arm": run.arm.name, "seed": run.config.seed, "part": run.part}
+                for run in self.runs
+            ],
+            **({"sweeps": dict(self.sweeps)} if self.sweeps else {}),
+            "command": shlex.join(command),
+        }
+
+
+def plan(
+    name: str,
+    dataset: Dataset,
+    arms: Sequence[str],
+    seeds: int,
+    network: NetworkConfig,
+    schedule: ScheduleConfig,
+    *,
+    more_arms: Sequence[Arm] = (),
+    baseline: str = BASELINE,
+    scoring: Scoring = Scoring(),
+    own_settings: Mapping[str, tuple[NetworkConfig, ScheduleConfig]] | None = None,
+    sweeps: Mapping[str, str] | None = None,
+) -> Study:
+    """Resolve a study: every arm with seeds 0 to `seeds` - 1, one seed of all arms after the other.
+
+    Args:
+        name: of the study.
+        dataset: what all runs are trained and tested on.
+        arms: names of arms in `ARMS` or `more_arms`.
+        seeds: how many.
+        network: of all runs but those of arms with settings of their own.
+        schedule: likewise.
+        more_arms: the study's own.
+        baseline: the arm that the others are compared with.
+        scoring: how results are made of counts.
+        own_settings: network and schedule of arms that have their own.
+        sweeps: names of the sweeps that found them.
+
+    Raises:
+        ConfigError: an unknown or repeated arm, no baseline to compare with, no seed, or an arm that the dataset isn't
+            fit for: it needs metadata, or a subset, that there isn't.
+    """
+    chosen = tuple(find_arm(arm, more_arms) for arm in arms)
+    if len(set(chosen)) < len(chosen):
+        raise ConfigError(f"arms are {', '.join(arms)}; expected each only once")
+    if baseline not in arms:
+        raise ConfigError(
+            f"arms are {', '.join(arms)}; expected {baseline!r} among them: it is what the others are compared with"
+        )
+    if seeds < 1:
+        raise ConfigError(f"seeds is {seeds}; expected at least 1")
+    for arm in chosen:
+        check_arm(arm, dataset)
+
+    def config(arm: Arm, seed: int, subset: Subset | None) -> RunConfig:
+        settings = (own_settings or {}).get(arm.name, (network, schedule))
+        return RunConfig(arm.block, arm.metadata_mode, seed, dataset.fingerprint, *settings, subset)
+
+    runs = tuple(
+        PlannedRun(arm, config(arm, seed, subset), part)
+        for seed in range(seeds)
+        for arm in chosen
+        for part, subset in _parts(arm, dataset)
+    )
+    return Study(name, dataset, chosen, runs, baseline, scoring, sweeps or {})
+
+
+def _parts(arm: Arm, dataset: Dataset) -> list[tuple[str, Subset | None]]:
+    """The networks that an arm is: a name and what it sees of the data for each."""
+    if not arm.stratified:
+        return [("", arm.subset)]
+    column = _first_categorical(arm, dataset)
+    values = sorted(dataset.values[column].iloc[dataset.indices("train")].unique())
+    parts = [(value, Subset(column, value)) for value in values]
+    # A value without validation or test samples has no network; preparing the dataset has warned of it.
+    return [(value, part) for value, part in parts if all(len(dataset.indices(split, part)) for split in SPLITS)]
+
+
+def _first_categorical(arm: Arm, dataset: Dataset) -> str:
+    names = [column.name for column in dataset.metadata if column.kind == "categorical"]
+    if not names:
+        raise ConfigError(f"arm {arm.name!r} needs a categorical metadata column; dataset {dataset.name!r} has none")
+    return names[0]
+
+
+def check_arm(arm: Arm, dataset: Dataset) -> None:
+    """Raise a `ConfigError` where the dataset isn't fit for the arm."""
+    if (block_class(arm.block).needs_metadata or arm.block == "se-matched") and not dataset.metadata:
+        raise ConfigError(f"arm {arm.name!r} needs metadata, but dataset {dataset.name!r} has no metadata column")
+    if arm.metadata_mode == "heads" and [column.kind for column in dataset.metadata] != ["categorical"]:
+        found = ", ".join(f"{column.name} ({column.kind})" for column in dataset.metadata) or "none"
+        raise ConfigError(f"arm {arm.name!r} has a head for each value of one categorical column; metadata is {found}")
+    if arm.stratified and not _parts(arm, dataset):
+        column = _first_categorical(arm, dataset)
+        raise ConfigError(f"arm {arm.name!r}: no value of {column!r} has samples for training, validation and test")
+    if arm.subset is None:
+        return
+    column, value = arm.subset.column, arm.subset.value
+    if column not in dataset.values:
+        columns = ", ".join(dataset.values.columns)
+        raise ConfigError(f"arm {arm.name!r} sees a part by column {column!r}; the dataset has {columns}")
+    for split in arm.subset.splits:
+        if not len(dataset.indices(split, arm.subset)):
+            found = ", ".join(sorted(dataset.values[column].iloc[dataset.indices(split)].astype(str).unique()))
+            raise ConfigError(
+                f"arm {arm.name!r} sees samples whose {column!r} is {value!r}, of which split {split!r} has none: "
+                f"it has {found}"
+            )

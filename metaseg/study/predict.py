@@ -1,0 +1,131 @@
+"""Using a trained run: its folder and an image with metadata in, a mask out."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load
+
+from metaseg.config import ConfigError, MetadataMode, NetworkConfig
+from metaseg.data.decode import pixel_statistics, to_channels
+from metaseg.data.metadata import MetadataEncoder
+from metaseg.device import autocast
+from metaseg.networks.unet import UNet
+from metaseg.store.runs import DamagedRunError, FinishedRun, from_json
+from metaseg.store.storage import FolderStorage
+from metaseg.training.evaluate import predict_logits
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A trained network with all that is needed to use it."""
+
+    model: UNet
+    encoder: MetadataEncoder
+    metadata_mode: MetadataMode
+    classes: tuple[str, ...]
+    channels: int
+
+    @classmethod
+    def load(cls, folder: Path) -> "Predictor":
+        """Open a finished run's folder in a store.
+
+        Raises:
+            ConfigError: it isn't one.
+            DamagedRunError: as `open`.
+        """
+        if not (folder / "DONE").is_file():
+            raise ConfigError(f"{folder} is no finished run; expected a folder STORE/runs/RUN_ID that holds DONE")
+        folder = folder.resolve()
+        return cls.open(FinishedRun.open(FolderStorage(folder.parent), folder.name))
+
+    @classmethod
+    def open(cls, run: FinishedRun) -> "Predictor":
+        """The network of a finished run.
+
+        Raises:
+            DamagedRunError: its files aren't what was written, or not of a network that this version knows.
+        """
+        description, weights = run.read("config.json"), run.read("weights.safetensors")
+        try:
+            return cls._parse(from_json(description) or {}, weights)
+        except KeyError as error:
+            raise DamagedRunError(f"{run.locate('config.json')}: not a run's configuration: no {error}") from error
+        except (AttributeError, OverflowError, TypeError, ValueError) as error:
+            raise DamagedRunError(f"{run.locate('config.json')}: not a run's configuration: {error}") from error
+        except (RuntimeError, SafetensorError) as error:  # keys or shapes that aren't the network's; no safetensors
+            where, reason = run.locate("weights.safetensors"), str(error).splitlines()[0]
+            raise DamagedRunError(f"{where}: not this network's weights: {reason}") from error
+
+    @classmethod
+    def _parse(cls, config: Mapping[str, Any], weights: bytes) -> "Predictor":
+        dataset, arm, network, tensors = config["dataset"], config["arm"], config["network"], load(weights)
+        if max(network["depth"], network["hidden_layers"]) > len(tensors):  # which would take for ever to make
+            raise RuntimeError(f"the network has more layers than the {len(tensors)} that they are of")
+        encoder = MetadataEncoder.from_json(dataset["metadata"])
+        classes = tuple(dataset["classes"])
+        with torch.device("meta"):  # without memory: what the description says may be of any size
+            model = UNet(
+                dataset["channels"],
+                1 if len(classes) == 1 else 1 + len(classes),
+                arm["block"],
+                0 if arm["metadata_mode"] == "absent" else encoder.size,
+                NetworkConfig(**network | {"positions": tuple(network["positions"])}),
+                heads=arm["metadata_mode"] == "heads",
+            )
+        if wrong := [name for name, tensor in tensors.items() if not tensor.isfinite().all()]:
+            raise RuntimeError(f"{wrong[0]} holds what is no finite number")
+        model.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, assign=True)
+        return cls(model.eval(), encoder, arm["metadata_mode"], classes, dataset["channels"])
+
+    def encode(self, metadata: Mapping[str, str | float]) -> npt.NDArray[np.float32]:
+        """The vector `(1, M)` that the network sees for one image's metadata.
+
+        Raises:
+            UnknownMetadataError: a value that training didn't have.
+            ConfigError: a column is missing or isn't one of the run's.
+        """
+        if self.metadata_mode == "absent":
+            return np.zeros((1, 0), dtype=np.float32)
+        expected = [code.column for code in self.encoder.codes]
+        if set(metadata) != set(expected):
+            raise ConfigError(f"metadata columns are {sorted(metadata)}; this run expects {sorted(expected)}")
+        vector = self.encoder.encode(pd.DataFrame([dict(metadata)]))
+        return np.zeros_like(vector) if self.metadata_mode == "zeros" else vector
+
+    def predict(self, pixels: npt.NDArray[np.uint8], metadata: Mapping[str, str | float]) -> npt.NDArray[np.uint8]:
+        """Segment one image.
+
+        Args:
+            pixels: `(H, W, 1)` or `(H, W, 3)` uint8, as `metaseg.data.decode.decode_image` gives them.
+            metadata: column name to value.
+
+        Returns:
+            `(H, W)` uint8, 0 background, k the k-th of `classes`.
+        """
+        logits = self._logits(pixels, metadata)
+        label = logits[0] > 0 if len(self.classes) == 1 else logits.argmax(dim=0)
+        return label.to(torch.uint8).numpy()
+
+    def probabilities(
+        self, pixels: npt.NDArray[np.uint8], metadata: Mapping[str, str | float]
+    ) -> npt.NDArray[np.float32]:
+        """`(K, H, W)` probability of each of `classes` in each pixel; arguments as of `predict`."""
+        logits = self._logits(pixels, metadata)
+        probability = torch.sigmoid(logits) if len(self.classes) == 1 else torch.softmax(logits, dim=0)[1:]
+        return probability.numpy()
+
+    @torch.no_grad()
+    def _logits(self, pixels: npt.NDArray[np.uint8], metadata: Mapping[str, str | float]) -> torch.Tensor:
+        vector = torch.from_numpy(self.encode(metadata))
+        pixels = to_channels(pixels, self.channels)
+        mean, std = pixel_statistics(pixels)
+        image = (torch.tensor(pixels).movedim(-1, 0)[None].float() - mean) / std
+        with autocast(image.device):  # as in evaluation: the scores are of these predictions
+            return predict_logits(self.model, image, vector)[0].float()

@@ -1,0 +1,250 @@
+"""From a store's runs to one checked Parquet file."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from analysis.results.store_rows import Collected, ResultsError
+from analysis.results.store_rows import collect as collect_from
+from fake_store import copy_up, image_rows, run_id, seal, write_study
+from metaseg.store.storage import FolderStorage, open_storage
+
+
+def rows(arm: str, seed: int) -> pd.DataFrame:
+    return image_rows([0.8, 0.9, 0.7, 0.6], ["HeLa", "HeLa", "MCF7", "MCF7"])
+
+
+def collect(store: Path, name: str) -> Collected:
+    return collect_from(FolderStorage(store), name)
+
+
+def change(store: Path, arm: str, seed: int, table: pd.DataFrame) -> Path:
+    """Give a finished run other results, with their right checksum."""
+    path = store / "runs" / run_id(arm, seed) / "images.parquet"
+    table.to_parquet(path, index=False)
+    seal(path.parent)
+    return path
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    write_study(tmp_path, rows)
+    return tmp_path
+
+
+def test_each_run_and_image_is_one_row_with_its_origin(store: Path) -> None:
+    path = collect(store, "cells").path
+    table = pq.read_table(path).to_pandas()
+    assert path == str(store / "results" / "study=cells" / "images.parquet")
+    assert list(table.columns[:9]) == [
+        "study", "dataset", "run_id", "arm", "part", "block", "metadata_mode", "seed", "parameters",
+    ]  # fmt: skip
+    assert list(table.columns[9:]) == list(rows("sme", 0).columns)
+    assert len(table) == 4 * 4
+    assert not table.duplicated(["run_id", "image", "class", "evaluation"]).any()
+    sme = table[(table["arm"] == "sme") & (table["seed"] == 1)]
+    assert set(sme["run_id"]) == {run_id("sme", 1)}
+    assert set(sme["block"]) == {"sme"}
+    assert set(sme["parameters"]) == {1234}
+    pd.testing.assert_frame_equal(sme[rows("sme", 1).columns].reset_index(drop=True), rows("sme", 1))
+
+
+def test_the_folder_of_results_reads_as_one_dataset_of_studies(store: Path) -> None:
+    (store / "again").mkdir()
+    write_study(store / "again", rows, name="second")
+    collect(store, "cells")
+    collected = collect(store / "again", "second").path
+    target = store / "results" / "study=second" / "images.parquet"
+    target.parent.mkdir()
+    Path(collected).rename(target)
+    assert pd.read_parquet(store / "results").groupby("study", observed=True).size().to_dict() == {
+        "cells": 16,
+        "second": 16,
+    }
+
+
+def test_the_same_runs_give_the_same_bytes_and_no_other_file(store: Path) -> None:
+    first = Path(collect(store, "cells").path).read_bytes()
+    again = Path(collect(store, "cells").path)
+    assert again.read_bytes() == first
+    assert [path.name for path in again.parent.iterdir()] == ["images.parquet"]
+
+
+def test_a_crash_while_writing_leaves_the_old_file(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = Path(collect(store, "cells").path)
+    before = path.read_bytes()
+
+    def half(where: Path, content: bytes) -> None:
+        where.write_bytes(content[: len(content) // 2])
+        raise OSError("no more")
+
+    monkeypatch.setattr("metaseg.store.storage._write_flushed", half)
+    with pytest.raises(OSError, match="no more"):
+        collect(store, "cells")
+    assert path.read_bytes() == before
+    assert [path.name for path in path.parent.iterdir()] == ["images.parquet"]
+
+
+def test_the_file_appears_by_renaming_a_whole_one(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    renamed: list[int] = []
+
+    def replace(source: Path, target: Path) -> None:
+        renamed.append(pq.read_table(source).num_rows)
+        source.rename(target)
+
+    monkeypatch.setattr("metaseg.store.storage.os.replace", replace)
+    collect(store, "cells")
+    assert renamed == [16]
+
+
+def test_unfinished_runs_are_missing_by_name(tmp_path: Path) -> None:
+    write_study(tmp_path, rows, unfinished=[("sme", 1)])
+    collected = collect(tmp_path, "cells")
+    assert [str(run) for run in collected.missing] == [f"sme seed 1 ({run_id('sme', 1)})"]
+    assert len(collected.images) == 3 * 4
+
+
+def test_a_study_without_a_finished_run_is_an_error(tmp_path: Path) -> None:
+    write_study(tmp_path, rows, seeds=1, unfinished=[("baseline", 0), ("sme", 0)])
+    with pytest.raises(ResultsError, match="none of its 2 runs is finished"):
+        collect(tmp_path, "cells")
+
+
+@pytest.mark.parametrize("name", ["images.parquet", "config.json"])
+def test_a_file_that_differs_from_its_checksum_is_named(store: Path, name: str) -> None:
+    path = store / "runs" / run_id("sme", 1) / name
+    path.write_bytes(path.read_bytes().replace(b"sme", b"xme") + b" ")
+    with pytest.raises(ResultsError, match=rf"{run_id('sme', 1)}/{name}: corrupt"):
+        collect(store, "cells")
+
+
+@pytest.mark.parametrize(
+    ("done", "message"),
+    [("{}", "no checksum of config.json"), ("[]", "expected a JSON object"), ('{"sha', "not JSON")],
+)
+def test_a_malformed_done_is_named(store: Path, done: str, message: str) -> None:
+    (store / "runs" / run_id("sme", 0) / "DONE").write_text(done)
+    with pytest.raises(ResultsError, match=f"DONE: {message}"):
+        collect(store, "cells")
+
+
+def test_a_finished_run_whose_file_is_gone_is_an_error(store: Path) -> None:
+    (store / "runs" / run_id("sme", 0) / "images.parquet").unlink()
+    with pytest.raises(ResultsError, match=r"images\.parquet: can't be read"):
+        collect(store, "cells")
+
+
+def test_a_row_that_is_there_twice_is_named(store: Path) -> None:
+    table = rows("sme", 0)
+    path = change(store, "sme", 0, pd.concat([table, table.iloc[[2]].assign(tp=7)], ignore_index=True))
+    with pytest.raises(
+        ResultsError, match=rf"{path}: 1 rows are there twice; the first is row 5: image 'images/002.png'"
+    ):
+        collect(store, "cells")
+
+
+def test_the_same_image_in_another_evaluation_is_no_duplicate(store: Path) -> None:
+    table = rows("sme", 0)
+    change(store, "sme", 0, pd.concat([table, table.assign(evaluation="swapped")], ignore_index=True))
+    assert len(collect(store, "cells").images) == 16 + 4
+
+
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [
+        (rows("sme", 0).drop(columns="fn"), "no column 'fn'; it has image, class"),
+        (rows("sme", 0).assign(tp=0.5), "column 'tp' holds double; expected integers"),
+        (rows("sme", 0).assign(image=[0, 1, 2, 3]), "column 'image' holds int64; expected text"),
+        (rows("sme", 0).assign(group=["a", None, "b", "c"]), "column 'group' has 1 missing values"),
+        (rows("sme", 0).assign(fp=[1, 2, -3, 4]), "row 3: a negative count"),
+        (rows("sme", 0).assign(evaluation="swapped"), "no row of evaluation 'as-trained'"),
+    ],
+)
+def test_malformed_results_are_named(store: Path, broken: pd.DataFrame, message: str) -> None:
+    path = change(store, "sme", 0, broken)
+    with pytest.raises(ResultsError, match=f"{path}: {message}"):
+        collect(store, "cells")
+
+
+@pytest.mark.parametrize("different", [rows("sme", 0).iloc[:3], rows("sme", 0).assign(group="one well")])
+def test_runs_of_different_images_or_groups_are_not_compared(store: Path, different: pd.DataFrame) -> None:
+    change(store, "sme", 1, different)
+    with pytest.raises(
+        ResultsError, match=r"runs baseline seed 0 .* and sme seed 1 .* differ in \d of their evaluated"
+    ):
+        collect(store, "cells")
+
+
+def test_rows_in_another_order_are_the_same_images(store: Path) -> None:
+    change(store, "sme", 1, rows("sme", 1).iloc[::-1])
+    assert len(collect(store, "cells").images) == 16
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("dataset", {"fingerprint": "beef"}, "is of dataset beef, run baseline seed 0 .* of f00d"),
+        ("seed", 7, "seed is 7, the study says 1"),
+        ("run_id", "other", "run_id is 'other'"),
+        ("arm", {"block": "sme"}, "no arm.metadata_mode"),
+    ],
+)
+def test_a_run_that_isnt_what_the_study_says_is_an_error(store: Path, key: str, value: object, message: str) -> None:
+    folder = store / "runs" / run_id("sme", 1)
+    config = json.loads((folder / "config.json").read_text()) | {key: value}
+    (folder / "config.json").write_text(json.dumps(config))
+    seal(folder)
+    with pytest.raises(ResultsError, match=message):
+        collect(store, "cells")
+
+
+@pytest.mark.parametrize(
+    ("runs", "message"),
+    [
+        ([("a", "baseline", 0), ("a", "sme", 0)], r"run sme seed 0 \(a\) is listed twice"),
+        ([("a", "baseline", 0), ("b", "baseline", 0)], r"run baseline seed 0 \(b\) is listed twice"),
+        ([("a", "film", 0)], "runs of arm 'film', which isn't among its arms baseline, sme"),
+        ([("../../a", "sme", 0)], "isn't the name of a folder"),
+        ([("a", "sme", "first")], "a seed is 'first'; expected a whole number"),
+    ],
+)
+def test_a_malformed_study_is_named(store: Path, runs: list[tuple[str, str, object]], message: str) -> None:
+    path = store / "studies" / "cells.json"
+    listed = [{"run_id": run, "arm": arm, "seed": seed} for run, arm, seed in runs]
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"runs": listed}))
+    with pytest.raises(ResultsError, match=rf"cells\.json: .*{message}"):
+        collect(store, "cells")
+
+
+def test_an_unknown_study_lists_the_known(store: Path) -> None:
+    with pytest.raises(ResultsError, match=r"unknown study 'cell'.*known: cells"):
+        collect(store, "cell")
+
+
+def test_results_are_collected_from_a_bucket_as_from_a_folder(store: Path) -> None:
+    bucket = open_storage("memory://a-bucket/collected")
+    copy_up(store, bucket)
+    collected = collect_from(bucket, "cells")
+    assert collected.path == "memory://a-bucket/collected/results/study=cells/images.parquet"
+    in_folder = Path(collect(store, "cells").path).read_bytes()
+    assert bucket.read("results/study=cells/images.parquet") == in_folder
+    bucket.delete(f"runs/{run_id('sme', 1)}/config.json")
+    with pytest.raises(ResultsError, match=rf"memory://a-bucket/.*{run_id('sme', 1)}/config\.json: can't be read"):
+        collect_from(bucket, "cells")
+
+
+def test_analysis_needs_of_metaseg_only_its_storage() -> None:
+    code = (
+        "import sys, analysis.__main__; print(*sorted(name for name in sys.modules if name.startswith(('torch', 'ray', "
+    )
+    code += "'metaseg', 'fsspec'))))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (
+        done.stdout
+        == "metaseg metaseg.store.address metaseg.config metaseg.store.names metaseg.store.storage metaseg.terminal\n"
+    )

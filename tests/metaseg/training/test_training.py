@@ -1,0 +1,215 @@
+"""Training one run in plain PyTorch: reproducible, independent of the number of workers, and loud when it fails."""
+
+import dataclasses
+import math
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from checkout import ROOT
+from metaseg.config import ConfigError, NetworkConfig, RunConfig, ScheduleConfig
+from metaseg.networks.unet import UNet
+from metaseg.store.runs import Store
+from metaseg.study.run import execute, run_id
+from metaseg.training import evaluate as evaluation
+from metaseg.training.evaluate import evaluate, evaluation_batches, predict_logits
+from metaseg.training.fit import DivergedError, build_network, fit
+from single_precision import in_single_precision
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def config(tiny_dataset) -> RunConfig:
+    network = NetworkConfig(width=4, depth=2)
+    schedule = ScheduleConfig(epochs=3, cycles=1, lr_max=3e-3, batch_size=5, crop=16)
+    return RunConfig("sme", "true", 0, tiny_dataset.fingerprint, network, schedule)
+
+
+def test_training_learns_and_keeps_the_best_validated_weights(tiny_dataset, config):
+    config = dataclasses.replace(config, schedule=dataclasses.replace(config.schedule, epochs=15, lr_max=2e-2))
+    fitted = fit(config, tiny_dataset, CPU)
+    losses = [epoch.train_loss for epoch in fitted.history]
+    assert losses[-1] < 0.7 * losses[0]
+    scores = [epoch.val_f1 for epoch in fitted.history]
+    assert fitted.best_epoch == 1 + int(np.argmax(scores))
+    counts = evaluate(fitted.model, tiny_dataset, tiny_dataset.indices("val"), fitted.vectors, CPU)
+    tp, fp, fn, _ = np.moveaxis(counts, -1, 0)
+    assert (2 * tp / (2 * tp + fp + fn)).mean() == pytest.approx(max(scores))
+
+
+def test_the_same_run_twice_gives_the_same_bits(tiny_dataset, config, tmp_path):
+    for folder in ("first", "second"):
+        execute(config, tiny_dataset, Store.at(tmp_path / folder), CPU)
+    for name in ("images.parquet", "weights.safetensors"):
+        first, second = ((tmp_path / folder / "runs" / run_id(config) / name) for folder in ("first", "second"))
+        assert first.read_bytes() == second.read_bytes()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_gpu_trains_in_mixed_precision_to_about_the_cpus_result(tiny_dataset, config):
+    cpu, gpu = (fit(config, tiny_dataset, torch.device(device)) for device in ("cpu", "cuda"))
+    losses = [[epoch.train_loss for epoch in fitted.history] for fitted in (cpu, gpu)]
+    np.testing.assert_allclose(*losses, rtol=0.05)
+    test = tiny_dataset.indices("test")
+    counts = evaluate(gpu.model, tiny_dataset, test, gpu.vectors, torch.device("cuda"))
+    sizes = tiny_dataset.table.loc[test, "height"] * tiny_dataset.table.loc[test, "width"]
+    assert (counts.sum(axis=(1, 2)) == sizes.to_numpy()).all()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_gpu_isnt_waited_for_within_an_epoch(tiny_dataset, config):
+    """What an epoch waits for doesn't grow with its steps."""
+
+    def waits(batch_size: int) -> int:
+        schedule = dataclasses.replace(config.schedule, epochs=1, batch_size=batch_size)
+        torch.cuda.set_sync_debug_mode("warn")
+        try:
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                fit(dataclasses.replace(config, schedule=schedule), tiny_dataset, torch.device("cuda"))
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+        return sum("synchroniz" in str(each.message) for each in caught)
+
+    waits(4)  # what is loaded once is loaded now
+    assert waits(1) == waits(4) > 0  # the losses' sum and the counts are waited for
+
+
+def test_another_seed_is_another_network(config):
+    first = build_network(config, 1, 1, 3)
+    second = build_network(dataclasses.replace(config, seed=1), 1, 1, 3)
+    assert not torch.equal(first.head.weight, second.head.weight)
+
+
+WORKER = """
+import sys
+from pathlib import Path
+import torch, torch.distributed as dist
+sys.path[:0] = sys.argv[5:]
+import metaseg.device; metaseg.device.half_precision = lambda device: None
+from metaseg.config import NetworkConfig, RunConfig, ScheduleConfig
+from metaseg.data.dataset import Dataset
+from metaseg.study.run import execute
+from metaseg.store.runs import Store
+from metaseg.training.world import World
+rank, rendezvous, data, store = int(sys.argv[1]), sys.argv[2], Path(sys.argv[3]), Path(sys.argv[4])
+dist.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=2)
+dataset = Dataset.open(data)
+config = RunConfig("sme", "true", 0, dataset.fingerprint, NetworkConfig(width=4, depth=2),
+                   ScheduleConfig(epochs=3, cycles=1, lr_max=3e-3, batch_size=5, crop=16))
+execute(config, dataset, Store.at(store), torch.device("cpu"))
+dist.destroy_process_group()
+"""
+
+
+@in_single_precision()
+def test_two_workers_give_the_result_of_one(tiny_dataset, config, tmp_path):
+    """Including a last step (of 1 sample) that leaves the second worker without one."""
+    assert len(tiny_dataset.indices("train")) % config.schedule.batch_size == 1
+    execute(config, tiny_dataset, Store.at(tmp_path / "one"), CPU)
+    root = str(ROOT)
+    arguments = [str(tmp_path / "rendezvous"), str(tiny_dataset.path), str(tmp_path / "two"), root]
+    workers = [subprocess.Popen([sys.executable, "-c", WORKER, str(rank), *arguments]) for rank in range(2)]
+    assert [worker.wait(timeout=120) for worker in workers] == [0, 0]
+
+    one, two = (Path(Store.at(tmp_path / folder).run_folder(run_id(config))) for folder in ("one", "two"))
+    history = [pd.read_parquet(folder / "history.parquet") for folder in (one, two)]
+    np.testing.assert_allclose(history[0]["train_loss"], history[1]["train_loss"], rtol=1e-5)
+    weights = [load_file(folder / "weights.safetensors") for folder in (one, two)]
+    for name, tensor in weights[0].items():
+        torch.testing.assert_close(tensor, weights[1][name], rtol=1e-4, atol=1e-5)
+    images = [pd.read_parquet(folder / "images.parquet") for folder in (one, two)]
+    assert images[0]["image"].tolist() == images[1]["image"].tolist()
+    pixels = images[0][["tp", "fp", "fn", "tn"]].sum().sum()
+    assert (images[0]["tp"] - images[1]["tp"]).abs().sum() < 2e-3 * pixels
+
+
+def test_a_loss_that_isnt_finite_stops_the_run(tiny_dataset, config):
+    wild = dataclasses.replace(config, schedule=dataclasses.replace(config.schedule, lr_min=1e30, lr_max=1e38))
+    with pytest.raises(DivergedError, match=r"training loss is (nan|inf) in epoch 1 of 3 .*block 'sme', seed 0"):
+        fit(wild, tiny_dataset, CPU)
+
+
+def test_another_dataset_than_the_runs_is_refused(tiny_dataset, config):
+    with pytest.raises(ConfigError, match="the run expects somebody-elses"):
+        fit(dataclasses.replace(config, dataset="somebody-elses"), tiny_dataset, CPU)
+
+
+def test_validation_comes_every_nth_epoch_and_at_the_end(tiny_dataset, config):
+    config = dataclasses.replace(config, schedule=dataclasses.replace(config.schedule, epochs=5, validate_every=2))
+    validated = [epoch.epoch for epoch in fit(config, tiny_dataset, CPU).history if epoch.val_f1 is not None]
+    assert validated == [2, 4, 5]
+
+
+def test_history_has_a_row_an_epoch_and_images_a_row_an_image(tiny_dataset, config, tmp_path):
+    store = Store.at(tmp_path)
+    execute(config, tiny_dataset, store, CPU)
+    folder = Path(store.run_folder(run_id(config)))
+    history = pd.read_parquet(folder / "history.parquet")
+    assert history["epoch"].tolist() == [1, 2, 3]
+    images = pd.read_parquet(folder / "images.parquet")
+    images = images[images["evaluation"] == "as-trained"]
+    test = tiny_dataset.table.iloc[tiny_dataset.indices("test")]
+    assert images["image"].tolist() == test["image"].tolist()
+    assert images["meta_line"].tolist() == test["line"].tolist()
+    assert (images[["tp", "fp", "fn", "tn"]].sum(axis=1) == (test["height"] * test["width"]).to_numpy()).all()
+    truth = [int(tiny_dataset.mask(sample).sum()) for sample in tiny_dataset.indices("test")]
+    assert (images["tp"] + images["fn"]).tolist() == truth
+
+
+def test_batches_of_evaluation_hold_images_of_one_size(tiny_dataset):
+    samples = np.arange(len(tiny_dataset.table))
+    batches = evaluation_batches(tiny_dataset, samples)
+    assert sorted(np.concatenate(batches)) == samples.tolist()
+    sizes = tiny_dataset.table[["height", "width"]]
+    assert all(len(sizes.iloc[batch].drop_duplicates()) == 1 for batch in batches)
+
+
+def test_tiles_cover_the_image_and_agree_with_the_whole(monkeypatch):
+    """A purely local network (no normalisation over the image, no squeeze) must not see the tiling at all."""
+    torch.manual_seed(0)
+    local = torch.nn.Conv2d(1, 1, 3, padding=1)
+    image = torch.randn(1, 1, 50, 75)
+
+    class Local(UNet):
+        def forward(self, image, metadata=None):
+            return local(image)
+
+    model = Local(1, 1, "none", network=NetworkConfig(width=2, depth=1))
+    monkeypatch.setattr(evaluation, "TILED_ABOVE", 100)
+    monkeypatch.setattr(evaluation, "TILE", 16)
+    monkeypatch.setattr(evaluation, "MARGIN", 8)
+    torch.testing.assert_close(predict_logits(model, image, torch.zeros(1, 0)), local(image))
+
+
+def test_run_ids_change_with_every_setting_and_with_nothing_else(config):
+    variants = [
+        config,
+        dataclasses.replace(config, seed=1),
+        dataclasses.replace(config, block="me"),
+        dataclasses.replace(config, metadata_mode="zeros"),
+        dataclasses.replace(config, dataset="other"),
+        *(
+            dataclasses.replace(config, **{part: dataclasses.replace(getattr(config, part), **{name: value})})
+            for part, name, value in (
+                ("network", "width", 5), ("network", "depth", 3), ("network", "reduction", 2),
+                ("network", "positions", ("decoder",)), ("network", "hidden_layers", 2),
+                ("network", "activation", "silu"), ("network", "embedding", 2), ("network", "modulate", "normalised"),
+                ("schedule", "epochs", 4), ("schedule", "cycles", 2), ("schedule", "shape", "cosine"),
+                ("schedule", "weight_decay", 1e-2),
+                ("schedule", "lr_min", 1e-4), ("schedule", "lr_max", 1e-2), ("schedule", "batch_size", 6),
+                ("schedule", "crop", 32), ("schedule", "validate_every", 2),
+            )
+        ),
+    ]  # fmt: skip
+    assert len({run_id(variant) for variant in variants}) == len(variants)
+    assert run_id(dataclasses.replace(config)) == run_id(config)
+    assert math.log2(16 ** len(run_id(config))) == 64
