@@ -14,6 +14,7 @@ from analysis.figures.scores import Title
 from analysis.report.conclusion import conclude
 from analysis.report.declared import from_elsewhere, names_of, sees_metadata
 from analysis.report.html import to_html
+from analysis.report.kept_options import keep_options, study_options
 from analysis.report.methods import caveats_section, methods_section, provenance, provenance_section
 from analysis.report.opening import describe
 from analysis.report.plain_text import to_markdown, to_markdown_paragraph
@@ -99,7 +100,9 @@ def report(
     target, folder = (out, "") if out else (storage, report_folder(study, metric))
     tuned = read_arm_sweeps(storage, study)
     failed = [name.removesuffix(".json") for name in storage.names("failures")]
-    return write_report(collected, target, folder, history, runs, pictures, tables, about, tuned, failed)
+    written = write_report(collected, target, folder, history, runs, pictures, tables, about, tuned, failed)
+    kept = keep_options(study_options(storage, study), target, folder)
+    return replace(written, files=(*written.files, *kept))
 
 
 def report_folder(study: str, metric: str) -> str:

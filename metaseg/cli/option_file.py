@@ -6,6 +6,7 @@ Names are those of the command line without the dashes: `epochs = 30`, and `size
 
 import difflib
 import json
+import sys
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
@@ -101,13 +102,8 @@ def with_file(options: Options, content: Mapping[str, Any], path: Path) -> Optio
         raise ConfigError(f"{path}: {error}") from None
 
 
-def to_toml(options: object, page: str) -> str:
-    """A file that `--config` reads back to the same options, but for those in `NOT_KEPT`.
-
-    Args:
-        options: a dataclass of options.
-        page: name of the file under `studies/` that has them.
-    """
+def to_toml(options: object) -> str:
+    """A file from which `--config` reads the same options, except those in `NOT_KEPT`; paths are absolute in it."""
     groups: dict[str, list[str]] = {}
     for option in dict.fromkeys(_known(type(options)).values()):
         if option.path[0] not in NOT_KEPT:
@@ -115,6 +111,7 @@ def to_toml(options: object, page: str) -> str:
             value = reduce(getattr, option.path, options)
             groups.setdefault(group, []).append(f"{key} = {_toml(value)}\n")
     tables = [f"\n[{group}]\n{''.join(lines)}" for group, lines in groups.items() if group]
+    page = Path(*Path(sys.argv[0]).parts[-2:])
     about = f"# Options of {page}, metaseg {__version__}. To repeat: python {page} --config THIS_FILE\n\n"
     return about + "".join(groups.get("", [])) + "".join(tables)
 
@@ -196,4 +193,5 @@ def _toml(value: Any) -> str:
     if isinstance(value, int | float):
         return repr(value)
     text = str(value.expanduser().absolute() if isinstance(value, Path) else value)
+    text = text.encode("utf-8", "replace").decode()  # a name of bytes that aren't text can't be in TOML
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")  # None too, as the command line has it

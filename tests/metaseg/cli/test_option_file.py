@@ -75,7 +75,7 @@ def test_options_in_a_file_are_those_of_the_command_line(
     typed += ["--limit-per-group", "12", "--cells.size", "64", "--cells.window", "0", "2.5"]
     options = parsed(monkeypatch, "--config", tmp_path / name)
     assert options.config == tmp_path / name
-    assert to_toml(options, "page.py") == to_toml(parsed(monkeypatch, *typed), "page.py")
+    assert to_toml(options) == to_toml(parsed(monkeypatch, *typed))
     assert (options.network.width, options.cells) == (32, Cells(size=64, window=(0.0, 2.5)))
 
 
@@ -175,7 +175,7 @@ def test_the_kept_file_gives_the_same_options_again(
     ]
     options = parsed(monkeypatch, *typed, "--positions", "--dry-run", "--storage", "s", "--ignore", "255")
     path = tmp_path / "config.toml"
-    path.write_text(to_toml(options, "page.py"), "utf-8")
+    path.write_text(to_toml(options), "utf-8")
     again = parsed(monkeypatch, "--config", path, "--manifest", typed[3], "--dry-run", "--storage", "s")
     assert again.config == path
     assert {name: value for name, value in vars(again).items() if name != "config"} == {
@@ -186,9 +186,14 @@ def test_the_kept_file_gives_the_same_options_again(
     assert not {name.replace("_", "-") for name in NOT_KEPT} & set(kept)
 
 
+def test_a_name_that_is_no_text_doesnt_keep_a_study_from_being_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    options = parsed(monkeypatch, "--manifest", "a\udcff.csv")
+    assert b'/a?.csv"\n' in to_toml(options).encode()
+
+
 def test_none_on_the_command_line_is_none_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "config.toml"
-    path.write_text(to_toml(parsed(monkeypatch, "--manifest", "a", "--max-concurrent", "None"), "page.py"))
+    path.write_text(to_toml(parsed(monkeypatch, "--manifest", "a", "--max-concurrent", "None")))
     assert 'max-concurrent = "None"' in path.read_text()
     busy = PageOptions(manifest=Path("a"), schedule=ScheduleConfig())
     assert with_file(busy, read_file(path), path).engine.max_concurrent is None
