@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from metaseg.config import ConfigError
+from metaseg.packages import Extra, install
 from metaseg.store.address import EXPECTED, local_folder
 
 Result = TypeVar("Result")
@@ -42,8 +43,8 @@ PATIENCE_SECONDS = 600.0
 OPENING_SECONDS = 20.0
 """The same for the first one: whoever has mistyped an address isn't to wait for minutes."""
 
-EXTRAS = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs"}
-"""Packages that fsspec needs for buckets."""
+EXTRAS: dict[str, Extra] = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs"}
+"""Extras with the packages that fsspec needs for buckets."""
 
 ONE_ATTEMPT = {"config_kwargs": {"retries": {"total_max_attempts": 1}}}
 OPTIONS = {"s3": ONE_ATTEMPT, "s3a": ONE_ATTEMPT}
@@ -472,8 +473,8 @@ def open_storage(where: str) -> Storage:
     try:
         fs, prefix = fsspec.url_to_fs(where, use_listings_cache=False, **OPTIONS.get(protocol, {}))
     except ImportError as error:
-        package = EXTRAS.get(protocol)
-        hint = f"pip install {package}" if package else "see fsspec's documentation"
+        extra = EXTRAS.get(protocol)
+        hint = install(extra) if extra else "see fsspec's documentation"
         raise ConfigError(f"storage is {where!r}, which needs another package ({_line(error)}): {hint}") from error
     except Exception as error:  # each kind of storage has its own
         raise ConfigError(f"storage is {where!r}; expected {EXPECTED} ({_line(error)})") from None
