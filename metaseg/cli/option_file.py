@@ -116,6 +116,12 @@ def to_toml(options: object) -> str:
     return about + "".join(groups.get("", [])) + "".join(tables)
 
 
+def several_values(kind: type) -> list[str]:
+    """Options of a dataclass that take several values, as on the command line: `--arms`, `--positions`."""
+    options = dict.fromkeys(_known(kind).values())
+    return [f"--{option.name}" for option in options if get_origin(option.kind) is tuple]
+
+
 def _known(kind: Any) -> dict[str, _Option]:
     """Options of a dataclass by name; those of a group without prefix also as `GROUP.NAME`, its table in a file."""
     known: dict[str, _Option] = {}

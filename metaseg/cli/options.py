@@ -9,11 +9,11 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar
 
 import tyro
 
-from metaseg.cli.option_file import read_file, with_file
+from metaseg.cli.option_file import read_file, several_values, with_file
 from metaseg.command_line import misused, tell_version
 from metaseg.config import ConfigError, DataConfig, EngineConfig, ExtraScore, NetworkConfig, ScheduleConfig
 from metaseg.packages import install
@@ -86,12 +86,6 @@ class StudyOptions:
 Options = TypeVar("Options", bound=StudyOptions)
 
 
-def several_values(options: type[StudyOptions]) -> list[str]:
-    """Options of a page, without those of groups, that take several values, by their names on the command line."""
-    kinds = get_type_hints(options)
-    return [f"--{name.replace('_', '-')}" for name, kind in kinds.items() if get_origin(kind) is tuple]
-
-
 def parse(presets: Mapping[Preset, Options], description: str | None) -> Options:
     """Options of a page: those of the command line, else of the file that `--config` names, else of the preset.
 
@@ -100,8 +94,8 @@ def parse(presets: Mapping[Preset, Options], description: str | None) -> Options
     if "--version" in sys.argv[1:]:
         tell_version("metaseg")
     given = [argument.partition("=")[0].replace("_", "-") for argument in sys.argv[1:]]
-    for name in several_values(type(next(iter(presets.values())))):  # tyro would forget all but the last
-        if given.count(name) > 1:
+    for name in several_values(type(next(iter(presets.values())))):
+        if given.count(name) > 1:  # tyro would forget all but the last
             misused(f"{name} is given twice; expected once, with all its values after it")
     try:
         default = _default(presets)

@@ -1,12 +1,15 @@
 """`--config FILE`: names, precedence and errors, and the file that a study is repeated from."""
 
+import importlib
+import re
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 import pytest
 
+from checkout import ROOT
 from metaseg.cli.option_file import NOT_KEPT, read_file, to_toml, with_file
 from metaseg.cli.options import REQUIRED, NetworkOptions, Preset, StudyOptions, parse
 from metaseg.config import ConfigError, NetworkConfig, ScheduleConfig
@@ -197,3 +200,42 @@ def test_none_on_the_command_line_is_none_again(tmp_path: Path, monkeypatch: pyt
     assert 'max-concurrent = "None"' in path.read_text()
     busy = PageOptions(manifest=Path("a"), schedule=ScheduleConfig())
     assert with_file(busy, read_file(path), path).engine.max_concurrent is None
+
+
+@pytest.mark.parametrize("option", ["--arms", "--positions", "--cells.window"])
+def test_an_option_of_several_values_is_given_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], option: str
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        parsed(monkeypatch, "--manifest", "a", f"{option}=1", "2", option, "3", "4")
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == f"error: {option} is given twice; expected once, with all its values after it\n"
+
+
+def test_the_documented_file_is_one_of_the_study_that_it_is_given_to(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    page = (ROOT / "docs" / "how-to" / "command-line.md").read_text()
+    (text,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "cells.toml").write_text(text)
+    monkeypatch.setattr(sys, "argv", ["seven_cells.py", "--config", str(tmp_path / "cells.toml"), "--epochs", "50"])
+    options = parse(importlib.import_module("studies.seven_cells").PRESETS, "")
+    assert (options.preset, options.arms, options.seeds) == ("small", ("baseline", "sme"), 3)
+    assert (options.schedule.epochs, options.schedule.lr_max, options.synthetic.size) == (50, 2e-3, 128)
+
+
+PAGES = sorted(path.stem for path in (ROOT / "studies").glob("[!_]*.py"))
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_page_is_repeated_from_its_kept_file(page: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    presets = importlib.import_module(f"studies.{page}").PRESETS
+    path = tmp_path / "config.toml"
+    for preset in presets:
+        monkeypatch.setattr(
+            sys, "argv", ["page.py", "--preset", preset, *(["--manifest", "/a"] if page == "own_data" else [])]
+        )
+        options = parse(presets, "")
+        path.write_text(to_toml(options))
+        monkeypatch.setattr(sys, "argv", ["page.py", "--config", str(path)])
+        assert replace(parse(presets, ""), config=None) == options
