@@ -22,7 +22,7 @@ class MLPConfig:
     """Settings of the multilayer perceptron (MLP) by which a block computes its modulation."""
 
     reduction: int = 4
-    """Reduction ratio: channels of the feature maps over units of a hidden layer (Hu et al. 2020, section 3.1)."""
+    """Reduction ratio: channels of the feature maps over units of a hidden layer (Hu et al. 2020)."""
 
     layers: int = 1
     """Number of hidden layers."""
@@ -59,7 +59,7 @@ class ChannelModulation(nn.Module, ABC):
 
 
 def hidden_and_linear(inputs: int, hidden: int, outputs: int, mlp: MLPConfig) -> nn.Sequential:
-    """An MLP of hidden layers of `hidden` units and a linear output layer: `(N, inputs)` to `(N, outputs)`, unbounded."""
+    """An MLP, hidden layers of `hidden` units and a linear output: `(N, inputs)` to `(N, outputs)`, unbounded."""
     layers: list[nn.Module] = []
     for before, units in pairwise([inputs] + [hidden] * mlp.layers):
         layers += [nn.Linear(before, units), ACTIVATIONS[mlp.activation]()]
@@ -95,7 +95,7 @@ class Identity(ChannelModulation):
 
 
 class SqueezeExcitation(ChannelModulation):
-    """`se`: squeeze-and-excitation, gates computed from the feature maps alone (Hu et al. 2020). The paper's baseline."""
+    """`se`: squeeze-and-excitation, gates computed from features alone (Hu et al. 2020). The paper's baseline."""
 
     def __init__(self, channels: int, metadata_size: int, mlp: MLPConfig) -> None:
         super().__init__(channels, metadata_size, mlp)
