@@ -19,7 +19,7 @@ from metaseg.engine.room import Worker, can_grow, count, free_orphans, left_besi
 from metaseg.engine.session import session
 from metaseg.engine.watch import watched
 from metaseg.engine.worker import Board, Execute, Job, Slot
-from metaseg.store.claims import Session, tidy
+from metaseg.store.claims import Claimant, tidy
 from metaseg.store.runs import Store
 from metaseg.store.storage import StorageError
 from metaseg.study.plan import PlannedRun, Study
@@ -80,7 +80,7 @@ def run_study(
         _tidy(store, console)
         return Outcome((), {}, 0)
     console.print("Starting Ray ...", style="dim")
-    with session(), Session(store.storage) as claims, watched(claims, console):
+    with session(), Claimant(store.storage) as claims, watched(claims, console):
         worker = Worker.of(config)
         total = count(worker)
         _require_room(missing, config, worker, total)
@@ -102,7 +102,7 @@ def run_study(
 def _tidy(store: Store, console: Console) -> None:
     """Remove what deaths have left; what can't be removed stays, for the next time. Name what isn't ours."""
     with contextlib.suppress(OSError):
-        store.sweep()
+        store.remove_leftovers()
         foreign = [store.storage.locate(name) for name in tidy(store.storage, store.done())]
         more = [f"and {len(foreign) - MOST_NAMED} more"] if len(foreign) > MOST_NAMED else []
         if foreign:
@@ -143,7 +143,7 @@ class Scheduler:
         store: Store,
         config: EngineConfig,
         worker: Worker,
-        claims: Session,
+        claims: Claimant,
         progress: StudyProgress,
         execute: Execute,
     ) -> None:

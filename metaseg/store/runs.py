@@ -235,8 +235,8 @@ class Store:
         """Remove a run's states: it is done."""
         self.storage.delete_folder(f"checkpoints/{run_id}")
 
-    def sweep(self) -> None:
-        """Remove what deaths have left of runs that are done now: states, and half-written copies."""
+    def remove_leftovers(self) -> None:
+        """Remove what killed processes have left of runs that are done by now: checkpoints and half-written copies."""
         done = self.done()
         for run_id in done.intersection(self.storage.names("checkpoints")):
             self.delete_checkpoints(run_id)

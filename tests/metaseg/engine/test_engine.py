@@ -23,7 +23,7 @@ from metaseg.config import ConfigError, EngineConfig, NetworkConfig, RunConfig, 
 from metaseg.engine import Outcome, run_study, scheduler
 from metaseg.engine.failure import CodeChangedError
 from metaseg.engine.worker import Execute, require_same_code
-from metaseg.store.claims import Session
+from metaseg.store.claims import Claimant
 from metaseg.store.runs import Store
 from metaseg.store.storage import StorageError
 from metaseg.study.plan import PlannedRun, Study, plan
@@ -305,7 +305,7 @@ def test_what_another_driver_holds_is_left_to_it_until_it_is_done_or_dead(study,
     store = Store.at(tmp_path)
     first, second, third = study.runs[:3]
     study = dataclasses.replace(study, runs=(first, second, third))
-    with Session(store.storage) as other:
+    with Claimant(store.storage) as other:
         other.claim(first.run_id)
         other.claim(second.run_id)
         done_soon = threading.Timer(6, lambda: store.commit_run(first.run_id, {"by": b"the other"}))

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from metaseg.config import ConfigError
-from metaseg.store.claims import Session
+from metaseg.store.claims import Claimant
 from metaseg.store.storage import NO_LINKS, FolderStorage, OutsideError, StorageError, open_storage
 from storage_operations import ALL_OPERATIONS
 
@@ -220,7 +220,7 @@ def test_without_hard_links_a_file_is_created_by_one_caller_only(tmp_path, monke
     assert not storage.create("claims/a.1", b"two")
     assert storage.read("claims/a.1") == b"one"
     assert os.listdir(tmp_path / "claims") == ["a.1"], "nothing temporary is left"
-    with Session(storage) as first, Session(storage) as second:
+    with Claimant(storage) as first, Claimant(storage) as second:
         assert first.claim("b")
         assert not second.claim("b")
 
