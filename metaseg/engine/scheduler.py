@@ -22,8 +22,8 @@ from metaseg.engine.worker import Board, Execute, Job, Slot
 from metaseg.store.claims import Claimant, tidy
 from metaseg.store.runs import Store
 from metaseg.store.storage import StorageError
+from metaseg.study.execution import execute, work
 from metaseg.study.plan import PlannedRun, Study
-from metaseg.study.run import execute, work
 from metaseg.training import TRAINING_VERSION
 
 remote: Any = ray.remote
@@ -65,11 +65,11 @@ class Outcome:
 def run_study(
     study: Study, store: Store, config: EngineConfig, console: Console, execute: Execute = execute
 ) -> Outcome:
-    """Train what the store doesn't have yet of the study. Ray isn't started when nothing is missing.
+    """Train the runs of a study that the store doesn't have yet. Ray isn't started when nothing is missing.
 
-    Runs are started in the order of their number of workers, then of their work (`metaseg.study.run.work`), the largest
-    first, then of the study. A run that fails is recorded in the store with its traceback and doesn't stop the others.
-    A run that another driver has claimed is left to it; this returns when it is done.
+    Runs start in order of their number of workers, then of their work (`metaseg.study.execution.work`), the largest
+    first, then of their place in the study. A run that fails is recorded in the store with its traceback and doesn't
+    stop the others. A run that another driver has claimed is left to it, and this function waits until it is done.
 
     Raises:
         ConfigError: a run needs more workers than Ray has room for, and no autoscaler could make room.

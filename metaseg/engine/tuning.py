@@ -34,7 +34,7 @@ from metaseg.engine.worker import fit_with_train, open_both, open_store, require
 from metaseg.store.claims import Claimant
 from metaseg.store.runs import Store
 from metaseg.store.storage import StorageError
-from metaseg.study.run import run_id
+from metaseg.study.run_id import run_id
 from metaseg.sweeps.continuation import load_record, open_sweep, pruner_settings, study_name
 from metaseg.sweeps.journal import open_journal
 from metaseg.sweeps.outcome import tell

@@ -12,8 +12,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from metaseg.store.folder import FolderStorage
 from metaseg.store.names import check_name
-from metaseg.store.storage import FolderStorage, Storage, open_storage
+from metaseg.store.storage import Storage, open_storage
 
 POSITION = re.compile(r"\d+(-\d+)?")
 """A checkpoint's name: others in its folder are none of ours."""

@@ -22,7 +22,7 @@ from metaseg.config import (
 from metaseg.data.dataset import Dataset
 from metaseg.networks.blocks import block_class
 from metaseg.store.runs import Store
-from metaseg.study.run import run_id
+from metaseg.study.run_id import run_id
 
 BASELINE = "baseline"
 

@@ -26,8 +26,9 @@ from metaseg.engine.worker import Execute, require_same_code
 from metaseg.store.claims import Claimant
 from metaseg.store.runs import Store
 from metaseg.store.storage import StorageError
+from metaseg.study.execution import execute
 from metaseg.study.plan import PlannedRun, Study, plan
-from metaseg.study.run import execute, run_id
+from metaseg.study.run_id import run_id
 from metaseg.training import TRAINING_VERSION
 
 SCHEDULE = ScheduleConfig(epochs=3, cycles=1, batch_size=5, crop=16)

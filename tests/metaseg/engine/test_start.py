@@ -23,7 +23,7 @@ from metaseg.engine import session, watch
 from metaseg.engine.ray_address import address, answers
 from metaseg.engine.token import keep_token_private
 from metaseg.store.claims import Claimant
-from metaseg.store.storage import FolderStorage
+from metaseg.store.folder import FolderStorage
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import pytest
 from checkout import ROOT
 from metaseg.store import claims as module
 from metaseg.store.claims import Claimant, tidy
-from metaseg.store.storage import FolderStorage
+from metaseg.store.folder import FolderStorage
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ KILLED = """
 import os, sys
 from pathlib import Path
 from metaseg.store.claims import Claimant, tidy
-from metaseg.store.storage import FolderStorage
+from metaseg.store.folder import FolderStorage
 with Claimant(FolderStorage(Path(sys.argv[1]))) as claimant:
     assert claimant.claim("a")
     os.kill(os.getpid(), 9)
@@ -127,10 +127,9 @@ def test_a_store_that_doesnt_answer_for_a_while_doesnt_end_the_beats(storage, mo
 
 
 def test_what_killed_drivers_left_is_tidied_up_and_nothing_else(storage, tmp_path):
-    script = (
-        "import os, sys; from metaseg.store.claims import Claimant; from metaseg.store.storage import FolderStorage\n"
-    )
-    script += "claimant = Claimant(FolderStorage(__import__('pathlib').Path(sys.argv[1]))).__enter__()\n"
+    script = "import os, sys\nfrom pathlib import Path\n"
+    script += "from metaseg.store.claims import Claimant\nfrom metaseg.store.folder import FolderStorage\n"
+    script += "claimant = Claimant(FolderStorage(Path(sys.argv[1]))).__enter__()\n"
     script += "claimant.claim('done'), claimant.claim('interrupted'), os._exit(9)"
     subprocess.run([sys.executable, "-c", script, str(tmp_path)], cwd=ROOT)
     with Claimant(storage) as living:

@@ -14,7 +14,8 @@ import pytest
 
 from metaseg.config import ConfigError
 from metaseg.store.claims import Claimant
-from metaseg.store.storage import NO_LINKS, FolderStorage, OutsideError, StorageError, open_storage
+from metaseg.store.folder import NO_LINKS, FolderStorage
+from metaseg.store.storage import OutsideError, StorageError, open_storage
 from storage_operations import ALL_OPERATIONS
 
 WRITER = """
@@ -46,7 +47,7 @@ class Killed(BaseException):
     """What nothing catches."""
 
 
-@pytest.mark.parametrize("step", ["metaseg.store.storage.os.fsync", "metaseg.store.storage.os.replace"])
+@pytest.mark.parametrize("step", ["metaseg.store.folder.os.fsync", "metaseg.store.folder.os.replace"])
 def test_a_death_while_writing_leaves_the_old_file(tmp_path, monkeypatch, step):
     storage = FolderStorage(tmp_path)
     storage.write("folder/file", b"old")
@@ -71,7 +72,7 @@ def test_a_full_disk_is_said_at_once_and_leaves_nothing(tmp_path, monkeypatch):
     def full(descriptor: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("metaseg.store.storage.os.fsync", full)
+    monkeypatch.setattr("metaseg.store.folder.os.fsync", full)
     for write in (storage.write, storage.create):
         with pytest.raises(StorageError, match=f"{tmp_path} is full: No space left on device") as caught:
             write("other", b"new")
@@ -172,11 +173,11 @@ def test_a_folder_that_vanishes_in_the_middle_of_a_writing_is_waited_for(tmp_pat
     fsync = os.fsync
 
     def vanish(descriptor: int) -> None:
-        monkeypatch.setattr("metaseg.store.storage.os.fsync", fsync)
+        monkeypatch.setattr("metaseg.store.folder.os.fsync", fsync)
         root.rename(away)
         threading.Timer(0.2, away.rename, (root,)).start()
 
-    monkeypatch.setattr("metaseg.store.storage.os.fsync", vanish)
+    monkeypatch.setattr("metaseg.store.folder.os.fsync", vanish)
     storage.write("file", b"new")
     assert storage.read("file") == b"new"
 

@@ -15,8 +15,8 @@ from metaseg.cli.status import print_status
 from metaseg.config import ConfigError
 from metaseg.store import claims as module
 from metaseg.store.claims import Claimant, tidy
+from metaseg.store.folder import FolderStorage
 from metaseg.store.runs import Store
-from metaseg.store.storage import FolderStorage
 from metaseg.sweeps.continuation import load_record
 
 GARBAGE = {

@@ -43,7 +43,7 @@ def test_a_death_at_any_file_leaves_no_run_and_no_litter_that_matters(tmp_path, 
         written.append(path)
         path.write_bytes(content)
 
-    monkeypatch.setattr("metaseg.store.storage._write_flushed", mortal)
+    monkeypatch.setattr("metaseg.store.folder._write_flushed", mortal)
     monkeypatch.setattr("shutil.rmtree", lambda *arguments, **options: None)  # the dead don't tidy up
     with pytest.raises(SystemExit):
         store.commit_run("abc", FILES)
