@@ -200,10 +200,10 @@ def test_what_is_done_is_a_matter_of_done_files_alone(storage: FolderStorage) ->
 
 
 def test_a_study_that_is_done_names_others_files_and_ends_well(storage: FolderStorage) -> None:
-    from metaseg.engine.scheduler import _tidy
+    from metaseg.engine.study import remove_leftovers
 
     out = io.StringIO()
-    _tidy(Store(storage), Console(file=out, width=300))
+    remove_leftovers(Store(storage), Console(file=out, width=300))
     assert out.getvalue().startswith(f"warning: others' files are passed over: {storage.locate('claims/a folder')}, ")
     assert out.getvalue().endswith(" more\n")
 
