@@ -18,8 +18,8 @@ from analysis.results.store_rows import ResultsError
 from metaseg.config import ConfigError, DataConfig
 from metaseg.data.dataset import Dataset, prepare
 from metaseg.data.manifest import Manifest, ManifestError
+from metaseg.store.folder import FolderStorage
 from metaseg.store.runs import Store
-from metaseg.store.storage import FolderStorage
 from metaseg.terminal import Terminal
 
 FAILED, MISUSED, INTERRUPTED = 1, 2, 130
