@@ -26,9 +26,9 @@ from kits_files import (
     write_release,
 )
 from metaseg.config import ConfigError, DataConfig
-from metaseg.data.dataset import prepare
 from metaseg.data.manifest import ManifestError
 from metaseg.data.metadata import MetadataColumn
+from metaseg.data.preparation import prepare
 from metaseg.datasets.kits import KitsConfig, kits_classes
 from metaseg.datasets.kits_clinical import read_clinical
 

@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 from metaseg.config import ConfigError, DataConfig
-from metaseg.data.dataset import prepare
 from metaseg.data.manifest import ManifestError
 from metaseg.data.metadata import MetadataColumn
+from metaseg.data.preparation import prepare
 from metaseg.datasets.nnunet import NnunetConfig, nnunet_classes, read_nnunet
 from metaseg.datasets.source import Source
 

@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from metaseg.config import ConfigError, DataConfig
-from metaseg.data.dataset import prepare
 from metaseg.data.manifest import ManifestError
 from metaseg.data.metadata import MetadataColumn
+from metaseg.data.preparation import prepare
 from metaseg.datasets.nnunet import export_nnunet, nnunet_classes, read_nnunet
 from metaseg.datasets.source import Source
 from metaseg.datasets.table import read_table
