@@ -44,6 +44,7 @@ def prepare(
         ManifestError: listing missing or unreadable files, sizes and bit depths that don't fit, empty splits, classes
             or metadata values that training lacks.
     """
+    config = replace(config, classes=_class_names(manifest, config))
     table = _kept_samples(manifest, config)
     files = source_files(manifest, table)
     with ThreadPoolExecutor() as pool:
@@ -77,6 +78,15 @@ def prepare(
         per=manifest.per,
         share=manifest.share,
     )
+
+
+def _class_names(manifest: Manifest, config: DataConfig) -> tuple[str, ...]:
+    """The configured names, else the layout's, else one for all of the foreground.
+
+    Where `config.foreground` says which mask values are meant, the layout's names of single values don't apply.
+    """
+    named_by_layout = () if config.foreground else manifest.classes
+    return config.classes or named_by_layout or ("foreground",)
 
 
 def _is_checked(folder: Path) -> bool:

@@ -42,8 +42,8 @@ class NnunetConfig:
 def read_nnunet(source: Source, config: NnunetConfig = NnunetConfig()) -> Manifest:
     """Read `imagesTr/NAME_0000.EXT` with `labelsTr/NAME.EXT`, and `imagesTs` with `labelsTs` where there are labels.
 
-    `nnunet_classes` gives the classes that a `DataConfig` needs. A file `metadata.csv` beside `dataset.json`, which
-    has a row for each NAME in its column `case`, may hold metadata, `group` and `split`.
+    A file `metadata.csv` beside `dataset.json`, with a row for each NAME in its column `case`, may hold metadata,
+    `group` and `split`. The labels of dataset.json name the classes.
 
     Args:
         source: the folder that holds `dataset.json`. Its metadata are columns of metadata.csv; where it has none, those
@@ -70,7 +70,15 @@ def read_nnunet(source: Source, config: NnunetConfig = NnunetConfig()) -> Manife
     elif columns or source.group_by:
         wanted = ", ".join([*columns, *([source.group_by] if source.group_by else [])])
         raise ManifestError(f"{root} has no metadata.csv; expected it, with columns case, {wanted}")
-    manifest = to_manifest(table, root, source.metadata, source.group_by, str(root), about=description.about)
+    manifest = to_manifest(
+        table,
+        root,
+        source.metadata,
+        source.group_by,
+        str(root),
+        about=description.about,
+        classes=description.classes,
+    )
     if not source.metadata:
         manifest = replace(manifest, metadata=description.metadata)
     if not tested:
@@ -79,11 +87,6 @@ def read_nnunet(source: Source, config: NnunetConfig = NnunetConfig()) -> Manife
         ManifestError.check(str(root / "metadata.csv"), _split_problems(manifest.table, in_test))
         return manifest
     return replace(manifest, table=manifest.table.assign(split=_splits(manifest, in_test)))
-
-
-def nnunet_classes(path: Path) -> tuple[str, ...]:
-    """Names of the classes 1, 2, ... of the dataset in folder `path`; raises as `read_nnunet` does."""
-    return describe(path).classes
 
 
 def _cases(root: Path, description: Description, parts: Sequence[str], config: NnunetConfig) -> pd.DataFrame:

@@ -3,6 +3,7 @@
 import io
 import json
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -334,3 +335,20 @@ def test_what_is_ignored_counts_in_no_cell(tmp_path: Path) -> None:
         counts = confusion_counts(logits, target)
         assert counts.sum() == 64 * 60
         torch.testing.assert_close(counts, confusion_counts(logits[..., 4:], target[..., 4:]))
+
+
+def test_a_layouts_classes_hold_unless_others_or_mask_values_are_named(tmp_path: Path) -> None:
+    table = write(tmp_path, lambda k: disc(k) * (1 + k % 2))
+    manifest = replace(read_table(table, ("line",)), classes=("kidney", "tumour"))
+
+    def classes(**options: object) -> tuple[tuple[str, ...], int]:
+        dataset = prepare(manifest, DataConfig(**options), tmp_path / "cache")
+        return dataset.classes, int(dataset.mask(1).max())
+
+    assert classes() == (("kidney", "tumour"), 2)
+    assert classes(classes=("left", "right")) == (("left", "right"), 2)
+    assert classes(classes=("foreground",)) == (("foreground",), 1)
+    assert classes(foreground=("1..2",)) == (("foreground",), 1)
+    named = prepare(read_table(table, ("line",)), DataConfig(classes=("foreground",)), tmp_path / "cache")
+    unnamed = prepare(read_table(table, ("line",)), DataConfig(), tmp_path / "cache")
+    assert unnamed.fingerprint == named.fingerprint
