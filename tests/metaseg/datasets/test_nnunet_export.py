@@ -13,7 +13,8 @@ from metaseg.config import ConfigError, DataConfig
 from metaseg.data.manifest import ManifestError
 from metaseg.data.metadata import MetadataColumn
 from metaseg.data.preparation import prepare
-from metaseg.datasets.nnunet import export_nnunet, read_nnunet
+from metaseg.datasets.nnunet import read_nnunet
+from metaseg.datasets.nnunet_export import export_nnunet
 from metaseg.datasets.source import Source
 from metaseg.datasets.table import read_table
 from table_files import write_dataset
