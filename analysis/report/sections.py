@@ -45,7 +45,7 @@ from analysis.report.table import (
 )
 from analysis.results.store_rows import Collected
 from analysis.scores.image_scores import OVERALL
-from analysis.scores.score_matrix import Layout
+from analysis.scores.score_matrix import ScoreMatrix
 from analysis.stats.calibration import unlike_seeds
 from analysis.stats.comparisons import leading_class
 from analysis.stats.interaction import LEAST_UNITS, Interaction
@@ -149,7 +149,7 @@ def robustness_section(robust: pd.DataFrame, names: Names) -> Section:
     )  # fmt: skip
 
 
-def power_section(layout: Layout, tests: pd.DataFrame, collected: Collected) -> Section:
+def power_section(matrix: ScoreMatrix, tests: pd.DataFrame, collected: Collected) -> Section:
     """What these numbers of seeds and images find, and what more would, for the class that is concluded on."""
     study = collected.study
     leading = leading_class(tests["class"].unique(), study.endpoint)
@@ -159,13 +159,13 @@ def power_section(layout: Layout, tests: pd.DataFrame, collected: Collected) -> 
     tables = []
     names = names_of(collected)
     unit = names.units
-    size = max(round(layout.size), 2)
+    size = max(round(matrix.size), 2)
     for comparison in study.comparisons:
         if comparison.reference != study.baseline or comparison.claim != "differs":
             continue
-        if not {comparison.arm, comparison.reference} <= set(layout.arms):
+        if not {comparison.arm, comparison.reference} <= set(matrix.arms):
             continue
-        found = difference(layout, comparison.arm, comparison.reference)
+        found = difference(matrix, comparison.arm, comparison.reference)
         if found.components is None:
             continue
         advice = plan(found.components, study.margin, min(found.seeds), size, unit)
@@ -186,15 +186,15 @@ def power_section(layout: Layout, tests: pd.DataFrame, collected: Collected) -> 
 
 
 def figure_sections(
-    collected: Collected, scores: pd.DataFrame, layout: Layout, tests: pd.DataFrame, figure: Title
+    collected: Collected, scores: pd.DataFrame, matrix: ScoreMatrix, tests: pd.DataFrame, figure: Title
 ) -> list[Section]:
     """Variance, images, sizes and ranks, for the class that is concluded on."""
     study = collected.study
     name = leading_class(scores["class"].unique(), study.endpoint)
     own = scores[scores["class"] == name]
     files: dict[str, bytes] = {}
-    pairs = [each for each in study.comparisons if {each.arm, each.reference} <= set(layout.arms)]
-    differences = [difference(layout, pair.arm, pair.reference) for pair in pairs if pair.reference == study.baseline]
+    pairs = [each for each in study.comparisons if {each.arm, each.reference} <= set(matrix.arms)]
+    differences = [difference(matrix, pair.arm, pair.reference) for pair in pairs if pair.reference == study.baseline]
     known = [each for each in differences if each.components is not None]
     if known:
         files["variance.png"] = draw_variance(variance_table(known), figure)
@@ -205,8 +205,8 @@ def figure_sections(
         means = own_tests[own_tests["reference"] == study.baseline].set_index("arm")["difference"]
         best = max(told, key=lambda arm: float(means.get(arm, -np.inf)))
         files["paired.png"] = draw_paired(own, best, study.baseline, figure)
-    if len(layout.arms) > 1 and ranks_known(layout):
-        files["ranks.png"] = draw_ranks(rank_stability(layout, np.random.default_rng(0)), figure)
+    if len(matrix.arms) > 1 and ranks_known(matrix):
+        files["ranks.png"] = draw_ranks(rank_stability(matrix, np.random.default_rng(0)), figure)
     if (
         "tp" in collected.images
         and (collected.images["tp"] + collected.images["fn"]).any()

@@ -12,7 +12,7 @@ from analysis.report.grid import Cell, Grid
 from analysis.report.section import Section, to_csv
 from analysis.results.store_rows import Collected
 from analysis.scores.image_scores import OVERALL
-from analysis.scores.score_matrix import Layout
+from analysis.scores.score_matrix import ScoreMatrix
 from analysis.stats.seeds import residuals, run_means, seed_table
 from analysis.wording import Names, listed
 
@@ -20,7 +20,7 @@ from analysis.wording import Names, listed
 def seed_sections(
     collected: Collected,
     scores: pd.DataFrame,
-    layouts: Mapping[str, Layout],
+    matrices: Mapping[str, ScoreMatrix],
     failed: Collection[str],
     figure: Title,
 ) -> list[Section]:
@@ -29,13 +29,13 @@ def seed_sections(
     Args:
         collected: the results.
         scores: of `analysis.scores.image_scores.image_scores`, of the class that is concluded on.
-        layouts: of this class, by subgroup, among them `OVERALL`.
+        matrices: of this class, by subgroup, among them `OVERALL`.
         failed: ids of runs that failed when they were last tried.
         figure: above the figures.
     """
     names, study = figure.names, collected.study
-    table = seed_table(layouts[OVERALL], scores, study.baseline, collected.missing, failed)
-    means = run_means(dict(layouts))
+    table = seed_table(matrices[OVERALL], scores, study.baseline, collected.missing, failed)
+    means = run_means(dict(matrices))
     files = {"seeds.csv": to_csv(table)}
     first = Section(
         (_grid(table, study.baseline, names),),
@@ -53,7 +53,7 @@ def seed_sections(
             (
                 "residuals.png",
                 f"What runs and {names.units} don't explain, against what they do",
-                draw_residuals(residuals(layouts[OVERALL]), figure),
+                draw_residuals(residuals(matrices[OVERALL]), figure),
             )
         )
     return [

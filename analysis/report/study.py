@@ -36,7 +36,7 @@ from analysis.results.store_rows import Collected, collect
 from analysis.scores.extra_scores import METRICS as EXTRA_METRICS
 from analysis.scores.extra_scores import with_scores
 from analysis.scores.image_scores import OVERALL, image_scores, summarise
-from analysis.scores.score_matrix import Layout, layouts
+from analysis.scores.score_matrix import ScoreMatrix, score_matrices
 from analysis.stats.comparisons import compare, leading_class
 from analysis.stats.interaction import LEAST_UNITS, Interaction, interaction
 from analysis.stats.multiple_testing import holm
@@ -155,7 +155,9 @@ def write_report(
     cells = summarise(scores, declared.average)
     tests = compare(scores, declared.comparisons, declared.margin, declared.average, declared.endpoint)
     leading = leading_class(scores["class"].unique(), declared.endpoint)
-    by_subgroup = {subgroup: layout for name, subgroup, layout in layouts(scores, declared.average) if name == leading}
+    by_subgroup = {
+        subgroup: matrix for name, subgroup, matrix in score_matrices(scores, declared.average) if name == leading
+    }
     interactions = _interactions(collected, by_subgroup)
 
     console = Terminal()
@@ -168,7 +170,7 @@ def write_report(
     names = [column, *(str(name) for kind in ("arm", "class", "subgroup") for name in scores[kind].unique())]
     on = f" on {words.tested}" + ("" if from_elsewhere(collected) else f" of {declared.dataset}")
     figure = Title(f"{declared.name}: {metric}{on}{incomplete}", declared.about, words)
-    left_out = sum(layout.size < LEAST_UNITS for name, layout in by_subgroup.items() if name != OVERALL)
+    left_out = sum(matrix.size < LEAST_UNITS for name, matrix in by_subgroup.items() if name != OVERALL)
     robust = pd.DataFrame()
     sections = [
         score_section(collected, scores, cells, f"{metric} of each arm{by}{incomplete}", figure, console.is_terminal),
@@ -223,19 +225,19 @@ def write_report(
     return Report(declared.name, tuple(result), cells, tests, collected.missing, (*files, collected.path))
 
 
-def _interactions(collected: Collected, by_subgroup: Mapping[str, Layout]) -> list[Interaction]:
+def _interactions(collected: Collected, by_subgroup: Mapping[str, ScoreMatrix]) -> list[Interaction]:
     """Of the comparisons with the baseline that metadata are told in, where subgroups can be compared.
 
     Comparisons of which no run of an arm has all subgroups are left out. p is corrected by Holm's method over them.
     """
-    parts = {name: layout for name, layout in by_subgroup.items() if name != OVERALL and layout.size >= LEAST_UNITS}
-    units = [unit for layout in parts.values() for unit in layout.units]
+    parts = {name: matrix for name, matrix in by_subgroup.items() if name != OVERALL and matrix.size >= LEAST_UNITS}
+    units = [unit for matrix in parts.values() for unit in matrix.units]
     if len(set(units)) < len(units):  # an image with several tasks is in several subgroups
         return []
     found = []
     for comparison in collected.study.comparisons:
         pair = {comparison.arm, comparison.reference}
-        fit = {name: layout for name, layout in parts.items() if pair <= set(layout.arms)}
+        fit = {name: matrix for name, matrix in parts.items() if pair <= set(matrix.arms)}
         shared = [set.intersection(*(set(each.seeds_of(arm)) for each in fit.values())) for arm in pair if len(fit) > 1]
         declared = comparison.claim == "differs" and comparison.reference == collected.study.baseline
         if declared and shared and all(shared):

@@ -12,7 +12,7 @@ import pytest
 from analysis.report.methods import caveats_section, methods_section, provenance, provenance_section
 from analysis.results.store_rows import Collected, collect
 from analysis.scores.image_scores import image_scores
-from analysis.scores.score_matrix import layouts
+from analysis.scores.score_matrix import score_matrices
 from analysis.stats.comparisons import compare
 from analysis.stats.robustness import resample
 from fake_store import image_rows, run_id, seal, write_study
@@ -34,7 +34,7 @@ def tested(collected: Collected) -> tuple[pd.DataFrame, pd.DataFrame]:
     study = collected.study
     scores = image_scores(collected.images, study.arms, collected.metric)
     tests = compare(scores, study.comparisons, study.margin)
-    (_, _, overall), *_ = layouts(scores)
+    (_, _, overall), *_ = score_matrices(scores)
     return tests, resample(overall, study.comparisons, np.random.default_rng(0))
 
 
