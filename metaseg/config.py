@@ -70,9 +70,10 @@ def _require_one_of(choices: object, setting: str, value: object) -> None:
 class DataConfig:
     """What is read from a manifest, and how it is split where the manifest doesn't say."""
 
-    classes: tuple[str, ...] = ("foreground",)
-    """Names of the foreground classes. One: every mask value above 0 is that class (instance labels are binarised).
-    Several: mask value k is the k-th name."""
+    classes: tuple[str, ...] = ()
+    """Names of the foreground classes; by default those that the layout names (kits, nnunet), else one: foreground.
+    One: every mask value above 0 is that class (instance labels are binarised). Several: mask value k is the k-th
+    name."""
 
     foreground: tuple[str, ...] = ()
     """Mask values that are the one class, where not all above 0 are: 1, or a range such as 128..255."""
@@ -97,7 +98,6 @@ class DataConfig:
     """Keep at most this many samples of each value of the first categorical metadata column."""
 
     def __post_init__(self) -> None:
-        _require(len(self.classes) >= 1, "classes", self.classes, "at least one name")
         _require(len(set(self.classes)) == len(self.classes), "classes", self.classes, "distinct names")
         _require(len(self.classes) < 255, "classes", len(self.classes), "fewer than 255")
         ranges = all(re.fullmatch(r"[0-9]{1,5}(\.\.[0-9]{1,5})?", text) for text in self.foreground)
@@ -106,7 +106,7 @@ class DataConfig:
             int(low) <= int(high or low) for low, _, high in (text.partition("..") for text in self.foreground)
         )
         _require(rising, "foreground", self.foreground, "the lower value of a range first")
-        _require(not self.foreground or len(self.classes) == 1, "foreground", self.foreground, "one of the --classes")
+        _require(not self.foreground or len(self.classes) <= 1, "foreground", self.foreground, "one of the --classes")
         _require(self.ignore is None or 0 <= self.ignore < 2**16, "ignore", self.ignore, "a mask's value")
         _require(0 < self.val_fraction < 1, "val_fraction", self.val_fraction, "a share between 0 and 1")
         _require(0 < self.test_fraction < 1, "test_fraction", self.test_fraction, "a share between 0 and 1")

@@ -16,8 +16,9 @@ from rich.text import Text
 
 from analysis.results.store_rows import ResultsError
 from metaseg.config import ConfigError, DataConfig
-from metaseg.data.dataset import Dataset, prepare
+from metaseg.data.dataset import Dataset
 from metaseg.data.manifest import Manifest, ManifestError
+from metaseg.data.preparation import prepare
 from metaseg.store.runs import Store
 from metaseg.store.storage import FolderStorage
 from metaseg.terminal import Terminal

@@ -71,7 +71,9 @@ class Manifest:
     share: float = 1.0
     """Which share of the study's images these are; below 1 only where they serve to plan it."""
     lines: tuple[int, ...] = ()
-    """Of a table that is a text file: the line that each row begins in, counted from 1."""
+    """Line of the text file that each row begins in, counted from 1; empty for any other table."""
+    classes: tuple[str, ...] = ()
+    """Names of mask values 1, 2, ... where the layout has them; `DataConfig.classes` overrides them."""
 
     def __post_init__(self) -> None:
         columns = list(self.table.columns)

@@ -1,6 +1,5 @@
 """What the values of a mask mean: background, a class, or pixels that count in nothing."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from skimage.measure import label
 
-from metaseg.config import IGNORED
+from metaseg.config import IGNORED, DataConfig
 from metaseg.data.manifest import ManifestError
 
 Pixels = npt.NDArray[np.uint8]
@@ -46,10 +45,10 @@ class MaskValues:
     """The value that doesn't count."""
 
     @classmethod
-    def parse(cls, classes: Sequence[str], foreground: Sequence[str], ignore: int | None) -> "MaskValues":
-        """From options: each of `foreground` is a value, or LOW..HIGH."""
-        ranges = [(int(low), int(high or low)) for low, _, high in (text.partition("..") for text in foreground)]
-        return cls(tuple(classes), tuple(ranges), ignore)
+    def of(cls, config: DataConfig) -> "MaskValues":
+        """The meaning that the settings `classes`, `foreground` and `ignore` give to a mask's values."""
+        ranges = [(int(low), int(high or low)) for low, _, high in (text.partition("..") for text in config.foreground)]
+        return cls(config.classes, tuple(ranges), config.ignore)
 
     def describe(self) -> dict[str, Any]:
         """What distinguishes these from the usual meaning, for a dataset's fingerprint; nothing where nothing does."""

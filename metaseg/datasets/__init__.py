@@ -15,7 +15,7 @@ from metaseg.datasets.table import read_table
 
 LAYOUTS: dict[str, Callable[[Source], Manifest]] = {
     "table": lambda source: read_table(source.path, source.metadata, source.group_by, source.per),
-    "dsb2018": lambda source: read_dsb2018(source.path, source.metadata, source.group_by),
+    "dsb2018": read_dsb2018,
     "seven-cells": read_seven_cells,
     "livecell": read_livecell,
     "artseg": read_artseg,

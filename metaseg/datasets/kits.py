@@ -92,11 +92,6 @@ class _Layout(NamedTuple):
     cases: tuple[str, ...]
 
 
-def kits_classes(path: Path) -> tuple[str, ...]:
-    """Names of the classes of the release at `path`; raises `ManifestError` where there is none."""
-    return _layout(path).release.classes
-
-
 def read_kits(source: Source, config: KitsConfig = KitsConfig()) -> Manifest:
     """Read the release at `source.path`: the clone's root, or the folder that holds the case folders.
 
@@ -147,7 +142,9 @@ def read_kits(source: Source, config: KitsConfig = KitsConfig()) -> Manifest:
     mean = sized if config.missing_size == "mean" else []
     others = [name for name in metadata if name not in mean]
     group_by = source.group_by or "case_id"
-    manifest = to_manifest(pd.DataFrame(rows), root, others, group_by, str(source.path), about=about)
+    manifest = to_manifest(
+        pd.DataFrame(rows), root, others, group_by, str(source.path), about=about, classes=release.classes
+    )
     columns = dict(zip(others, manifest.metadata, strict=True))
     columns |= {name: MetadataColumn(SIZE, "continuous", "mean") for name in mean}
     return replace(manifest, name=release.name.lower(), metadata=tuple(columns[name] for name in metadata))

@@ -123,6 +123,7 @@ def to_manifest(
     strata: Sequence[str] = (),
     per: Sequence[str] = (),
     about: str = "",
+    classes: Sequence[str] = (),
 ) -> Manifest:
     """A manifest of a table as read; arguments as in `read_table`, and as in `Manifest`.
 
@@ -159,7 +160,17 @@ def to_manifest(
     for name in dict.fromkeys([*texts, *strata, *(["group"] if "group" in table else [])]):
         _warn_of_case(name, table[name], source)
     return Manifest(
-        root.resolve().name, root, table, columns, source, mask_root, tuple(strata), per, about, lines=lines
+        root.resolve().name,
+        root,
+        table,
+        columns,
+        source,
+        mask_root,
+        tuple(strata),
+        per,
+        about,
+        lines=lines,
+        classes=tuple(classes),
     )
 
 

@@ -73,6 +73,7 @@ def join_tasks(first: Manifest, second: Manifest, tasks: tuple[str, str]) -> Man
         per=(TASK,),
         lines=(),
         about="; ".join(abouts),
+        classes=(),
     )
 
 

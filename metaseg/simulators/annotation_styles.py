@@ -137,6 +137,7 @@ def with_styles(
         strata=(*categorical, *manifest.strata),
         reported_by=manifest.subgroup_column,
         about=", ".join(filter(None, (manifest.about, styles))),
+        classes=manifest.classes if len(manifest.classes) == 1 else (),
     )
 
 

@@ -133,7 +133,8 @@ def make_renal(
     about = (
         f"SIMULATED CT slices of kidneys with tumours and cysts, metadata effect {config.metadata_effect:g} (0: none)"
     )
-    return replace(read_table(folder / "manifest.csv", ["radiographic_size:continuous"]), about=about)
+    manifest = read_table(folder / "manifest.csv", ["radiographic_size:continuous"])
+    return replace(manifest, about=about, classes=RENAL_CLASSES)
 
 
 def lesion_of(case: int) -> Lesion:

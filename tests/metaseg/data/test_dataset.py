@@ -8,8 +8,9 @@ import pytest
 from PIL import Image
 
 from metaseg.config import DataConfig
-from metaseg.data.dataset import Dataset, prepare
+from metaseg.data.dataset import Dataset
 from metaseg.data.manifest import ManifestError
+from metaseg.data.preparation import prepare
 from metaseg.datasets.table import read_table
 from table_files import edit_csv, write_dataset
 

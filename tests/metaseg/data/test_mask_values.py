@@ -3,6 +3,7 @@
 import io
 import json
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +18,12 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter, label
 
 from metaseg.config import IGNORED, ConfigError, DataConfig
-from metaseg.data.dataset import Dataset, prepare
+from metaseg.data.dataset import Dataset
 from metaseg.data.decode import decode_mask
 from metaseg.data.manifest import ManifestError
 from metaseg.data.mask_checks import MaskFacts, implausible
 from metaseg.data.mask_values import MaskValues
+from metaseg.data.preparation import prepare
 from metaseg.datasets.table import read_table
 from metaseg.training.metrics import confusion_counts
 
@@ -73,7 +75,7 @@ def test_a_mask_with_blurred_edges_is_refused_with_its_values(tmp_path: Path, sh
     Image.fromarray(blur(shape)).save(tmp_path / "m.png")
     with pytest.raises(ManifestError, match=r"m\.png: has .*--foreground \(1, or 128\.\.255\)"):
         decode_mask([tmp_path / "m.png"], ONE)
-    told = decode_mask([tmp_path / "m.png"], MaskValues.parse(("cell",), ("128..255",), None))
+    told = decode_mask([tmp_path / "m.png"], MaskValues.of(DataConfig(classes=("cell",), foreground=("128..255",))))
     truth = Image.fromarray(shape).resize(told.shape[::-1], Image.Resampling.NEAREST)
     assert (told == (np.asarray(truth) > 0)).mean() > 0.9
 
@@ -180,7 +182,9 @@ def test_a_few_values_up_to_255_may_mean_several_things(values: tuple[int, ...])
     mask = np.choose(X // 8 % (len(values) + 1), [0, *values]).astype(np.uint8)
     with pytest.raises(ManifestError, match=r"has mask values 0, .*255, which may mean several things; say which"):
         ONE.decode(Path("m.png"), mask)
-    told = MaskValues.parse(("cell",), (str(values[0]),), 255).decode(Path("m.png"), mask)
+    told = MaskValues.of(DataConfig(classes=("cell",), foreground=(str(values[0]),), ignore=255)).decode(
+        Path("m.png"), mask
+    )
     np.testing.assert_array_equal(told == 1, mask == values[0])
     np.testing.assert_array_equal(told == IGNORED, mask == 255)
 
@@ -201,7 +205,7 @@ def test_classes_are_the_values_and_one_may_not_count() -> None:
     mask = np.choose(X // 16, [0, 1, 2, 9]).astype(np.uint8)
     with pytest.raises(ManifestError, match="has mask values 0, 1, 2, 9; expected 0 background, 1 a, 2 b"):
         MaskValues(("a", "b")).decode(Path("m.png"), mask)
-    told = MaskValues.parse(("a", "b"), (), 9).decode(Path("m.png"), mask)
+    told = MaskValues.of(DataConfig(classes=("a", "b"), ignore=9)).decode(Path("m.png"), mask)
     np.testing.assert_array_equal(told, np.where(mask == 9, IGNORED, mask))
 
 
@@ -331,3 +335,20 @@ def test_what_is_ignored_counts_in_no_cell(tmp_path: Path) -> None:
         counts = confusion_counts(logits, target)
         assert counts.sum() == 64 * 60
         torch.testing.assert_close(counts, confusion_counts(logits[..., 4:], target[..., 4:]))
+
+
+def test_a_layouts_classes_hold_unless_others_or_mask_values_are_named(tmp_path: Path) -> None:
+    table = write(tmp_path, lambda k: disc(k) * (1 + k % 2))
+    manifest = replace(read_table(table, ("line",)), classes=("kidney", "tumour"))
+
+    def classes(**options: object) -> tuple[tuple[str, ...], int]:
+        dataset = prepare(manifest, DataConfig(**options), tmp_path / "cache")
+        return dataset.classes, int(dataset.mask(1).max())
+
+    assert classes() == (("kidney", "tumour"), 2)
+    assert classes(classes=("left", "right")) == (("left", "right"), 2)
+    assert classes(classes=("foreground",)) == (("foreground",), 1)
+    assert classes(foreground=("1..2",)) == (("foreground",), 1)
+    named = prepare(read_table(table, ("line",)), DataConfig(classes=("foreground",)), tmp_path / "cache")
+    unnamed = prepare(read_table(table, ("line",)), DataConfig(), tmp_path / "cache")
+    assert unnamed.fingerprint == named.fingerprint

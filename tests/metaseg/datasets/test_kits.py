@@ -26,10 +26,10 @@ from kits_files import (
     write_release,
 )
 from metaseg.config import ConfigError, DataConfig
-from metaseg.data.dataset import prepare
 from metaseg.data.manifest import ManifestError
 from metaseg.data.metadata import MetadataColumn
-from metaseg.datasets.kits import KitsConfig, kits_classes
+from metaseg.data.preparation import prepare
+from metaseg.datasets.kits import KitsConfig
 from metaseg.datasets.kits_clinical import read_clinical
 
 
@@ -54,7 +54,7 @@ def test_slices_with_a_label_become_windowed_images_and_masks(release: str, tmp_
     assert table["slice"].tolist() == [1, 2, 3, 4] * 4
     assert table["group"].tolist() == [f"case_{case:05d}" for case in range(4) for _ in range(4)]
     assert table["radiographic_size"].tolist() == [2.5 + case for case in range(4) for _ in range(4)]
-    classes = kits_classes(tmp_path / "kits")
+    classes = manifest.classes
     assert classes == (("kidney", "tumour") if release == "KiTS19" else ("kidney", "tumour", "cyst"))
     found = zip(table["case_id"], table["slice"], pixels(manifest, "image"), pixels(manifest, "mask"), strict=True)
     for case, number, image, mask in found:
@@ -62,8 +62,8 @@ def test_slices_with_a_label_become_windowed_images_and_masks(release: str, tmp_
         np.testing.assert_array_equal(mask, values[number])
         np.testing.assert_array_equal(image, windowed(simulate_volume(values, int(case[-5:])))[number])
         assert image.dtype == mask.dtype == np.uint8
-    dataset = prepare(manifest, DataConfig(classes=classes), tmp_path / "cache")
-    assert dataset.channels == 1
+    dataset = prepare(manifest, DataConfig(), tmp_path / "cache")
+    assert (dataset.channels, dataset.classes) == (1, classes)
     assert read(folder).table.equals(table)
 
 

@@ -16,9 +16,9 @@ from PIL import Image
 from skimage.draw import disk
 
 from metaseg.config import ConfigError, DataConfig
-from metaseg.data.dataset import prepare
 from metaseg.data.manifest import Manifest, ManifestError
 from metaseg.data.metadata import MetadataColumn
+from metaseg.data.preparation import prepare
 from metaseg.datasets.coco import CocoImage, draw_outlines
 from metaseg.datasets.livecell import read_livecell
 from metaseg.datasets.source import Source

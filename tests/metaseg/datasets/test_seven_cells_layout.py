@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 
 from metaseg.config import ConfigError, DataConfig
-from metaseg.data.dataset import prepare
 from metaseg.data.manifest import ManifestError
 from metaseg.data.metadata import MetadataColumn
+from metaseg.data.preparation import prepare
 from metaseg.datasets.seven_cells import SevenCellsConfig, read_seven_cells
 from metaseg.datasets.source import Source
 from table_files import write_dataset

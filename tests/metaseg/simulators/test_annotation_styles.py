@@ -18,9 +18,9 @@ from skimage.measure import approximate_polygon, find_contours
 from skimage.morphology import convex_hull_image
 
 from metaseg.config import ConfigError, DataConfig, Subset
-from metaseg.data.dataset import prepare
 from metaseg.data.manifest import Manifest, ManifestError
 from metaseg.data.metadata import MetadataColumn
+from metaseg.data.preparation import prepare
 from metaseg.datasets.table import to_manifest
 from metaseg.simulators.annotation_styles import STYLES, StyleConfig, polygonise, simplified_contour, with_styles
 
