@@ -25,7 +25,7 @@ from analysis.results.merge import gather
 from analysis.scores.image_scores import image_scores
 from analysis.scores.score_matrix import score_matrices
 from analysis.stats.mrmc import difference
-from metaseg.store.storage import FolderStorage
+from metaseg.store.folder import FolderStorage
 
 ARMS = 10
 LINES = 5

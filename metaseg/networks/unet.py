@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from metaseg.config import Modulate, NetworkConfig, Position
-from metaseg.networks.blocks import Perceptron, block_class, build_block
+from metaseg.networks.blocks import MLPConfig, block_class, build_block
 
 MODULATED_AFTER: dict[Modulate, int] = {"convolved": 4, "normalised": 5, "output": 6}
 """After how many of a level's layers (`convolutions`) its block comes."""
@@ -33,11 +33,11 @@ class Level(nn.Module):
     """One level's convolutions with its block among or after them."""
 
     def __init__(
-        self, inputs: int, outputs: int, block: str, metadata_size: int, perceptron: Perceptron, modulate: Modulate
+        self, inputs: int, outputs: int, block: str, metadata_size: int, mlp: MLPConfig, modulate: Modulate
     ) -> None:
         super().__init__()
         self.convolutions = convolutions(inputs, outputs)
-        self.block = build_block(block, outputs, metadata_size, perceptron)
+        self.block = build_block(block, outputs, metadata_size, mlp)
         self.block_after = MODULATED_AFTER[modulate]
 
     def forward(self, features: Tensor, metadata: Tensor) -> Tensor:
@@ -100,11 +100,11 @@ class UNet(nn.Module):
             if block_class(block).needs_metadata:
                 self.embedding = nn.Linear(seen, network.embedding)
             seen, shared = network.embedding, math.ceil((seen + 1) * network.embedding / blocks)
-        perceptron = Perceptron(network.reduction, network.hidden_layers, network.activation, shared)
+        mlp = MLPConfig(network.reduction, network.hidden_layers, network.activation, shared)
 
         def level(position: Position, inputs: int, outputs: int) -> Level:
             placed = block if position in network.positions else "none"
-            return Level(inputs, outputs, placed, seen, perceptron, network.modulate)
+            return Level(inputs, outputs, placed, seen, mlp, network.modulate)
 
         self.encoder = nn.ModuleList(
             level("encoder", inputs, outputs)

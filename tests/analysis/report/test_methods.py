@@ -16,7 +16,7 @@ from analysis.scores.score_matrix import score_matrices
 from analysis.stats.comparisons import compare
 from analysis.stats.robustness import resample
 from fake_store import image_rows, run_id, seal, write_study
-from metaseg.store.storage import FolderStorage
+from metaseg.store.folder import FolderStorage
 
 
 def rows(arm: str, seed: int) -> pd.DataFrame:

@@ -19,7 +19,7 @@ from analysis.stats.comparisons import compare
 from analysis.stats.mrmc import difference
 from fake_controls import collected_rows, count_rows, write_parts
 from fake_store import make_scores, run_id, simulate, write_study
-from metaseg.store.storage import FolderStorage
+from metaseg.store.folder import FolderStorage
 
 SME = [Comparison("sme", "baseline")]
 NUCLEI, ANOMALY = ["a.png", "b.png", "c.png", "d.png"], ["a.png"]

@@ -18,7 +18,7 @@ from analysis.scores.image_scores import OVERALL, image_scores
 from analysis.scores.score_matrix import score_matrices
 from analysis.stats.comparisons import compare
 from analysis.stats.mrmc import difference
-from metaseg.store.storage import FolderStorage
+from metaseg.store.folder import FolderStorage
 
 
 def frame(arms: tuple[str, ...] = ("sme", "baseline"), seeds: int = 2, images: int = 6) -> pd.DataFrame:

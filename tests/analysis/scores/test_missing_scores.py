@@ -20,7 +20,7 @@ from analysis.stats.mixed import mixed_difference
 from analysis.stats.mrmc import difference
 from fake_controls import collected_rows, count_rows, write_parts
 from fake_store import make_scores, simulate
-from metaseg.store.storage import FolderStorage
+from metaseg.store.folder import FolderStorage
 
 SME = Comparison("sme", "baseline")
 

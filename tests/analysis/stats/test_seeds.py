@@ -13,7 +13,7 @@ from analysis.scores.score_matrix import score_matrices
 from analysis.stats.calibration import calibration_sentence, unlike_seeds
 from analysis.stats.seeds import collapsed, residuals, run_means, seed_table, upper_limit
 from fake_store import image_rows, run_id, write_study
-from metaseg.store.storage import FolderStorage
+from metaseg.store.folder import FolderStorage
 
 
 @pytest.mark.parametrize(("count", "of", "limit"), [(0, 3, 1 - 0.05 ** (1 / 3)), (0, 10, 0.2589), (3, 3, 1.0)])
