@@ -4,9 +4,6 @@ import logging
 import os
 import shutil
 import tempfile
-from dataclasses import asdict, dataclass
-from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 # Before ray is imported. Ctrl-C is the study's to handle, and Tune's own records of a sweep are read by nobody: what
@@ -17,62 +14,33 @@ os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "600")
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
 
 import optuna
-import torch
 from optuna.trial import FrozenTrial
 from ray import tune
-from ray.train.torch import get_device
 from ray.tune.search import Searcher
 from rich.console import Console
 
-from metaseg.config import ConfigError, EngineConfig, RunConfig
-from metaseg.engine.failure import Kind, explain
+from metaseg.config import ConfigError, EngineConfig
 from metaseg.engine.room import Worker, can_grow, count
 from metaseg.engine.session import session
 from metaseg.engine.sweep_progress import SweepProgress
+from metaseg.engine.trial_worker import TrialJob, trial_function
 from metaseg.engine.watch import watched
-from metaseg.engine.worker import fit_with_train, open_both, open_store, require_same_code, scaling
 from metaseg.store.claims import Claimant
 from metaseg.store.runs import Store
 from metaseg.store.storage import StorageError
 from metaseg.study.run_id import run_id
 from metaseg.sweeps.continuation import load_record, open_sweep, pruner_settings, study_name
-from metaseg.sweeps.journal import open_journal
 from metaseg.sweeps.outcome import tell
-from metaseg.sweeps.pruners import PrunerSettings, build_pruner
 from metaseg.sweeps.sweep import FACTS, Sweep
 from metaseg.sweeps.table import write_table
 from metaseg.sweeps.trial import Execute, execute_trial
 from metaseg.training import TRAINING_VERSION
-from metaseg.training.world import World
 
 # Of each trial that fails it tells a page, and at the end of each whose records it misses; the sweep tells a line.
 logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
 
 WAITER: dict[str, float] = {"cpu": 0, "memory": 1 << 20}
 """What a trial reserves whose workers reserve for themselves: Ray wants it to be something."""
-
-
-@dataclass(frozen=True)
-class TrialJob:
-    """All that a trial's process needs to know; small, since data travel by the store."""
-
-    sweep: str
-    study: str
-    """What Optuna calls it."""
-    optuna_id: int
-    number: int
-    config: RunConfig
-    run: str
-    """Its id, as the driver's code makes it."""
-    version: int
-    """`TRAINING_VERSION` of the driver's code."""
-    measured: tuple[str, ...]
-    pruner: PrunerSettings
-    store: str
-    dataset: Path
-    engine: EngineConfig
-    worker: Worker
-    execute: Execute
 
 
 def run_sweep(
@@ -249,50 +217,3 @@ class Asker(Searcher):
 
     def restore(self, checkpoint_path: str) -> None:
         """Nothing: see the class."""
-
-
-@lru_cache(maxsize=4)
-def open_study(store: str, sweep: str, study: str, pruner: PrunerSettings) -> optuna.Study:
-    """The sweep's study in a trial's process, which reports to it and asks for judgement, but proposes nothing."""
-    storage = open_journal(open_store(store).storage, sweep)
-    return optuna.load_study(study_name=study, storage=storage, pruner=build_pruner(pruner))
-
-
-def train(settings: dict[str, TrialJob]) -> None:
-    """Run a trial in this process, one of its workers; the first leaves the facts in Optuna's journal."""
-    job = settings["job"]
-    require_same_code(job.config, job.run, job.version)
-    store, dataset = open_both(job.store, job.dataset, job.config)
-    study = open_study(job.store, job.sweep, job.study, job.pruner)
-    # A trial of one worker is none of Ray Train's, which knows no device then; Ray shows the process its own GPU alone.
-    one = job.engine.workers_per_run[-1] == 1
-    device = torch.device("cuda" if job.worker.gpus else "cpu") if one else get_device()
-
-    def judge(epoch: int, score: float) -> bool:
-        step = job.pruner.step(epoch, job.config.schedule.epochs)
-        study._storage.set_trial_intermediate_value(job.optuna_id, step, score)
-        return study.pruner.prune(study, study._storage.get_trial(job.optuna_id))
-
-    origin = (job.sweep, job.number)
-    facts = job.execute(job.config, dataset, store, device, job.measured, origin, judge, job.engine)
-    if World.current().rank == 0:
-        study._storage.set_trial_user_attr(job.optuna_id, FACTS, asdict(facts))
-
-
-def trial_function(settings: dict[str, TrialJob]) -> None:
-    """Run a trial; Ray Tune calls it in an actor that is kept warm from trial to trial."""
-    job = settings["job"]
-    each = job.engine.workers_per_run
-    try:
-        if each[-1] == 1:
-            train(settings)
-        else:
-            fit_with_train(train, settings, scaling(each, job.worker.cpus, job.worker.gpus), f"trial-{job.number}")
-    except Exception as error:
-        failure = explain(error)
-        if failure.kind in (Kind.MACHINE, Kind.PREEMPTION):
-            tune.report({"fault": failure.reason})
-            raise  # Tune tries it again, so many times
-        tune.report({"store_failed" if failure.kind is Kind.STORE else "failed": failure.reason})
-    else:
-        tune.report({"ended": 1})
