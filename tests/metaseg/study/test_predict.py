@@ -175,7 +175,7 @@ def test_weights_that_are_no_numbers_are_named(damaged):
     weights = load((damaged / "weights.safetensors").read_bytes())
     name = next(iter(weights))
     reseal(damaged, "weights.safetensors", save({**weights, name: weights[name] * float("nan")}))
-    with pytest.raises(DamagedRunError, match=f"not this network's weights: {name} holds what is no finite number"):
+    with pytest.raises(DamagedRunError, match=f"not this network's weights: {name} holds NaN or infinity"):
         Predictor.load(damaged)
 
 
