@@ -1,4 +1,4 @@
-"""What runs inside Ray Tune's processes: one trial of a sweep, trained as a run is."""
+"""Code that runs in Ray Tune's processes: one trial of a sweep, trained as a run is."""
 
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -22,16 +22,16 @@ from metaseg.training.world import World
 
 @dataclass(frozen=True)
 class TrialJob:
-    """All that a trial's process needs to know; small, since data travel by the store."""
+    """Everything a trial's process needs to know; small, since data go through the store."""
 
     sweep: str
     study: str
-    """What Optuna calls it."""
+    """Name of Optuna's study."""
     optuna_id: int
     number: int
     config: RunConfig
     run: str
-    """Its id, as the driver's code makes it."""
+    """The run's id, as the driver's code computes it."""
     version: int
     """`TRAINING_VERSION` of the driver's code."""
     measured: tuple[str, ...]
@@ -45,7 +45,7 @@ class TrialJob:
 
 @lru_cache(maxsize=4)
 def open_study(store: str, sweep: str, study: str, pruner: PrunerSettings) -> optuna.Study:
-    """The sweep's study in a trial's process, which reports to it and asks for judgement, but proposes nothing."""
+    """Open the sweep's study in a trial's process, which reports scores and asks the pruner, but proposes nothing."""
     storage = open_journal(open_store(store).storage, sweep)
     return optuna.load_study(study_name=study, storage=storage, pruner=build_pruner(pruner))
 
@@ -56,7 +56,7 @@ def train(settings: dict[str, TrialJob]) -> None:
     require_same_code(job.config, job.run, job.version)
     store, dataset = open_both(job.store, job.dataset, job.config)
     study = open_study(job.store, job.sweep, job.study, job.pruner)
-    # A trial of one worker is none of Ray Train's, which knows no device then; Ray shows the process its own GPU alone.
+    # A trial of one worker runs without Ray Train, which then knows no device; Ray shows the process only its own GPU.
     one = job.engine.workers_per_run[-1] == 1
     device = torch.device("cuda" if job.worker.gpus else "cpu") if one else get_device()
 
@@ -84,7 +84,7 @@ def trial_function(settings: dict[str, TrialJob]) -> None:
         failure = explain(error)
         if failure.kind in (Kind.MACHINE, Kind.PREEMPTION):
             tune.report({"fault": failure.reason})
-            raise  # Tune tries it again, so many times
+            raise  # Tune retries it, up to `max_failures` times
         tune.report({"store_failed" if failure.kind is Kind.STORE else "failed": failure.reason})
     else:
         tune.report({"ended": 1})

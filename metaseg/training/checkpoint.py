@@ -41,7 +41,7 @@ class Checkpoints(Protocol):
 
 @dataclass
 class State:
-    """Everything the rest of a training depends on. Random numbers are counter-based, so the position is their state."""
+    """Everything the rest of a training depends on. Random numbers are counter-based: their state is the position."""
 
     run: str = ""
     """The run's configuration as JSON; empty in checkpoints of versions that didn't store it."""

@@ -47,7 +47,7 @@ def predict_logits(model: UNet, image: Tensor, metadata: Tensor) -> Tensor:
 
 
 def evaluation_batches(dataset: Dataset, samples: npt.NDArray[np.int64]) -> list[npt.NDArray[np.int64]]:
-    """Batches of images of one size, as positions in `samples`. They depend on the samples alone, not on the workers."""
+    """Batches of images of one size, as positions in `samples`: a function of the samples alone, not of the workers."""
     sizes = dataset.table.loc[samples, ["height", "width"]].to_numpy(np.int64)
     batches = []
     for height, width in np.unique(sizes, axis=0):
