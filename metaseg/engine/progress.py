@@ -77,7 +77,7 @@ class StudyProgress:
         return time.monotonic() - self._heard[run]
 
     def is_silent(self, run: str) -> bool:
-        """Return True if a run has sent no news for the time of several epochs: its own, or others' before its first."""
+        """Return True if a run has sent no news for several epochs' time: its own, or others' before its first."""
         longest = self._longest.get(run) or max(self._longest.values(), default=0.0)
         return self.silence(run) > max(
             QUIET_SECONDS if longest else QUIET_BEFORE_EPOCHS_SECONDS, QUIET_EPOCHS * longest

@@ -38,8 +38,8 @@ def test_what_people_call_their_studies_is_right(name: str) -> None:
         ("--force", "begins with a dot, a space or a dash"),
         ("x ", "ends in a dot or a space"),
         ("x.", "ends in a dot"),
-        ("NUL", "Windows keeps it"),
-        ("com1.txt", "Windows keeps it"),
+        ("NUL", "Windows reserves it"),
+        ("com1.txt", "Windows reserves it"),
         ("ü" * 61, "it has 122 bytes, more than 120"),
     ],
 )
