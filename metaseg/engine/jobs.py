@@ -38,7 +38,7 @@ def submit(command: Sequence[str], address: str | None, working_dir: Path, wait:
         raise ConfigError("the command is missing; expected `metaseg submit -- python studies/seven_cells.py`")
     if not working_dir.is_dir():
         raise ConfigError(f"working_dir is {str(working_dir)!r}; expected a folder")
-    logging.disable(logging.WARNING)  # Ray tells of each ignore file, and of the token being used
+    logging.disable(logging.WARNING)  # Ray reports each ignore file, and that it uses the token
     client = _connect(address)
     job = _send(client, command, working_dir)
     # Unlike this command, Ray's own want to be told that there is a token.
@@ -132,6 +132,6 @@ def _exit_code(client: "JobSubmissionClient", job: str) -> int:
     info = client.get_job_info(job)
     if info.driver_exit_code is not None:
         code = int(info.driver_exit_code)
-        return code if code >= 0 else 128 - code  # as shells tell of a signal
+        return code if code >= 0 else 128 - code  # as shells report a signal
     print(f"{job} {info.status.value.lower()}: {info.message}", file=sys.stderr)
     return STOPPED if info.status.value == "STOPPED" else FAILED

@@ -64,7 +64,7 @@ def require_ground() -> None:
 def _on_loopback() -> Iterator[None]:
     """Let a Ray that is started here listen on 127.0.0.1 alone, metrics and all.
 
-    This is Ray's own way on laptops with macOS and Windows, where one machine is all that a cluster may be.
+    Ray itself does so on macOS and Windows, where it supports clusters of one machine only.
     """
     name, before = ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR, ray_constants.ENABLE_RAY_CLUSTER
     given = os.environ.get(name)

@@ -121,7 +121,9 @@ class Asker(Searcher):
         each = self._engine.workers_per_run
         room = count(worker) // each[0]
         if room == 0 and not can_grow():
-            raise ConfigError(f"workers_per_run is {each[0]}; expected at most {count(worker)}: that is Ray's room now")
+            raise ConfigError(
+                f"workers_per_run is {each[0]}; expected at most {count(worker)}: Ray has no room for more"
+            )
         one = each[-1] == 1
         resources: dict[str, float] = {"cpu": worker.cpus, "gpu": worker.gpus} if one else WAITER
         records = tempfile.mkdtemp(prefix="metaseg-ray-tune-")

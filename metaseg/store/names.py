@@ -39,8 +39,8 @@ def check_name(kind: str, name: str) -> None:
         reason = f"it has {size} bytes, more than {MOST_BYTES}"
     if reason:
         raise ConfigError(
-            f"name of the {kind} is {name!r}: {reason}; expected a file's name, such as lines-v2 (no folders, none of "
-            f"{' '.join(sorted(FORBIDDEN))})"
+            f"name of the {kind} is {name!r}: {reason}; expected a valid file name, such as lines-v2 (no folders, "
+            f"none of {' '.join(sorted(FORBIDDEN))})"
         )
 
 

@@ -88,7 +88,7 @@ class FinishedRun:
         """Read a file; raises `DamagedRunError` if its checksum isn't the one in `DONE`."""
         content = self.storage.read_or_none(f"{self.folder}/{name}")
         if content is None:
-            raise DamagedRunError(f"{self.locate(name)}: gone, though its run is done")
+            raise DamagedRunError(f"{self.locate(name)}: missing, though its run is done")
         if (found := hashlib.sha256(content).hexdigest()) != self.checksums.get(name):
             raise DamagedRunError(
                 f"{self.locate(name)}: corrupt: its SHA-256 is {found}, DONE says {self.checksums.get(name)}"
@@ -122,7 +122,7 @@ class FinishedRun:
             rows: pd.DataFrame = table.replace_schema_metadata(None).to_pandas()
         except Exception as error:  # a damaged file can raise anything inside a decoder
             reason = str(error).partition("\n")[0] or type(error).__name__
-            raise DamagedRunError(f"{self.locate(name)}: not what a run leaves: {reason}") from error
+            raise DamagedRunError(f"{self.locate(name)}: not a run's table: {reason}") from error
         return rows
 
 

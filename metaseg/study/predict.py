@@ -41,7 +41,7 @@ class Predictor:
             DamagedRunError: as `open`.
         """
         if not (folder / "DONE").is_file():
-            raise ConfigError(f"{folder} is no finished run; expected a folder STORE/runs/RUN_ID that holds DONE")
+            raise ConfigError(f"{folder} isn't a finished run; expected a folder STORE/runs/RUN_ID that holds DONE")
         folder = folder.resolve()
         return cls.open(FinishedRun.open(FolderStorage(folder.parent), folder.name))
 

@@ -122,11 +122,11 @@ class Float(Dimension):
         if self.low == self.high:
             return [float(self.low)]
         if points is None:
-            raise ConfigError(f"dimension {self.name!r} is a range; expected how many points of it a grid has")
+            raise ConfigError(f"dimension {self.name!r} is a range of any numbers; expected a number of grid points")
         return [self.at(share) for share in _shares(points)]
 
     def stored(self, value: Any) -> Stored:
-        """What Optuna keeps of a value."""
+        """Convert a value to the form that Optuna stores."""
         return float(value)
 
 
@@ -195,7 +195,7 @@ class Integer(Dimension):
         return [self.low + self.step * step for step in sorted(steps)]
 
     def stored(self, value: Any) -> Stored:
-        """What Optuna keeps of a value."""
+        """Convert a value to the form that Optuna stores."""
         return int(value)
 
     @property
@@ -267,5 +267,5 @@ def _between(low: float, high: float, share: float) -> float:
 def _shares(points: int) -> list[float]:
     """Evenly spaced numbers from 0 to 1; a single one is the middle."""
     if points < 1:
-        raise ConfigError(f"points of a grid are {points}; expected at least 1")
+        raise ConfigError(f"the number of grid points is {points}; expected at least 1")
     return [0.5] if points == 1 else [i / (points - 1) for i in range(points)]

@@ -103,7 +103,7 @@ def _reported(name: str, reported: Mapping[str, float | None], what: str) -> flo
     value = reported.get(name)
     if value is None:
         known = ", ".join(name for name, value in reported.items() if value is not None) or "nothing"
-        raise ConfigError(f"{what} wasn't reported; expected it beside what was: {known}")
+        raise ConfigError(f"{what} wasn't reported; expected it among the reported ones: {known}")
     if not math.isfinite(value):
         raise ConfigError(f"{what} is {value}; expected a finite number")
     return float(value)

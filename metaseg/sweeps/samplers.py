@@ -100,7 +100,7 @@ class SpaceSampler(BaseSampler):
     ) -> Any:
         """Raise `ConfigError`: a parameter that wasn't proposed isn't in the space."""
         raise ConfigError(
-            f"parameter {param_name!r} was asked for in {param_distribution}; expected the space that is searched"
+            f"parameter {param_name!r} was asked for in {param_distribution}; expected a dimension of the search space"
         )
 
 
@@ -140,7 +140,7 @@ def _grid(settings: SamplerSettings) -> Propose:
         left = [row for row in rows if frozenset(row.items()) not in tried]
         if not left:
             raise ConfigError(
-                f"trial {trial.number} finds no setting untried; expected at most {len(rows)} in this grid"
+                f"trial {trial.number} has no untried settings left; expected at most {len(rows)} trials in this grid"
             )
         return left[int(np.argmin([failures[frozenset(row.items())] for row in left]))]
 

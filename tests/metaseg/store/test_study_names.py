@@ -69,9 +69,9 @@ def test_names_that_are_right_stay_in_their_folder(text: str) -> None:
 def test_no_file_of_a_storage_is_outside_of_it(tmp_path: Path, name: str) -> None:
     storage = FolderStorage(tmp_path / "store")
     for operation in (storage.read, storage.exists, storage.delete, storage.delete_folder, storage.names, storage.path):
-        with pytest.raises(ConfigError, match=r"is no name of a file within .*store; expected one without"):
+        with pytest.raises(ConfigError, match=r"isn't a file's name within .*store; expected one without"):
             operation(name)
-    with pytest.raises(ConfigError, match="is no name of a file"):
+    with pytest.raises(ConfigError, match="isn't a file's name"):
         storage.write(name, b"")
     assert not (tmp_path / "x").exists()
 
