@@ -159,7 +159,8 @@ class Manifest:
             if first != row:
                 same = f" with the same {columns} ({', '.join(key[1:])})" if columns else ""
                 one = f"image and {columns}" if columns else "image, or columns that distinguish its rows (--per)"
-                yield f"{self.where(row)}: image {image!r} is also {self.where(first)}{same}; expected one row per {one}"
+                where, before = self.where(row), self.where(first)
+                yield f"{where}: image {image!r} is also {before}{same}; expected one row per {one}"
                 continue
             elder = first_of_image.setdefault(image, row)
             for name, values in (("group", group), ("split", split)):

@@ -10,7 +10,7 @@ from metaseg.config import IGNORED
 from metaseg.data.mask_values import Pixels
 
 NEARLY_ALL = 0.98
-"""Share of foreground in a mask, and of such masks among all, from which background may have been read as foreground."""
+"""Share of foreground in a mask, and of such masks among all, from which background may count as foreground."""
 
 SHOWN = 5
 """Files that a warning names."""

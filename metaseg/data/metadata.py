@@ -1,4 +1,4 @@
-"""Metadata as vectors: a table's columns become one float vector per sample, by codes fitted to the training samples."""
+"""Metadata as vectors: a table's columns become one float vector per sample, by codes fitted to training samples."""
 
 import math
 from collections.abc import Sequence
@@ -134,7 +134,7 @@ class MetadataEncoder:
 
     @classmethod
     def from_json(cls, codes: Sequence[dict[str, Any]]) -> "MetadataEncoder":
-        """Make the encoder that `to_json` described; raises `TypeError` or `ValueError` if it isn't such a description."""
+        """Make the encoder that `to_json` described; raises `TypeError` or `ValueError` for any other values."""
         encoder = cls(
             tuple(
                 CategoricalCode(code["column"], tuple(code["vocabulary"]))
