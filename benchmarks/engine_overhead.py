@@ -39,7 +39,7 @@ from metaseg.engine import run_study
 from metaseg.simulators.seven_cells import SyntheticConfig, make_seven_cells
 from metaseg.store.runs import Store
 from metaseg.study.plan import Study, plan
-from metaseg.study.run import run_id
+from metaseg.study.run_id import run_id
 from metaseg.training.history import Epoch
 
 SLOTS = 2

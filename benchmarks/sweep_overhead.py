@@ -35,7 +35,7 @@ from metaseg.engine.tuning import run_sweep
 from metaseg.simulators.seven_cells import SyntheticConfig, make_seven_cells
 from metaseg.store.runs import Store
 from metaseg.study.plan import ARMS
-from metaseg.study.run import run_id
+from metaseg.study.run_id import run_id
 from metaseg.sweeps.dimensions import Choice, Float
 from metaseg.sweeps.space import Space
 from metaseg.sweeps.sweep import FACTS, SearchConfig, Sweep

@@ -1,7 +1,7 @@
 """The typed configuration of a run: everything that can change its numbers, and nothing else.
 
 The dataclasses are frozen and hold plain values, so that a configuration can be hashed into a run id
-(`metaseg.study.run`), stored as JSON, and turned into command-line options (`metaseg.cli.options`). Field docstrings
+(`metaseg.study.run_id`), stored as JSON, and turned into command-line options (`metaseg.cli.options`). Field docstrings
 are the options' help texts.
 """
 
@@ -304,7 +304,7 @@ class Subset:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """One run, fully resolved: what its run id is a hash of (`metaseg.study.run.run_id`)."""
+    """One run, fully resolved: what its run id is a hash of (`metaseg.study.run_id.run_id`)."""
 
     block: str
     """Name of the block (`metaseg.networks.blocks.BLOCKS`)."""

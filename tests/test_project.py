@@ -64,7 +64,7 @@ def sources(*folders: str) -> list[Path]:
 
 
 def test_only_the_engine_imports_ray():
-    outside = [path for path in sources("metaseg", "analysis", "studies") if "engine" not in path.parts]
+    outside = [path for path in sources("metaseg", "analysis", "studies") if room_of(path) != "engine"]
     assert outside
     assert not [path for path in outside if any(name.split(".")[0] == "ray" for name in imports(path))]
 

@@ -18,7 +18,7 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Filled:
-    """What of a layout isn't measured (`analysis.scores.missing`)."""
+    """What of a matrix isn't measured (`analysis.scores.missing`)."""
 
     share: Floats
     """`(runs, columns)` of a unit's images, what the run lacks and other runs of its arm have."""
@@ -29,7 +29,7 @@ class Filled:
 
 
 @dataclass(frozen=True, eq=False)
-class Layout:
+class ScoreMatrix:
     """A multi-reader multi-case study: runs are the readers, nested in arms; units are the cases, crossed with runs.
 
     A unit is a group of images that aren't independent (a well, a patient); without groups, an image. A run's mean is
@@ -164,8 +164,8 @@ class Layout:
             return float(parts.sum() ** 2 / np.sum(parts**2 / (self.effective - 1)))
 
 
-def layouts(scores: pd.DataFrame, average: Average = "images") -> Iterator[tuple[str, str, Layout]]:
-    """Each class and subgroup, `OVERALL` first, with its layout.
+def score_matrices(scores: pd.DataFrame, average: Average = "images") -> Iterator[tuple[str, str, ScoreMatrix]]:
+    """Each class and subgroup, `OVERALL` first, with its matrix.
 
     Args:
         scores: of `analysis.scores.image_scores.image_scores`. Which runs a cell has:
@@ -179,12 +179,12 @@ def layouts(scores: pd.DataFrame, average: Average = "images") -> Iterator[tuple
         first = rows.iloc[:length].assign(place=np.arange(length), filled=False) if length else completed(rows)
         for subgroup, cell in cells_of_class(first, average, single):
             if len(cell):
-                laid = layout(cell, average)
+                laid = score_matrix(cell, average)
                 yield name, subgroup, _with_all_runs(laid, cell, rows, length, average) if length else laid
 
 
-def layout(cell: pd.DataFrame, average: Average = "images") -> Layout:
-    """The layout of one class and subgroup.
+def score_matrix(cell: pd.DataFrame, average: Average = "images") -> ScoreMatrix:
+    """The matrix of one class and subgroup.
 
     Args:
         cell: rows of `analysis.scores.image_scores.with_overall`, with arm, seed, stratum, group, image, f1 and filled.
@@ -205,7 +205,7 @@ def layout(cell: pd.DataFrame, average: Average = "images") -> Layout:
         share = np.zeros(len(items))
         share[item] = (weights / images)[column]
         filled = _not_measured(cell["filled"].to_numpy(), of_run[run], item, place, share, counts)
-    return Layout(arms, of_run, seeds, values, units, len(items), weights, of_column, filled)
+    return ScoreMatrix(arms, of_run, seeds, values, units, len(items), weights, of_column, filled)
 
 
 def _not_measured(
@@ -239,8 +239,10 @@ def _equal_runs(rows: pd.DataFrame) -> int:
     return length if equal else 0
 
 
-def _with_all_runs(laid: Layout, cell: pd.DataFrame, rows: pd.DataFrame, length: int, average: Average) -> Layout:
-    """The layout of all runs, where they are `_equal_runs`.
+def _with_all_runs(
+    laid: ScoreMatrix, cell: pd.DataFrame, rows: pd.DataFrame, length: int, average: Average
+) -> ScoreMatrix:
+    """The matrix of all runs, where they are `_equal_runs`.
 
     Args:
         laid: the first run's.

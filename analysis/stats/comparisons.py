@@ -9,7 +9,7 @@ from scipy import stats
 
 from analysis.results.declaration import Average, Comparison
 from analysis.scores.image_scores import MACRO, OVERALL
-from analysis.scores.score_matrix import Layout, layouts
+from analysis.scores.score_matrix import ScoreMatrix, score_matrices
 from analysis.stats.effect_size import standardised, superiority
 from analysis.stats.equivalence import equivalence
 from analysis.stats.mrmc import difference
@@ -67,10 +67,10 @@ def compare(
         - `no evidence`: none of these.
     """
     rows = [
-        _row(name, subgroup, layout, comparison, margin)
-        for name, subgroup, layout in layouts(scores, average)
+        _row(name, subgroup, matrix, comparison, margin)
+        for name, subgroup, matrix in score_matrices(scores, average)
         for comparison in comparisons
-        if {comparison.arm, comparison.reference} <= set(layout.arms)
+        if {comparison.arm, comparison.reference} <= set(matrix.arms)
     ]
     tests = pd.DataFrame(rows, columns=COLUMNS)
     if tests.empty:
@@ -105,9 +105,9 @@ def leading_class(classes: Iterable[str], endpoint: str | None) -> str:
     return MACRO if MACRO in known or not known else known[0]
 
 
-def _row(name: str, subgroup: str, layout: Layout, comparison: Comparison, margin: float) -> dict[str, object]:
+def _row(name: str, subgroup: str, matrix: ScoreMatrix, comparison: Comparison, margin: float) -> dict[str, object]:
     arm, reference = comparison.arm, comparison.reference
-    found = difference(layout, arm, reference)
+    found = difference(matrix, arm, reference)
     parts = found.components
     # Unequal numbers of seeds count by their harmonic mean, as in the standard error.
     seeds = 2 / (1 / found.seeds[0] + 1 / found.seeds[1])
@@ -117,14 +117,14 @@ def _row(name: str, subgroup: str, layout: Layout, comparison: Comparison, margi
         "arm": arm,
         "reference": reference,
         "claim": comparison.claim,
-        "n_images": layout.images,
-        "n_common": layout.common_images(arm, reference),
+        "n_images": matrix.images,
+        "n_common": matrix.common_images(arm, reference),
         "n_units": found.units,
-        "n_effective": float(layout.effective.min()) * layout.common(arm, reference),
+        "n_effective": float(matrix.effective.min()) * matrix.common(arm, reference),
         "n_seeds": found.seeds[0],
         "n_seeds_reference": found.seeds[1],
-        "seed_sd": _seed_sd(layout, arm),
-        "seed_sd_reference": _seed_sd(layout, reference),
+        "seed_sd": _seed_sd(matrix, arm),
+        "seed_sd_reference": _seed_sd(matrix, reference),
         "difference": found.estimate,
         "se": found.se,
         "df": found.df,
@@ -133,14 +133,14 @@ def _row(name: str, subgroup: str, layout: Layout, comparison: Comparison, margi
         "ci_high": found.ci_high,
         "p_equivalence": equivalence(found, margin).p,
         "effect_size": standardised(found),
-        "superiority": superiority(layout, arm, reference),
-        "detectable": detectable(parts, seeds, max(layout.size, 2)) if parts else np.nan,
+        "superiority": superiority(matrix, arm, reference),
+        "detectable": detectable(parts, seeds, max(matrix.size, 2)) if parts else np.nan,
     }
 
 
-def _seed_sd(layout: Layout, arm: str) -> float:
+def _seed_sd(matrix: ScoreMatrix, arm: str) -> float:
     """Standard deviation of an arm's runs' means; NaN of one run."""
-    means = layout.of(arm) @ layout.weights
+    means = matrix.of(arm) @ matrix.weights
     return float(means.std(ddof=1)) if len(means) > 1 else float("nan")
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 from scipy import stats
 
-from analysis.scores.score_matrix import Floats, Layout
+from analysis.scores.score_matrix import Floats, ScoreMatrix
 from analysis.stats.mrmc import Difference
 from analysis.stats.resampling import pair
 
@@ -27,21 +27,21 @@ def standardised(difference: Difference) -> float:
     return float(difference.estimate / np.sqrt(variance))
 
 
-def superiority(layout: Layout, arm: str, reference: str) -> float:
+def superiority(matrix: ScoreMatrix, arm: str, reference: str) -> float:
     """Chance that a new run of the arm scores above a new run of the reference on a new unit; ties count half.
 
     Mean over units, by their weights, of Mann-Whitney's U of the two arms' seeds, over the number of pairs. 0.5 says
     that neither wins. Where units are groups of images, it is about their means.
 
     Args:
-        layout: complete for both arms; one seed is enough.
+        matrix: complete for both arms; one seed is enough.
         arm: its name.
         reference: the name of the other.
 
     Raises:
         ValueError: cells are missing.
     """
-    return float(_placements(*pair(layout, arm, reference))[0].mean(axis=0) @ layout.weights)
+    return float(_placements(*pair(matrix, arm, reference))[0].mean(axis=0) @ matrix.weights)
 
 
 def _placements(ours: Floats, theirs: Floats) -> tuple[Floats, Floats]:

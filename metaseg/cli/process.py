@@ -19,8 +19,8 @@ from metaseg.config import ConfigError, DataConfig
 from metaseg.data.dataset import Dataset
 from metaseg.data.manifest import Manifest, ManifestError
 from metaseg.data.preparation import prepare
+from metaseg.store.folder import FolderStorage
 from metaseg.store.runs import Store
-from metaseg.store.storage import FolderStorage
 from metaseg.terminal import Terminal
 
 FAILED, MISUSED, INTERRUPTED = 1, 2, 130

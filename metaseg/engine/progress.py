@@ -40,7 +40,7 @@ class StudyProgress:
 
     def __init__(self, study: Study, missing: Sequence[PlannedRun], console: Console) -> None:
         self._study = study.name
-        self._samples = {run.run_id: study.samples(run) for run in missing}
+        self._sample_counts = {run.run_id: study.sample_count(run) for run in missing}
         self._console = console
         self._runs = {run.run_id: run for run in missing}
         self._running: dict[str, float] = {}
@@ -178,8 +178,8 @@ class StudyProgress:
 
     def _time_left(self) -> str:
         """By the samples a second of this session so far; runs are taken to need the epochs they were given."""
-        planned = sum(self._samples[run_id] * run.config.schedule.epochs for run_id, run in self._runs.items())
-        finished = sum(self._samples[run_id] * epoch.epoch for run_id, epoch in self._epochs.items())
+        planned = sum(self._sample_counts[run_id] * run.config.schedule.epochs for run_id, run in self._runs.items())
+        finished = sum(self._sample_counts[run_id] * epoch.epoch for run_id, epoch in self._epochs.items())
         if self._began is None or not finished:
             return "?"
         return clock((time.monotonic() - self._began) / finished * (planned - finished))

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from metaseg.engine.progress import HEARTBEAT_SECONDS, clock
-from metaseg.store.claims import Session
+from metaseg.store.claims import Claimant
 from metaseg.sweeps.continuation import pruner_settings
 from metaseg.sweeps.outcome import best_trial, keeps_to
 from metaseg.sweeps.sweep import FACTS, Sweep, readable
@@ -29,7 +29,7 @@ class SweepProgress(Callback):
     Ray Tune calls it in its loop.
     """
 
-    def __init__(self, sweep: Sweep, study: optuna.Study, claims: Session, console: Console) -> None:
+    def __init__(self, sweep: Sweep, study: optuna.Study, claims: Claimant, console: Console) -> None:
         self._sweep, self._study, self._claims, self._console = sweep, study, claims, console
         self._steps = pruner_settings(sweep).last_epoch
         self._params: dict[int, str] = {}

@@ -31,10 +31,10 @@ from metaseg.engine.session import session
 from metaseg.engine.sweep_progress import SweepProgress
 from metaseg.engine.watch import watched
 from metaseg.engine.worker import fit_with_train, open_both, open_store, require_same_code, scaling
-from metaseg.store.claims import Session
+from metaseg.store.claims import Claimant
 from metaseg.store.runs import Store
 from metaseg.store.storage import StorageError
-from metaseg.study.run import run_id
+from metaseg.study.run_id import run_id
 from metaseg.sweeps.continuation import load_record, open_sweep, pruner_settings, study_name
 from metaseg.sweeps.journal import open_journal
 from metaseg.sweeps.outcome import tell
@@ -91,7 +91,7 @@ def run_sweep(
         ConfigError: another driver runs this sweep, or the store's sweep of this name is another one.
         StorageError: the store is full or can't be reached.
     """
-    with Session(store.storage) as claims:
+    with Claimant(store.storage) as claims:
         if not claims.claim(f"sweep-{sweep.name}"):
             raise ConfigError(f"sweep {sweep.name!r} is being run by another driver: `metaseg status {store.where}`")
         try:

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from metaseg.engine.ray_address import answers
-from metaseg.store.claims import Session
+from metaseg.store.claims import Claimant
 
 LOOK_SECONDS = 5.0
 LOOKS = 2
@@ -21,7 +21,7 @@ LOST = 1
 
 
 @contextlib.contextmanager
-def watched(claims: Session, console: Console) -> Iterator[None]:
+def watched(claims: Claimant, console: Console) -> Iterator[None]:
     """While inside, end this process with a line, and its claims given up, when the head doesn't answer any more.
 
     What the main thread asks of Ray by then can't be interrupted.

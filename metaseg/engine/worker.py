@@ -22,13 +22,13 @@ from metaseg.config import EngineConfig, RunConfig
 from metaseg.data.dataset import Dataset
 from metaseg.engine.failure import CodeChangedError, Failure, explain
 from metaseg.store.runs import Store
-from metaseg.study.run import run_id
+from metaseg.study.run_id import run_id
 from metaseg.training import TRAINING_VERSION
 from metaseg.training.checkpoint import CheckpointWarning
 from metaseg.training.history import Epoch
 
 Execute = Callable[[RunConfig, Dataset, Store, torch.device, Callable[[Epoch], None], EngineConfig], None]
-"""What computes a run and commits it to the store, in the current process group: `metaseg.study.run.execute`."""
+"""What computes a run and commits it to the store, in the current process group: `metaseg.study.execution.execute`."""
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,8 @@ from metaseg.data.manifest import ManifestError
 from metaseg.device import one_thread
 from metaseg.scoring.masks import TOLERANCE, score_masks
 from metaseg.store.runs import DamagedRunError, Store, from_json, require_fingerprint
+from metaseg.study.evaluations import evaluations
 from metaseg.study.predict import Predictor
-from metaseg.study.run import evaluations
 from metaseg.training.evaluate import predictions
 from metaseg.training.fit import Fitted, encode_metadata
 from metaseg.training.metrics import confusion_counts

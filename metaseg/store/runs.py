@@ -12,8 +12,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from metaseg.store.folder import FolderStorage
 from metaseg.store.names import check_name
-from metaseg.store.storage import FolderStorage, Storage, open_storage
+from metaseg.store.storage import Storage, open_storage
 
 POSITION = re.compile(r"\d+(-\d+)?")
 """A checkpoint's name: others in its folder are none of ours."""
@@ -235,8 +236,8 @@ class Store:
         """Remove a run's states: it is done."""
         self.storage.delete_folder(f"checkpoints/{run_id}")
 
-    def sweep(self) -> None:
-        """Remove what deaths have left of runs that are done now: states, and half-written copies."""
+    def remove_leftovers(self) -> None:
+        """Remove what killed processes have left of runs that are done by now: checkpoints and half-written copies."""
         done = self.done()
         for run_id in done.intersection(self.storage.names("checkpoints")):
             self.delete_checkpoints(run_id)

@@ -148,7 +148,7 @@ def print_estimate(study: Study, store: Store, engine: EngineConfig, console: Co
             f"{run.arm.name} {run.part}".strip(),
             str(run.config.seed),
             f"{run.config.block}, {run.config.metadata_mode}",
-            str(study.samples(run)),
+            str(study.sample_count(run)),
             f"{cost.parameters:,}",
             gibibytes(cost.memory),
             readable(needed),

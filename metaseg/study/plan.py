@@ -22,7 +22,7 @@ from metaseg.config import (
 from metaseg.data.dataset import Dataset
 from metaseg.networks.blocks import block_class
 from metaseg.store.runs import Store
-from metaseg.study.run import run_id
+from metaseg.study.run_id import run_id
 
 BASELINE = "baseline"
 
@@ -143,8 +143,8 @@ class Study:
         )
         return (*with_baseline, *with_dummy)
 
-    def samples(self, run: PlannedRun) -> int:
-        """How many samples a run is trained with; where the dataset serves to plan only, about."""
+    def sample_count(self, run: PlannedRun) -> int:
+        """Number of training samples of a run; an estimate if the dataset is only a part, for planning."""
         return round(len(self.dataset.indices("train", run.config.subset)) / self.dataset.share)
 
     def missing(self, store: Store) -> tuple[PlannedRun, ...]:

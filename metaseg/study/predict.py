@@ -17,8 +17,8 @@ from metaseg.data.decode import pixel_statistics, to_channels
 from metaseg.data.metadata import MetadataEncoder
 from metaseg.device import autocast
 from metaseg.networks.unet import UNet
+from metaseg.store.folder import FolderStorage
 from metaseg.store.runs import DamagedRunError, FinishedRun, from_json
-from metaseg.store.storage import FolderStorage
 from metaseg.training.evaluate import predict_logits
 
 

@@ -17,8 +17,9 @@ from optuna.storages.journal import (
 )
 
 from metaseg.config import ConfigError
+from metaseg.store.folder import NO_LINKS, FolderStorage
 from metaseg.store.runs import from_json, to_json
-from metaseg.store.storage import NO_LINKS, FolderStorage, Storage
+from metaseg.store.storage import Storage
 
 READERS = 16
 """Requests at once, where a bucket's journal is read for the first time."""

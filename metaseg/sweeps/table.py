@@ -7,7 +7,7 @@ import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 
 from metaseg.store.runs import Store
-from metaseg.study.run import to_parquet
+from metaseg.study.execution import to_parquet
 from metaseg.sweeps.outcome import keeps_to
 from metaseg.sweeps.sweep import FACTS, Sweep
 

@@ -13,7 +13,8 @@ from metaseg.data.dataset import Dataset
 from metaseg.device import one_thread
 from metaseg.store.checkpoints import StoredCheckpoints
 from metaseg.store.runs import Store, to_json
-from metaseg.study.run import describe, run_id, to_parquet
+from metaseg.study.execution import describe, to_parquet
+from metaseg.study.run_id import run_id
 from metaseg.sweeps.objectives import measure
 from metaseg.training.checkpoint import unpack
 from metaseg.training.fit import DivergedError, fit

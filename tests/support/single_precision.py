@@ -18,7 +18,7 @@ def in_single_precision() -> Any:
 
 
 def execute(*arguments: Any) -> None:
-    """Take the place of `metaseg.study.run.execute` in the engine."""
+    """Take the place of `metaseg.study.execution.execute` in the engine."""
     with in_single_precision():
         run.execute(*arguments)
 

@@ -16,7 +16,8 @@ from analysis.results.row_files import SCHEMA, VERSION
 from analysis.results.store_rows import collect
 from checkout import ROOT
 from fake_store import copy_up, run_id, seal, write_study
-from metaseg.store.storage import FolderStorage, open_storage
+from metaseg.store.folder import FolderStorage
+from metaseg.store.storage import open_storage
 from results_dataset import assert_same_rows, change, gather_one, rows, state
 
 

@@ -41,9 +41,9 @@ from metaseg.scoring.masks import hd95, object_counts, score_masks, surface_dice
 from metaseg.scoring.run import score_file
 from metaseg.scoring.study import score_study
 from metaseg.store.runs import Store
+from metaseg.study.execution import execute
 from metaseg.study.plan import Study, plan
 from metaseg.study.predict import Predictor
-from metaseg.study.run import execute
 
 Mask = npt.NDArray[np.bool_]
 

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metaseg.config import ConfigError
+from metaseg.store.folder import FolderStorage
 from metaseg.store.names import MOST_BYTES, as_name, check_name
 from metaseg.store.runs import Store
-from metaseg.store.storage import FolderStorage
 
 RIGHT = ["seven_cells", "lines-v2", "Zelllinien Übersicht", "細胞 (2)", "a.b", "100%", "$x$", "it's"]
 

@@ -18,8 +18,9 @@ from safetensors.torch import load, save
 from metaseg.config import ConfigError, NetworkConfig, RunConfig, ScheduleConfig
 from metaseg.data.metadata import UnknownMetadataError
 from metaseg.store.runs import DamagedRunError, Store
+from metaseg.study.execution import execute
 from metaseg.study.predict import Predictor
-from metaseg.study.run import execute, run_id
+from metaseg.study.run_id import run_id
 
 
 @pytest.fixture(scope="module")

@@ -1,44 +1,30 @@
-"""A run, the unit of work: its id, and its execution from data to the store. Plain Python; the engine decides where."""
+"""Execution of a run, from data to the store. Plain Python: the engine decides where it happens."""
 
-import hashlib
 import io
-import json
 import platform
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import torch
 from safetensors.torch import save
-from torch import Tensor
 
 import metaseg
 from metaseg.config import EngineConfig, RunConfig
 from metaseg.data.dataset import Dataset
-from metaseg.data.metadata import CategoricalCode
 from metaseg.device import one_thread
 from metaseg.store.checkpoints import StoredCheckpoints
 from metaseg.store.runs import Store, to_json
+from metaseg.study.evaluations import evaluate_test_images
+from metaseg.study.run_id import run_id
 from metaseg.training import TRAINING_VERSION
-from metaseg.training.evaluate import evaluate
 from metaseg.training.fit import Fitted, fit
 from metaseg.training.history import Epoch
 from metaseg.training.world import World
-
-
-def run_id(config: RunConfig) -> str:
-    """16 hex digits: a hash of the whole resolved configuration and the training code's declared version.
-
-    The configuration holds the dataset's fingerprint. Where a run is computed, by how many workers, is no part of it.
-    """
-    canonical = json.dumps({"config": asdict(config), "training_version": TRAINING_VERSION}, sort_keys=True)
-    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
 def execute(
@@ -79,66 +65,6 @@ def work(config: RunConfig) -> int:
     """How long the run takes compared with others on its dataset: multiplications of its training, up to a factor."""
     network, schedule = config.network, config.schedule
     return schedule.epochs * schedule.crop**2 * network.width**2 * (network.depth + 1)
-
-
-def evaluate_test_images(config: RunConfig, fitted: Fitted, dataset: Dataset, device: torch.device) -> pd.DataFrame:
-    """A row per test image, class and evaluation: integer counts in pixels, and what is known of the image."""
-    classes = len(dataset.classes)
-    tables = []
-    for name, samples, vectors in evaluations(config, fitted, dataset):
-        counts = evaluate(fitted.model, dataset, samples, vectors.to(device), device)
-        rows_of = samples.repeat(classes)
-        rows = dataset.table.iloc[rows_of].reset_index(drop=True)
-        table = pd.DataFrame(
-            {"image": dataset.names.iloc[rows_of].array, "class": list(dataset.classes) * len(samples)}
-        )
-        table["evaluation"] = name
-        table[["group", "subgroup"]] = rows[["group", "subgroup"]]
-        table[["tp", "fp", "fn", "tn"]] = counts.reshape(-1, 4)
-        for column in dataset.metadata:
-            table[f"meta_{column.name}"] = dataset.values[column.name].iloc[rows_of].array
-        tables.append(table)
-    return pd.concat(tables, ignore_index=True)
-
-
-SWAPPED_UP_TO = 16
-"""Values of a categorical column up to which networks are evaluated with each in place of the true one."""
-
-SWEPT_VALUES = 7
-"""Values of a continuous column that networks are evaluated with in place of the true one."""
-
-
-def evaluations(
-    config: RunConfig, fitted: Fitted, dataset: Dataset
-) -> Iterator[tuple[str, npt.NDArray[np.int64], Tensor]]:
-    """How the network is evaluated: a name, `(n,)` test samples, and the metadata `(all samples, M)` that it is told.
-
-    - `as-trained`: as in training.
-    - Where the network was told true metadata: `zeros`; and `COLUMN=VALUE`, told that value instead of the true one:
-      for each value of a categorical column, the samples that have another; for quantiles of a continuous column's
-      values in training, all samples.
-    """
-    samples = dataset.indices("test", config.subset)
-    yield "as-trained", samples, fitted.vectors
-    if config.metadata_mode not in ("true", "heads"):
-        return
-    if config.metadata_mode == "true":
-        yield "zeros", samples, torch.zeros_like(fitted.vectors)
-    for code in fitted.encoder.codes:
-        told: Sequence[str | float]
-        if isinstance(code, CategoricalCode):
-            told = code.vocabulary if len(code.vocabulary) <= SWAPPED_UP_TO else ()
-        else:
-            training = dataset.values[code.column].iloc[dataset.indices("train")].dropna()
-            quantiles = np.quantile(training, np.linspace(0, 1, SWEPT_VALUES))
-            told = sorted({float(f"{value:.3g}") for value in quantiles})
-        true = dataset.values[code.column].iloc[samples]
-        for value in told:
-            others = samples[(true != value).to_numpy()]
-            if len(others):
-                vectors = fitted.encoder.encode(dataset.values.assign(**{code.column: value}))
-                name = f"{code.column}={value if isinstance(value, str) else format(value, 'g')}"
-                yield name, others, torch.from_numpy(vectors)
 
 
 def to_parquet(table: pd.DataFrame) -> bytes:
