@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from metaseg.schema import CONFIG, DONE, run_folder, study_file
 from metaseg.store.names import check_name
 from metaseg.store.storage import FolderStorage, Storage, open_storage
 
@@ -73,7 +74,7 @@ class FinishedRun:
             FileNotFoundError: it holds no `DONE`.
             DamagedRunError: `DONE` has no checksums.
         """
-        done = from_json(storage.read(f"{folder}/DONE")) or {}
+        done = from_json(storage.read(f"{folder}/{DONE}")) or {}
         checksums = done.get("sha256")
         if not isinstance(checksums, dict):
             raise DamagedRunError(f"{storage.locate(folder)}/DONE: no JSON object with the files' sha256")
@@ -96,9 +97,9 @@ class FinishedRun:
 
     def description(self) -> dict[str, Any]:
         """Its `config.json`; raises `DamagedRunError` where that is no JSON object."""
-        value = from_json(self.read("config.json"))
+        value = from_json(self.read(CONFIG))
         if value is None:
-            raise DamagedRunError(f"{self.locate('config.json')}: not a run's configuration: expected a JSON object")
+            raise DamagedRunError(f"{self.locate(CONFIG)}: not a run's configuration: expected a JSON object")
         return value
 
     def table(self, name: str, text: Sequence[str], numbers: Sequence[str]) -> "pd.DataFrame":
@@ -151,15 +152,15 @@ class Store:
 
     def run_folder(self, run_id: str) -> str:
         """Where a run's files are, or will be, as a user calls it."""
-        return self.storage.locate(f"runs/{run_id}")
+        return self.storage.locate(run_folder(run_id))
 
     def is_done(self, run_id: str) -> bool:
         """Whether the run has been trained, evaluated and written completely."""
-        return self.storage.exists(f"runs/{run_id}/DONE")
+        return self.storage.exists(f"{run_folder(run_id)}/{DONE}")
 
     def done(self) -> set[str]:
         """Ids of all runs that are done."""
-        return self.storage.subfolders_with("runs", "DONE")
+        return self.storage.subfolders_with("runs", DONE)
 
     def commit_run(self, run_id: str, files: Mapping[str, bytes]) -> None:
         """Write a run's files, and last the `DONE` with their checksums that makes them a run.
@@ -167,26 +168,26 @@ class Store:
         In a folder the run appears at once. Where the run is done already, by whomever, nothing is written.
         """
         checksums = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
-        self.storage.publish(f"runs/{run_id}", {**files, "DONE": to_json({"sha256": checksums})}, last="DONE")
+        self.storage.publish(run_folder(run_id), {**files, DONE: to_json({"sha256": checksums})}, last=DONE)
         self.storage.delete(f"failures/{run_id}.json")
         self.delete_checkpoints(run_id)
 
     def commit_trial(self, run_id: str, files: Mapping[str, bytes]) -> None:
         """Write a sweep's trial: as a run, but never evaluated on test images."""
         checksums = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
-        self.storage.publish(f"trials/{run_id}", {**files, "DONE": to_json({"sha256": checksums})}, last="DONE")
+        self.storage.publish(f"trials/{run_id}", {**files, DONE: to_json({"sha256": checksums})}, last=DONE)
         self.delete_checkpoints(run_id)
 
     def find_trained(self, run_id: str) -> FinishedRun | None:
         """A run that is done, be it a study's or a sweep's trial; None where it hasn't been trained."""
-        for folder in (f"runs/{run_id}", f"trials/{run_id}"):
-            if self.storage.exists(f"{folder}/DONE"):
+        for folder in (run_folder(run_id), f"trials/{run_id}"):
+            if self.storage.exists(f"{folder}/{DONE}"):
                 return FinishedRun.open(self.storage, folder)
         return None
 
     def open_run(self, run_id: str) -> FinishedRun:
         """A run that is done; raises as `FinishedRun.open`."""
-        return FinishedRun.open(self.storage, f"runs/{run_id}")
+        return FinishedRun.open(self.storage, run_folder(run_id))
 
     def record_failure(self, run_id: str, error: str, traceback: str) -> None:
         """Keep a failed run's last words, until it succeeds: the next command tries it again."""
@@ -203,7 +204,7 @@ class Store:
     def write_study(self, name: str, record: Mapping[str, Any]) -> None:
         """Write what a study declares: its arms, runs and comparisons. The newest declaration under a name counts."""
         check_name("study", name)
-        self.storage.write(f"studies/{name}.json", to_json(record))
+        self.storage.write(study_file(name), to_json(record))
 
     def save_checkpoint(self, run_id: str, position: str, content: bytes) -> None:
         """Keep a run's state; of older ones, only the last stays.

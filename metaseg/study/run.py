@@ -23,6 +23,7 @@ from metaseg.config import EngineConfig, RunConfig
 from metaseg.data.dataset import Dataset
 from metaseg.data.metadata import CategoricalCode
 from metaseg.device import one_thread
+from metaseg.schema import AS_TRAINED, CONFIG, COUNTS, HISTORY, IMAGES, META, WEIGHTS, ZEROS
 from metaseg.store.checkpoints import StoredCheckpoints
 from metaseg.store.runs import Store, to_json
 from metaseg.training import TRAINING_VERSION
@@ -67,10 +68,10 @@ def execute(
         store.commit_run(
             run_id(config),
             {
-                "config.json": to_json(describe(config, dataset, fitted, device)),
-                "history.parquet": to_parquet(pd.DataFrame([asdict(epoch) for epoch in fitted.history])),
-                "images.parquet": to_parquet(images),
-                "weights.safetensors": save(weights),
+                CONFIG: to_json(describe(config, dataset, fitted, device)),
+                HISTORY: to_parquet(pd.DataFrame([asdict(epoch) for epoch in fitted.history])),
+                IMAGES: to_parquet(images),
+                WEIGHTS: save(weights),
             },
         )
 
@@ -94,9 +95,9 @@ def evaluate_test_images(config: RunConfig, fitted: Fitted, dataset: Dataset, de
         )
         table["evaluation"] = name
         table[["group", "subgroup"]] = rows[["group", "subgroup"]]
-        table[["tp", "fp", "fn", "tn"]] = counts.reshape(-1, 4)
+        table[COUNTS] = counts.reshape(-1, 4)
         for column in dataset.metadata:
-            table[f"meta_{column.name}"] = dataset.values[column.name].iloc[rows_of].array
+            table[META + column.name] = dataset.values[column.name].iloc[rows_of].array
         tables.append(table)
     return pd.concat(tables, ignore_index=True)
 
@@ -119,11 +120,11 @@ def evaluations(
       values in training, all samples.
     """
     samples = dataset.indices("test", config.subset)
-    yield "as-trained", samples, fitted.vectors
+    yield AS_TRAINED, samples, fitted.vectors
     if config.metadata_mode not in ("true", "heads"):
         return
     if config.metadata_mode == "true":
-        yield "zeros", samples, torch.zeros_like(fitted.vectors)
+        yield ZEROS, samples, torch.zeros_like(fitted.vectors)
     for code in fitted.encoder.codes:
         told: Sequence[str | float]
         if isinstance(code, CategoricalCode):

@@ -35,9 +35,9 @@ from metaseg.cli.study_page import Page, launch
 from metaseg.config import EXTRA_SCORES, ConfigError, DataConfig, NetworkConfig, ScheduleConfig, Scoring
 from metaseg.data.dataset import Dataset, prepare
 from metaseg.datasets.table import read_table
+from metaseg.schema import score_file
 from metaseg.scoring import masks as extra_scores
 from metaseg.scoring.masks import hd95, object_counts, score_masks, surface_dice
-from metaseg.scoring.run import score_file
 from metaseg.scoring.study import score_study
 from metaseg.store.runs import Store
 from metaseg.study.plan import Study, plan
