@@ -10,10 +10,9 @@ from matplotlib.figure import Figure
 
 from analysis.figures.scores import Title
 from analysis.figures.style import GREY, SMALL, Styles, foot, new_figure, render, shown, signed, styles_of, tidy
-from analysis.scores.image_scores import OVERALL
 from analysis.wording import NAMES, Names
+from metaseg.schema import ALPHA, OVERALL
 
-ALPHA = 0.05
 """p-values below it, after correction, are marked."""
 
 ADJUSTED = ["ci_low_adjusted", "ci_high_adjusted"]
