@@ -14,6 +14,7 @@ from analysis.report.data import ReportData, Supplement, report_data
 from analysis.report.declared import sees_metadata
 from analysis.report.first_screen import OVERLAYS, first_screen
 from analysis.report.html import to_html
+from analysis.report.kept_options import keep_options, study_options
 from analysis.report.opening import describe, missing_runs
 from analysis.report.plain_text import to_markdown, to_markdown_paragraph
 from analysis.report.section import Section
@@ -91,7 +92,9 @@ def report(
     )
     collected, about = scored_by(collected, storage, metric)
     target, folder = (out, "") if out else (storage, report_folder(study, metric))
-    return write_report(collected, target, folder, about, supplement)
+    written = write_report(collected, target, folder, about, supplement)
+    kept = keep_options(study_options(storage, study), target, folder)
+    return replace(written, files=(*written.files, *kept))
 
 
 def report_folder(study: str, metric: str) -> str:
