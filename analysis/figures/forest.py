@@ -64,6 +64,13 @@ def build_forest(tests: pd.DataFrame, margin: float | None = None, names: Names 
 
     Raises:
         ValueError: no tests.
+
+    Example:
+        >>> from analysis import Comparison, build_forest, compare, example_scores
+        >>> tests = compare(example_scores(), [Comparison("sme", "baseline")], margin=0.01)
+        >>> figure = build_forest(tests, margin=0.01)
+        >>> figure.axes[0].get_xlabel()
+        'difference of mean F1 from baseline'
     """
     if tests.empty:
         raise ValueError("no tests to draw; expected a row per class, subgroup and arm")

@@ -33,6 +33,12 @@ def build_paired(scores: pd.DataFrame, arm: str, reference: str, names: Names = 
 
     Raises:
         ValueError: the two share no image.
+
+    Example:
+        >>> from analysis import build_paired, example_scores
+        >>> figure = build_paired(example_scores(), "sme", "baseline")
+        >>> [panel.get_xlabel() for panel in figure.axes]
+        ['F1 of baseline', 'mean of both']
     """
     pairs = paired_means(scores, arm, reference)
     classes, subgroups = shown(pairs["class"]), shown(pairs["subgroup"])

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from urllib.parse import quote
 
 import numpy as np
@@ -42,7 +43,7 @@ from analysis.stats.interaction import LEAST_UNITS, Interaction, interaction
 from analysis.stats.multiple_testing import holm
 from analysis.stats.robustness import resample
 from analysis.sweeps.trials import Sweep, read_arm_sweeps
-from metaseg.store.storage import Storage
+from metaseg.store.storage import Storage, open_storage
 from metaseg.terminal import Terminal, visible
 
 PLAIN_WIDTH = 110
@@ -126,7 +127,7 @@ def scored_by(collected: Collected, storage: Storage, metric: str) -> tuple[Coll
 
 def write_report(
     collected: Collected,
-    target: Storage,
+    target: Storage | Path | str,
     folder: str = "",
     history: pd.DataFrame | None = None,
     runs: pd.DataFrame | None = None,
@@ -140,7 +141,7 @@ def write_report(
 
     Args:
         collected: the results.
-        target: what to write to.
+        target: the folder or URL to write to.
         folder: in it, with a slash at the end.
         history: of `analysis.figures.learning.read_history`, where it is known.
         runs: of `analysis.report.methods.provenance`, where it is known.
@@ -149,6 +150,20 @@ def write_report(
         about_metric: sentences on what scores are, where they need some.
         tuned: of `analysis.sweeps.trials.read_arm_sweeps`, where arms were tuned.
         failed: ids of runs that failed when they were last tried.
+
+    Example:
+        >>> from contextlib import redirect_stdout
+        >>> from io import StringIO
+        >>> from pathlib import Path
+        >>> from analysis import example_scores, read_results, write_report
+        >>> from analysis.results.external_study import Table, adopt
+        >>> from metaseg.store.storage import open_storage
+        >>> example_scores(seeds=2, images=12).to_csv("scores.csv", index=False)
+        >>> collected = adopt(open_storage("results"), [Table(Path("scores.csv"))], "example", {"score": "f1"})
+        >>> with redirect_stdout(StringIO()):
+        ...     report = write_report(read_results("results", "example"), "report")
+        >>> Path("report/report.html").is_file(), len(report.tests)
+        (True, 3)
     """
     declared, column = collected.study, collected.subgroup_column
     scores = image_scores(collected.images, declared.arms, collected.metric, declared.empty)
@@ -201,6 +216,7 @@ def write_report(
     about, result = describe(collected), conclude(tests, interactions, declared, column, words)
     about += [about_metric] if about_metric else []
     contents = _contents(title, data, about, result, [*sections, *closing], declared.about)
+    target = target if isinstance(target, Storage) else open_storage(str(target))
     for name, content in contents.items():
         target.write(folder + name, content)
 

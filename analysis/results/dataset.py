@@ -26,7 +26,7 @@ from analysis.results.declaration import (
     read_json,
 )
 from analysis.results.row_files import VERSION, read_rows
-from analysis.results.store_rows import Collected
+from analysis.results.store_rows import Collected, collect
 from metaseg.store.storage import Storage, open_storage
 
 RECORD = "_study.json"
@@ -176,21 +176,34 @@ def records(out: Storage, study: str) -> list[Record]:
 
 
 def read_results(out: Storage | Path | str, study: str, dataset: str | None = None) -> Collected:
-    """A study as `analysis.results.store_rows.collect` gives it, from a results dataset alone.
+    """Read the results of a study: those that `analysis collect` made, else those of the finished runs in a store.
 
-    Text columns are categorical. Columns score and metric are there, instead of tp, fp, fn and tn, where rows hold
-    scores. Rows keep the order of the study's runs.
+    Text columns of collected results are categorical. Columns score and metric are there, instead of tp, fp, fn and tn,
+    where rows hold scores. Rows keep the order of the study's runs.
 
     Args:
-        out: the dataset: a folder or a URL.
+        out: the results dataset or the store: a folder or a URL.
         study: its name.
         dataset: what the study calls its dataset, or the folder's name for it; needed where the study has several.
 
     Raises:
         ResultsError: an unknown study or dataset; a schema of another version; a file that is gone or malformed.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from analysis import example_scores, read_results
+        >>> from analysis.results.external_study import Table, adopt
+        >>> from metaseg.store.storage import open_storage
+        >>> example_scores(seeds=2, images=12).to_csv("scores.csv", index=False)
+        >>> collected = adopt(open_storage("results"), [Table(Path("scores.csv"))], "example", {"score": "f1"})
+        >>> results = read_results("results", "example")
+        >>> results.study.arms, len(results.images)
+        (('baseline', 'sme'), 48)
     """
     storage = out if isinstance(out, Storage) else open_storage(str(out))
     found = records(storage, study)
+    if not found and storage.exists(f"studies/{study}.json"):
+        return collect(storage, study)
     if not found:
         known = ", ".join(result_studies(storage)) or "none; collect one: analysis collect STORE OUT"
         raise ResultsError(f"unknown study {study!r} in {storage.where}; known: {known}")

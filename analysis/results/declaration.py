@@ -33,7 +33,15 @@ HALF = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 class ResultsError(ValueError):
-    """Something in the store that results can't be made of: the message names the file and what is wrong with it."""
+    """Something in the store that results can't be made of: the message names the file and what is wrong with it.
+
+    Example:
+        >>> from analysis import read_results
+        >>> read_results("nothing-here", "cells")
+        Traceback (most recent call last):
+            ...
+        analysis.results.declaration.ResultsError: unknown study 'cells' in ...
+    """
 
 
 @dataclass(frozen=True)
@@ -52,7 +60,13 @@ class Run:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A question that a study asked of two arms before it started."""
+    """A question that a study asked of two arms before it started.
+
+    Example:
+        >>> from analysis import Comparison
+        >>> Comparison("sme", "baseline")
+        Comparison(arm='sme', reference='baseline', claim='differs')
+    """
 
     arm: str
     reference: str

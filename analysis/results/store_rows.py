@@ -36,7 +36,19 @@ Evaluated = tuple[Run, str, pd.DataFrame]
 
 @dataclass(frozen=True)
 class Collected:
-    """A study's results."""
+    """A study's results.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from analysis import example_scores, read_results
+        >>> from analysis.results.external_study import Table, adopt
+        >>> from metaseg.store.storage import open_storage
+        >>> example_scores(seeds=2, images=12).to_csv("scores.csv", index=False)
+        >>> collected = adopt(open_storage("results"), [Table(Path("scores.csv"))], "example", {"score": "f1"})
+        >>> results = read_results("results", "example")
+        >>> results.study.baseline, results.missing
+        ('baseline', ())
+    """
 
     study: Study
     path: str

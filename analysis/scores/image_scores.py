@@ -50,6 +50,16 @@ def image_scores(
     Raises:
         ResultsError: a class or subgroup has a name that the tables use for something else; the rows have scores of
             another metric, or NaN; the metric is unknown; there are no rows.
+
+    Example:
+        >>> import pandas as pd
+        >>> from analysis import image_scores
+        >>> images = pd.DataFrame({"image": ["a", "b"], "tp": [8, 0], "fp": [2, 0], "fn": [2, 0], "tn": [88, 100]})
+        >>> images = images.assign(arm="sme", seed=0, subgroup="all", group=images["image"], evaluation="as-trained")
+        >>> image_scores(images.assign(**{"class": "nucleus"}), ["sme"])[["image", "f1", "empty"]]
+          image   f1  empty
+        0     a  0.8  False
+        1     b  1.0   True
     """
     trained = images["evaluation"] == AS_TRAINED
     if not trained.all():
@@ -229,6 +239,13 @@ def summarise(scores: pd.DataFrame, average: Average = "images") -> pd.DataFrame
         at most), n_lacking (images that no seed has), mean (over seeds, of the mean over images) and sd (of those means
         across seeds, with n - 1; NaN with one seed), sorted by the first three. No row where no run of the arm covers
         the subgroup (`with_overall`).
+
+    Example:
+        >>> from analysis import example_scores, summarise
+        >>> summarise(example_scores())[["arm", "subgroup", "n_images", "n_seeds", "mean"]].round(3).head(2)
+                arm subgroup  n_images  n_seeds   mean
+        0  baseline  Average        30        3  0.798
+        1  baseline        a        15        3  0.786
     """
     cell = ["class", "arm", "subgroup"]
     rows = with_overall(scores, average)

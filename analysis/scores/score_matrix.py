@@ -36,6 +36,12 @@ class ScoreMatrix:
     that of its units with their `weights`, by which groups of many images count more: it is the mean over images. Where
     the mean is made of strata of fixed shares (an average of subgroups), there is a column for each unit in each
     stratum that it has images in.
+
+    Example:
+        >>> from analysis import example_scores, score_matrices
+        >>> matrix = next(matrix for _, _, matrix in score_matrices(example_scores()))
+        >>> matrix.arms, matrix.values.shape
+        (('baseline', 'sme'), (6, 30))
     """
 
     arms: tuple[str, ...]
@@ -171,6 +177,11 @@ def score_matrices(scores: pd.DataFrame, average: Average = "images") -> Iterato
         scores: of `analysis.scores.image_scores.image_scores`. Which runs a cell has:
             `analysis.scores.image_scores.with_overall`.
         average: what the overall score is.
+
+    Example:
+        >>> from analysis import example_scores, score_matrices
+        >>> [(subgroup, matrix.values.shape) for _, subgroup, matrix in score_matrices(example_scores())]
+        [('Average', (6, 30)), ('a', (6, 15)), ('b', (6, 15))]
     """
     single = scores["subgroup"].nunique() == 1
     for name, rows in split(scores, "class"):

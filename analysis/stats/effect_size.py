@@ -17,6 +17,12 @@ def standardised(difference: Difference) -> float:
 
     Returns:
         NaN where components can't be estimated; infinite where scores don't vary, 0 where they don't differ either.
+
+    Example:
+        >>> from analysis import difference, example_scores, score_matrices, standardised
+        >>> matrix = next(matrix for _, _, matrix in score_matrices(example_scores()))
+        >>> round(standardised(difference(matrix, "sme", "baseline")), 2)
+        0.67
     """
     parts = difference.components
     if parts is None:
@@ -40,6 +46,12 @@ def superiority(matrix: ScoreMatrix, arm: str, reference: str) -> float:
 
     Raises:
         ValueError: cells are missing.
+
+    Example:
+        >>> from analysis import example_scores, score_matrices, superiority
+        >>> matrix = next(matrix for _, _, matrix in score_matrices(example_scores()))
+        >>> round(superiority(matrix, "sme", "baseline"), 2)
+        0.73
     """
     return float(_placements(*pair(matrix, arm, reference))[0].mean(axis=0) @ matrix.weights)
 

@@ -36,6 +36,13 @@ def equivalence(difference: Difference, margin: float) -> Equivalence:
 
     Raises:
         ValueError: the margin isn't a finite number above 0.
+
+    Example:
+        >>> from analysis import difference, equivalence, example_scores, score_matrices
+        >>> matrix = next(matrix for _, _, matrix in score_matrices(example_scores()))
+        >>> found = equivalence(difference(matrix, "sme", "baseline"), margin=0.05)
+        >>> found.p < 0.001, round(found.low, 3), round(found.high, 3)
+        (True, 0.014, 0.029)
     """
     if not (math.isfinite(margin) and margin > 0):
         raise ValueError(f"margin {margin} of {difference.arm} against {difference.reference}; expected it above 0")

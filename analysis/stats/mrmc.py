@@ -97,6 +97,13 @@ def difference(
 
     Raises:
         ValueError: cells are missing.
+
+    Example:
+        >>> from analysis import difference, example_scores, score_matrices
+        >>> matrix = next(matrix for _, _, matrix in score_matrices(example_scores()))
+        >>> found = difference(matrix, "sme", "baseline")
+        >>> round(found.estimate, 3), round(found.ci_low, 3), round(found.ci_high, 3), round(found.p, 4)
+        (0.022, 0.013, 0.03, 0.0005)
     """
     ours, theirs = matrix.of(arm), matrix.of(reference)
     if np.isnan(ours).any() or np.isnan(theirs).any():

@@ -12,6 +12,12 @@ def holm(p: Floats) -> Floats:
     Args:
         p: shape `(..., comparisons)`; each row of the last axis is a family. NaN, where there was no test, stays NaN
             and doesn't count.
+
+    Example:
+        >>> import numpy as np
+        >>> from analysis import holm
+        >>> holm(np.array([0.01, 0.04, 0.03])).round(3).tolist()
+        [0.03, 0.06, 0.06]
     """
     order, ordered, size = _sorted(p)
     steps = ordered * (size - np.arange(p.shape[-1]))
@@ -26,6 +32,12 @@ def benjamini_hochberg(p: Floats) -> Floats:
 
     Args:
         p: shape `(..., comparisons)`, as for `holm`.
+
+    Example:
+        >>> import numpy as np
+        >>> from analysis import benjamini_hochberg
+        >>> benjamini_hochberg(np.array([0.01, 0.04, 0.03])).round(3).tolist()
+        [0.03, 0.04, 0.04]
     """
     order, ordered, size = _sorted(p)
     steps = ordered * size / np.arange(1, p.shape[-1] + 1)

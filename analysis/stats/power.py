@@ -62,6 +62,13 @@ def power(
 
     It needn't grow with units where seeds are few: the fewer units, the more of the test's df come from units. Other
     arguments, returns and raises as of `expected_se`.
+
+    Example:
+        >>> from analysis import difference, example_scores, power, score_matrices
+        >>> matrix = next(matrix for _, _, matrix in score_matrices(example_scores()))
+        >>> pilot = difference(matrix, "sme", "baseline").components
+        >>> power(pilot, seeds=[2, 3, 5], units=30, effect=0.01).round(2).tolist()
+        [0.36, 0.62, 0.82]
     """
     by_seeds, by_units = _variances(components, seeds, units)
     variance = by_seeds + by_units
@@ -77,6 +84,13 @@ def detectable(components: Components, seeds: float, units: float, power: float 
 
     Raises:
         ValueError: as `expected_se`; or power isn't between alpha and 1.
+
+    Example:
+        >>> from analysis import detectable, difference, example_scores, score_matrices
+        >>> matrix = next(matrix for _, _, matrix in score_matrices(example_scores()))
+        >>> pilot = difference(matrix, "sme", "baseline").components
+        >>> round(detectable(pilot, seeds=5, units=30), 4)
+        0.0098
     """
     if not alpha < power < 1:
         raise ValueError(f"power is {power}; expected a value between alpha, {alpha}, and 1")
@@ -97,6 +111,13 @@ def seeds_needed(
     """The least number of seeds an arm that finds `effect` with chance `power` on so many units.
 
     None where `MOST_SEEDS` don't.
+
+    Example:
+        >>> from analysis import difference, example_scores, score_matrices, seeds_needed
+        >>> matrix = next(matrix for _, _, matrix in score_matrices(example_scores()))
+        >>> pilot = difference(matrix, "sme", "baseline").components
+        >>> seeds_needed(pilot, effect=0.01, units=30)
+        5
     """
     return _first(np.arange(2, MOST_SEEDS + 1), lambda seeds: _power(components, seeds, units, effect, alpha) >= power)
 
@@ -107,6 +128,13 @@ def units_needed(
     """The least number of units on which so many seeds an arm find `effect` with chance `power`.
 
     None where `MOST_UNITS` don't.
+
+    Example:
+        >>> from analysis import difference, example_scores, score_matrices, units_needed
+        >>> matrix = next(matrix for _, _, matrix in score_matrices(example_scores()))
+        >>> pilot = difference(matrix, "sme", "baseline").components
+        >>> units_needed(pilot, effect=0.01, seeds=3)
+        48
     """
     return _first(np.arange(2, MOST_UNITS + 1), lambda units: _power(components, seeds, units, effect, alpha) >= power)
 
@@ -119,6 +147,17 @@ def power_table(
     Returns:
         A row for each number of units and seeds, with columns units, seeds (an arm), se, df and detectable: the
         difference found with chance 0.8 at p < 0.05, in units of the score.
+
+    Example:
+        >>> from analysis import difference, example_scores, power_table, score_matrices
+        >>> matrix = next(matrix for _, _, matrix in score_matrices(example_scores()))
+        >>> pilot = difference(matrix, "sme", "baseline").components
+        >>> power_table(pilot, seeds=(3, 10), units=(30, 300)).round(4)
+           units  seeds      se       df  detectable
+        0     30      3  0.0039   8.3504      0.0124
+        1     30     10  0.0028  46.9857      0.0081
+        2    300      3  0.0014   6.8802      0.0047
+        3    300     10  0.0010  70.4020      0.0028
     """
     designs = pd.MultiIndex.from_product([units, seeds], names=["units", "seeds"]).to_frame(index=False)
     r, n = designs["seeds"].to_numpy(), designs["units"].to_numpy()

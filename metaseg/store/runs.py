@@ -128,7 +128,14 @@ class FinishedRun:
 
 @dataclass(frozen=True)
 class Store:
-    """Runs, studies and what is derived from them, in a folder or a bucket."""
+    """Runs, studies and what is derived from them, in a folder or a bucket.
+
+    Example:
+        >>> from metaseg import Store
+        >>> store = Store.at("new-store")
+        >>> store.done()
+        set()
+    """
 
     storage: Storage
 

@@ -29,7 +29,13 @@ BASELINE = "baseline"
 
 @dataclass(frozen=True)
 class Arm:
-    """One column of an ablation: a block, how it sees metadata and which part of the data it sees."""
+    """One column of an ablation: a block, how it sees metadata and which part of the data it sees.
+
+    Example:
+        >>> from metaseg import Arm
+        >>> Arm("film-last", block="film", metadata_mode="shuffled")
+        Arm(name='film-last', block='film', metadata_mode='shuffled', subset=None, stratified=False)
+    """
 
     name: str
     block: str
@@ -62,6 +68,13 @@ ARMS: dict[str, Arm] = {
         Arm("heads", "se", "heads"),
     )
 }
+"""Arms that every study can have, by name.
+
+Example:
+    >>> from metaseg import ARMS
+    >>> ARMS["sme-dummy"].metadata_mode
+    'zeros'
+"""
 
 
 def find_arm(name: str, more: Sequence[Arm] = ()) -> Arm:
@@ -111,7 +124,17 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Study:
-    """A named set of runs; each arm is compared with the baseline."""
+    """A named set of runs; each arm is compared with the baseline.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from metaseg import DataConfig, SyntheticConfig, make_seven_cells, prepare, plan
+        >>> cells = make_seven_cells(Path("cells"), SyntheticConfig(size=64, images_per_line=3, wells_per_line=3))
+        >>> dataset = prepare(cells, DataConfig(), Path("cache"))
+        >>> study = plan("cells", dataset, ["baseline", "sme", "sme-dummy"], seeds=3)
+        >>> [f"{each.arm} {each.claim}: {each.reference}" for each in study.comparisons]
+        ['sme differs: baseline', 'sme-dummy equal: baseline', 'sme differs: sme-dummy']
+    """
 
     name: str
     dataset: Dataset
@@ -170,14 +193,23 @@ class Study:
             "command": shlex.join(command),
         }
 
+    def declare(self, store: Store, command: Sequence[str] = ()) -> None:
+        """Write to the store what is compared, before anything is trained; `analysis` reads it.
+
+        Args:
+            store: where the runs will be.
+            command: the command line that started the study, if any; the report shows it.
+        """
+        store.write_study(self.name, self.record(command))
+
 
 def plan(
     name: str,
     dataset: Dataset,
     arms: Sequence[str],
     seeds: int,
-    network: NetworkConfig,
-    schedule: ScheduleConfig,
+    network: NetworkConfig = NetworkConfig(),
+    schedule: ScheduleConfig = ScheduleConfig(),
     *,
     more_arms: Sequence[Arm] = (),
     baseline: str = BASELINE,
@@ -203,6 +235,15 @@ def plan(
     Raises:
         ConfigError: an unknown or repeated arm, no baseline to compare with, no seed, or an arm that the dataset isn't
             fit for: it needs metadata, or a subset, that there isn't.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from metaseg import DataConfig, SyntheticConfig, make_seven_cells, prepare, plan
+        >>> cells = make_seven_cells(Path("cells"), SyntheticConfig(size=64, images_per_line=3, wells_per_line=3))
+        >>> dataset = prepare(cells, DataConfig(), Path("cache"))
+        >>> study = plan("cells", dataset, ["baseline", "sme"], seeds=2)
+        >>> [run.label for run in study.runs]
+        ['baseline seed 0', 'sme seed 0', 'baseline seed 1', 'sme seed 1']
     """
     chosen = tuple(find_arm(arm, more_arms) for arm in arms)
     if len(set(chosen)) < len(chosen):
