@@ -47,7 +47,7 @@ Shape = Literal["cyclic", "one-cycle", "cosine", "constant"]
 
 
 class ConfigError(ValueError):
-    """A setting that can't be: the message names it, its value and what was expected.
+    """A setting with an impossible value. The message names the setting, its value and what was expected.
 
     Example:
         >>> from metaseg import NetworkConfig
@@ -76,7 +76,7 @@ def _require_one_of(choices: object, setting: str, value: object) -> None:
 
 @dataclass(frozen=True)
 class DataConfig:
-    """What is read from a manifest, and how it is split where the manifest doesn't say.
+    """Settings of a dataset: classes, channels, and the split where the manifest has none.
 
     Example:
         >>> from metaseg import DataConfig
@@ -140,7 +140,7 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """The U-Net. The block itself belongs to the arm.
+    """Size of the U-Net, and the place and size of its blocks. The kind of block belongs to the arm.
 
     Example:
         >>> from metaseg import NetworkConfig
@@ -186,7 +186,7 @@ class NetworkConfig:
 
 @dataclass(frozen=True)
 class ScheduleConfig:
-    """How long and how fast a run trains.
+    """Length of training, learning rate, batches and crops.
 
     Example:
         >>> from metaseg import ScheduleConfig
@@ -241,7 +241,7 @@ class ScheduleConfig:
 
 @dataclass(frozen=True)
 class EngineConfig:
-    """Where and how runs are computed. It doesn't change what a run is.
+    """Resources of a study: workers, CPUs, GPUs, retries and checkpoints. They don't change what a run is.
 
     Example:
         >>> from metaseg import EngineConfig
@@ -336,7 +336,7 @@ class Subset:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """One run, fully resolved: what its run id is a hash of (`metaseg.study.run_id.run_id`).
+    """Resolved configuration of one run. Its run id is a hash of all of it (`metaseg.study.run_id.run_id`).
 
     Example:
         >>> from metaseg import NetworkConfig, RunConfig, ScheduleConfig

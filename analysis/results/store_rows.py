@@ -36,7 +36,7 @@ Evaluated = tuple[Run, str, pd.DataFrame]
 
 @dataclass(frozen=True)
 class Collected:
-    """A study's results.
+    """Results of a study: its declaration, and a row per run, test image, class and evaluation.
 
     Example:
         >>> from pathlib import Path

@@ -16,12 +16,12 @@ def example_scores(gain: float = 0.03, seeds: int = 3, images: int = 30, seed: i
 
     Args:
         gain: expected difference of `sme` from `baseline`.
-        seeds: runs an arm.
-        images: test images; each is a unit of its own.
-        seed: of the random numbers.
+        seeds: number of runs of each arm.
+        images: number of test images; each is a unit of its own.
+        seed: seed of the random numbers.
 
     Returns:
-        A table as `analysis.scores.image_scores.image_scores` gives it: a row a run and image.
+        A table as `analysis.scores.image_scores.image_scores` gives it: a row per run and image.
 
     Example:
         >>> from analysis import example_scores

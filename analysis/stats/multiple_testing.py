@@ -7,11 +7,14 @@ Floats = npt.NDArray[np.float64]
 
 
 def holm(p: Floats) -> Floats:
-    """p-values corrected by Holm's method (1979, Scand J Stat 6:65): the chance of any false finding is kept.
+    """Correct p-values by Holm's method (1979, Scand J Stat 6:65), which controls the chance of any false finding.
 
     Args:
         p: shape `(..., comparisons)`; each row of the last axis is a family. NaN, where there was no test, stays NaN
             and doesn't count.
+
+    Returns:
+        Corrected p-values of the same shape.
 
     Example:
         >>> import numpy as np
@@ -25,13 +28,16 @@ def holm(p: Floats) -> Floats:
 
 
 def benjamini_hochberg(p: Floats) -> Floats:
-    """p-values corrected by Benjamini's and Hochberg's method (1995, J R Stat Soc B 57:289).
+    """Correct p-values by the method of Benjamini and Hochberg (1995, J R Stat Soc B 57:289).
 
-    Keeps the expected share of false ones among the findings, for independent or positively dependent tests. For
-    exploration, not for declared comparisons.
+    It controls the expected share of false findings among all findings (the false discovery rate), for independent or
+    positively dependent tests. It is for exploration, not for declared comparisons.
 
     Args:
         p: shape `(..., comparisons)`, as for `holm`.
+
+    Returns:
+        Corrected p-values of the same shape.
 
     Example:
         >>> import numpy as np

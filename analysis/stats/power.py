@@ -58,10 +58,23 @@ def expected_se(components: Components, seeds: npt.ArrayLike, units: npt.ArrayLi
 def power(
     components: Components, seeds: npt.ArrayLike, units: npt.ArrayLike, effect: npt.ArrayLike, alpha: float = ALPHA
 ) -> Floats:
-    """Chance, in 0..1, that p < alpha where the expected scores differ by `effect`, of either sign.
+    """Power of the test: the probability that p < alpha if the expected scores differ by `effect`, of either sign.
 
-    It needn't grow with units where seeds are few: the fewer units, the more of the test's df come from units. Other
-    arguments, returns and raises as of `expected_se`.
+    With few seeds, power needn't grow with units: the fewer the units, the more of the test's degrees of freedom come
+    from them.
+
+    Args:
+        components: variance components of a pilot, `Difference.components`.
+        seeds: runs of each arm, 2 or more; infinity is the limit of many.
+        units: images or groups of images, 2 or more.
+        effect: difference of the expected scores. Broadcast with `seeds` and `units`.
+        alpha: two-sided level.
+
+    Returns:
+        An array of the shape of all three, in 0..1.
+
+    Raises:
+        ValueError: fewer than two seeds or units.
 
     Example:
         >>> from analysis import difference, example_scores, power, score_matrices
@@ -80,10 +93,17 @@ def power(
 
 
 def detectable(components: Components, seeds: float, units: float, power: float = POWER, alpha: float = ALPHA) -> float:
-    """The smallest difference that p < alpha finds with chance `power`, in units of the score.
+    """Smallest detectable difference: the one that the test finds with probability `power`, in the unit of the score.
+
+    Args:
+        components: variance components of a pilot, `Difference.components`.
+        seeds: runs of each arm, 2 or more.
+        units: images or groups of images, 2 or more.
+        power: probability of p < alpha.
+        alpha: two-sided level.
 
     Raises:
-        ValueError: as `expected_se`; or power isn't between alpha and 1.
+        ValueError: fewer than two seeds or units, or power isn't between alpha and 1.
 
     Example:
         >>> from analysis import detectable, difference, example_scores, score_matrices
@@ -108,9 +128,17 @@ def detectable(components: Components, seeds: float, units: float, power: float 
 def seeds_needed(
     components: Components, effect: float, units: int, power: float = POWER, alpha: float = ALPHA
 ) -> int | None:
-    """The least number of seeds an arm that finds `effect` with chance `power` on so many units.
+    """Smallest number of seeds of each arm with which `effect` is found with probability `power`.
 
-    None where `MOST_SEEDS` don't.
+    Args:
+        components: variance components of a pilot, `Difference.components`.
+        effect: difference of the expected scores.
+        units: images or groups of images.
+        power: probability of p < alpha.
+        alpha: two-sided level.
+
+    Returns:
+        None if more than `MOST_SEEDS` would be needed.
 
     Example:
         >>> from analysis import difference, example_scores, score_matrices, seeds_needed
@@ -125,9 +153,17 @@ def seeds_needed(
 def units_needed(
     components: Components, effect: float, seeds: int, power: float = POWER, alpha: float = ALPHA
 ) -> int | None:
-    """The least number of units on which so many seeds an arm find `effect` with chance `power`.
+    """Smallest number of units (images or groups of images) on which `effect` is found with probability `power`.
 
-    None where `MOST_UNITS` don't.
+    Args:
+        components: variance components of a pilot, `Difference.components`.
+        effect: difference of the expected scores.
+        seeds: runs of each arm.
+        power: probability of p < alpha.
+        alpha: two-sided level.
+
+    Returns:
+        None if more than `MOST_UNITS` would be needed.
 
     Example:
         >>> from analysis import difference, example_scores, score_matrices, units_needed
@@ -142,11 +178,16 @@ def units_needed(
 def power_table(
     components: Components, seeds: tuple[int, ...] = (2, 3, 5, 10, 20), units: tuple[int, ...] = (30, 75, 300)
 ) -> pd.DataFrame:
-    """Designs beside each other.
+    """Compare designs: standard error and smallest detectable difference by number of seeds and units.
+
+    Args:
+        components: variance components of a pilot, `Difference.components`.
+        seeds: numbers of runs of each arm.
+        units: numbers of images or groups of images.
 
     Returns:
-        A row for each number of units and seeds, with columns units, seeds (an arm), se, df and detectable: the
-        difference found with chance 0.8 at p < 0.05, in units of the score.
+        A row for each number of units and seeds, with columns units, seeds, se, df and detectable: the difference found
+        with probability 0.8 at p < 0.05, in the unit of the score.
 
     Example:
         >>> from analysis import difference, example_scores, power_table, score_matrices

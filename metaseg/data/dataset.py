@@ -25,7 +25,7 @@ class TestWithheldError(RuntimeError):
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Decoded, validated samples in uint8 memory maps.
+    """A prepared dataset: decoded and validated samples in uint8 memory maps. `metaseg.prepare` makes one.
 
     Example:
         >>> from pathlib import Path

@@ -31,7 +31,7 @@ _BIT_DEPTHS = "expected 8-bit (grey or colour), 16-bit (unsigned) or 1-bit"
 
 
 def decode_image(path: Path) -> Pixels:
-    """An image as `(H, W, 1)` where it is grey, `(H, W, 3)` where it has colour.
+    """Read an image file: `(H, W, 1)` uint8 if it is grey, `(H, W, 3)` if it has colour.
 
     - 8-bit values are kept. 16-bit values are scaled to 0..255 by the image's own minimum and maximum (over all
       channels; a constant image becomes 0). Where a thousandth of the values at either end would leave the others fewer
@@ -40,7 +40,7 @@ def decode_image(path: Path) -> Pixels:
     - Grey is decided by content: an RGB(A) file whose three channels are equal is grey.
 
     Raises:
-        ManifestError: naming the file, when it can't be read, has several pages or another bit depth.
+        ManifestError: the file can't be read, has several pages or another bit depth; the message names it.
 
     Example:
         >>> from pathlib import Path

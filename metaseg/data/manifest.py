@@ -23,7 +23,7 @@ _SHOWN = 10
 
 
 class ManifestError(ValueError):
-    """Data that can't be used: the message names where it is, what it holds and what was expected.
+    """Data that can't be used. The message names the file or row, what it holds and what was expected.
 
     Example:
         >>> from pathlib import Path
@@ -48,11 +48,11 @@ class ManifestError(ValueError):
 
 @dataclass(frozen=True, eq=False)
 class Manifest:
-    """The table that is a dataset: one row a sample.
+    """A dataset as a table with one row a sample: paths of image and mask, split, group and metadata.
 
     Raises:
-        ManifestError: when the table breaks a rule that can be checked without opening a file: a missing column or
-            value, an unknown split, a group in two splits, an image listed twice, a metadata value that is no number.
+        ManifestError: the table breaks a rule that can be checked without opening a file: a missing column or value, an
+            unknown split, a group in two splits, an image listed twice, a metadata value that is no number.
 
     Example:
         >>> from pathlib import Path

@@ -29,20 +29,20 @@ from metaseg.data.split import assign_splits, limit_per_subgroup
 def prepare(
     manifest: Manifest, config: DataConfig, cache: Path, progress: Progress = lambda done, total: None
 ) -> Dataset:
-    """Validate, split and decode a manifest; or find that `cache` holds just this, without decoding anything.
+    """Validate, split and decode a manifest. If `cache` holds the same dataset already, nothing is decoded.
 
-    Samples are split (where the manifest doesn't say), then limited, and only what is kept is decoded. The order of the
-    manifest's rows changes nothing. Images with equal bytes are warned about.
+    Samples are split (where the manifest has no split), then limited, and only those that are kept are decoded. The
+    order of the manifest's rows changes nothing. Images with equal bytes cause a warning.
 
     Args:
-        manifest: what to prepare.
+        manifest: the samples.
         config: classes, channels, split and limit.
-        cache: the dataset's folder is `cache/FINGERPRINT`; it appears complete or not at all.
+        cache: parent folder. The dataset's own folder, `cache/FINGERPRINT`, appears complete or not at all.
         progress: called with the number of samples decoded and of all samples.
 
     Raises:
-        ManifestError: listing missing or unreadable files, sizes and bit depths that don't fit, empty splits, classes
-            or metadata values that training lacks.
+        ManifestError: files are missing or unreadable, sizes or bit depths don't fit, a split is empty, or training
+            lacks a class or a metadata value. The message lists all problems.
 
     Example:
         >>> from pathlib import Path

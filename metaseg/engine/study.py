@@ -36,6 +36,16 @@ def run_study(
     first, then of their place in the study. A run that fails is recorded in the store with its traceback and doesn't
     stop the others. A run that another driver has claimed is left to it, and this function waits until it is done.
 
+    Args:
+        study: the runs.
+        store: where results are kept; other processes can use it at the same time.
+        config: resources, by default those of `EngineConfig`.
+        console: where progress is shown, by default standard output.
+        execute: trains one run; called in Ray's workers.
+
+    Returns:
+        The runs trained by this call, those that failed with the reason, and the number of retries.
+
     Raises:
         ConfigError: a run needs more workers than Ray has room for, and no autoscaler could make room.
         StorageError: the store is full or can't be reached.

@@ -90,7 +90,7 @@ LINES: dict[str, CellLine] = {
 
 @dataclass(frozen=True)
 class SyntheticConfig:
-    """What the simulator makes.
+    """Settings of the simulator: number and size of images, wells, the effect of metadata, the seed.
 
     Example:
         >>> from metaseg import SyntheticConfig
@@ -143,13 +143,17 @@ class SyntheticConfig:
 def make_seven_cells(
     folder: Path, config: SyntheticConfig, progress: Callable[[int, int], None] = lambda done, total: None
 ) -> Manifest:
-    """Write the images, masks and manifest.csv into `folder`, or reuse them where they are there.
+    """Simulate brightfield images of seven cell lines: write images, masks and manifest.csv into a folder.
 
     Args:
-        folder: doesn't exist, is empty, or holds what this function wrote for the same `config`. It appears complete or
-            not at all.
-        config: what to make.
+        folder: doesn't exist, is empty, or holds what this function wrote for the same `config`, which is then reused.
+        It
+            appears complete or not at all.
+        config: number and size of the images, and how much metadata matter.
         progress: called with the number of images written and of all images.
+
+    Returns:
+        The manifest, with `cell_line` as metadata.
 
     Raises:
         ConfigError: `folder` holds something else.

@@ -128,7 +128,7 @@ class FinishedRun:
 
 @dataclass(frozen=True)
 class Store:
-    """Runs, studies and what is derived from them, in a folder or a bucket.
+    """A folder or a bucket that keeps runs, studies and what is derived from them. `Store.at` opens one.
 
     Example:
         >>> from metaseg import Store

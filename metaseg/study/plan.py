@@ -29,7 +29,7 @@ BASELINE = "baseline"
 
 @dataclass(frozen=True)
 class Arm:
-    """One column of an ablation: a block, how it sees metadata and which part of the data it sees.
+    """One column of an ablation: a block, how it sees metadata, and the part of the data it sees.
 
     Example:
         >>> from metaseg import Arm
@@ -124,7 +124,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Study:
-    """A named set of runs; each arm is compared with the baseline.
+    """A named set of runs, with the comparisons that are declared before training.
 
     Example:
         >>> from pathlib import Path
@@ -217,24 +217,25 @@ def plan(
     own_settings: Mapping[str, tuple[NetworkConfig, ScheduleConfig]] | None = None,
     sweeps: Mapping[str, str] | None = None,
 ) -> Study:
-    """Resolve a study: every arm with seeds 0 to `seeds` - 1, one seed of all arms after the other.
+    """Plan a study: resolve every arm with seeds 0 to `seeds` - 1 into runs, one seed of all arms after the other.
 
     Args:
-        name: of the study.
-        dataset: what all runs are trained and tested on.
+        name: the study's name.
+        dataset: samples that all runs are trained and tested on.
         arms: names of arms in `ARMS` or `more_arms`.
-        seeds: how many.
-        network: of all runs but those of arms with settings of their own.
-        schedule: likewise.
-        more_arms: the study's own.
-        baseline: the arm that the others are compared with.
-        scoring: how results are made of counts.
-        own_settings: network and schedule of arms that have their own.
-        sweeps: names of the sweeps that found them.
+        seeds: number of runs of each arm.
+        network: settings of the network, for arms without settings of their own.
+        schedule: settings of training, likewise.
+        more_arms: arms besides those in `ARMS`.
+        baseline: name of the arm that the others are compared with.
+        scoring: how scores are computed from counts of pixels.
+        own_settings: network and schedule by the name of an arm that has its own.
+        sweeps: names of the sweeps that found these settings, by arm.
 
     Raises:
-        ConfigError: an unknown or repeated arm, no baseline to compare with, no seed, or an arm that the dataset isn't
-            fit for: it needs metadata, or a subset, that there isn't.
+        ConfigError: an arm is unknown or repeated, the baseline isn't among the arms, `seeds` is below 1, or the
+        dataset
+            lacks the metadata or the subset that an arm needs.
 
     Example:
         >>> from pathlib import Path

@@ -24,7 +24,9 @@ from metaseg.training.evaluate import predict_logits
 
 @dataclass(frozen=True)
 class Predictor:
-    """A trained network with all that is needed to use it.
+    """A trained network with its metadata encoder: segments images of any size.
+
+    `Predictor.open` takes a finished run of a store, `Predictor.load` its folder.
 
     Example:
         >>> from pathlib import Path

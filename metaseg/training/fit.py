@@ -79,21 +79,21 @@ def fit(
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
     checkpoints: Checkpoints | None = None,
 ) -> Fitted:
-    """Train the run's network and return it with the weights that validated best.
+    """Train the network of a run and return it with the weights of its best validation.
 
-    Training goes on from the newest checkpoint; with as many workers as before, to the bits of a training that was
-    never interrupted.
+    Training resumes from the newest checkpoint. With as many workers as before, the result equals that of uninterrupted
+    training to the bit.
 
     Args:
         config: the resolved run; `config.dataset` must be the dataset's fingerprint.
         dataset: the decoded samples, the same on every worker of the current process group.
-        device: this worker's.
+        device: device of this worker.
         on_epoch: called after each epoch that is trained here, on every worker.
         checkpoints: where states are kept, or None to keep none.
 
     Raises:
-        ConfigError: another dataset, an unknown block, or a block that needs metadata the dataset doesn't have.
-        UnknownMetadataError: a sample's metadata has a value that no training sample has.
+        ConfigError: the dataset is another one, the block is unknown, or the dataset lacks the metadata it needs.
+        UnknownMetadataError: a sample has a metadata value that no training sample has.
         DivergedError: the loss became NaN or infinite.
 
     Example:
