@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+import pandas as pd
 from rich import box
 from rich.cells import cell_len
 from rich.console import RenderableType
@@ -10,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from analysis.report.plain_text import to_html, to_latex, to_markdown
+from analysis.wording import format_p
 from metaseg.terminal import visible
 
 Emphasis = Literal["plain", "best", "second", "helps", "hurts", "faint"]
@@ -116,6 +118,23 @@ class Grid:
             f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
             "</figure>"
         )
+
+
+def frame_grid(frame: pd.DataFrame, title: str) -> Grid:
+    """Any small table: the first column labels the rows. Numbers have four digits, missing ones are dashes."""
+
+    def show(value: object) -> str:
+        if pd.isna(value):  # type: ignore[call-overload]
+            return "-"
+        return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+    rows = tuple((show(row[0]), tuple(Cell(show(value)) for value in row[1:])) for row in frame.itertuples(index=False))
+    return Grid(title, str(frame.columns[0]), tuple(map(str, frame.columns[1:])), rows)
+
+
+def p_cell(p: float) -> Cell:
+    """A p-value in a column of them; a dash where nothing was tested."""
+    return Cell(format_p(p).removeprefix("p").removeprefix("=") if pd.notna(p) else "-")
 
 
 def _width(cell: Cell) -> int:

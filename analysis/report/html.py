@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from analysis.report.plain_text import to_html as plain
-from analysis.report.section import Section
+from analysis.report.section import Part, Section
 
 STYLE = """
 :root { color-scheme: light; --ink: #1d2430; --faint: #667085; --line: #d9dee7; --accent: #0072b2; }
@@ -74,15 +74,20 @@ def to_html(title: str, data: str, result: Sequence[str], about: Sequence[str], 
 
 def _section(section: Section) -> str:
     parts = [f'<h2 id="{_anchor(section.heading)}">{plain(section.heading)}</h2>'] if section.heading else []
-    parts += [grid.to_html() for grid in section.grids]
-    parts.append(_paragraphs(section.words, "small" if section.grids or section.pictures else ""))
-    for name, caption in section.pictures.items():
-        content = base64.b64encode(section.files[name]).decode()
-        parts.append(
+    parts += [_part(part) for part in section.parts if not part.empty]
+    return "\n".join(parts)
+
+
+def _part(part: Part) -> str:
+    blocks = [grid.to_html() for grid in part.grids]
+    blocks.append(_paragraphs(part.words, "small" if part.grids or part.pictures else ""))
+    for name, caption in part.pictures.items():
+        content = base64.b64encode(part.files[name]).decode()
+        blocks.append(
             f"<figure><figcaption>{plain(caption)}</figcaption>"
             f'<img alt="{plain(caption)}" src="data:image/png;base64,{content}"></figure>'
         )
-    return "\n".join(part for part in parts if part)
+    return "\n".join(block for block in blocks if block)
 
 
 def _paragraphs(words: Iterable[str], kind: str = "") -> str:

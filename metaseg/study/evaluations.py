@@ -15,21 +15,22 @@ from metaseg.training.evaluate import evaluate
 from metaseg.training.fit import Fitted
 
 SWAPPED_UP_TO = 16
-"""Values of a categorical column up to which networks are evaluated with each in place of the true one."""
+"""Most values of a categorical column for which networks are evaluated with each value in place of the true one."""
 
 SWEPT_VALUES = 7
-"""Values of a continuous column that networks are evaluated with in place of the true one."""
+"""Number of values of a continuous column that networks are evaluated with in place of the true one."""
 
 
 def evaluations(
     config: RunConfig, fitted: Fitted, dataset: Dataset
 ) -> Iterator[tuple[str, npt.NDArray[np.int64], Tensor]]:
-    """How the network is evaluated: a name, `(n,)` test samples, and the metadata `(all samples, M)` that it is told.
+    """Evaluations of the network: a name, `(n,)` test samples, and the metadata `(all samples, M)` that it is given.
 
-    - `as-trained`: as in training.
-    - Where the network was told true metadata: `zeros`; and `COLUMN=VALUE`, told that value instead of the true one:
-      for each value of a categorical column, the samples that have another; for quantiles of a continuous column's
-      values in training, all samples.
+    - `as-trained`: metadata as in training.
+    - `zeros`, for networks trained with true metadata: all-zero metadata.
+    - `COLUMN=VALUE`, for networks trained with true metadata or one head per value: that value instead of the true
+      one. Each value of a categorical column is given to the samples that have another; quantiles of a continuous
+      column's training values are given to all samples.
     """
     samples = dataset.indices("test", config.subset)
     yield "as-trained", samples, fitted.vectors
@@ -55,7 +56,7 @@ def evaluations(
 
 
 def evaluate_test_images(config: RunConfig, fitted: Fitted, dataset: Dataset, device: torch.device) -> pd.DataFrame:
-    """A row per test image, class and evaluation: integer counts in pixels, and what is known of the image."""
+    """A table with a row per test image, class and evaluation: counts in pixels, groups and metadata of the image."""
     classes = len(dataset.classes)
     tables = []
     for name, samples, vectors in evaluations(config, fitted, dataset):

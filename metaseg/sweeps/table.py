@@ -1,4 +1,4 @@
-"""A sweep as a table: a row a trial, for `analysis` to read."""
+"""A sweep as a table with a row per trial, for `analysis` to read."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ RUNNING = (TrialState.RUNNING, TrialState.WAITING)
 
 
 def write_table(sweep: Sweep, study: optuna.Study, store: Store) -> pd.DataFrame:
-    """Write `sweeps/NAME/trials.parquet` and return it: docs/reference/sweeps.md says what its columns hold."""
+    """Write `sweeps/NAME/trials.parquet` and return the table; docs/reference/sweeps.md explains its columns."""
     table = pd.DataFrame([_row(trial, sweep) for trial in study.get_trials(deepcopy=False)])
     integers = {name: "int64" for name in ("number", "epochs", "epochs_planned", "image_epochs") if name in table}
     table = table.astype(integers)

@@ -14,8 +14,8 @@ from analysis.figures.controls import draw_response, draw_swapped
 from analysis.figures.scores import Title
 from analysis.probes.controls import metadata_controls, swapped_matrices, swapped_matrix
 from analysis.probes.response import offset_curves, response, response_curves, responses
+from analysis.report.sections.controls import controls_grid
 from analysis.report.study import report
-from analysis.report.table import controls_grid
 from analysis.results.store_rows import ResultsError
 from fake_controls import collected_rows, count_rows, told_rows, write_parts
 from metaseg.store.folder import FolderStorage

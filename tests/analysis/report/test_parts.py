@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from analysis.report.sections.verdicts import verdict_grids
 from analysis.report.study import report
-from analysis.report.table import verdict_grids
 from analysis.results.declaration import Comparison
 from analysis.results.store_rows import Collected, ResultsError
 from analysis.results.store_rows import collect as collect_from

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.commands.collect import collect_command
+from analysis.__main__ import main
 from analysis.results.dataset import read_results
 from analysis.results.declaration import ResultsError
 from analysis.results.external_study import adopt
@@ -237,7 +237,7 @@ def test_the_same_table_again_changes_nothing_and_a_changed_one_replaces(tmp_pat
 def test_one_command_collects_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path, out = write(tmp_path, frame(("unet", "sme")).rename(columns={"Dice": "Overlap"})), tmp_path / "out"
     arguments = [str(out), "--table", str(path), "--name", "theirs", "--column", "score=Overlap", "--baseline", "unet"]
-    assert collect_command(arguments) == 0
+    assert main(["collect", *arguments]) == 0
     printed = capsys.readouterr().out
     assert "Study theirs (theirs): 4 runs collected, 0 unchanged" in printed
     assert "compared with: unet" in printed
@@ -245,7 +245,7 @@ def test_one_command_collects_a_table(tmp_path: Path, capsys: pytest.CaptureFixt
     study = read_results(out, "theirs").study
     assert study.command == f"analysis collect {' '.join(arguments)}"
     assert study.baseline == "unet"
-    assert collect_command([*arguments[:-2], "--column", "arm=Model"]) == 1
+    assert main(["collect", *arguments[:-2], "--column", "arm=Model"]) == 1
     assert capsys.readouterr().err.startswith(f"error: {path}: no column 'Model'")
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.report.caption import caption_scores
+from analysis.report.sections.scores import score_caption
 from analysis.report.study import report
 from analysis.results.declaration import Average, Comparison, ResultsError, Study
 from analysis.results.store_rows import Collected
@@ -319,7 +319,7 @@ def test_the_caption_says_how_many_runs_lack_images() -> None:
     ):
         names = {"arm": "sme", "image": "a", "group": "a", "evaluation": "as-trained", "metadata_mode": "true"}
         collected = Collected(study, "", pd.DataFrame([names | {"tp": 0, "block": "se"}]), (), "line")
-        caption = caption_scores(summarise(scores), scores, collected, "bold", "underlined")
+        caption = score_caption(summarise(scores), scores, collected, "bold", "underlined")
         assert ("some images" in caption) == (said is not None)
         assert said is None or said in caption
 

@@ -289,7 +289,7 @@ def test_damaged_files_of_a_run_are_named_and_the_others_are_scored(trained, sto
     ok, told = score(store, "objects")
     assert not ok
     assert f"{damaged}/weights.safetensors: corrupt: its SHA-256 is" in told
-    assert f"{gone}/weights.safetensors: gone, though its run is done" in told
+    assert f"{gone}/weights.safetensors: missing, though its run is done" in told
     assert f"{changed}: its weights predict" in told
     assert len(list((Path(store.where) / "scores").iterdir())) == len(trained[1].runs) - 3
 
