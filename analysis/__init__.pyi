@@ -3,7 +3,7 @@ from .figures.paired import build_paired
 from .report.study import write_report
 from .results.dataset import read_results
 from .results.declaration import Comparison, ResultsError
-from .results.store_rows import Collected
+from .results.store_rows import Collected, collect
 from .scores.example import example_scores
 from .scores.image_scores import image_scores, summarise
 from .scores.score_matrix import ScoreMatrix, score_matrices
@@ -22,6 +22,7 @@ __all__ = [
     "benjamini_hochberg",
     "build_forest",
     "build_paired",
+    "collect",
     "compare",
     "detectable",
     "difference",

@@ -25,8 +25,9 @@ from analysis.results.declaration import (
     is_name,
     read_json,
 )
-from analysis.results.row_files import VERSION, read_rows
-from analysis.results.store_rows import Collected, collect
+from analysis.results.row_files import read_rows
+from analysis.results.store_rows import Collected
+from metaseg.schema import RESULTS_VERSION
 from metaseg.store.storage import Storage, open_storage
 
 RECORD = "_study.json"
@@ -110,15 +111,15 @@ class Record:
 
     def to_json(self) -> bytes:
         """Its file's content: the same record, the same bytes."""
-        return (json.dumps({"schema": VERSION} | asdict(self), indent=1, ensure_ascii=False) + "\n").encode()
+        return (json.dumps({"schema": RESULTS_VERSION} | asdict(self), indent=1, ensure_ascii=False) + "\n").encode()
 
     @classmethod
     def from_json(cls, content: bytes, path: str) -> "Record":
         """Read `to_json`'s; raises `ResultsError` for a schema of another version, or what isn't a record."""
         value = read_json(content, path)
-        if (version := value.pop("schema", None)) != VERSION:
+        if (version := value.pop("schema", None)) != RESULTS_VERSION:
             raise ResultsError(
-                f"{path}: schema version {version!r}; this program reads {VERSION}: update it, or collect anew"
+                f"{path}: schema version {version!r}; this program reads {RESULTS_VERSION}: update it, or collect anew"
             )
         try:
             sources = [Source(source["where"], _study(source["study"])) for source in value["sources"]]
@@ -176,13 +177,13 @@ def records(out: Storage, study: str) -> list[Record]:
 
 
 def read_results(out: Storage | Path | str, study: str, dataset: str | None = None) -> Collected:
-    """Read the results of a study: those that `analysis collect` made, else those of the finished runs in a store.
+    """A study as `analysis.results.store_rows.collect` gives it, from a results dataset alone.
 
-    Text columns of collected results are categorical. Columns score and metric are there, instead of tp, fp, fn and tn,
-    where rows hold scores. Rows keep the order of the study's runs.
+    Text columns are categorical. Columns score and metric are there, instead of tp, fp, fn and tn, where rows hold
+    scores. Rows keep the order of the study's runs.
 
     Args:
-        out: the results dataset or the store: a folder or a URL.
+        out: the dataset: a folder or a URL.
         study: its name.
         dataset: what the study calls its dataset, or the folder's name for it; needed where the study has several.
 
@@ -202,8 +203,6 @@ def read_results(out: Storage | Path | str, study: str, dataset: str | None = No
     """
     storage = out if isinstance(out, Storage) else open_storage(str(out))
     found = records(storage, study)
-    if not found and storage.exists(f"studies/{study}.json"):
-        return collect(storage, study)
     if not found:
         known = ", ".join(result_studies(storage)) or "none; collect one: analysis collect STORE OUT"
         raise ResultsError(f"unknown study {study!r} in {storage.where}; known: {known}")

@@ -36,9 +36,9 @@ from metaseg.config import EXTRA_SCORES, ConfigError, DataConfig, NetworkConfig,
 from metaseg.data.dataset import Dataset
 from metaseg.data.preparation import prepare
 from metaseg.datasets.table import read_table
+from metaseg.schema import score_file
 from metaseg.scoring import masks as extra_scores
 from metaseg.scoring.masks import hd95, object_counts, score_masks, surface_dice
-from metaseg.scoring.run import score_file
 from metaseg.scoring.study import score_study
 from metaseg.store.runs import Store
 from metaseg.study.execution import execute
