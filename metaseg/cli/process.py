@@ -93,8 +93,8 @@ def open_store(where: str) -> "Store":
     Raises:
         ConfigError: it can't be written to, or is a relative path in a submitted job, whose folder is temporary.
     """
+    from metaseg.store.folder import FolderStorage
     from metaseg.store.runs import Store
-    from metaseg.store.storage import FolderStorage
 
     relative = "://" not in where and not where.startswith(("/", "~"))
     if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ and relative:
@@ -109,7 +109,7 @@ def open_store(where: str) -> "Store":
 
 def prepare_shown(config: DataConfig, read: Read, store: "Store", console: Console) -> "Dataset":
     """Read the manifest and decode its images, with progress and warnings on the console."""
-    from metaseg.data.dataset import prepare
+    from metaseg.data.preparation import prepare
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, console=console, transient=True) as progress:

@@ -33,7 +33,7 @@ class StudyStatus:
     failed: dict[str, str]
     """Reason of failure by the run's label."""
     drivers: tuple[dict[str, Any], ...]
-    """Status records of the drivers that train it (`metaseg.store.claims.Session`)."""
+    """Status records of the drivers that train it (`metaseg.store.claims.Claimant`)."""
 
 
 def study_statuses(store: Store, unreadable: list[str]) -> Iterator[StudyStatus]:
@@ -63,7 +63,7 @@ def study_statuses(store: Store, unreadable: list[str]) -> Iterator[StudyStatus]
 
 
 def living_drivers(store: Store) -> list[dict[str, Any]]:
-    """Status records of drivers (`metaseg.store.claims.Session`); one that was killed may be among them."""
+    """Status records of drivers (`metaseg.store.claims.Claimant`); one that was killed may be among them."""
     told = (_object(store, f"sessions/{name}") for name in store.storage.names("sessions"))
     return [driver for driver in told if _is_driver(driver)]
 

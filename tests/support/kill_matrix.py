@@ -20,8 +20,8 @@ from checkout import ROOT
 from metaseg.config import NetworkConfig, ScheduleConfig
 from metaseg.data.dataset import Dataset
 from metaseg.store.runs import Store
+from metaseg.study.execution import execute
 from metaseg.study.plan import plan
-from metaseg.study.run import execute
 
 FAULTS = Path(__file__).parent / "faults"
 

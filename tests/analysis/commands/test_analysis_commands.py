@@ -214,7 +214,7 @@ def test_a_disk_that_is_full_is_one_readable_line(
     def full(path: Path, content: bytes) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("metaseg.store.storage._write_flushed", full)
+    monkeypatch.setattr("metaseg.store.folder._write_flushed", full)
     assert failure(capsys, "report", tmp_path) == f"[Errno 28] {tmp_path} is full: No space left on device"
 
 

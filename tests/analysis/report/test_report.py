@@ -12,7 +12,7 @@ from analysis.report.study import report
 from analysis.scores.image_scores import OVERALL
 from analysis.stats.comparisons import FEWEST_UNITS
 from fake_store import image_rows, run_id, write_study
-from metaseg.store.storage import FolderStorage
+from metaseg.store.folder import FolderStorage
 
 LINES = ["A549", "HT1080", "HeLa", "HepG2", "MCF7", "MDCK", "NIH3T3"]
 ARMS = ["baseline", "me", "sme", "sme-dummy", "film"]
@@ -58,9 +58,10 @@ def test_the_report_of_a_study_is_complete_and_right(tmp_path: Path, capsys: pyt
 
     out = tmp_path / "reports" / "cells"
     assert sorted(path.name for path in out.iterdir()) == [
-        "difficulty.csv", "f1.png", "forest.png", "learning.png", "paired.png", "power.csv", "ranks.png", "report.html",
-        "resampling.csv", "residuals.png", "run_means.png", "runs.csv", "seeds.csv", "size.png",
-        "subgroups.csv", "table.csv", "table.md", "table.tex", "tests.csv", "variance.png",
+        "difficulty.csv", "f1.png", "f1.svg", "forest.png", "forest.svg", "learning.png", "learning.svg", "paired.png",
+        "paired.svg", "power.csv", "ranks.png", "ranks.svg", "report.html", "resampling.csv", "residuals.png",
+        "residuals.svg", "run_means.png", "run_means.svg", "runs.csv", "seeds.csv", "size.png", "size.svg",
+        "subgroups.csv", "table.csv", "table.md", "table.tex", "tests.csv", "variance.png", "variance.svg",
     ]  # fmt: skip
     assert all(Path(path).exists() for path in result.files)
     table, written = pd.read_csv(out / "table.csv"), pd.read_csv(out / "tests.csv")

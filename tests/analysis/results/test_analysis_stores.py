@@ -12,7 +12,7 @@ from analysis.results.declaration import ResultsError
 from analysis.results.merge import gather
 from analysis.results.store_rows import collect
 from fake_store import run_id, seal, write_study
-from metaseg.store.storage import FolderStorage
+from metaseg.store.folder import FolderStorage
 from results_dataset import assert_same_rows, change, gather_one, rows, state
 
 

@@ -15,10 +15,10 @@ from analysis.results.external_tables import Table
 from analysis.results.row_files import SCHEMA
 from analysis.results.store_rows import Collected
 from analysis.scores.image_scores import OVERALL, image_scores
-from analysis.scores.score_matrix import layouts
+from analysis.scores.score_matrix import score_matrices
 from analysis.stats.comparisons import compare
 from analysis.stats.mrmc import difference
-from metaseg.store.storage import FolderStorage
+from metaseg.store.folder import FolderStorage
 
 
 def frame(arms: tuple[str, ...] = ("sme", "baseline"), seeds: int = 2, images: int = 6) -> pd.DataFrame:
@@ -75,8 +75,8 @@ def test_a_table_is_tested_like_a_study_of_ours(tmp_path: Path) -> None:
     rows["Dice"] -= 0.2 * (rows["arm"] == "baseline")
     found = adopted(tmp_path, write(tmp_path, rows.sample(frac=1, random_state=0)))
     scores = image_scores(found.images, found.study.arms, found.metric)
-    ((_, subgroup, layout),) = layouts(scores)
-    tested = difference(layout, "sme", found.study.baseline)
+    ((_, subgroup, matrix),) = score_matrices(scores)
+    tested = difference(matrix, "sme", found.study.baseline)
     means = rows.groupby("arm")["Dice"].mean()
     assert subgroup == OVERALL
     assert tested.estimate == pytest.approx(means["sme"] - means["baseline"])

@@ -23,11 +23,12 @@ from metaseg.config import ConfigError, EngineConfig, NetworkConfig, RunConfig, 
 from metaseg.engine import Outcome, run_study, scheduler
 from metaseg.engine.failure import CodeChangedError
 from metaseg.engine.worker import Execute, require_same_code
-from metaseg.store.claims import Session
+from metaseg.store.claims import Claimant
 from metaseg.store.runs import Store
 from metaseg.store.storage import StorageError
+from metaseg.study.execution import execute
 from metaseg.study.plan import PlannedRun, Study, plan
-from metaseg.study.run import execute, run_id
+from metaseg.study.run_id import run_id
 from metaseg.training import TRAINING_VERSION
 
 SCHEDULE = ScheduleConfig(epochs=3, cycles=1, batch_size=5, crop=16)
@@ -305,7 +306,7 @@ def test_what_another_driver_holds_is_left_to_it_until_it_is_done_or_dead(study,
     store = Store.at(tmp_path)
     first, second, third = study.runs[:3]
     study = dataclasses.replace(study, runs=(first, second, third))
-    with Session(store.storage) as other:
+    with Claimant(store.storage) as other:
         other.claim(first.run_id)
         other.claim(second.run_id)
         done_soon = threading.Timer(6, lambda: store.commit_run(first.run_id, {"by": b"the other"}))

@@ -45,8 +45,8 @@ def test_time_left_counts_samples_not_runs(tiny_dataset, monkeypatch):
     network, schedule = NetworkConfig(), ScheduleConfig(epochs=10)
     study = plan("study", tiny_dataset, ["baseline", "baseline-stratified"], 1, network, schedule)
     whole, *parts = study.runs
-    samples = [study.samples(part) for part in parts]
-    assert study.samples(whole) == sum(samples)
+    samples = [study.sample_count(part) for part in parts]
+    assert study.sample_count(whole) == sum(samples)
     monkeypatch.setattr(module.time, "monotonic", lambda: clock_at[0])
     clock_at = [0.0]
     with StudyProgress(study, study.runs, Console(file=io.StringIO())) as progress:

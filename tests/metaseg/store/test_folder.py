@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from metaseg.config import ConfigError
-from metaseg.store.claims import Session
-from metaseg.store.storage import NO_LINKS, FolderStorage, OutsideError, StorageError, open_storage
+from metaseg.store.claims import Claimant
+from metaseg.store.folder import NO_LINKS, FolderStorage
+from metaseg.store.storage import OutsideError, StorageError, open_storage
 from storage_operations import ALL_OPERATIONS
 
 WRITER = """
@@ -46,7 +47,7 @@ class Killed(BaseException):
     """What nothing catches."""
 
 
-@pytest.mark.parametrize("step", ["metaseg.store.storage.os.fsync", "metaseg.store.storage.os.replace"])
+@pytest.mark.parametrize("step", ["metaseg.store.folder.os.fsync", "metaseg.store.folder.os.replace"])
 def test_a_death_while_writing_leaves_the_old_file(tmp_path, monkeypatch, step):
     storage = FolderStorage(tmp_path)
     storage.write("folder/file", b"old")
@@ -71,7 +72,7 @@ def test_a_full_disk_is_said_at_once_and_leaves_nothing(tmp_path, monkeypatch):
     def full(descriptor: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("metaseg.store.storage.os.fsync", full)
+    monkeypatch.setattr("metaseg.store.folder.os.fsync", full)
     for write in (storage.write, storage.create):
         with pytest.raises(StorageError, match=f"{tmp_path} is full: No space left on device") as caught:
             write("other", b"new")
@@ -172,11 +173,11 @@ def test_a_folder_that_vanishes_in_the_middle_of_a_writing_is_waited_for(tmp_pat
     fsync = os.fsync
 
     def vanish(descriptor: int) -> None:
-        monkeypatch.setattr("metaseg.store.storage.os.fsync", fsync)
+        monkeypatch.setattr("metaseg.store.folder.os.fsync", fsync)
         root.rename(away)
         threading.Timer(0.2, away.rename, (root,)).start()
 
-    monkeypatch.setattr("metaseg.store.storage.os.fsync", vanish)
+    monkeypatch.setattr("metaseg.store.folder.os.fsync", vanish)
     storage.write("file", b"new")
     assert storage.read("file") == b"new"
 
@@ -220,7 +221,7 @@ def test_without_hard_links_a_file_is_created_by_one_caller_only(tmp_path, monke
     assert not storage.create("claims/a.1", b"two")
     assert storage.read("claims/a.1") == b"one"
     assert os.listdir(tmp_path / "claims") == ["a.1"], "nothing temporary is left"
-    with Session(storage) as first, Session(storage) as second:
+    with Claimant(storage) as first, Claimant(storage) as second:
         assert first.claim("b")
         assert not second.claim("b")
 

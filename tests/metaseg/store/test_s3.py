@@ -165,7 +165,7 @@ def test_opening_waits_for_a_server_but_not_for_minutes(server, monkeypatch):
     server.failures = [500, 503]
     open_storage(f"{server.bucket}/store")
     assert not server.failures
-    monkeypatch.setattr("metaseg.store.storage.OPENING_SECONDS", 0.5)
+    monkeypatch.setattr("metaseg.store.bucket.OPENING_SECONDS", 0.5)
     with server.refusing(), pytest.raises(StorageError, match=r"doesn't answer: .*Could not connect"):
         open_storage(f"{server.bucket}/store")
 

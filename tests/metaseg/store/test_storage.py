@@ -12,7 +12,8 @@ import pytest
 from fsspec.registry import _registry
 
 from metaseg.config import ConfigError
-from metaseg.store.storage import BucketStorage, Storage, StorageError, open_storage
+from metaseg.store.bucket import BucketStorage
+from metaseg.store.storage import Storage, StorageError, open_storage
 
 
 @pytest.fixture(scope="module")

@@ -15,8 +15,8 @@ from optuna.trial import TrialState
 from metaseg.config import ConfigError, EngineConfig, NetworkConfig, ScheduleConfig
 from metaseg.data.dataset import TestWithheldError
 from metaseg.store.runs import Store
+from metaseg.study.execution import execute
 from metaseg.study.plan import ARMS
-from metaseg.study.run import execute
 from metaseg.sweeps.continuation import open_sweep
 from metaseg.sweeps.dimensions import Choice, Float, Integer
 from metaseg.sweeps.journal import mend_journal

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from metaseg.config import NetworkConfig, RunConfig, ScheduleConfig, Subset
-from metaseg.study.run import SWEPT_VALUES, evaluate_test_images
+from metaseg.study.evaluations import SWEPT_VALUES, evaluate_test_images
 from metaseg.training.fit import fit
 
 CPU = torch.device("cpu")

@@ -17,7 +17,8 @@ from checkout import ROOT
 from metaseg.config import ConfigError, NetworkConfig, RunConfig, ScheduleConfig
 from metaseg.networks.unet import UNet
 from metaseg.store.runs import Store
-from metaseg.study.run import execute, run_id
+from metaseg.study.execution import execute
+from metaseg.study.run_id import run_id
 from metaseg.training import evaluate as evaluation
 from metaseg.training.evaluate import evaluate, evaluation_batches, predict_logits
 from metaseg.training.fit import DivergedError, build_network, fit
@@ -97,7 +98,7 @@ sys.path[:0] = sys.argv[5:]
 import metaseg.device; metaseg.device.half_precision = lambda device: None
 from metaseg.config import NetworkConfig, RunConfig, ScheduleConfig
 from metaseg.data.dataset import Dataset
-from metaseg.study.run import execute
+from metaseg.study.execution import execute
 from metaseg.store.runs import Store
 from metaseg.training.world import World
 rank, rendezvous, data, store = int(sys.argv[1]), sys.argv[2], Path(sys.argv[3]), Path(sys.argv[4])
