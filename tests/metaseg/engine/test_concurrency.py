@@ -1,4 +1,4 @@
-"""Runs at once on real Ray: as many as there is room for or were asked for, the largest first, and none twice."""
+"""Concurrent runs on real Ray: as many as fit and were asked for, the largest first, and none twice."""
 
 import dataclasses
 import json

@@ -1,4 +1,4 @@
-"""Runs that fail on real Ray: those whose machine failed are tried again, up to a number of times; others aren't."""
+"""Runs that fail on real Ray: they are retried, a limited number of times, if a machine was the cause."""
 
 import dataclasses
 import io

@@ -43,7 +43,7 @@ def test_a_reader_sees_whole_files_while_they_are_replaced_and_after_the_writer_
 
 
 class Killed(BaseException):
-    """What nothing catches."""
+    """An exception that nothing catches."""
 
 
 @pytest.mark.parametrize("step", ["metaseg.store.folder.os.fsync", "metaseg.store.folder.os.replace"])

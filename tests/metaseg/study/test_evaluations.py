@@ -1,4 +1,4 @@
-"""What a network is told when it is tested: the truth, zeros, and every other value."""
+"""Evaluations of a network with true metadata, zeros, and every other value."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""How trials end in Optuna's study, the best of them, and the sweep's table."""
+"""Ends of trials in Optuna's study, the best trial, and the sweep's table."""
 
 from dataclasses import replace
 

@@ -64,7 +64,7 @@ def test_a_gpu_trains_in_mixed_precision_to_about_the_cpus_result(tiny_dataset, 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_a_gpu_isnt_waited_for_within_an_epoch(tiny_dataset, config):
-    """What an epoch waits for doesn't grow with its steps."""
+    """The number of waits in an epoch doesn't grow with its steps."""
 
     def waits(batch_size: int) -> int:
         schedule = dataclasses.replace(config.schedule, epochs=1, batch_size=batch_size)
