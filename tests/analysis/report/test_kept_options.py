@@ -5,7 +5,7 @@ from pathlib import Path
 
 from analysis.report.study import report
 from fake_store import image_rows, write_study
-from metaseg.store.storage import FolderStorage
+from metaseg.store.folder import FolderStorage
 
 KEPT = 'preset = "quick"\nmanifest = "/data/é.csv"\n'
 
