@@ -31,7 +31,8 @@ from benchmarks.training.rounds import Spread
 from metaseg.config import DataConfig, NetworkConfig, RunConfig, ScheduleConfig
 from metaseg.data.batches import epoch_batches
 from metaseg.data.crops import open_cutter
-from metaseg.data.dataset import Dataset, prepare
+from metaseg.data.dataset import Dataset
+from metaseg.data.preparation import prepare
 from metaseg.datasets.table import read_table
 from metaseg.store.runs import Store
 from metaseg.study.plan import plan

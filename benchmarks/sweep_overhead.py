@@ -29,7 +29,8 @@ from rich.table import Table
 
 from benchmarks.machine import describe_machine, write_json
 from metaseg.config import DataConfig, EngineConfig, NetworkConfig, RunConfig, ScheduleConfig
-from metaseg.data.dataset import Dataset, prepare
+from metaseg.data.dataset import Dataset
+from metaseg.data.preparation import prepare
 from metaseg.engine.tuning import run_sweep
 from metaseg.simulators.seven_cells import SyntheticConfig, make_seven_cells
 from metaseg.store.runs import Store

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+import pandas as pd
 from rich import box
 from rich.cells import cell_len
 from rich.console import RenderableType
@@ -10,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from analysis.report.plain_text import to_html, to_latex, to_markdown
+from analysis.wording import format_p
 from metaseg.terminal import visible
 
 Emphasis = Literal["plain", "best", "second", "helps", "hurts", "faint"]
@@ -28,6 +30,10 @@ MARKDOWN: dict[Emphasis, str] = {"best": "**{}**", "second": "<u>{}</u>", "helps
 LATEX: dict[Emphasis, str] = {
     "best": r"\textbf{%s}", "second": r"\underline{%s}", "helps": r"\textbf{%s}", "hurts": r"\textbf{%s}"
 }  # fmt: skip
+
+
+PAGE, LETTER, PADDING = 1120.0, 8.4, 19.2
+"""Pixels: of the page's width for tables in a window 1200 pixels wide; of a letter; of the space around a column."""
 
 
 @dataclass(frozen=True)
@@ -105,8 +111,30 @@ class Grid:
             ]
         )
 
+    @property
+    def pixels(self) -> float:
+        """About how wide it is on the page."""
+        widths = [max(map(cell_len, map(visible, (self.corner, *(name for name, _ in self.rows)))))]
+        widths += [
+            max(cell_len(visible(column)), *(_width(cells[i]) for _, cells in self.rows)) if self.rows else 0
+            for i, column in enumerate(self.columns)
+        ]
+        return LETTER * sum(widths) + PADDING * len(widths)
+
+    def turned(self) -> "Grid":
+        """Its columns as rows."""
+        rows = tuple((column, tuple(cells[i] for _, cells in self.rows)) for i, column in enumerate(self.columns))
+        return Grid(self.title, "", tuple(name for name, _ in self.rows), rows)
+
     def to_html(self) -> str:
-        """A figure with the title as its caption; wide tables scroll by themselves."""
+        """A figure with the title as its caption, turned where that spares the reader to scroll sideways.
+
+        Tables that are too wide either way scroll by themselves.
+        """
+        turned = self.turned()
+        return (turned if self.pixels > PAGE >= turned.pixels else self)._html()
+
+    def _html(self) -> str:
         head = "".join(f'<th scope="col">{to_html(name)}</th>' for name in (self.corner, *self.columns))
         rows = (
             f'<tr><th scope="row">{to_html(name)}</th>{"".join(map(_html, cells))}</tr>' for name, cells in self.rows
@@ -116,6 +144,23 @@ class Grid:
             f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
             "</figure>"
         )
+
+
+def frame_grid(frame: pd.DataFrame, title: str) -> Grid:
+    """Any small table: the first column labels the rows. Numbers have four digits, missing ones are dashes."""
+
+    def show(value: object) -> str:
+        if pd.isna(value):  # type: ignore[call-overload]
+            return "-"
+        return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+    rows = tuple((show(row[0]), tuple(Cell(show(value)) for value in row[1:])) for row in frame.itertuples(index=False))
+    return Grid(title, str(frame.columns[0]), tuple(map(str, frame.columns[1:])), rows)
+
+
+def p_cell(p: float) -> Cell:
+    """A p-value in a column of them; a dash where nothing was tested."""
+    return Cell(format_p(p).removeprefix("p").removeprefix("=") if pd.notna(p) else "-")
 
 
 def _width(cell: Cell) -> int:
@@ -135,4 +180,4 @@ def _markdown(cell: Cell) -> str:
 
 def _html(cell: Cell) -> str:
     second = f'<span class="below">{to_html(cell.second)}</span>' if cell.second else ""
-    return f'<td class="{cell.emphasis}">{to_html(cell.first)}{second}</td>'
+    return f'<td class="{cell.emphasis}"><span>{to_html(cell.first)}</span>{second}</td>'

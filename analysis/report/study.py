@@ -1,49 +1,36 @@
 """A study's report: score, test, write tables, figures and a page, and print the main tables."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from urllib.parse import quote
 
-import numpy as np
 import pandas as pd
 from rich.text import Text
 
 from analysis.figures.glyphs import letters, not_drawn
-from analysis.figures.learning import draw_learning, read_history
-from analysis.figures.scores import Title
+from analysis.figures.learning import read_history
 from analysis.report.conclusion import conclude
-from analysis.report.declared import from_elsewhere, names_of, sees_metadata
+from analysis.report.data import ReportData, Supplement, report_data
+from analysis.report.declared import sees_metadata
+from analysis.report.first_screen import OVERLAYS, first_screen
 from analysis.report.html import to_html
-from analysis.report.methods import caveats_section, methods_section, provenance, provenance_section
-from analysis.report.opening import describe
+from analysis.report.kept_options import keep_options, study_options
+from analysis.report.opening import describe, missing_runs
 from analysis.report.plain_text import to_markdown, to_markdown_paragraph
 from analysis.report.section import Section
-from analysis.report.sections import (
-    control_sections,
-    difficulty_section,
-    extra_sections,
-    figure_sections,
-    interaction_section,
-    power_section,
-    robustness_section,
-    score_section,
-    verdict_sections,
-)
-from analysis.report.seed_sections import seed_sections
-from analysis.report.tuning import tuning_section
+from analysis.report.sections import SECTIONS
+from analysis.report.sections.provenance import provenance
 from analysis.results.declaration import ResultsError, Run
 from analysis.results.store_rows import Collected, collect
 from analysis.scores.extra_scores import METRICS as EXTRA_METRICS
 from analysis.scores.extra_scores import with_scores
-from analysis.scores.image_scores import OVERALL, image_scores, summarise
-from analysis.scores.score_matrix import Layout, layouts
-from analysis.stats.comparisons import compare, leading_class
-from analysis.stats.interaction import LEAST_UNITS, Interaction, interaction
-from analysis.stats.multiple_testing import holm
-from analysis.stats.robustness import resample
-from analysis.sweeps.trials import Sweep, read_arm_sweeps
-from metaseg.store.storage import Storage
+from analysis.sweeps.trials import read_arm_sweeps
+from metaseg.store.storage import Storage, open_storage
 from metaseg.terminal import Terminal, visible
+
+NOTHING_ELSE = Supplement()
+"""Of results that come without a store."""
 
 PLAIN_WIDTH = 110
 """Columns of the output where it isn't a terminal."""
@@ -80,7 +67,8 @@ def report(
         storage: the store's, with `studies` and `runs`.
         study: its name.
         out: for report.html, table.md, table.tex and each table and figure; the store's `reports/<study>` by default.
-        pictures: PNGs that the study drew, by file name ("overlays.png"), to be shown at the end.
+        pictures: PNGs that the study drew, by file name. "overlays.png" stands on the first screen; where it isn't
+            given, the one of the study's last report is taken, if all its runs are finished.
         tables: small tables of the study ("distribution"), to be written as CSV and shown at the end.
         metric: what to score by: one of `analysis.scores.metrics.METRICS`, or of
             `analysis.scores.extra_scores.METRICS` where `metaseg score` has made them. Others than f1 have a report of
@@ -93,13 +81,21 @@ def report(
         ValueError: a picture or table has the name of one of the report's own files, or one that can't be a file's.
     """
     collected = collect(storage, study)
-    history = read_history(storage, collected.study)
-    runs = provenance(storage, collected)
+    if not collected.missing and (drawn := storage.read_or_none(f"{report_folder(study, 'f1')}{OVERLAYS}")):
+        pictures = {OVERLAYS: drawn} | dict(pictures)  # of an earlier start of the study
+    supplement = Supplement(
+        read_history(storage, collected.study),
+        provenance(storage, collected),
+        pictures,
+        tables,
+        read_arm_sweeps(storage, study),
+        [name.removesuffix(".json") for name in storage.names("failures")],
+    )
     collected, about = scored_by(collected, storage, metric)
     target, folder = (out, "") if out else (storage, report_folder(study, metric))
-    tuned = read_arm_sweeps(storage, study)
-    failed = [name.removesuffix(".json") for name in storage.names("failures")]
-    return write_report(collected, target, folder, history, runs, pictures, tables, about, tuned, failed)
+    written = write_report(collected, target, folder, about, supplement)
+    kept = keep_options(study_options(storage, study), target, folder)
+    return replace(written, files=(*written.files, *kept))
 
 
 def report_folder(study: str, metric: str) -> str:
@@ -126,129 +122,88 @@ def scored_by(collected: Collected, storage: Storage, metric: str) -> tuple[Coll
 
 def write_report(
     collected: Collected,
-    target: Storage,
+    target: Storage | Path | str,
     folder: str = "",
-    history: pd.DataFrame | None = None,
-    runs: pd.DataFrame | None = None,
-    pictures: Mapping[str, bytes] = {},
-    tables: Mapping[str, pd.DataFrame] = {},
     about_metric: str = "",
-    tuned: Mapping[str, tuple[Sweep, pd.DataFrame]] = {},
-    failed: Collection[str] = (),
+    supplement: Supplement = NOTHING_ELSE,
 ) -> Report:
     """Report on results, wherever they are from.
 
     Args:
         collected: the results.
-        target: what to write to.
+        target: the folder or URL to write to.
         folder: in it, with a slash at the end.
-        history: of `analysis.figures.learning.read_history`, where it is known.
-        runs: of `analysis.report.methods.provenance`, where it is known.
-        pictures: as in `report`.
-        tables: as in `report`.
         about_metric: sentences on what scores are, where they need some.
-        tuned: of `analysis.sweeps.trials.read_arm_sweeps`, where arms were tuned.
-        failed: ids of runs that failed when they were last tried.
-    """
-    declared, column = collected.study, collected.subgroup_column
-    scores = image_scores(collected.images, declared.arms, collected.metric, declared.empty)
-    cells = summarise(scores, declared.average)
-    tests = compare(scores, declared.comparisons, declared.margin, declared.average, declared.endpoint)
-    leading = leading_class(scores["class"].unique(), declared.endpoint)
-    by_subgroup = {subgroup: layout for name, subgroup, layout in layouts(scores, declared.average) if name == leading}
-    interactions = _interactions(collected, by_subgroup)
+        supplement: what else is known of the study.
 
+    Example:
+        >>> from contextlib import redirect_stdout
+        >>> from io import StringIO
+        >>> from pathlib import Path
+        >>> from analysis import example_scores, read_results, write_report
+        >>> from analysis.results.external_study import Table, adopt
+        >>> from metaseg.store.storage import open_storage
+        >>> example_scores(seeds=2, images=12).to_csv("scores.csv", index=False)
+        >>> collected = adopt(open_storage("results"), [Table(Path("scores.csv"))], "example", {"score": "f1"})
+        >>> with redirect_stdout(StringIO()):
+        ...     report = write_report(read_results("results", "example"), "report")
+        >>> Path("report/report.html").is_file(), len(report.tests)
+        (True, 3)
+    """
     console = Terminal()
     if not console.is_terminal:
         console = Terminal(width=PLAIN_WIDTH)
-    by = f" by {column}" if scores["subgroup"].nunique() > 1 else ""
-    incomplete = " (INCOMPLETE)" if collected.missing else ""
-    words = names_of(collected)
-    metric = words.score
-    names = [column, *(str(name) for kind in ("arm", "class", "subgroup") for name in scores[kind].unique())]
-    on = f" on {words.tested}" + ("" if from_elsewhere(collected) else f" of {declared.dataset}")
-    figure = Title(f"{declared.name}: {metric}{on}{incomplete}", declared.about, words)
-    left_out = sum(layout.size < LEAST_UNITS for name, layout in by_subgroup.items() if name != OVERALL)
-    robust = pd.DataFrame()
-    sections = [
-        score_section(collected, scores, cells, f"{metric} of each arm{by}{incomplete}", figure, console.is_terminal),
-        *verdict_sections(collected, tests, f"Differences{by}{incomplete} from", figure),
-        interaction_section(interactions, column, left_out, words),
-    ]
-    if OVERALL in by_subgroup:
-        overall = by_subgroup[OVERALL]
-        robust = resample(overall, declared.comparisons, np.random.default_rng(0))
-        sections += [power_section(overall, tests, collected)]
-        sections += figure_sections(collected, scores, overall, tests, figure)
-        sections += seed_sections(collected, scores[scores["class"] == leading], by_subgroup, failed, figure)
-    if history is not None and len(history):
-        content = draw_learning(history, figure, declared.baseline)
-        caption = {"learning.png": "Validation F1 and training loss by epoch, mean over seeds"}
-        sections.append(Section(printed=(), files={"learning.png": content}, pictures=caption))
-    sections.append(tuning_section(tuned, declared.arms, Title(declared.name, declared.about)))
-    if "tp" in collected.images:
-        sections += [*control_sections(collected, figure), difficulty_section(collected)]
-    sections += [robustness_section(robust, words), *extra_sections(pictures, tables)]
-    closing = [methods_section(collected, tests, interactions, robust)]
-    closing.append(caveats_section(collected, tests, tuned=bool(tuned)))
-    closing.append(provenance_section(runs if runs is not None else pd.DataFrame(), collected))
+    data = report_data(collected, supplement, console.is_terminal)
+    declared, names = data.study, data.names
+    sections = made_sections(data)
 
     question = "with and without metadata" if sees_metadata(collected) else "of each arm"
-    title = f"Study {declared.name}: {metric} {question}"
-    data = f"Data: {declared.about}" if declared.about else ""
-    about, result = describe(collected), conclude(tests, interactions, declared, column, words)
+    title = f"Study {declared.name}: {names.score} {question}"
+    computed_on = f"Data: {declared.about}" if declared.about else ""
+    about, result = describe(collected), conclude(data.tests, data.interactions, declared, data.column, names)
     about += [about_metric] if about_metric else []
-    contents = _contents(title, data, about, result, [*sections, *closing], declared.about)
+    warning = missing_runs(collected)
+    page = to_html(title, computed_on, result, about, sections, first_screen(data), warning)
+    about = [warning, *about] if warning else about
+    contents = _contents(title, computed_on, about, result, sections, declared.about)
+    contents["report.html"] = page.encode()
+    target = target if isinstance(target, Storage) else open_storage(str(target))
     for name, content in contents.items():
         target.write(folder + name, content)
 
-    for part in (Text(title, "bold"), *([Text(data, "bold")] if data else []), *map(Text, about), ""):
+    for part in (Text(title, "bold"), *([Text(computed_on, "bold")] if computed_on else []), *map(Text, about), ""):
         console.print(part)
-    if unseen := letters([figure.text, figure.about, *names]):
+    shown = [data.column, *(str(name) for kind in ("arm", "class", "subgroup") for name in data.scores[kind].unique())]
+    if unseen := letters([data.figure.text, data.figure.about, *shown]):
         console.print(Text(not_drawn(unseen)), soft_wrap=True)
     for section in sections:
-        for shown in section.to_rich(console.width, console.is_terminal):
-            console.print(shown)
+        for printed in section.to_rich(console.width, console.is_terminal):
+            console.print(printed)
     for sentence in result:
         console.print(Text(sentence, "bold"))
     files = tuple(target.locate(folder + name) for name in contents)
-    page, rest = f"{target.locate(folder + 'report.html')}", len(files) - 1
+    where, rest = f"{target.locate(folder + 'report.html')}", len(files) - 1
     console.print(
         Text(
-            f"\nThe report, to read and to pass on:\n  {page}\n"
+            f"\nThe report, to read and to pass on:\n  {where}\n"
             f"Beside it {rest} tables and figures; rows: {collected.path}"
         ),
         soft_wrap=True,
     )
-    return Report(declared.name, tuple(result), cells, tests, collected.missing, (*files, collected.path))
+    return Report(declared.name, tuple(result), data.cells, data.tests, collected.missing, (*files, collected.path))
 
 
-def _interactions(collected: Collected, by_subgroup: Mapping[str, Layout]) -> list[Interaction]:
-    """Of the comparisons with the baseline that metadata are told in, where subgroups can be compared.
-
-    Comparisons of which no run of an arm has all subgroups are left out. p is corrected by Holm's method over them.
-    """
-    parts = {name: layout for name, layout in by_subgroup.items() if name != OVERALL and layout.size >= LEAST_UNITS}
-    units = [unit for layout in parts.values() for unit in layout.units]
-    if len(set(units)) < len(units):  # an image with several tasks is in several subgroups
-        return []
-    found = []
-    for comparison in collected.study.comparisons:
-        pair = {comparison.arm, comparison.reference}
-        fit = {name: layout for name, layout in parts.items() if pair <= set(layout.arms)}
-        shared = [set.intersection(*(set(each.seeds_of(arm)) for each in fit.values())) for arm in pair if len(fit) > 1]
-        declared = comparison.claim == "differs" and comparison.reference == collected.study.baseline
-        if declared and shared and all(shared):
-            found.append(interaction(fit, comparison.arm, comparison.reference))
-    if not found:
-        return []
-    return [
-        replace(each, p=float(p)) for each, p in zip(found, holm(np.array([each.p for each in found])), strict=True)
-    ]
+def made_sections(data: ReportData) -> tuple[Section, ...]:
+    """The sections that apply, in order."""
+    made: tuple[Section, ...] = ()
+    for section in SECTIONS:
+        found = section(replace(data, before=made))
+        made += () if found is None else (found,)
+    return made
 
 
 def _contents(
-    title: str, data: str, about: list[str], result: list[str], sections: list[Section], computed_on: str
+    title: str, data: str, about: list[str], result: list[str], sections: Sequence[Section], computed_on: str
 ) -> dict[str, bytes]:
     """The report's files by name."""
     markdown = [
@@ -265,7 +220,6 @@ def _contents(
         if taken := sorted(contents.keys() & section.files.keys()):
             raise ValueError(f"a picture or table is called {taken[0]}, as is one of the report's own files; rename it")
         contents |= section.files
-    contents["report.html"] = to_html(title, data, result, about, sections).encode()
     contents["table.md"] = ("\n\n".join(part.rstrip() for part in markdown if part) + "\n").encode()
     contents["table.tex"] = "\n".join(latex).encode()
     return contents

@@ -8,19 +8,12 @@ from rich.text import Text
 
 from analysis.figures.scores import Title
 from analysis.report.html import to_html
+from analysis.report.kept_options import keep_options, sweep_options
 from analysis.report.plain_text import to_markdown, to_markdown_paragraph
 from analysis.report.section import Section
 from analysis.report.study import PLAIN_WIDTH, folder_name
-from analysis.report.sweep_sections import (
-    belief_section,
-    best_section,
-    course_sections,
-    importance_section,
-    pareto_section,
-    provenance_section,
-    space_sections,
-    spent_section,
-)
+from analysis.report.sweep_data import SweepData
+from analysis.report.sweep_sections import SECTIONS
 from analysis.sweeps.importance import importance
 from analysis.sweeps.trials import Sweep, read_sweep, read_trials
 from analysis.sweeps.wording import result_sentences, search_sentences
@@ -59,18 +52,9 @@ def report_sweep(storage: Storage, name: str, out: Storage | None = None) -> Swe
     sweep = read_sweep(storage, name)
     trials = read_trials(storage, sweep)
     title = Title(f"Sweep {name}, arm {sweep.arm}", sweep.about)
-    importance_generator, course_generator = map(np.random.default_rng, (0, 1))
-    ranked = importance(trials, sweep, importance_generator)
-    sections = [
-        best_section(trials, sweep),
-        belief_section(trials, sweep),
-        spent_section(trials),
-        importance_section(ranked, title),
-        *space_sections(trials, sweep, ranked, title),
-        *course_sections(trials, sweep, course_generator, title),
-        pareto_section(trials, sweep, title),
-        provenance_section(sweep, storage.locate(f"sweeps/{name}/trials.parquet")),
-    ]
+    ranked = importance(trials, sweep, np.random.default_rng(0))
+    measured = SweepData(sweep, trials, ranked, title, storage.locate(f"sweeps/{name}/trials.parquet"))
+    sections = [found for section in SECTIONS if (found := section(measured)) is not None]
     heading = f"Sweep {name}: settings for arm {sweep.arm} on {sweep.dataset}"
     data = f"Data: {sweep.about}" if sweep.about else ""
     about, result = search_sentences(sweep, trials), result_sentences(sweep, trials)
@@ -84,7 +68,9 @@ def report_sweep(storage: Storage, name: str, out: Storage | None = None) -> Swe
     for file, content in contents.items():
         target.write(folder + file, content)
     _print(heading, data, about, result, sections, target.locate(f"{folder}report.html"), len(contents) - 1)
-    return SweepReport(sweep, trials, tuple(result), tuple(target.locate(folder + file) for file in contents))
+    kept = keep_options(sweep_options(storage, name), target, folder)
+    files = (*(target.locate(folder + file) for file in contents), *kept)
+    return SweepReport(sweep, trials, tuple(result), files)
 
 
 def _markdown(

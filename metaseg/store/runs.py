@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from metaseg.schema import CONFIG, DONE, run_folder, study_file
 from metaseg.store.folder import FolderStorage
 from metaseg.store.names import check_name
 from metaseg.store.storage import Storage, open_storage
@@ -74,7 +75,7 @@ class FinishedRun:
             FileNotFoundError: it holds no `DONE`.
             DamagedRunError: `DONE` has no checksums.
         """
-        done = from_json(storage.read(f"{folder}/DONE")) or {}
+        done = from_json(storage.read(f"{folder}/{DONE}")) or {}
         checksums = done.get("sha256")
         if not isinstance(checksums, dict):
             raise DamagedRunError(f"{storage.locate(folder)}/DONE: no JSON object with the files' sha256")
@@ -97,9 +98,9 @@ class FinishedRun:
 
     def description(self) -> dict[str, Any]:
         """The content of its `config.json`; raises `DamagedRunError` if that isn't a JSON object."""
-        value = from_json(self.read("config.json"))
+        value = from_json(self.read(CONFIG))
         if value is None:
-            raise DamagedRunError(f"{self.locate('config.json')}: not a run's configuration: expected a JSON object")
+            raise DamagedRunError(f"{self.locate(CONFIG)}: not a run's configuration: expected a JSON object")
         return value
 
     def table(self, name: str, text: Sequence[str], numbers: Sequence[str]) -> "pd.DataFrame":
@@ -128,7 +129,14 @@ class FinishedRun:
 
 @dataclass(frozen=True)
 class Store:
-    """Runs, studies and everything derived from them, in a folder or a bucket."""
+    """A folder or a bucket that keeps runs, studies and everything derived from them. `Store.at` opens one.
+
+    Example:
+        >>> from metaseg import Store
+        >>> store = Store.at("new-store")
+        >>> store.done()
+        set()
+    """
 
     storage: Storage
 
@@ -152,15 +160,15 @@ class Store:
 
     def run_folder(self, run_id: str) -> str:
         """Path or URL of the folder of a run, which may not exist yet."""
-        return self.storage.locate(f"runs/{run_id}")
+        return self.storage.locate(run_folder(run_id))
 
     def is_done(self, run_id: str) -> bool:
         """Return True if the run has been trained, evaluated and written completely."""
-        return self.storage.exists(f"runs/{run_id}/DONE")
+        return self.storage.exists(f"{run_folder(run_id)}/{DONE}")
 
     def done(self) -> set[str]:
         """Ids of all runs that are done."""
-        return self.storage.subfolders_with("runs", "DONE")
+        return self.storage.subfolders_with("runs", DONE)
 
     def commit_run(self, run_id: str, files: Mapping[str, bytes]) -> None:
         """Write a run's files, and at last `DONE` with their checksums, which makes them a run.
@@ -168,26 +176,26 @@ class Store:
         In a folder the run appears at once. Nothing is written if the run is done already, whoever trained it.
         """
         checksums = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
-        self.storage.publish(f"runs/{run_id}", {**files, "DONE": to_json({"sha256": checksums})}, last="DONE")
+        self.storage.publish(run_folder(run_id), {**files, DONE: to_json({"sha256": checksums})}, last=DONE)
         self.storage.delete(f"failures/{run_id}.json")
         self.delete_checkpoints(run_id)
 
     def commit_trial(self, run_id: str, files: Mapping[str, bytes]) -> None:
         """Write a sweep's trial: like a run, but never evaluated on test images."""
         checksums = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
-        self.storage.publish(f"trials/{run_id}", {**files, "DONE": to_json({"sha256": checksums})}, last="DONE")
+        self.storage.publish(f"trials/{run_id}", {**files, DONE: to_json({"sha256": checksums})}, last=DONE)
         self.delete_checkpoints(run_id)
 
     def find_trained(self, run_id: str) -> FinishedRun | None:
         """Open a run that is done, of a study or as a sweep's trial; None if it hasn't been trained."""
-        for folder in (f"runs/{run_id}", f"trials/{run_id}"):
-            if self.storage.exists(f"{folder}/DONE"):
+        for folder in (run_folder(run_id), f"trials/{run_id}"):
+            if self.storage.exists(f"{folder}/{DONE}"):
                 return FinishedRun.open(self.storage, folder)
         return None
 
     def open_run(self, run_id: str) -> FinishedRun:
         """Open a run that is done; raises as `FinishedRun.open`."""
-        return FinishedRun.open(self.storage, f"runs/{run_id}")
+        return FinishedRun.open(self.storage, run_folder(run_id))
 
     def record_failure(self, run_id: str, error: str, traceback: str) -> None:
         """Record why a run failed. The record stays until the run succeeds; the next command tries it again."""
@@ -204,7 +212,7 @@ class Store:
     def write_study(self, name: str, record: Mapping[str, Any]) -> None:
         """Write a study's declaration: its arms, runs and comparisons. The newest declaration under a name counts."""
         check_name("study", name)
-        self.storage.write(f"studies/{name}.json", to_json(record))
+        self.storage.write(study_file(name), to_json(record))
 
     def save_checkpoint(self, run_id: str, position: str, content: bytes) -> None:
         """Save a checkpoint of a run, and remove all older ones but the last.

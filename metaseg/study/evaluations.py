@@ -11,6 +11,7 @@ from torch import Tensor
 from metaseg.config import RunConfig
 from metaseg.data.dataset import Dataset
 from metaseg.data.metadata import CategoricalCode
+from metaseg.schema import AS_TRAINED, COUNTS, META, ZEROS
 from metaseg.training.evaluate import evaluate
 from metaseg.training.fit import Fitted
 
@@ -33,11 +34,11 @@ def evaluations(
       column's training values are given to all samples.
     """
     samples = dataset.indices("test", config.subset)
-    yield "as-trained", samples, fitted.vectors
+    yield AS_TRAINED, samples, fitted.vectors
     if config.metadata_mode not in ("true", "heads"):
         return
     if config.metadata_mode == "true":
-        yield "zeros", samples, torch.zeros_like(fitted.vectors)
+        yield ZEROS, samples, torch.zeros_like(fitted.vectors)
     for code in fitted.encoder.codes:
         told: Sequence[str | float]
         if isinstance(code, CategoricalCode):
@@ -68,8 +69,8 @@ def evaluate_test_images(config: RunConfig, fitted: Fitted, dataset: Dataset, de
         )
         table["evaluation"] = name
         table[["group", "subgroup"]] = rows[["group", "subgroup"]]
-        table[["tp", "fp", "fn", "tn"]] = counts.reshape(-1, 4)
+        table[COUNTS] = counts.reshape(-1, 4)
         for column in dataset.metadata:
-            table[f"meta_{column.name}"] = dataset.values[column.name].iloc[rows_of].array
+            table[META + column.name] = dataset.values[column.name].iloc[rows_of].array
         tables.append(table)
     return pd.concat(tables, ignore_index=True)

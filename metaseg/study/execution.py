@@ -17,6 +17,7 @@ import metaseg
 from metaseg.config import EngineConfig, RunConfig
 from metaseg.data.dataset import Dataset
 from metaseg.device import one_thread
+from metaseg.schema import CONFIG, HISTORY, IMAGES, WEIGHTS
 from metaseg.store.checkpoints import StoredCheckpoints
 from metaseg.store.runs import Store, to_json
 from metaseg.study.evaluations import evaluate_test_images
@@ -53,10 +54,10 @@ def execute(
         store.commit_run(
             run_id(config),
             {
-                "config.json": to_json(describe(config, dataset, fitted, device)),
-                "history.parquet": to_parquet(pd.DataFrame([asdict(epoch) for epoch in fitted.history])),
-                "images.parquet": to_parquet(images),
-                "weights.safetensors": save(weights),
+                CONFIG: to_json(describe(config, dataset, fitted, device)),
+                HISTORY: to_parquet(pd.DataFrame([asdict(epoch) for epoch in fitted.history])),
+                IMAGES: to_parquet(images),
+                WEIGHTS: save(weights),
             },
         )
 

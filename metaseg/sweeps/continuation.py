@@ -14,6 +14,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from metaseg.config import ConfigError
+from metaseg.schema import SWEEP, sweep_file
 from metaseg.store.runs import Store, from_json, to_json
 from metaseg.sweeps.journal import mend_journal, open_journal
 from metaseg.sweeps.pruners import PrunerSettings, build_pruner
@@ -32,7 +33,7 @@ KINDS = {
 
 def load_record(store: Store, name: str) -> dict[str, Any] | None:
     """Read the store's record of the sweep `name`, None if there is none; raises `ConfigError` if it isn't a record."""
-    content = store.storage.read_or_none(f"sweeps/{name}/sweep.json")
+    content = store.storage.read_or_none(sweep_file(name, SWEEP))
     if content is None:
         return None
     record = from_json(content)
@@ -43,7 +44,7 @@ def load_record(store: Store, name: str) -> dict[str, Any] | None:
 
 
 def _no_record(store: Store, name: str) -> str:
-    path = store.storage.locate(f"sweeps/{name}/sweep.json")
+    path = store.storage.locate(sweep_file(name, SWEEP))
     return f"{path}: not a sweep's record; restore it, or give the sweep another --name"
 
 
@@ -102,7 +103,7 @@ def open_sweep(sweep: Sweep, store: Store, command: Sequence[str]) -> optuna.Stu
     )
     for trial in trials:
         study.add_trial(trial)
-    store.storage.write(f"sweeps/{sweep.name}/sweep.json", to_json(record))
+    store.storage.write(sweep_file(sweep.name, SWEEP), to_json(record))
     return study
 
 

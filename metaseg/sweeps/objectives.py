@@ -5,9 +5,11 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from metaseg.config import ConfigError, RunConfig
+from metaseg.schema import VAL_F1
+from metaseg.schema import Direction as Direction
 
 if TYPE_CHECKING:
     import torch
@@ -15,8 +17,6 @@ if TYPE_CHECKING:
 
     from metaseg.data.dataset import Dataset
     from metaseg.networks.unet import UNet
-
-Direction = Literal["maximize", "minimize"]
 
 TIMED = 7
 """Number of timed segmentations of an image, of which the median counts."""
@@ -33,7 +33,7 @@ class Objective:
 OBJECTIVES: dict[str, Objective] = {
     objective.name: objective
     for objective in (
-        Objective("val_f1", "maximize"),
+        Objective(VAL_F1, "maximize"),
         Objective("parameters", "minimize"),
         Objective("flops", "minimize"),
         Objective("seconds_an_image", "minimize"),

@@ -8,7 +8,7 @@ import pytest
 
 from analysis.report.grid import Cell, Grid
 from analysis.report.html import to_html
-from analysis.report.section import Section
+from analysis.report.section import Part, Section
 from analysis.report.study import report
 from fake_store import noisy_rows, write_study
 from html_page import page_of
@@ -23,14 +23,15 @@ NASTY = ["<b>&", "</td></table>", '"onload="x', "<u>x", "**a** `b`", "<script>al
 @pytest.mark.parametrize("name", NASTY)
 def test_names_are_shown_and_not_obeyed(name: str) -> None:
     grid = Grid(name, name, (name,), ((name, (Cell(name, name),)),))
-    section = Section((grid,), (name,), files={"x.png": PNG}, pictures={"x.png": name}, heading=f"Heading {name}")
+    section = Section(f"Heading {name}", (Part((grid,), (name,), files={"x.png": PNG}, pictures={"x.png": name}),))
     page = page_of(to_html(name, name, [name], [name], [section]))
     assert page.text.count(name) >= 10
     assert page.pictures == [PNG]
 
 
 def test_each_heading_is_linked_and_what_is_empty_is_left_out() -> None:
-    sections = [Section((), ("words",), heading="What is it?"), Section(heading="Nothing"), Section((), ("more",))]
+    words, more = Part((), ("words",)), Part((), ("more",))
+    sections = [Section("What is it?", (words,)), Section("Nothing", (Part(),)), Section("", (more,))]
     page = page_of(to_html("Title", "", ["Result."], ["About."], sections))
     assert page.ids == ["what-is-it"]
     assert page.links == ["#what-is-it"]

@@ -9,12 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.report.methods import caveats_section, methods_section, provenance, provenance_section
+from analysis.report.data import Supplement, report_data
+from analysis.report.section import Section
+from analysis.report.sections import interaction, limits, methods, provenance, resampling, verdicts
 from analysis.results.store_rows import Collected, collect
-from analysis.scores.image_scores import image_scores
-from analysis.scores.score_matrix import layouts
-from analysis.stats.comparisons import compare
-from analysis.stats.robustness import resample
 from fake_store import image_rows, run_id, seal, write_study
 from metaseg.store.folder import FolderStorage
 
@@ -29,13 +27,19 @@ def collected(tmp_path: Path) -> Collected:
     return collect(FolderStorage(tmp_path), "cells")
 
 
-def tested(collected: Collected) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Tests and resampling of a study."""
-    study = collected.study
-    scores = image_scores(collected.images, study.arms, collected.metric)
-    tests = compare(scores, study.comparisons, study.margin)
-    (_, _, overall), *_ = layouts(scores)
-    return tests, resample(overall, study.comparisons, np.random.default_rng(0))
+def methods_of(collected: Collected) -> tuple[str, ...]:
+    """The paragraphs on methods, of what these three sections did."""
+    data = report_data(collected, Supplement(), styled=False)
+    made = (each.section(data) for each in (verdicts, interaction, resampling))
+    return methods.section(replace(data, before=tuple(each for each in made if each))).words
+
+
+def limits_of(collected: Collected) -> tuple[str, ...]:
+    return limits.section(report_data(collected, Supplement(), styled=False)).words
+
+
+def provenance_of(collected: Collected, runs: pd.DataFrame | None) -> Section:
+    return provenance.section(report_data(collected, Supplement(runs=runs), styled=False))
 
 
 def wells(arm: str, seed: int) -> pd.DataFrame:
@@ -47,7 +51,7 @@ def wells(arm: str, seed: int) -> pd.DataFrame:
 def test_methods_name_units_numbers_margin_software_and_what_is_pooled(tmp_path: Path) -> None:
     write_study(tmp_path, wells, seeds=3, margin=0.02)
     collected = collect(FolderStorage(tmp_path), "cells")
-    text, cited = methods_section(collected, tested(collected)[0], [], tested(collected)[1]).words
+    text, cited = methods_of(collected)
     for part in (
         "F1 (Dice) = 2TP / (2TP + FP + FN)", "margin of 0.02 (the study's margin)",
         "24 test images in 8 groups and 2 values",
@@ -63,8 +67,7 @@ def test_methods_name_units_numbers_margin_software_and_what_is_pooled(tmp_path:
 
 
 def test_methods_say_nothing_of_what_wasnt_done(collected: Collected) -> None:
-    tests, robust = tested(collected)
-    (text,) = methods_section(collected, tests, [], robust).words
+    (text,) = methods_of(collected)
     assert "Nothing was tested." in text
     for absent in ("Holm", "Dorfman", "bootstrap", "margin"):
         assert absent not in text
@@ -74,24 +77,23 @@ def test_methods_of_scores_from_elsewhere_name_what_these_are(collected: Collect
     images = collected.images.drop(columns=["tp", "fp", "fn", "tn"]).assign(score=0.5, metric="nsd", group="g")
     images["group"] = images["image"]
     other = replace(collected, images=images, metric="nsd")
-    text = methods_section(other, *tested(other)[:1], [], pd.DataFrame()).words[0]
+    text = methods_of(other)[0]
     assert "by nsd." in text
     assert "TP" not in text
     assert "groups" not in text
 
 
 def test_caveats_begin_with_what_is_simulated(collected: Collected) -> None:
-    tests = tested(collected)[0]
-    assert caveats_section(collected, tests, tuned=False).words[0].startswith("The images are simulated")
+    assert limits_of(collected)[0].startswith("The images are simulated")
     real = replace(collected, study=replace(collected.study, about="Real images."))
-    assert not any("simulated:" in paragraph for paragraph in caveats_section(real, tests, tuned=True).words)
+    assert not any("simulated:" in paragraph for paragraph in limits_of(real))
 
 
 def test_provenance_has_a_row_per_finished_run(collected: Collected, tmp_path: Path) -> None:
-    runs = provenance(FolderStorage(tmp_path), collected)
+    runs = provenance.provenance(FolderStorage(tmp_path), collected)
     assert runs["run_id"].tolist() == [run_id("baseline", 0), run_id("sme", 0), run_id("baseline", 1)]
     assert runs["commit"].unique().tolist() == ["0123456789ab"]
-    section = provenance_section(runs, collected)
+    section = provenance_of(collected, runs)
     words = " ".join(section.words)
     for part in ("Command: study.py", "Commit: 0123456789ab.", "torch 2.0", "Device: cpu.", "Training version: 1."):
         assert part in words
@@ -111,7 +113,7 @@ def test_what_runs_dont_say_is_unknown_and_never_nan(collected: Collected, tmp_p
             json.dumps(config if seconds == "absent" else config | {"seconds": seconds})
         )
         seal(folder)
-    partly = provenance_section(provenance(FolderStorage(tmp_path), collected), collected)
+    partly = provenance_of(collected, provenance.provenance(FolderStorage(tmp_path), collected))
     assert [cells[2].first for _, cells in partly.grids[0].rows] == ["-", "-", "12"]
     shown = " ".join(partly.words) + partly.grids[0].to_markdown()
     assert "nan" not in shown.lower()
@@ -119,7 +121,7 @@ def test_what_runs_dont_say_is_unknown_and_never_nan(collected: Collected, tmp_p
 
 
 def test_without_configurations_the_declared_runs_are_listed(collected: Collected) -> None:
-    section = provenance_section(pd.DataFrame(), collected)
+    section = provenance_of(collected, None)
     (grid,) = section.grids
     assert [name for name, _ in grid.rows] == [run_id("baseline", 0), run_id("sme", 0), run_id("baseline", 1)]
     assert section.files == {}

@@ -16,7 +16,7 @@ from rich.text import Text
 from analysis.__main__ import main
 from analysis.report.grid import Cell, Grid
 from analysis.report.plain_text import to_csv_text, to_latex, to_markdown, to_markdown_paragraph
-from analysis.report.section import Section, to_csv
+from analysis.report.section import Part, Section, to_csv
 from fake_store import noisy_rows, write_study
 from html_page import page_of
 from metaseg.cli.status import print_status
@@ -116,7 +116,8 @@ def test_markdown_shows_what_it_could_obey() -> None:
         "p = 3 & 4": "p = 3 & 4",
     }.items():
         assert to_markdown_paragraph(text) == shown
-    section = Section((), ("<b>words",), files={"x.png": b""}, pictures={"x.png": "a](b)<i>"}, heading="a\n\n<h1>")
+    part = Part((), ("<b>words",), files={"x.png": b""}, pictures={"x.png": "a](b)<i>"})
+    section = Section("a\n\n<h1>", (part,))
     assert list(section.to_markdown("")) == [r"## a \<h1\>", r"\<b\>words", r"![a\](b)\<i\>](x.png)"]
 
 

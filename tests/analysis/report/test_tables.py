@@ -8,7 +8,10 @@ import pytest
 from PIL import Image
 
 from analysis.figures.scores import Title, draw
-from analysis.report.table import frame_grid, interval_grid, score_grids, verdict_grids
+from analysis.report.grid import frame_grid
+from analysis.report.sections.differences import interval_grid
+from analysis.report.sections.scores import score_grids
+from analysis.report.sections.verdicts import verdict_grids
 from analysis.results.declaration import Comparison
 from analysis.results.store_rows import ResultsError
 from analysis.scores.image_scores import OVERALL, f1, image_scores, summarise

@@ -20,13 +20,11 @@ from optuna.trial import TrialState
 from PIL import Image
 
 from analysis.__main__ import main
-from analysis.figures.scores import Title
 from analysis.figures.style import SMALL
 from analysis.figures.sweep_course import build_best_so_far, build_expected, build_pareto, build_pruning
 from analysis.figures.sweep_space import build_contour, build_importance, build_parallel, build_slices
 from analysis.report.study import report
 from analysis.report.sweep import SweepReport, report_sweep
-from analysis.report.tuning import tuning_section
 from analysis.results.declaration import ResultsError
 from analysis.sweeps.expected_best import best_so_far, expected_best, trial_scores
 from analysis.sweeps.importance import FEWEST_TRIALS, importance
@@ -400,9 +398,10 @@ def test_a_tuned_studys_report_shows_what_each_arms_search_found(storage: Storag
 
 def test_unequal_budgets_are_said(storage: Storage, tmp_path: Path):
     tuned_study(storage, tmp_path, {"baseline": 20, "sme": 12})
-    section = tuning_section(read_arm_sweeps(storage, "cells"), ["baseline", "sme"], Title("cells"))
-    assert "Budgets are NOT equal" in section.words[0]
-    assert "baseline 19 of 20 and sme 11 of 20" in section.words[0]
+    report(storage, "cells")
+    text = storage.read("reports/cells/table.md").decode()
+    assert "Budgets are NOT equal" in text
+    assert "baseline 19 of 20 and sme 11 of 20" in text
 
 
 def test_a_study_without_sweeps_has_no_such_section(storage: Storage, tmp_path: Path):
@@ -418,9 +417,9 @@ def test_optunas_own_importance_takes_the_study(storage: Storage):
 
 
 def test_the_notebook_runs_on_a_store_and_says_what_is_in_it(storage: Storage, tmp_path: Path, monkeypatch):
-    nbclient = pytest.importorskip("nbclient", reason="the notebooks need metaseg[notebooks]")
-    nbformat = pytest.importorskip("nbformat", reason="the notebooks need metaseg[notebooks]")
-    pytest.importorskip("ipykernel", reason="the notebooks need metaseg[notebooks]")
+    nbclient = pytest.importorskip("nbclient", reason="the notebooks need the extra 'notebooks'")
+    nbformat = pytest.importorskip("nbformat", reason="the notebooks need the extra 'notebooks'")
+    pytest.importorskip("ipykernel", reason="the notebooks need the extra 'notebooks'")
     write_sweep(storage, NAME, make_trials())
     monkeypatch.setenv("METASEG_STORE", storage.where)
     for variable in ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR"):

@@ -8,8 +8,9 @@ import pytest
 from PIL import Image
 
 from metaseg.config import DataConfig
-from metaseg.data.dataset import Dataset, prepare
+from metaseg.data.dataset import Dataset
 from metaseg.data.manifest import ManifestError
+from metaseg.data.preparation import prepare
 from metaseg.datasets.table import read_table
 from table_files import edit_csv, write_dataset
 
@@ -238,7 +239,7 @@ def test_a_cut_off_or_foreign_folder_is_not_opened(table):
         masks.truncate(5)
     with pytest.raises(ManifestError, match=r"masks\.bin has 5 bytes; expected 576"):
         Dataset.open(dataset.path)
-    with pytest.raises(ManifestError, match="is no prepared dataset"):
+    with pytest.raises(ManifestError, match="is not a prepared dataset"):
         Dataset.open(table.parent)
 
 

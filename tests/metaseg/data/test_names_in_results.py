@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from metaseg.config import DataConfig, NetworkConfig, RunConfig, ScheduleConfig
-from metaseg.data.dataset import prepare
+from metaseg.data.preparation import prepare
 from metaseg.datasets.table import read_table
 from metaseg.store.runs import Store
 from metaseg.study.execution import execute

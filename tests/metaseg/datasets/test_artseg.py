@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 
 from metaseg.config import DataConfig
-from metaseg.data.dataset import prepare
 from metaseg.data.manifest import ManifestError
 from metaseg.data.metadata import MetadataColumn
+from metaseg.data.preparation import prepare
 from metaseg.datasets.artseg import ArtSegConfig, read_artseg
 from metaseg.datasets.source import Source
 from metaseg.datasets.table import read_table

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from metaseg.config import DataConfig
-from metaseg.data.dataset import prepare
 from metaseg.data.manifest import ManifestError
+from metaseg.data.preparation import prepare
 from metaseg.datasets.table import read_table
 from metaseg.datasets.tasks import join_tasks, read_tasks
 from table_files import write_dataset

@@ -1,4 +1,4 @@
-"""A section of a study's report whose arms were tuned: what each arm's search found, and for how much."""
+"""Were arms tuned alike? What each arm's search found, and for how much."""
 
 from collections.abc import Mapping, Sequence
 
@@ -6,10 +6,12 @@ import numpy as np
 import pandas as pd
 
 from analysis.figures.scores import Title
-from analysis.figures.sweep_course import draw_best_so_far, draw_expected
+from analysis.figures.style import rendered
+from analysis.figures.sweep_course import build_best_so_far, build_expected
+from analysis.report.data import ReportData
 from analysis.report.grid import Cell, Grid
-from analysis.report.section import Section, to_csv
-from analysis.report.sweep_sections import ADAPTIVE, expected_curve, independent
+from analysis.report.section import Part, Section, picture, to_csv
+from analysis.report.sweep_sections.course import ADAPTIVE, expected_curve, independent
 from analysis.sweeps.expected_best import best_so_far, trial_scores
 from analysis.sweeps.trials import SCORE, Sweep, best_trial, settings_of
 from analysis.sweeps.wording import expected_caption, short
@@ -19,19 +21,15 @@ ArmSweeps = Mapping[str, tuple[Sweep, pd.DataFrame]]
 """By arm: `analysis.sweeps.trials.read_arm_sweeps`."""
 
 
-def tuning_section(sweeps: ArmSweeps, arms: Sequence[str], title: Title) -> Section:
+def section(data: ReportData) -> Section | None:
     """Expected best validation F1 against budget for each arm, and the settings that were chosen.
 
-    The same trials give the same section.
-
-    Args:
-        sweeps: of each arm that was tuned; none give an empty section.
-        arms: in the order of display.
-        title: above the figures.
+    The same trials give the same section. None where no arm was tuned.
     """
-    tuned = [arm for arm in arms if arm in sweeps]
+    sweeps, title = data.supplement.tuned, Title(data.study.name, data.study.about)
+    tuned = [arm for arm in data.study.arms if arm in sweeps]
     if not tuned:
-        return Section()
+        return None
     curves, courses, rows, chosen = {}, {}, [], []
     for number, arm in enumerate(tuned):
         sweep, trials = sweeps[arm]
@@ -57,22 +55,20 @@ def tuning_section(sweeps: ArmSweeps, arms: Sequence[str], title: Title) -> Sect
     note = "" if all(independent(sweeps[arm][0]) for arm in tuned) else ADAPTIVE
     frame = pd.concat([curve.assign(arm=arm) for arm, curve in curves.items()], ignore_index=True)
     files = {
-        "tuning.png": draw_expected(curves, courses, _to(title, "expected best of each arm's search"), note),
-        "tuning_cost.png": draw_best_so_far(courses, _to(title, "best so far of each arm's search")),
         "tuning.csv": to_csv(frame[["arm", "budget", "expected", "low", "high", "with_replacement"]]),
         # With all digits: these settings are there to be used again.
         "tuned.csv": to_csv(pd.DataFrame(chosen), digits=None),
     }
-    captions = {
-        "tuning.png": "Expected best validation F1 by number of trials",
-        "tuning_cost.png": "Best validation F1 so far by what was spent",
-    }
+    expected = rendered(build_expected(curves, courses, note), _to(title, "expected best of each arm's search"))
+    spent = rendered(build_best_so_far(courses), _to(title, "best so far of each arm's search"))
     every = pd.concat([sweeps[arm][1] for arm in tuned], ignore_index=True)
     words = (*_fairness(sweeps, tuned), *_orders(curves), expected_caption(every))
-    return Section(
-        (table,), words, (), True, files, captions,
-        "Were arms tuned alike?",
-    )  # fmt: skip
+    parts = (
+        Part((table,), words, files=files),
+        picture("tuning", expected, "Expected best validation F1 by number of trials"),
+        picture("tuning_cost", spent, "Best validation F1 so far by what was spent"),
+    )
+    return Section("Were arms tuned alike?", parts)
 
 
 def _fairness(sweeps: ArmSweeps, tuned: Sequence[str]) -> list[str]:

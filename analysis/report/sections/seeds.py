@@ -1,69 +1,39 @@
-"""The sections of a report on an arm's runs: their spread, failures, subgroups run by run, and what a model leaves."""
-
-from collections.abc import Collection, Mapping
+"""Do seeds agree? The spread of each arm's runs, how many fail, and what no run explains."""
 
 import pandas as pd
 
-from analysis.figures.residuals import draw_residuals
-from analysis.figures.run_means import draw_run_means
-from analysis.figures.scores import Title
+from analysis.figures.residuals import build_residuals
+from analysis.figures.run_means import build_run_means
+from analysis.figures.style import rendered
+from analysis.report.data import ReportData
 from analysis.report.declared import from_elsewhere
 from analysis.report.grid import Cell, Grid
-from analysis.report.section import Section, to_csv
-from analysis.results.store_rows import Collected
-from analysis.scores.image_scores import OVERALL
-from analysis.scores.score_matrix import Layout
+from analysis.report.section import Part, Section, picture, to_csv
 from analysis.stats.seeds import residuals, run_means, seed_table
 from analysis.wording import Names, listed
 
 
-def seed_sections(
-    collected: Collected,
-    scores: pd.DataFrame,
-    layouts: Mapping[str, Layout],
-    failed: Collection[str],
-    figure: Title,
-) -> list[Section]:
-    """Whether an arm's runs agree.
-
-    Args:
-        collected: the results.
-        scores: of `analysis.scores.image_scores.image_scores`, of the class that is concluded on.
-        layouts: of this class, by subgroup, among them `OVERALL`.
-        failed: ids of runs that failed when they were last tried.
-        figure: above the figures.
-    """
-    names, study = figure.names, collected.study
-    table = seed_table(layouts[OVERALL], scores, study.baseline, collected.missing, failed)
-    means = run_means(dict(layouts))
-    files = {"seeds.csv": to_csv(table)}
-    first = Section(
-        (_grid(table, study.baseline, names),),
-        _words(table, collected, names),
-        (),
-        False,
-        files,
-        heading="Do seeds agree?",
-    )
-    pictures = [
-        ("run_means.png", f"Each run on each {_column(collected)}", draw_run_means(means, figure)),
+def section(data: ReportData) -> Section | None:
+    """Descriptive, of the class that is concluded on; None where no run covers all images."""
+    matrix, names, baseline = data.overall, data.names, data.study.baseline
+    if matrix is None:
+        return None
+    failed = data.supplement.failed
+    table = seed_table(matrix, data.own, baseline, data.collected.missing, failed)
+    means = run_means(dict(data.matrices))
+    words = _words(table, from_elsewhere(data.collected), names)
+    several = data.collected.images["subgroup"].nunique() > 1
+    across = f"Each run on each {f'value of {data.column}' if several else 'class'}"
+    parts = [
+        Part((_grid(table, baseline, names),), words, (), False, {"seeds.csv": to_csv(table)}),
+        picture("run_means", rendered(build_run_means(means, data.names), data.figure), across),
     ]
     if len(means) > 1:
-        pictures.append(
-            (
-                "residuals.png",
-                f"What runs and {names.units} don't explain, against what they do",
-                draw_residuals(residuals(layouts[OVERALL]), figure),
-            )
+        caption = f"What runs and {names.units} don't explain, against what they do"
+        parts.append(
+            picture("residuals", rendered(build_residuals(residuals(matrix), data.names), data.figure), caption)
         )
-    return [
-        first,
-        *(Section((), (), (), files={name: png}, pictures={name: caption}) for name, caption, png in pictures),
-    ]
-
-
-def _column(collected: Collected) -> str:
-    return "value of " + collected.subgroup_column if collected.images["subgroup"].nunique() > 1 else "class"
+    return Section("Do seeds agree?", tuple(parts))
 
 
 def _grid(table: pd.DataFrame, baseline: str, names: Names) -> Grid:
@@ -88,7 +58,7 @@ def _grid(table: pd.DataFrame, baseline: str, names: Names) -> Grid:
     return Grid("Seeds of each arm", "arm", tuple(columns), tuple(rows))
 
 
-def _words(table: pd.DataFrame, collected: Collected, names: Names) -> tuple[str, ...]:
+def _words(table: pd.DataFrame, elsewhere: bool, names: Names) -> tuple[str, ...]:
     counted = "collapsed or failed" if table["n_failed"].any() else "collapsed"
     words = [
         f"Descriptive, without tests. SD: among means of an arm's seeds. worst seed: the lowest of these means. 10 % "
@@ -109,6 +79,6 @@ def _words(table: pd.DataFrame, collected: Collected, names: Names) -> tuple[str
             for _, row in others.iterrows()
         ]
         words.append(f"Seeds that {counted}: {listed(said)}. Means and tests are with those that finished.")
-    if from_elsewhere(collected):
+    if elsewhere:
         words.append("Whether other seeds were trained and left out, the table doesn't say.")
     return tuple(words)

@@ -1,0 +1,166 @@
+"""What every section of a report is made from: a study's results, its scores, and the tests of its comparisons."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pandas as pd
+
+from analysis.figures.scores import Title
+from analysis.report.declared import from_elsewhere, names_of
+from analysis.report.section import Section
+from analysis.results.declaration import Study
+from analysis.results.store_rows import Collected
+from analysis.scores.image_scores import OVERALL, image_scores, summarise
+from analysis.scores.score_matrix import ScoreMatrix, score_matrices
+from analysis.stats.comparisons import compare, leading_class
+from analysis.stats.interaction import LEAST_UNITS, Interaction, interaction
+from analysis.stats.multiple_testing import holm
+from analysis.sweeps.trials import Sweep
+from analysis.wording import Names
+
+
+@dataclass(frozen=True)
+class Supplement:
+    """What a report shows besides its results, as far as it is known."""
+
+    history: pd.DataFrame | None = None
+    """Of `analysis.figures.learning.read_history`."""
+    runs: pd.DataFrame | None = None
+    """Of `analysis.report.sections.provenance.provenance`."""
+    pictures: Mapping[str, bytes] = field(default_factory=dict)
+    """PNGs that the study drew, by file name ("overlays.png")."""
+    tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    """Small tables of the study ("distribution")."""
+    tuned: Mapping[str, tuple[Sweep, pd.DataFrame]] = field(default_factory=dict)
+    """Of `analysis.sweeps.trials.read_arm_sweeps`, where arms were tuned."""
+    failed: Collection[str] = ()
+    """Ids of runs that failed when they were last tried."""
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """What sections are functions of; made by `report_data`."""
+
+    collected: Collected
+    """The results: rows, declarations, missing runs."""
+    names: Names
+    """What scores, images and groups are called."""
+    scores: pd.DataFrame
+    """A score for each run, class and image (`analysis.scores.image_scores.image_scores`)."""
+    cells: pd.DataFrame
+    """Mean score by class, arm and subgroup (`analysis.scores.image_scores.summarise`)."""
+    tests: pd.DataFrame
+    """The declared comparisons (`analysis.stats.comparisons.compare`)."""
+    leading: str
+    """The class that is concluded on."""
+    matrices: Mapping[str, ScoreMatrix]
+    """This class's scores as runs by units: by subgroup, and `OVERALL` where runs cover all images."""
+    interactions: Sequence[Interaction]
+    """Tests of arm x subgroup of this class, p corrected over them."""
+    figure: Title
+    """Above each figure."""
+    supplement: Supplement
+    styled: bool = False
+    """Whether the terminal shows bold and underlined text."""
+    before: tuple[Section, ...] = ()
+    """The sections that come first: what Methods describes."""
+
+    @property
+    def study(self) -> Study:
+        """What was declared."""
+        return self.collected.study
+
+    @property
+    def column(self) -> str:
+        """What subgroups are, e.g. "cell_line"."""
+        return self.collected.subgroup_column
+
+    @property
+    def overall(self) -> ScoreMatrix | None:
+        """The scores on all images of the class that is concluded on; None where no run covers them all."""
+        return self.matrices.get(OVERALL)
+
+    @property
+    def own(self) -> pd.DataFrame:
+        """`scores` of the class that is concluded on."""
+        return self.scores[self.scores["class"] == self.leading]
+
+    @property
+    def concluded(self) -> pd.DataFrame:
+        """`tests` of the class that is concluded on."""
+        return self.tests[self.tests["class"] == leading_class(self.tests["class"].unique(), self.study.endpoint)]
+
+    @property
+    def declared(self) -> pd.DataFrame:
+        """`concluded` on all images: a row for each declared comparison whose arms have runs."""
+        return self.concluded[self.concluded["subgroup"] == OVERALL]
+
+    @property
+    def counted(self) -> bool:
+        """Whether scores come from counts of pixels."""
+        return "tp" in self.collected.images
+
+    @property
+    def scope(self) -> str:
+        """What is added to the titles of tables: by what results are broken down, and whether runs are missing."""
+        by = f" by {self.column}" if self.scores["subgroup"].nunique() > 1 else ""
+        return by + self.incomplete
+
+    @property
+    def incomplete(self) -> str:
+        """A warning behind a title where runs are missing, else empty."""
+        return " (INCOMPLETE)" if self.collected.missing else ""
+
+
+def report_data(collected: Collected, supplement: Supplement, styled: bool) -> ReportData:
+    """Score the results and test the declared comparisons.
+
+    Raises:
+        analysis.results.declaration.ResultsError: a subgroup has the name of a row that tables need.
+    """
+    study, names = collected.study, names_of(collected)
+    scores = image_scores(collected.images, study.arms, collected.metric, study.empty)
+    leading = leading_class(scores["class"].unique(), study.endpoint)
+    by_subgroup = {
+        subgroup: matrix for name, subgroup, matrix in score_matrices(scores, study.average) if name == leading
+    }
+    on = f" on {names.tested}" + ("" if from_elsewhere(collected) else f" of {study.dataset}")
+    incomplete = " (INCOMPLETE)" if collected.missing else ""
+    return ReportData(
+        collected,
+        names,
+        scores,
+        summarise(scores, study.average),
+        compare(scores, study.comparisons, study.margin, study.average, study.endpoint),
+        leading,
+        by_subgroup,
+        _interactions(study, by_subgroup),
+        Title(f"{study.name}: {names.score}{on}{incomplete}", study.about, names),
+        supplement,
+        styled,
+    )
+
+
+def _interactions(study: Study, by_subgroup: Mapping[str, ScoreMatrix]) -> list[Interaction]:
+    """Tests arm x subgroup for each declared comparison of an arm that is expected to differ from the baseline.
+
+    Comparisons of which no run of an arm has all subgroups are left out. p is corrected by Holm's method over them.
+    """
+    parts = {name: matrix for name, matrix in by_subgroup.items() if name != OVERALL and matrix.size >= LEAST_UNITS}
+    units = [unit for matrix in parts.values() for unit in matrix.units]
+    if len(set(units)) < len(units):  # an image with several tasks is in several subgroups
+        return []
+    found = []
+    for comparison in study.comparisons:
+        pair = {comparison.arm, comparison.reference}
+        fit = {name: matrix for name, matrix in parts.items() if pair <= set(matrix.arms)}
+        shared = [set.intersection(*(set(each.seeds_of(arm)) for each in fit.values())) for arm in pair if len(fit) > 1]
+        declared = comparison.claim == "differs" and comparison.reference == study.baseline
+        if declared and shared and all(shared):
+            found.append(interaction(fit, comparison.arm, comparison.reference))
+    if not found:
+        return []
+    return [
+        replace(each, p=float(p)) for each, p in zip(found, holm(np.array([each.p for each in found])), strict=True)
+    ]

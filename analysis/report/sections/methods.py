@@ -1,0 +1,43 @@
+"""How was it computed? A paragraph for a paper, made of what the sections before it did."""
+
+from importlib.metadata import version
+from importlib.util import find_spec
+
+from analysis.report.data import ReportData
+from analysis.report.declared import from_elsewhere
+from analysis.report.section import Part, Section
+from analysis.report.sections.scores import score_formula
+from analysis.results.store_rows import AS_TRAINED
+from analysis.wording import listed
+
+
+def section(data: ReportData) -> Section:
+    """What was done here and nothing else, with what it cites."""
+    text = [
+        _arms(data),
+        *(sentence for each in data.before for sentence in each.methods),
+        f"Computed with metaseg {_version('metaseg')}, NumPy {_version('numpy')} and SciPy {_version('scipy')}.",
+    ]
+    sources = [source for each in data.before for source in each.sources]
+    words = (" ".join(text), *([" ".join(sources)] if sources else []))
+    return Section("Methods", (Part((), words, ()),))
+
+
+def _arms(data: ReportData) -> str:
+    """Which arms were scored, how often, and on what."""
+    collected, names = data.collected, data.names
+    trained = collected.images[collected.images["evaluation"] == AS_TRAINED]
+    images, groups, subgroups = (trained[column].nunique() for column in ("image", "group", "subgroup"))
+    where = f"{images} {names.tested}" + (f" in {groups} {names.groups}" if names.grouped else "")
+    where += f" and {subgroups} values of {collected.subgroup_column}" if subgroups > 1 else ""
+    arms = trained.drop_duplicates(["arm", "seed"]).groupby("arm", observed=True).size()
+    counts = listed([f"{arm} ({arms[arm]})" for arm in data.study.arms if arm in arms.index])
+    verb = "There were" if from_elsewhere(collected) else "We trained"
+    return (
+        f"{verb} these arms, with the number of runs (seeds) of each: {counts}. All were scored on {where} by "
+        f"{score_formula(collected, names)}."
+    )
+
+
+def _version(package: str) -> str:
+    return version(package) if find_spec(package) else "?"

@@ -1,0 +1,62 @@
+"""What would more seeds or images buy? The differences that designs of other sizes would find."""
+
+import pandas as pd
+
+from analysis.report.data import ReportData
+from analysis.report.grid import Cell, Grid
+from analysis.report.section import Part, Section, to_csv
+from analysis.stats.mrmc import difference
+from analysis.stats.power import plan, power_table
+
+CAPTION = (
+    "From the variances found here, taken for known: the difference of mean {score} found four times in five at "
+    "p < 0.05, before correction for several comparisons. The sentences ask for {margin:g}, {whose}."
+)
+
+
+def section(data: ReportData) -> Section | None:
+    """What these numbers of seeds and images find, and what more would, for the class that is concluded on."""
+    matrix, study, names = data.overall, data.study, data.names
+    if matrix is None:
+        return None
+    sentences: list[str] = []
+    undecided: list[str] = []
+    tables = []
+    unit = names.units
+    size = max(round(matrix.size), 2)
+    for comparison in study.comparisons:
+        if comparison.reference != study.baseline or comparison.claim != "differs":
+            continue
+        if not {comparison.arm, comparison.reference} <= set(matrix.arms):
+            continue
+        found = difference(matrix, comparison.arm, comparison.reference)
+        if found.components is None:
+            continue
+        advice = plan(found.components, study.margin, min(found.seeds), size, unit)
+        sentences.append(f"{comparison.arm} against {comparison.reference}: {advice}")
+        own = data.declared[
+            (data.declared["arm"] == comparison.arm) & (data.declared["reference"] == comparison.reference)
+        ]
+        if (own["verdict"] == "no evidence").any():
+            undecided.append(sentences[-1])
+        units = sorted({size // 2, size, 2 * size, 4 * size} - {0, 1})
+        tables.append(power_table(found.components, units=tuple(units)).assign(arm=comparison.arm))
+    if not sentences:
+        return None
+    table = pd.concat(tables, ignore_index=True)
+    words = CAPTION.format(margin=study.margin, score=names.score, whose=names.margin)
+    part = Part(
+        power_grids(table, unit), (*sentences, words), tuple(undecided[:1]), False, {"power.csv": to_csv(table)}
+    )
+    return Section(f"What would more seeds or {names.images} buy?", (part,))
+
+
+def power_grids(table: pd.DataFrame, unit: str) -> tuple[Grid, ...]:
+    """Detectable differences of each arm: a row per number of seeds, a column per number of units."""
+    grids = []
+    for arm, part in table.groupby("arm", sort=False):
+        wide = part.pivot(index="seeds", columns="units", values="detectable")
+        rows = tuple((f"{seeds} seeds", tuple(Cell(f"{value:.4f}") for value in row)) for seeds, row in wide.iterrows())
+        columns = tuple(f"{units} {unit}" for units in wide.columns)
+        grids.append(Grid(f"What is found four times in five: {arm}", "", columns, rows))
+    return tuple(grids)

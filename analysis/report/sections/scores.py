@@ -1,0 +1,138 @@
+"""How well does each arm segment? Mean scores by subgroup, as in the paper's Table 1."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pandas as pd
+
+from analysis.figures.scores import build_scores, to_drawing
+from analysis.report.data import ReportData
+from analysis.report.declared import from_elsewhere, names_of
+from analysis.report.grid import MARKS, Cell, Emphasis, Grid
+from analysis.report.section import Part, Section, picture, to_csv
+from analysis.results.declaration import Study
+from analysis.results.store_rows import Collected
+from analysis.scores.image_scores import MACRO, OVERALL
+from analysis.wording import FORMULAS, Names
+
+RANKS: dict[float, Emphasis] = {1: "best", 2: "second"}
+RANKS_IN_STYLE = "in bold", "underlined"
+RANKS_IN_PLAIN_TEXT = f"marked {MARKS['best']}", f"marked {MARKS['second']}"
+
+
+def section(data: ReportData) -> Section:
+    """Table 1: the mean score of each arm by subgroup, and its figure."""
+    study, figure, collected = data.study, data.figure, data.collected
+    if study.average == "subgroups":
+        figure = replace(figure, text=f"{figure.text}; {OVERALL} is the mean of the others")
+    drawn = build_scores(data.scores, study.arms, study.baseline, data.names, data.column, study.average)
+    ranks = RANKS_IN_STYLE if data.styled else RANKS_IN_PLAIN_TEXT
+    table = Part(
+        tuple(score_grids(data.cells, study.arms, f"{data.names.score} of each arm{data.scope}")),
+        (score_caption(data.cells, data.scores, collected, *RANKS_IN_STYLE),),
+        (score_caption(data.cells, data.scores, collected, *ranks),),
+        files={"table.csv": to_csv(data.cells)},
+    )
+    shown = picture("f1", to_drawing(drawn, figure), f"{data.names.score} of each arm and seed")
+    return Section("Scores", (table, shown))
+
+
+def score_grids(cells: pd.DataFrame, arms: Sequence[str], title: str) -> list[Grid]:
+    """Table 1 for every class: a row per arm, a column per subgroup, mean F1 ± SD across seeds.
+
+    Args:
+        cells: of `analysis.scores.image_scores.summarise`.
+        arms: the rows; one has dashes where none of its runs covers the subgroup.
+        title: of the table; the class is appended where there are several.
+    """
+    grids = []
+    for name, part in cells.groupby("class", observed=True):
+        printed = part["mean"].map("{:.3f}".format)
+        spread = part["sd"].map("± {:.3f}".format).where(part["sd"].notna(), "")
+        rank = printed.astype(float).groupby(part["subgroup"], observed=True).rank("dense", ascending=False)
+        shown = {
+            (arm, subgroup): Cell(mean, sd, RANKS.get(place, "plain"))
+            for arm, subgroup, mean, sd, place in zip(part["arm"], part["subgroup"], printed, spread, rank, strict=True)
+        }
+        columns = tuple(part["subgroup"].cat.remove_unused_categories().cat.categories)
+        rows = tuple((arm, tuple(shown.get((arm, column), Cell("-")) for column in columns)) for arm in arms)
+        several = cells["class"].nunique() > 1
+        grids.append(Grid(f"{title}, class {name}" if several else title, "arm", columns, rows))
+    return grids
+
+
+def score_caption(cells: pd.DataFrame, scores: pd.DataFrame, collected: Collected, best: str, second: str) -> str:
+    """What the table of scores shows, and the conventions for empty masks and images that lack.
+
+    `best` and `second` say how ranks look.
+    """
+    study, names = collected.study, names_of(collected)
+    overall = (
+        f"all {names.tested}"
+        if study.average == "images"
+        else f"the unweighted mean of the means of each {names.subgroup}"
+    )
+    few, many = cells["n_seeds"].min(), cells["n_seeds"].max()
+    seeds = f"{few}" if few == many else f"{few} to {many}"
+    spread = "± the SD of these means across seeds" if many > 1 else "one seed, so no spread is known"
+    columns = (
+        f"{OVERALL}: {overall}; values of {names.subgroup} in alphabetical order. "
+        if cells["subgroup"].nunique() > 1
+        else ""
+    )
+    shown = cells.groupby("class", observed=True)
+    if any(len(part) < part["arm"].nunique() * part["subgroup"].nunique() for _, part in shown):
+        columns += f"A dash: no run of the arm covers all {names.images} of the column. "
+    counted = "tp" in collected.images
+    what = f"{score_formula(collected, names)} of each {names.image}"
+    return (
+        f"{what}. A cell is the mean over {names.images}, averaged over seeds "
+        f"({seeds} an arm; {spread}). {columns}Best of a column {best}, second {second}; equal printed values share a "
+        f"rank. {_partial(cells, names)}{_empty(scores, study, names) if counted else _given(collected)}"
+    )
+
+
+def score_formula(collected: Collected, names: Names) -> str:
+    """What a score is, with its formula where it comes from counts of pixels."""
+    if "tp" not in collected.images:
+        return names.score
+    formula = FORMULAS[collected.metric]
+    return formula if "metric" not in collected.names else f"{names.score}, which is {formula},"
+
+
+def _given(collected: Collected) -> str:
+    return "Scores are as they were given." if from_elsewhere(collected) else "Scores are those of metaseg score."
+
+
+def _partial(cells: pd.DataFrame, names: Names) -> str:
+    """Says what runs lack and what stands there instead; nothing where nothing lacks."""
+    most = int(cells.groupby(["class", "subgroup"], observed=True)["n_partial"].sum().max())
+    if not most:
+        return ""
+    said = (
+        f"{most} {'run lacks' if most == 1 else 'runs lack'} some {names.images} of a column (half at most); each "
+        f"missing score is estimated from other runs on the {names.image}, so that all means are over the same "
+        f"{names.images}. "
+    )
+    overall = cells[(cells["subgroup"] == OVERALL) & (cells["n_lacking"] > 0)]
+    lacking = overall.groupby("arm", observed=True)[["n_lacking", "n_images"]].max()
+    if len(lacking):
+        arms = " and ".join(
+            f"{arm} lacks {row.n_lacking} of {row.n_images} {names.images}" for arm, row in lacking.iterrows()
+        )
+        said += (
+            f"{arms} in all its runs: it is compared on the others, and its mean assumes the same difference from the "
+            "other arms where it lacks them. "
+        )
+    return said
+
+
+def _empty(scores: pd.DataFrame, study: Study, names: Names) -> str:
+    own = scores[scores["class"] != MACRO]
+    if study.empty == "left out":
+        return f"{names.images.capitalize()} whose reference lacks a class are left out of its scores."
+    article = "An" if names.image[:1].lower() in "aeiou" else "A"
+    return (
+        f"{article} {names.image} whose reference and prediction are both empty counts as 1: "
+        f"{own['empty'].sum()} of {len(own)} scores here."
+    )

@@ -1,0 +1,182 @@
+"""Did metadata help? A verdict on each arm for each subgroup, and how it was reached."""
+
+import pandas as pd
+
+from analysis.report.data import ReportData
+from analysis.report.declared import sees_metadata
+from analysis.report.grid import Cell, Emphasis, Grid
+from analysis.report.section import Part, Section, to_csv
+from analysis.results.declaration import Study
+from analysis.scores.image_scores import OVERALL
+from analysis.stats.calibration import unlike_seeds
+from analysis.stats.comparisons import ALPHA, FEWEST_UNITS, leading_class
+from analysis.wording import NAMES, Names, format_p, listed
+
+VERDICTS: dict[str, Emphasis] = {"helps": "helps", "hurts": "hurts", "equal": "plain"}
+"""How verdicts look; those not named here are faint."""
+
+TEST = (
+    "Dorfman, Berbaum, Metz (1992), Investigative Radiology 27:723. Hillis (2007), Statistics in Medicine 26:596; "
+    "(2014), 33:330."
+)
+HOLM = "Holm (1979), Scandinavian Journal of Statistics 6:65."
+EXPLORATION = (
+    "Benjamini, Hochberg (1995), Journal of the Royal Statistical Society B 57:289. Benjamini, Yekutieli (2005), "
+    "Journal of the American Statistical Association 100:71."
+)
+NOTHING = "Nothing was tested."
+EQUIVALENCE = "Schuirmann (1987), Journal of Pharmacokinetics and Biopharmaceutics 15:657."
+
+
+def section(data: ReportData) -> Section:
+    """Each declared comparison, by subgroup."""
+    study, names, tests = data.study, data.names, data.tests
+    heading = "Did metadata help?" if sees_metadata(data.collected) else "Do arms differ?"
+    words = (*_warnings(data.declared), *verdict_caption(tests, study, names))
+    files = {"tests.csv": to_csv(tests)}
+    if tests.empty:
+        return Section(heading, (Part((), words, files=files),), (NOTHING,))
+    grids = verdict_grids(data.concluded, f"Differences{data.scope} from", data.column, names)
+    said, sources = _methods(data)
+    return Section(heading, (Part(tuple(grids), words, files=files),), said, sources)
+
+
+def _warnings(declared: pd.DataFrame) -> list[str]:
+    """Names declared comparisons whose arms' seeds are unlike, so that the test may err more than it says."""
+    tested = declared[declared["p_adjusted"].notna()]
+    unlike = [said for _, row in tested.iterrows() if (said := unlike_seeds(row))]
+    return [f"WARNING: p-values may be less sure than they look: {'; '.join(unlike)}."] if unlike else []
+
+
+def verdict_grids(tests: pd.DataFrame, title: str, corner: str, names: Names = NAMES) -> list[Grid]:
+    """For every class and reference: a row per subgroup, a column per arm; verdict, difference and corrected p.
+
+    Args:
+        tests: of `analysis.stats.comparisons.compare`.
+        title: of the table; the reference is appended, and the class where there are several.
+        corner: what the subgroups are, e.g. "cell_line".
+        names: what images and their groups are called.
+    """
+    grids = []
+    grouped = bool((tests["n_units"] < tests["n_images"]).any())
+    several = len(tests["class"].cat.categories) > 2  # the last is the macro average
+    for (name, reference), part in tests.groupby(["class", "reference"], observed=True, sort=False):
+        arms = [arm for arm in part["arm"].cat.categories if (part["arm"] == arm).any()]
+        rows = []
+        for subgroup, row in part.groupby("subgroup", observed=True):
+            n = f"{row['n_images'].iloc[0]}" + (f" in {row['n_units'].iloc[0]}" if grouped else "")
+            shown = {test["arm"]: _verdict(test) for _, test in row.iterrows()}
+            rows.append((str(subgroup), (Cell(n), *(shown.get(arm, Cell("-")) for arm in arms))))
+        columns = (f"{names.images} in {names.groups}" if grouped else names.images, *arms)
+        heading = f"{title} {reference}" + (f", class {name}" if several else "")
+        grids.append(Grid(heading, corner, columns, tuple(rows)))
+    return grids
+
+
+def _verdict(test: pd.Series) -> Cell:
+    numbers = f"{test['difference']:+z.3f}"
+    if pd.notna(test["p_adjusted"]):
+        numbers += f" {format_p(test['p_adjusted'])}"
+    return Cell(str(test["verdict"]), numbers, VERDICTS.get(test["verdict"], "faint"))
+
+
+def verdict_caption(tests: pd.DataFrame, study: Study, names: Names) -> list[str]:
+    """What the verdicts are; each sentence only where what it is about is there."""
+    if tests.empty:
+        return [f"No comparison: finished runs of {study.baseline} and of another arm are needed."]
+    unit = names.units
+    paragraphs = []
+    leading = leading_class(tests["class"].unique(), study.endpoint)
+    first = (tests["subgroup"] == OVERALL) & (tests["class"] == leading)
+    if tests["p_adjusted"].notna().any():
+        paragraphs.append(
+            f"Numbers are differences of mean {names.score}, and p of an F test for which runs of other seeds and "
+            f"other "
+            f"{unit} might have been drawn as well: it is about new {unit} with new seeds. "
+            f"{_corrections(tests[first], tests[~first], leading, names)}"
+        )
+        equal = tests["p_equivalence_adjusted"].notna().any()
+        paragraphs.append(
+            f"helps, hurts: corrected p < {ALPHA}."
+            + (
+                f" equal: shown to differ by less than {study.margin:g}, {names.margin} (two one-sided tests, "
+                f"corrected "
+                f"p < {ALPHA})."
+                if equal
+                else ""
+            )
+            + " no evidence: neither, which isn't evidence of no effect."
+        )
+    else:
+        paragraphs.append(f"Numbers are differences of mean {names.score}. Nothing is tested.")
+    if study.average == "subgroups" and (tests["subgroup"] != OVERALL).any():
+        paragraphs[0] += f" In row {OVERALL} each {names.subgroup} counts the same."
+    if (tests["verdict"] == "one seed").any():
+        paragraphs.append("one seed: an arm has one, so any difference may be the seed's alone. Nothing is tested.")
+    few = tests[tests["verdict"] == "too few"]
+    if len(few):
+        of = ", ".join(few["subgroup"].astype(str).unique())
+        uneven = " (those of unequal size count as fewer: n_effective in tests.csv)" if names.grouped else ""
+        paragraphs.append(
+            f"too few: below {FEWEST_UNITS} {unit}{uneven} p-values aren't reliable and aren't shown: {of}."
+        )
+    return paragraphs
+
+
+def _corrections(first: pd.DataFrame, others: pd.DataFrame, leading: str, names: Names) -> str:
+    """How p-values are corrected, and for how many."""
+    count = int(first["p_adjusted"].notna().sum())
+    row = f"row {OVERALL}" + (f" of class {leading}" if others["class"].nunique() > 1 else "")
+    said = (
+        f"On {row}, {names.compared}, p is corrected by Holm's method over all {count}."
+        if count > 1
+        else f"On {row}, {names.compared}, there is one test, so that its p needs no correction."
+        if count
+        else f"On {row}, {names.compared}, nothing is tested."
+    )
+    if others["p_adjusted"].notna().any():
+        said += " In all others, which are exploration, p is corrected by Benjamini's and Hochberg's method."
+    return said
+
+
+def _methods(data: ReportData) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """How arms were compared, and what that cites."""
+    study, names, tests = data.study, data.names, data.tests
+    known = tests[tests["p_adjusted"].notna()]
+    if known.empty:
+        return (NOTHING,), ()
+    leading = leading_class(tests["class"].unique(), study.endpoint)
+    first = (known["subgroup"] == OVERALL) & (known["class"] == leading)
+    pairs = listed([f"{row['arm']} with {row['reference']}" for _, row in known[first].iterrows()])
+    text = (
+        f"Arms were compared by a multi-reader multi-case analysis of variance: runs (seeds) are random readers, "
+        f"nested "
+        f"in their arm, and {names.units} are random cases, crossed with all runs; the split-plot "
+        f"Dorfman-Berbaum-Metz F "
+        "test was used with Hillis' degrees of freedom, extended by a term for the cases. For each comparison, the "
+        "variance "
+        f"among seeds and that of seed x case were pooled over its two arms. "
+    )
+    if (tests["n_common"] < tests["n_images"]).any() if "n_common" in tests else False:
+        text += f"{names.images.capitalize()} that all runs of an arm lack entered no variance. "
+    if first.any():
+        whose = "declared beforehand" if names.of_test else "declared with the report"
+        whose = "not declared" if "comparisons" in names.undeclared else whose
+        text += f"The comparisons on all {names.tested} were {pairs} ({whose})"
+        text += (
+            f", whose p-values were corrected by Holm's method for {int(first.sum())} tests" if first.sum() > 1 else ""
+        )
+        text += ". "
+    if (~first).any():
+        text += (
+            f"The other {int((~first).sum())} tests are exploration and were corrected by Benjamini's and Hochberg's. "
+        )
+    text += (
+        f"The level is {ALPHA}. Equivalence was tested by two one-sided tests with a margin of {study.margin:g} "
+        f"({names.margin}). Intervals are for new {names.units} and new seeds; adjusted ones are at the level of the "
+        "corrected test."
+    )
+    sources = [TEST]
+    sources += [HOLM] if first.sum() > 1 else []
+    sources += [EXPLORATION] if (~first).any() else []
+    return (text,), (*sources, EQUIVALENCE)

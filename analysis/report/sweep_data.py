@@ -1,0 +1,24 @@
+"""What every section of a sweep's report is made from."""
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from analysis.figures.scores import Title
+from analysis.sweeps.trials import Sweep
+
+
+@dataclass(frozen=True)
+class SweepData:
+    """What sections are functions of."""
+
+    sweep: Sweep
+    """The search: its space, sampler and objectives."""
+    trials: pd.DataFrame
+    """Of `analysis.sweeps.trials.read_trials`."""
+    ranked: pd.DataFrame
+    """Settings by importance (`analysis.sweeps.importance.importance`)."""
+    title: Title
+    """Above each figure."""
+    path: str
+    """Where the trials lie."""

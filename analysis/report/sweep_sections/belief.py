@@ -1,0 +1,11 @@
+"""How good is it, and what next? How far to believe the best score."""
+
+from analysis.report.section import Part, Section
+from analysis.report.sweep_data import SweepData
+from analysis.sweeps.wording import belief_sentences
+
+
+def section(data: SweepData) -> Section | None:
+    """How far to believe the best score, and what to run next."""
+    words = tuple(belief_sentences(data.sweep, data.trials))
+    return Section("How good is it, and what next?", (Part((), words, ()),))
