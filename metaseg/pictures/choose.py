@@ -10,6 +10,7 @@ import pandas as pd
 from metaseg.cli.study_page import Pictures
 from metaseg.config import IGNORED
 from metaseg.data.dataset import Dataset
+from metaseg.schema import AS_TRAINED, COUNTS, IMAGES, KEY
 from metaseg.store.runs import Store
 from metaseg.study.plan import PlannedRun, Study
 from metaseg.study.predict import Predictor
@@ -171,8 +172,7 @@ def _runs(study: Study, store: Store, arm: str) -> list[PlannedRun]:
 
 
 def _rows(store: Store, run: PlannedRun) -> pd.DataFrame:
-    text, numbers = ("image", "subgroup", "class", "evaluation"), ("tp", "fp", "fn", "tn")
-    return store.open_run(run.run_id).table("images.parquet", text, numbers)
+    return store.open_run(run.run_id).table(IMAGES, KEY, COUNTS)
 
 
 def _scores(study: Study, store: Store, arm: str, label: str) -> pd.Series:
@@ -181,8 +181,8 @@ def _scores(study: Study, store: Store, arm: str, label: str) -> pd.Series:
     if not tables:
         return pd.Series(dtype=float)
     rows = pd.concat(tables)
-    rows = rows[(rows["evaluation"] == "as-trained") & (rows["class"] == label)]
-    rows["f1"] = f1_score(rows[["tp", "fp", "fn", "tn"]].to_numpy())
+    rows = rows[(rows["evaluation"] == AS_TRAINED) & (rows["class"] == label)]
+    rows["f1"] = f1_score(rows[COUNTS].to_numpy())
     return rows.groupby(["image", "subgroup"])["f1"].mean()
 
 

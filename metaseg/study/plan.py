@@ -21,10 +21,9 @@ from metaseg.config import (
 )
 from metaseg.data.dataset import Dataset
 from metaseg.networks.blocks import block_class
+from metaseg.schema import BASELINE as BASELINE
 from metaseg.store.runs import Store
 from metaseg.study.run_id import run_id
-
-BASELINE = "baseline"
 
 
 @dataclass(frozen=True)
