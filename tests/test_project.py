@@ -12,9 +12,9 @@ from checkout import ROOT
 
 METASEG: tuple[tuple[str, ...], ...] = (
     ("schema", "text"),
-    ("config",),
+    ("config", "packages"),
     ("device", "terminal"),
-    ("data", "networks"),
+    ("data", "networks", "command_line"),
     ("datasets", "training"),
     ("simulators", "store"),
     ("study",),
@@ -40,8 +40,8 @@ ANALYSIS: tuple[tuple[str, ...], ...] = (
 """Rooms of `analysis`, likewise."""
 
 SHARED_WITH_ANALYSIS = (
-    "metaseg.config", "metaseg.schema", "metaseg.store.address", "metaseg.store.names", "metaseg.store.storage",
-    "metaseg.terminal",
+    "metaseg.command_line", "metaseg.config", "metaseg.schema", "metaseg.store.address", "metaseg.store.names",
+    "metaseg.store.storage", "metaseg.terminal",
 )  # fmt: skip
 """All of `metaseg` that analysis may use: the store's files are where the two meet."""
 

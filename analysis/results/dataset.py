@@ -189,6 +189,17 @@ def read_results(out: Storage | Path | str, study: str, dataset: str | None = No
 
     Raises:
         ResultsError: an unknown study or dataset; a schema of another version; a file that is gone or malformed.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from analysis import example_scores, read_results
+        >>> from analysis.results.external_study import Table, adopt
+        >>> from metaseg.store.storage import open_storage
+        >>> example_scores(seeds=2, images=12).to_csv("scores.csv", index=False)
+        >>> collected = adopt(open_storage("results"), [Table(Path("scores.csv"))], "example", {"score": "f1"})
+        >>> results = read_results("results", "example")
+        >>> results.study.arms, len(results.images)
+        (('baseline', 'sme'), 48)
     """
     storage = out if isinstance(out, Storage) else open_storage(str(out))
     found = records(storage, study)

@@ -24,7 +24,15 @@ HALF = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 class ResultsError(ValueError):
-    """Something in the store that results can't be made of: the message names the file and what is wrong with it."""
+    """Results that can't be used. The message names the file and what is wrong with it.
+
+    Example:
+        >>> from analysis import read_results
+        >>> read_results("nothing-here", "cells")
+        Traceback (most recent call last):
+            ...
+        analysis.results.declaration.ResultsError: unknown study 'cells' in ...
+    """
 
 
 @dataclass(frozen=True)
@@ -43,7 +51,13 @@ class Run:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A question that a study asked of two arms before it started."""
+    """A comparison of an arm with a reference, declared before the study started.
+
+    Example:
+        >>> from analysis import Comparison
+        >>> Comparison("sme", "baseline")
+        Comparison(arm='sme', reference='baseline', claim='differs')
+    """
 
     arm: str
     reference: str

@@ -30,7 +30,19 @@ Evaluated = tuple[Run, str, pd.DataFrame]
 
 @dataclass(frozen=True)
 class Collected:
-    """A study's results."""
+    """Results of a study: its declaration, and a row per run, test image, class and evaluation.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from analysis import example_scores, read_results
+        >>> from analysis.results.external_study import Table, adopt
+        >>> from metaseg.store.storage import open_storage
+        >>> example_scores(seeds=2, images=12).to_csv("scores.csv", index=False)
+        >>> collected = adopt(open_storage("results"), [Table(Path("scores.csv"))], "example", {"score": "f1"})
+        >>> results = read_results("results", "example")
+        >>> results.study.baseline, results.missing
+        ('baseline', ())
+    """
 
     study: Study
     path: str
@@ -60,6 +72,23 @@ def collect(storage: Storage, name: str) -> Collected:
         ResultsError: no finished run; a file that is missing, corrupt or malformed; a row that is there twice; runs
             that were made of different datasets, or evaluated on different images where their arms have no parts;
             parts that share an image or go beyond the images of other arms.
+
+    Example:
+        >>> from pathlib import Path
+        >>> import torch
+        >>> from analysis import collect
+        >>> from metaseg import NetworkConfig, ScheduleConfig, Store, plan
+        >>> from metaseg import DataConfig, SyntheticConfig, make_seven_cells, prepare
+        >>> from metaseg.study.execution import execute
+        >>> cells = make_seven_cells(Path("cells"), SyntheticConfig(size=64, images_per_line=3, wells_per_line=3))
+        >>> dataset = prepare(cells, DataConfig(), Path("cache"))
+        >>> store, network = Store.at("store-of-one-run"), NetworkConfig(width=2, depth=1)
+        >>> study = plan("cells", dataset, ["baseline"], 1, network, ScheduleConfig(epochs=1, crop=32))
+        >>> study.declare(store)
+        >>> execute(study.runs[0].config, dataset, store, torch.device("cpu"))
+        >>> results = collect(store.storage, "cells")
+        >>> len(results.images), results.missing
+        (7, ())
     """
     study, done = read_study(storage, name), storage.subfolders_with("runs", DONE)
     tables: list[pa.Table] = []

@@ -63,6 +63,15 @@ def compare(
         - `helps`, `hurts`: p_adjusted below `ALPHA`;
         - `equal`: p_equivalence_adjusted below `ALPHA`; comes first where the comparison claims so;
         - `no evidence`: none of these.
+
+    Example:
+        >>> from analysis import Comparison, compare, example_scores
+        >>> tests = compare(example_scores(), [Comparison("sme", "baseline")], margin=0.01)
+        >>> tests[["subgroup", "difference", "ci_low", "ci_high", "p_adjusted", "verdict"]].round(3)
+          subgroup  difference  ci_low  ci_high  p_adjusted verdict
+        0  Average       0.022   0.013    0.030       0.000   helps
+        1        a       0.016   0.006    0.027       0.008   helps
+        2        b       0.027   0.010    0.043       0.008   helps
     """
     rows = [
         _row(name, subgroup, matrix, comparison, margin)

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import torch
 
 from metaseg.config import ConfigError
+from metaseg.packages import install
 from metaseg.schema import HD95, OBJECTS, SURFACE, ExtraScore
 
 Mask = npt.NDArray[np.bool_]
@@ -30,7 +31,7 @@ def require_packages(scores: Collection[ExtraScore]) -> None:
     boundary = sorted({"surface-dice", "hd95"}.intersection(scores))
     if boundary and find_spec("monai") is None:
         raise ConfigError(
-            f"extra score {boundary[0]!r} needs the package monai, which isn't installed: pip install 'metaseg[scores]'"
+            f"extra score {boundary[0]!r} needs the package monai, which isn't installed: {install('scores')}"
         )
 
 

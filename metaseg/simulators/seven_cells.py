@@ -90,7 +90,13 @@ LINES: dict[str, CellLine] = {
 
 @dataclass(frozen=True)
 class SyntheticConfig:
-    """What the simulator makes."""
+    """What the simulator makes.
+
+    Example:
+        >>> from metaseg import SyntheticConfig
+        >>> SyntheticConfig(images_per_line=40, metadata_effect=0).count
+        280
+    """
 
     size: int = 128
     """Side of the square images, in pixels."""
@@ -137,7 +143,9 @@ class SyntheticConfig:
 def make_seven_cells(
     folder: Path, config: SyntheticConfig, progress: Callable[[int, int], None] = lambda done, total: None
 ) -> Manifest:
-    """Write the images, masks and manifest.csv into `folder`, or reuse them if they exist.
+    """Simulate brightfield images of seven cell lines: write images, masks and manifest.csv into `folder`.
+
+    Files that this function wrote for the same `config` are reused.
 
     Args:
         folder: doesn't exist, is empty, or holds what this function wrote for the same `config`. It appears complete or
@@ -147,6 +155,13 @@ def make_seven_cells(
 
     Raises:
         ConfigError: `folder` holds something else.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from metaseg import SyntheticConfig, make_seven_cells
+        >>> cells = make_seven_cells(Path("cells"), SyntheticConfig(size=64, images_per_line=3, wells_per_line=3))
+        >>> cells.metadata[0].name, len(cells.table)
+        ('cell_line', 21)
     """
     made = {"simulator": VERSION, **asdict(config)}
     derive(folder, made, lambda complete: _write(complete, config, progress))

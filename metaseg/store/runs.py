@@ -129,7 +129,14 @@ class FinishedRun:
 
 @dataclass(frozen=True)
 class Store:
-    """Runs, studies and everything derived from them, in a folder or a bucket."""
+    """A folder or a bucket that keeps runs, studies and everything derived from them. `Store.at` opens one.
+
+    Example:
+        >>> from metaseg import Store
+        >>> store = Store.at("new-store")
+        >>> store.done()
+        set()
+    """
 
     storage: Storage
 

@@ -24,7 +24,24 @@ from metaseg.training.evaluate import predict_logits
 
 @dataclass(frozen=True)
 class Predictor:
-    """A trained network with everything needed to use it."""
+    """A trained network with everything needed to use it on images of any size.
+
+    `Predictor.open` takes a finished run of a store, `Predictor.load` its folder.
+
+    Example:
+        >>> from pathlib import Path
+        >>> import torch
+        >>> from metaseg import NetworkConfig, Predictor, RunConfig, ScheduleConfig, fit
+        >>> from metaseg import DataConfig, SyntheticConfig, make_seven_cells, prepare
+        >>> cells = make_seven_cells(Path("cells"), SyntheticConfig(size=64, images_per_line=3, wells_per_line=3))
+        >>> dataset = prepare(cells, DataConfig(), Path("cache"))
+        >>> network, schedule = NetworkConfig(width=2, depth=1), ScheduleConfig(epochs=1, crop=32)
+        >>> run = RunConfig("sme", "true", 0, dataset.fingerprint, network, schedule)
+        >>> fitted = fit(run, dataset, torch.device("cpu"))
+        >>> predictor = Predictor(fitted.model.eval(), fitted.encoder, "true", dataset.classes, dataset.channels)
+        >>> predictor.predict(dataset.image(0), {"cell_line": "HeLa"}).shape
+        (64, 64)
+    """
 
     model: UNet
     encoder: MetadataEncoder

@@ -96,6 +96,19 @@ def fit(
         ConfigError: another dataset, an unknown block, or a block that needs metadata the dataset doesn't have.
         UnknownMetadataError: a sample's metadata has a value that no training sample has.
         DivergedError: the loss became NaN or infinite.
+
+    Example:
+        >>> from pathlib import Path
+        >>> import torch
+        >>> from metaseg import NetworkConfig, RunConfig, ScheduleConfig, fit
+        >>> from metaseg import DataConfig, SyntheticConfig, make_seven_cells, prepare
+        >>> cells = make_seven_cells(Path("cells"), SyntheticConfig(size=64, images_per_line=3, wells_per_line=3))
+        >>> dataset = prepare(cells, DataConfig(), Path("cache"))
+        >>> network, schedule = NetworkConfig(width=2, depth=1), ScheduleConfig(epochs=1, crop=32)
+        >>> run = RunConfig("sme", "true", 0, dataset.fingerprint, network, schedule)
+        >>> fitted = fit(run, dataset, torch.device("cpu"))
+        >>> fitted.best_epoch, 0 <= fitted.history[0].val_f1 <= 1
+        (1, True)
     """
     if config.dataset != dataset.fingerprint:
         raise ConfigError(

@@ -15,7 +15,7 @@ from analysis.report.study import report
 from analysis.results.store_rows import collect
 from fake_store import image_rows, run_id, write_study
 from html_page import page_of
-from metaseg.store.storage import FolderStorage
+from metaseg.store.folder import FolderStorage
 
 ARMS = ["baseline", "sme", "me", "film", "dummy"]
 EFFECT = {"sme": 0.1, "me": -0.1, "dummy": 0.0}

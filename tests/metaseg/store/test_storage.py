@@ -183,7 +183,7 @@ def test_an_unknown_kind_of_url_lists_what_is_expected():
 def test_a_missing_package_is_named_with_how_to_install_it(monkeypatch, url, package):
     monkeypatch.setitem(sys.modules, package, None)
     monkeypatch.delitem(_registry, url.partition(":")[0], raising=False)
-    with pytest.raises(ConfigError, match=f"{url}', which needs another package .*: pip install {package}$"):
+    with pytest.raises(ConfigError, match=f"{url}', which needs another package .*: pip install '{package}>=.*'$"):
         open_storage(url)
 
 
