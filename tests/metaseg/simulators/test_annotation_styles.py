@@ -53,7 +53,7 @@ def dice_of(a: Mask, b: Mask) -> float:
 
 
 NEARLY_CLOSED = np.pad(np.array([[0, 1, 1], [1, 0, 1], [1, 1, 1]], dtype=np.bool_), 1)
-"""Of seven connected pixels around one; as a hole, it leaves that one connected by a corner."""
+"""Seven connected pixels around one; as a hole, they leave that one connected by a corner."""
 
 
 @settings(max_examples=150, deadline=None)
