@@ -106,7 +106,7 @@ def with_styles(
 
     Returns:
         A manifest with the metadata column `style`, whose results are broken down as before. The former categorical
-        metadata columns are strata.
+        metadata columns are strata. Several classes become one without a name.
 
     Raises:
         ManifestError: the manifest has several masks per image or a column `style`, or a mask can't be read.

@@ -24,7 +24,7 @@ def save(path, pixels):
 
 
 def artefact(number):
-    """Pixels of the artefact in image `number`, whose size depends on the number being odd; 1 has none, 2 nothing else."""
+    """Pixels of the artefact in image `number`; odd numbers have another size, 1 has no artefact, 2 nothing else."""
     mask = np.zeros((8, 6 + number % 2 * 3), np.bool_)
     mask[:, :number] = number != 1
     return np.ones_like(mask) if number == 2 else mask

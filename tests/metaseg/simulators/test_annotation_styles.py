@@ -218,6 +218,11 @@ def test_networks_see_the_style_alone_and_arms_may_be_restricted_to_one(cells: M
     assert len(accurate) == len(dataset.indices("train")) // 3
 
 
+def test_one_class_keeps_its_name_and_several_become_one_without_a_name(cells: Manifest, tmp_path: Path) -> None:
+    assert styled(dataclasses.replace(cells, classes=("disk",)), tmp_path).classes == ("disk",)
+    assert styled(dataclasses.replace(cells, classes=("disk", "ring")), tmp_path).classes == ()
+
+
 def test_splits_that_are_there_are_kept(cells: Manifest, tmp_path: Path) -> None:
     splits = ["train"] * 30 + ["val"] * 15 + ["test"] * 15
     manifest = styled(dataclasses.replace(cells, table=cells.table.assign(split=splits)), tmp_path)
