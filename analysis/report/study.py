@@ -32,7 +32,8 @@ from analysis.report.sections import (
 from analysis.report.seed_sections import seed_sections
 from analysis.report.tuning import tuning_section
 from analysis.results.declaration import ResultsError, Run
-from analysis.results.store_rows import Collected, collect
+from analysis.results.merge import collect
+from analysis.results.store_rows import Collected
 from analysis.scores.extra_scores import METRICS as EXTRA_METRICS
 from analysis.scores.extra_scores import with_scores
 from analysis.scores.image_scores import OVERALL, image_scores, summarise

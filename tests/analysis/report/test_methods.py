@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 
 from analysis.report.methods import caveats_section, methods_section, provenance, provenance_section
-from analysis.results.store_rows import Collected, collect
+from analysis.results.merge import collect
+from analysis.results.store_rows import Collected
 from analysis.scores.image_scores import image_scores
 from analysis.scores.score_matrix import score_matrices
 from analysis.stats.comparisons import compare

@@ -21,7 +21,7 @@ def main() -> None:
     write = storage._write_flushed
 
     def write_flushed(path: Path, content: bytes) -> Any:
-        if path.parents[1].name == "results":  # what analysis collects
+        if path.parents[2].name == "results":  # what analysis collects
             points.half_written(path, content)
             points.wait_at(Path(folder), "study", "collection")
         return write(path, content)
