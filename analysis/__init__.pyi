@@ -3,7 +3,8 @@ from .figures.paired import build_paired
 from .report.study import write_report
 from .results.dataset import read_results
 from .results.declaration import Comparison, ResultsError
-from .results.store_rows import Collected, collect
+from .results.merge import collect
+from .results.store_rows import Collected
 from .scores.example import example_scores
 from .scores.image_scores import image_scores, summarise
 from .scores.score_matrix import ScoreMatrix, score_matrices

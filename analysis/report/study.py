@@ -22,7 +22,8 @@ from analysis.report.section import Section
 from analysis.report.sections import SECTIONS
 from analysis.report.sections.provenance import provenance
 from analysis.results.declaration import ResultsError, Run
-from analysis.results.store_rows import Collected, collect
+from analysis.results.merge import collect
+from analysis.results.store_rows import Collected
 from analysis.scores.extra_scores import METRICS as EXTRA_METRICS
 from analysis.scores.extra_scores import with_scores
 from analysis.sweeps.trials import read_arm_sweeps

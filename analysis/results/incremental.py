@@ -58,11 +58,20 @@ class _Read:
     subgroup_column: str | None
 
 
-def read_new(store: Storage, finished: Sequence[Run], known: Sequence[Record], new: NewRuns) -> str:
-    """Add to `new` the finished runs that are new or have changed; return the fingerprint of all runs' dataset."""
+def read_new(
+    store: Storage, finished: Sequence[Run], known: Sequence[Record], new: NewRuns, scored: Collection[str]
+) -> str:
+    """Add to `new` the finished runs that are new or have changed; return the fingerprint of all runs' dataset.
+
+    Args:
+        store: where the runs are.
+        finished: runs that are done.
+        known: records that have some of them already.
+        new: is added to.
+        scored: names of the store's files of extra scores whose columns the rows are to have.
+    """
     found: dict[Run, str] = {}
     wanted: list[tuple[Run, dict[str, str], str]] = []
-    scored = set(store.names("scores"))
     with ThreadPoolExecutor(WORKERS) as pool:
         digests = pool.map(lambda run: _scores_sha256(store, run, scored), finished)
         sums = pool.map(lambda run: checksums(store, run), finished)

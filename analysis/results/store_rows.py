@@ -1,20 +1,17 @@
-"""Collect a study's finished runs into one Parquet file: one row per run, test image, class and evaluation."""
+"""Rows of finished runs, one per test image, class and evaluation: read from a store, verified and checked."""
 
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from io import BytesIO
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from analysis.results.declaration import LARGEST, Run, Study, read_json, read_study
+from analysis.results.declaration import LARGEST, Run, Study, read_json
 from analysis.results.declaration import ResultsError as ResultsError
-from analysis.results.parquet import is_scalar, joined, read_parquet, require
+from analysis.results.parquet import is_scalar, require
 from metaseg.schema import AS_TRAINED as AS_TRAINED
 from metaseg.schema import CONFIG, COUNTS, DONE, IMAGES, KEY, ROW, run_folder
 from metaseg.store.storage import Storage
@@ -46,7 +43,7 @@ class Collected:
 
     study: Study
     path: str
-    """The Parquet file: an absolute path or a URL."""
+    """Folder of the Parquet files: an absolute path or a URL."""
     images: pd.DataFrame
     """Its rows."""
     missing: tuple[Run, ...]
@@ -59,79 +56,6 @@ class Collected:
     """Of scores from elsewhere, what was declared of margin, average, endpoint and comparisons."""
     names: Mapping[str, str] = field(default_factory=dict)
     """What some of `analysis.wording.RENAMED` are called."""
-
-
-def collect(storage: Storage, name: str) -> Collected:
-    """Read and check the study's finished runs, and write them to the store's `results/study=<name>/images.parquet`.
-
-    Columns: study, dataset, run_id, arm, part, block, metadata_mode, seed, parameters, then those of the runs' own
-    files.
-    Rows keep the order of the study's runs, and of their files: the same runs give the same bytes.
-
-    Raises:
-        ResultsError: no finished run; a file that is missing, corrupt or malformed; a row that is there twice; runs
-            that were made of different datasets, or evaluated on different images where their arms have no parts;
-            parts that share an image or go beyond the images of other arms.
-
-    Example:
-        >>> from pathlib import Path
-        >>> import torch
-        >>> from analysis import collect
-        >>> from metaseg import NetworkConfig, ScheduleConfig, Store, plan
-        >>> from metaseg import DataConfig, SyntheticConfig, make_seven_cells, prepare
-        >>> from metaseg.study.execution import execute
-        >>> cells = make_seven_cells(Path("cells"), SyntheticConfig(size=64, images_per_line=3, wells_per_line=3))
-        >>> dataset = prepare(cells, DataConfig(), Path("cache"))
-        >>> store, network = Store.at("store-of-one-run"), NetworkConfig(width=2, depth=1)
-        >>> study = plan("cells", dataset, ["baseline"], 1, network, ScheduleConfig(epochs=1, crop=32))
-        >>> study.declare(store)
-        >>> execute(study.runs[0].config, dataset, store, torch.device("cpu"))
-        >>> results = collect(store.storage, "cells")
-        >>> len(results.images), results.missing
-        (7, ())
-    """
-    study, done = read_study(storage, name), storage.subfolders_with("runs", DONE)
-    tables: list[pa.Table] = []
-    evaluated: list[Evaluated] = []
-    missing: list[Run] = []
-    subgroup_column: str | None = None
-    for run in study.runs:
-        if run.run_id not in done:
-            missing.append(run)
-            continue
-        config, content = read_run(storage, run, checksums(storage, run))
-        path = storage.locate(f"{run_folder(run.run_id)}/{IMAGES}")
-        images = read_parquet(content, path)
-        check_rows(images, path)
-        subgroup_column = subgroup_column or config["dataset"].get("subgroup_column")
-        rows = images.filter(pc.equal(images["evaluation"], AS_TRAINED)).select([*ROW, "group"]).to_pandas()
-        evaluated.append((run, str(config["dataset"]["fingerprint"]), rows))
-        constants = {
-            "study": study.name,
-            "dataset": study.dataset,
-            "run_id": run.run_id,
-            "arm": run.arm,
-            "part": run.part,
-            "block": str(config["arm"]["block"]),
-            "metadata_mode": str(config["arm"]["metadata_mode"]),
-        }
-        columns = {column: _repeated(value, images.num_rows) for column, value in constants.items()}
-        columns["seed"] = np.full(images.num_rows, run.seed)
-        columns["parameters"] = np.full(images.num_rows, int(config["parameters"]))
-        tables.append(pa.table(columns | dict(zip(images.column_names, images.columns, strict=True))))
-    if not tables:
-        raise ResultsError(f"study {name!r} in {storage.where}: none of its {len(study.runs)} runs is finished")
-    check_comparable(evaluated)
-    table = joined(tables, f"study {name!r} in {storage.where}")
-    file, written = f"results/study={name}/images.parquet", BytesIO()
-    pq.write_table(table, written)
-    storage.write(file, written.getvalue())
-    return Collected(study, storage.locate(file), table.to_pandas(), tuple(missing), subgroup_column or "subgroup")
-
-
-def _repeated(value: str, rows: int) -> pa.Array:
-    """One value for all rows, as a dictionary: small, and the type readers give to `study=` in the folder's name."""
-    return pa.DictionaryArray.from_arrays(np.zeros(rows, dtype=np.int32), pa.array([value], pa.string()))
 
 
 def checksums(storage: Storage, run: Run) -> dict[str, str]:

@@ -39,7 +39,7 @@ def with_scores(collected: Collected, storage: Storage, metric: str) -> tuple[Co
     that score.
 
     Args:
-        collected: its results: of `analysis.results.store_rows.collect`, or of `analysis.results.dataset.read_results`.
+        collected: its results: of `analysis.results.merge.collect`, or of `analysis.results.dataset.read_results`.
         storage: the store that has the runs' `scores`; not read where the rows hold them already.
         metric: one of `METRICS`.
 

@@ -7,7 +7,7 @@ from analysis.report.study import report
 from analysis.report.sweep import report_sweep
 from fake_store import image_rows, write_study
 from fake_sweep import make_trials, write_sweep
-from metaseg.store.storage import FolderStorage
+from metaseg.store.folder import FolderStorage
 
 KEPT = 'preset = "quick"\nmanifest = "/data/é.csv"\n'
 

@@ -11,7 +11,7 @@ from analysis.report import sections, sweep_sections
 from analysis.report.data import ReportData, Supplement, report_data
 from analysis.report.section import Part, Section
 from analysis.report.study import made_sections, report
-from analysis.results.store_rows import collect
+from analysis.results.merge import collect
 from fake_store import image_rows, write_study
 from metaseg.store.folder import FolderStorage
 

@@ -11,9 +11,8 @@ import pytest
 
 from analysis.results.dataset import RECORD, read_results, result_studies
 from analysis.results.declaration import ResultsError
-from analysis.results.merge import Gathered, gather
+from analysis.results.merge import Gathered, collect, gather
 from analysis.results.row_files import SCHEMA
-from analysis.results.store_rows import collect
 from checkout import ROOT
 from fake_store import copy_up, run_id, seal, write_study
 from metaseg.schema import RESULTS_VERSION

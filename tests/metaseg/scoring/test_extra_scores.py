@@ -25,7 +25,7 @@ from scipy.ndimage import label as components
 from scipy.spatial.distance import cdist
 
 from analysis.results.declaration import ResultsError
-from analysis.results.store_rows import collect
+from analysis.results.merge import collect
 from analysis.scores.extra_scores import with_scores
 from analysis.scores.image_scores import image_scores
 from metaseg.__main__ import main
