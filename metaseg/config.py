@@ -77,7 +77,7 @@ class DataConfig:
     """
 
     classes: tuple[str, ...] = ()
-    """Names of the foreground classes; by default those that the layout names (kits, nnunet), else one: foreground.
+    """Names of the foreground classes; by default those of the layout, if it names any, else one: foreground.
     One: every mask value above 0 is that class (instance labels are binarised). Several: mask value k is the k-th
     name."""
 

@@ -18,7 +18,6 @@ Consequences for a study:
 Every field of view is a function of (seed, line, well, field), so it doesn't depend on the number of fields.
 """
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -30,6 +29,7 @@ from PIL import Image
 from metaseg.config import Split, check_settings
 from metaseg.data.manifest import Manifest
 from metaseg.datasets.derived import derive
+from metaseg.datasets.source import Progress
 from metaseg.datasets.table import read_table
 from metaseg.simulators.brightfield import Look, Scene, draw_scene, draw_well
 
@@ -140,9 +140,7 @@ class SyntheticConfig:
         check_settings(self, rules)
 
 
-def make_seven_cells(
-    folder: Path, config: SyntheticConfig, progress: Callable[[int, int], None] = lambda done, total: None
-) -> Manifest:
+def make_seven_cells(folder: Path, config: SyntheticConfig, progress: Progress = lambda done, total: None) -> Manifest:
     """Simulate brightfield images of seven cell lines: write images, masks and manifest.csv into `folder`.
 
     Files that this function wrote for the same `config` are reused.
@@ -192,7 +190,7 @@ def well_splits(wells: int) -> list[Split]:
     return [split for split, count in share.items() for _ in range(count)]
 
 
-def _write(folder: Path, config: SyntheticConfig, progress: Callable[[int, int], None]) -> None:
+def _write(folder: Path, config: SyntheticConfig, progress: Progress) -> None:
     for name in ("images", "masks"):
         (folder / name).mkdir()
     splits = well_splits(config.wells_per_line)

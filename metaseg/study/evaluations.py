@@ -18,7 +18,7 @@ from metaseg.training.fit import Fitted
 SWAPPED_UP_TO = 16
 """Most values of a categorical column for which networks are evaluated with each value in place of the true one."""
 
-SWEPT_VALUES = 7
+SWAPPED_QUANTILES = 7
 """Number of values of a continuous column that networks are evaluated with in place of the true one."""
 
 
@@ -45,7 +45,7 @@ def evaluations(
             told = code.vocabulary if len(code.vocabulary) <= SWAPPED_UP_TO else ()
         else:
             training = dataset.values[code.column].iloc[dataset.indices("train")].dropna()
-            quantiles = np.quantile(training, np.linspace(0, 1, SWEPT_VALUES))
+            quantiles = np.quantile(training, np.linspace(0, 1, SWAPPED_QUANTILES))
             told = sorted({float(f"{value:.3g}") for value in quantiles})
         true = dataset.values[code.column].iloc[samples]
         for value in told:

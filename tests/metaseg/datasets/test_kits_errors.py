@@ -1,4 +1,4 @@
-"""What of a KiTS release is an error, and what the error says."""
+"""A damaged or incomplete KiTS release is an error, which says what is wrong."""
 
 import gzip
 import json

@@ -1,4 +1,4 @@
-"""Files in a store that others have left there: they are named or passed over, and stop nobody."""
+"""Files that others have left in a store: they are named or skipped, and stop nobody."""
 
 import errno
 import io

@@ -1,4 +1,4 @@
-"""A store on an S3 server that fails, hangs, hangs up and loses answers; test_storage.py has what works without."""
+"""A store on an S3 server that fails, hangs, hangs up and loses answers; test_storage.py tests a server that works."""
 
 import hashlib
 import json

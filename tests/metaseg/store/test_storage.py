@@ -1,4 +1,4 @@
-"""What every storage promises: a folder, memory and an S3 server."""
+"""The contract of every storage: a folder, memory and an S3 server."""
 
 import errno
 import multiprocessing
@@ -27,7 +27,7 @@ def bucket() -> Iterator[str]:
 
 @pytest.fixture(params=["folder", "s3"])
 def shared(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """Where a storage is that other threads and processes can open, too."""
+    """Path or URL of a storage that other threads and processes can open, too."""
     return str(tmp_path) if request.param == "folder" else f"{request.getfixturevalue('bucket')}/{tmp_path.name}"
 
 
@@ -188,7 +188,7 @@ def test_a_missing_package_is_named_with_how_to_install_it(monkeypatch, url, pac
 
 
 class NoCredentialsError(Exception):
-    """Of a cloud's client that has none."""
+    """The error of a cloud's client without credentials."""
 
 
 class WithoutCredentials:

@@ -1,4 +1,4 @@
-"""Objectives and constraints of sweeps: what a network costs, and what wasn't reported."""
+"""Objectives and constraints of sweeps: costs of networks, and values that weren't reported."""
 
 import math
 from dataclasses import replace

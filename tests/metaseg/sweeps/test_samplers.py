@@ -1,4 +1,4 @@
-"""Samplers: a killed sweep goes on as if it hadn't been, and each searches what it says it does."""
+"""Samplers: a killed sweep goes on as if nothing had happened, and each searches as it says."""
 
 import json
 import math
