@@ -1,4 +1,4 @@
-"""Does it help some subgroups more? Tests of arm x subgroup, and what is predicted for each subgroup."""
+"""Does the gain differ by subgroup? Tests of arm x subgroup, and what is predicted for each subgroup."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -29,7 +29,7 @@ def section(data: ReportData) -> Section | None:
     )
     grids = interaction_grids(found, data.column)
     part = Part(grids, words, (), False, {"subgroups.csv": to_csv(rows)})
-    return Section("Does it help some subgroups more?", (part,), *_methods(found, data))
+    return Section(f"Does the gain differ by {data.column}?", (part,), *_methods(found, data))
 
 
 def _methods(found: Sequence[Interaction], data: ReportData) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -82,7 +82,7 @@ def interaction_caption(corner: str, comparisons: int, left_out: int, least: int
         "as random"
         + ("; p is corrected by Holm's method over these arms. " if comparisons > 1 else ". ")
         + (f"{left_out} values with fewer than {least} {names.units} are left out. " if left_out else "")
-        + "spread: standard deviation of the true differences among subgroups, with sampling noise removed. Second "
+        + "spread: standard deviation of the true differences among them, with sampling noise removed. Second "
         "table: each difference, shrunk towards the mean in proportion to its noise (best linear unbiased "
         "prediction), ± its standard error."
     )

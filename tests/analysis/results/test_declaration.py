@@ -45,7 +45,8 @@ def test_nothing_is_called_declared_that_nobody_declared(tmp_path: Path, capsys:
     for name, text in texts.items():
         for untrue in (
             "study declares", "the study's", "declared margin", "declared comparisons", "declared beforehand",
-            "one setting of learning rate", "test slices", "test images", "receive no metadata", "one split of one dataset",
+            "one setting of learning rate", "test slices", "test images", "receive no metadata",
+            "one split of one dataset",
         ):  # fmt: skip
             assert untrue not in text, (name, untrue)
     for name in ("report.html", "table.md", "terminal"):
