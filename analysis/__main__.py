@@ -1,30 +1,45 @@
-"""`analysis collect` brings results together, `analysis report` draws a conclusion; `analysis sweep` is on searches."""
+"""Bring results together, test and report on them: from a store of runs, or from tables of scores from elsewhere."""
 
+import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from analysis.commands.collect import collect_command
-from analysis.commands.report import report_command
-from analysis.commands.sweep import sweep_command
+from analysis.commands.options import Collect, Report, Sweep
+from metaseg.command_line import call
 
-COMMANDS = {
-    "collect": (collect_command, "bring the runs of stores, or tables from elsewhere, into one Parquet dataset"),
-    "report": (report_command, "test, tabulate and draw: one HTML page, and tables and figures beside it"),
-    "sweep": (sweep_command, "one HTML page a search for settings: the best, which matter, what it cost"),
-}
+COMMANDS: dict[str, Callable[..., Collect | Report | Sweep]] = {"collect": Collect, "report": Report, "sweep": Sweep}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit status."""
-    listed = "\n".join(f"  {name:<10} {about}" for name, (_, about) in COMMANDS.items())
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    if not given or given[0] in ("-h", "--help"):
-        print(f"usage: analysis COMMAND ...\n\n{__doc__}\n\n{listed}\n\n`analysis COMMAND --help` tells more.")
-        return 0 if given else 2
-    if given[0] not in COMMANDS:
-        print(f"error: unknown command {given[0]!r}; expected {' or '.join(COMMANDS)}", file=sys.stderr)
-        return 2
-    return COMMANDS[given[0]][0](given[1:])
+    """Run a command.
+
+    Args:
+        arguments: those after the program's name; the process's own by default.
+
+    Returns:
+        The exit status.
+
+    Raises:
+        SystemExit: the arguments are wrong, or help was asked for.
+    """
+    typed = list(sys.argv[1:] if arguments is None else arguments)
+    options = call("analysis", __doc__, COMMANDS, typed)
+    command = shlex.join(["analysis", *typed])
+
+    # What a command needs it imports only now: pandas and matplotlib take seconds, and help doesn't need them.
+    if isinstance(options, Collect):
+        options.check()
+        from analysis.commands.collect import collect_command
+
+        return collect_command(options, command)
+    if isinstance(options, Report):
+        options.check()
+        from analysis.commands.report import report_command
+
+        return report_command(options, command)
+    from analysis.commands.sweep import sweep_command
+
+    return sweep_command(options)
 
 
 if __name__ == "__main__":

@@ -33,12 +33,13 @@ from rich.table import Table
 
 from benchmarks.machine import describe_machine, write_json
 from metaseg.config import DataConfig, EngineConfig, NetworkConfig, RunConfig, ScheduleConfig
-from metaseg.data.dataset import Dataset, prepare
+from metaseg.data.dataset import Dataset
+from metaseg.data.preparation import prepare
 from metaseg.engine import run_study
 from metaseg.simulators.seven_cells import SyntheticConfig, make_seven_cells
 from metaseg.store.runs import Store
 from metaseg.study.plan import Study, plan
-from metaseg.study.run import run_id
+from metaseg.study.run_id import run_id
 from metaseg.training.history import Epoch
 
 SLOTS = 2

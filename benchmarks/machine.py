@@ -10,7 +10,7 @@ from typing import Any
 import ray
 import torch
 
-from metaseg.study.run import git_commit
+from metaseg.study.execution import git_commit
 
 RESULTS = Path(__file__).parent / "results"
 

@@ -72,7 +72,7 @@ def expected_difference(regime: Regime, effect: float) -> float:
 
 
 def by_well(scores: Floats, wells: tuple[int, ...]) -> Floats:
-    """Means of wells, as in `analysis.scores.score_matrix.Layout`."""
+    """Means of wells, as in `analysis.scores.score_matrix.ScoreMatrix`."""
     starts = np.concatenate([[0], np.cumsum(wells)[:-1]])
     return np.add.reduceat(scores, starts, axis=2) / np.array(wells)
 

@@ -23,9 +23,9 @@ import pyarrow.parquet as pq
 from analysis.results.dataset import read_results
 from analysis.results.merge import gather
 from analysis.scores.image_scores import image_scores
-from analysis.scores.score_matrix import layouts
+from analysis.scores.score_matrix import score_matrices
 from analysis.stats.mrmc import difference
-from metaseg.store.storage import FolderStorage
+from metaseg.store.folder import FolderStorage
 
 ARMS = 10
 LINES = 5
@@ -102,7 +102,7 @@ def main() -> None:
     with timed("score"):
         scores = image_scores(collected.images, collected.study.arms)
     with timed("lay out"):
-        laid = list(layouts(scores))
+        laid = list(score_matrices(scores))
     with timed("test"):
         tests = [difference(each, arm, "arm 0") for _, _, each in laid for arm in collected.study.arms[1:]]
     tested = [name for name in steps if name not in ("make the store", "collect again")]

@@ -31,7 +31,8 @@ from benchmarks.training.rounds import Spread
 from metaseg.config import DataConfig, NetworkConfig, RunConfig, ScheduleConfig
 from metaseg.data.batches import epoch_batches
 from metaseg.data.crops import open_cutter
-from metaseg.data.dataset import Dataset, prepare
+from metaseg.data.dataset import Dataset
+from metaseg.data.preparation import prepare
 from metaseg.datasets.table import read_table
 from metaseg.store.runs import Store
 from metaseg.study.plan import plan
@@ -55,7 +56,7 @@ FILES = {"config.json": 2_000, "history.parquet": 5_000, "images.parquet": 15_00
 IMPORTS = {
     "metaseg": "import metaseg",
     "configuration and commands": "import metaseg.config, metaseg.__main__",
-    "results": "import analysis.__main__",
+    "results": "import analysis.commands.collect, analysis.commands.report, analysis.commands.sweep",
     "a study's page": "import metaseg.cli.study_page",
     "training": "import metaseg.training.fit",
 }

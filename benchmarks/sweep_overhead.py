@@ -29,12 +29,13 @@ from rich.table import Table
 
 from benchmarks.machine import describe_machine, write_json
 from metaseg.config import DataConfig, EngineConfig, NetworkConfig, RunConfig, ScheduleConfig
-from metaseg.data.dataset import Dataset, prepare
+from metaseg.data.dataset import Dataset
+from metaseg.data.preparation import prepare
 from metaseg.engine.tuning import run_sweep
 from metaseg.simulators.seven_cells import SyntheticConfig, make_seven_cells
 from metaseg.store.runs import Store
 from metaseg.study.plan import ARMS
-from metaseg.study.run import run_id
+from metaseg.study.run_id import run_id
 from metaseg.sweeps.dimensions import Choice, Float
 from metaseg.sweeps.space import Space
 from metaseg.sweeps.sweep import FACTS, SearchConfig, Sweep

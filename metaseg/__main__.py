@@ -1,18 +1,19 @@
-"""`metaseg`: what is done with a store or a cluster besides running studies."""
+"""Work with a store of runs, or with a cluster; studies themselves are started as `python studies/NAME.py`."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
 import tyro
 
+from metaseg.command_line import call, misused
 from metaseg.config import EXTRA_SCORES, ConfigError, ExtraScore
 from metaseg.terminal import Terminal, revealed, visible
 
-MISUSED = 2
-"""Exit code where a setting was wrong, as of studies."""
+StoreArgument = Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="STORE")]
 
-# A command imports what it needs when it is called: `metaseg status` waits for neither torch nor Ray.
+# A command imports what it needs when it is called: help and `metaseg status` wait for neither torch nor Ray.
 
 
 def predict(run: Path, image: Path, out: Path, metadata: tuple[str, ...] = ()) -> None:
@@ -21,8 +22,8 @@ def predict(run: Path, image: Path, out: Path, metadata: tuple[str, ...] = ()) -
     Args:
         run: A finished run's folder, STORE/runs/RUN_ID.
         image: PNG, TIFF or JPEG file.
-        out: Where to write the mask: 8-bit PNG, 0 background, k the run's k-th class (255 where there is one class).
-        metadata: The image's metadata, each COLUMN=VALUE, for the columns that the run was trained with.
+        out: Mask to write: 8-bit PNG, 0 for background, k for the run's k-th class (255 if there is only one class).
+        metadata: The image's metadata as COLUMN=VALUE, for each column that the run was trained with.
     """
     from PIL import Image
 
@@ -57,7 +58,7 @@ def predict(run: Path, image: Path, out: Path, metadata: tuple[str, ...] = ()) -
 
 
 def score(
-    store: tyro.conf.Positional[str],
+    store: StoreArgument,
     study: str,
     scores: tuple[ExtraScore, ...] = EXTRA_SCORES,
     tolerance: float = 2.0,
@@ -65,14 +66,14 @@ def score(
 ) -> int:
     """Score the test images of a study's finished runs by boundaries and objects, from their stored weights.
 
-    What is there already isn't computed again. `analysis report STORE --metric` reports on it.
+    Existing scores aren't computed again. `analysis report STORE --metric` reports on them.
 
     Args:
         store: Folder or bucket (s3://..., gs://...) of the runs.
-        study: Its name.
-        scores: surface-dice, hd95 (95 % Hausdorff distance) and objects (found at IoU 0.5, invented and missed).
-        tolerance: Pixels that boundaries may be apart for surface Dice.
-        jobs: Processes at once. By default one a CPU core, 8 at most; one where there is a GPU.
+        study: Name of the study.
+        scores: surface-dice, hd95 (95 % Hausdorff distance) and objects (found at IoU 0.5, false and missed).
+        tolerance: Distance in pixels within which boundaries agree for surface Dice.
+        jobs: Number of parallel processes. By default one per CPU core, at most 8; one if there is a GPU.
     """
     from metaseg.scoring.study import score_study
     from metaseg.store.runs import Store
@@ -80,8 +81,8 @@ def score(
     return 0 if score_study(Store.at(store), study, scores, tolerance, jobs, Terminal()) else 1
 
 
-def status(store: tyro.conf.Positional[str]) -> None:
-    """Show how a store's studies stand: done, running, waiting and failed runs. Needs no Ray, and no driver running.
+def status(store: StoreArgument) -> None:
+    """Show the state of a store's studies: runs that are done, running, waiting or failed. Works without Ray.
 
     Args:
         store: Folder or bucket (s3://..., gs://...) of the runs.
@@ -93,22 +94,22 @@ def status(store: tyro.conf.Positional[str]) -> None:
 
 
 def submit(
-    command: tyro.conf.Positional[tuple[str, ...]],
+    command: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="-- COMMAND")],
     address: str | None = None,
     working_dir: Path = Path("."),
     wait: bool = True,
 ) -> int:
-    """Run a study as a job of a Ray cluster, show its log, and end with its exit code.
+    """Run a study as a job on a Ray cluster, show its log, and exit with its exit code.
 
     metaseg submit -- python studies/seven_cells.py --storage /shared/metaseg-store
 
-    Ctrl-C ends the watching; the job goes on. `ray job stop` stops it, and the same command again goes on with it.
+    Ctrl-C stops showing the log, but not the job. `ray job stop` stops the job; the same command resumes it.
 
     Args:
-        command: After `--`: the study as it would be typed in the working folder.
+        command: After `--`: the study's command as it would be typed in the working folder.
         address: The cluster's dashboard, http://HEAD:8265. By default RAY_API_SERVER_ADDRESS, RAY_ADDRESS or the
             cluster that runs on this machine.
-        working_dir: Folder that the job gets a copy of, without what .gitignore and .rayignore name.
+        working_dir: Folder that is copied to the job, without files that .gitignore and .rayignore name.
         wait: Show the log until the job ends.
     """
     from metaseg.engine import jobs
@@ -118,12 +119,16 @@ def submit(
 
 def main() -> None:
     """Entry point of the `metaseg` command."""
+    commands: dict[str, Callable[..., int | None]] = {
+        "predict": predict,
+        "score": score,
+        "status": status,
+        "submit": submit,
+    }
     try:
-        commands: dict[str, Any] = {"predict": predict, "score": score, "status": status, "submit": submit}
-        sys.exit(tyro.extras.subcommand_cli_from_dict(commands, description=__doc__, prog="metaseg"))
+        sys.exit(call("metaseg", __doc__, commands, sys.argv[1:]))
     except ConfigError as error:
-        print(revealed(f"error: {error}"), file=sys.stderr)
-        sys.exit(MISUSED)
+        misused(str(error))
     except OSError as error:
         sys.exit(revealed(f"error: {error}"))
 

@@ -18,12 +18,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from metaseg.cli.options import DataOptions, NetworkOptions, Preset, ScheduleOptions, StudyOptions, parse
+from metaseg.cli.options import NetworkOptions, Preset, ScheduleOptions, StudyOptions, parse
 from metaseg.cli.presets import PAPER_NETWORK, PAPER_SCHEDULE, SMALL_NETWORK, SMALL_SCHEDULE
 from metaseg.cli.study_page import Page, launch, named
-from metaseg.config import DataConfig, NetworkConfig, ScheduleConfig, Scoring
+from metaseg.config import NetworkConfig, ScheduleConfig, Scoring
 from metaseg.data.manifest import Manifest
-from metaseg.datasets.kits import KitsConfig, kits_classes, read_kits
+from metaseg.datasets.kits import KitsConfig, read_kits
 from metaseg.datasets.source import Progress, Source
 from metaseg.datasets.table import read_table
 from metaseg.pictures.choose import both, overlays, sweep
@@ -43,7 +43,6 @@ class Kits(StudyOptions):
     schedule: ScheduleOptions = ScheduleConfig(
         epochs=20, cycles=1, lr_max=3e-3, batch_size=2, crop=96, validate_every=5
     )
-    data: DataOptions = DataConfig(classes=RENAL_CLASSES)
 
     manifest: Path | None = None
     """A CSV or Parquet table of slices, or the folder of a download (with --layout kits). Without it, slices are
@@ -75,8 +74,6 @@ PRESETS: dict[Preset, Kits] = {
 
 if __name__ == "__main__":
     options = parse(PRESETS, __doc__)
-    if options.layout == "kits" and options.manifest is not None:
-        options = replace(options, data=replace(options.data, classes=kits_classes(options.manifest)))
 
     def read(folder: Path, progress: Progress) -> Manifest:
         """The slices given, else simulated ones."""
@@ -84,7 +81,8 @@ if __name__ == "__main__":
             return simulate(make_renal, folder, options.synthetic, progress, dry_run=options.dry_run)
         if options.layout == "kits":
             return read_kits(Source(options.manifest, folder, progress=progress), options.kits)
-        return read_table(options.manifest, [f"{options.size}:continuous"], options.group_by)
+        manifest = read_table(options.manifest, [f"{options.size}:continuous"], options.group_by)
+        return replace(manifest, classes=RENAL_CLASSES)
 
     name = named("kits", options.manifest)
     pictures = both(overlays(("baseline", "sme"), label="tumour"), sweep("sme", "tumour"))

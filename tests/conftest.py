@@ -14,7 +14,8 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from metaseg.config import DataConfig
-from metaseg.data.dataset import Dataset, prepare
+from metaseg.data.dataset import Dataset
+from metaseg.data.preparation import prepare
 from metaseg.datasets.table import read_table
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from analysis.results.dataset import read_results, result_studies
 from fake_store import image_rows, seal, write_study
 from metaseg.data.manifest import ManifestError
 from metaseg.datasets.table import read_table
-from metaseg.store.storage import FolderStorage
+from metaseg.store.folder import FolderStorage
 
 NASTY = [
     "$\\frac$", "a$b", "=1+1", "@a", "[red]", "<b>", "a|b", "x\ny", "\x1b[2J", "中文", "é", "e\u0301", "007",

@@ -7,11 +7,11 @@ import pytest
 from rich.console import Console
 
 from analysis.results.declaration import Comparison
-from analysis.results.store_rows import collect
+from analysis.results.merge import collect
 from analysis.scores.image_scores import image_scores
 from analysis.stats.comparisons import compare
 from metaseg.config import DataConfig, EngineConfig, NetworkConfig, ScheduleConfig
-from metaseg.data.dataset import prepare
+from metaseg.data.preparation import prepare
 from metaseg.engine import run_study
 from metaseg.simulators.seven_cells import LINES, SyntheticConfig, make_seven_cells
 from metaseg.store.runs import Store

@@ -1,11 +1,10 @@
 """`analysis collect`: from stores, or tables from elsewhere, to one results dataset."""
 
-import argparse
 import shlex
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
+from analysis.commands.options import Collect, given
 from analysis.results.declaration import ResultsError, readable_studies
 from analysis.results.external_study import adopt
 from analysis.results.external_tables import Table
@@ -16,33 +15,24 @@ from metaseg.store.storage import open_storage
 from metaseg.terminal import visible
 
 
-def collect_command(arguments: Sequence[str]) -> int:
-    """Collect, and say what was, what wasn't, where it is and what comes next.
+def collect_command(options: Collect, command: str) -> int:
+    """Collect, and print what was collected, what wasn't, where it is and what comes next.
 
     Args:
-        arguments: those after `collect`.
+        options: from the command line.
+        command: the command line itself, for the study's record.
 
     Returns:
-        The exit status: 1 where something couldn't be collected, 2 where the arguments make no sense.
+        The exit status: 1 where something couldn't be collected.
     """
-    parser = _parser()
-    options = parser.parse_args(arguments)
     *stores, out = options.place
-    if bool(options.table) != bool(options.name):
-        parser.error("--table and --name go together")
-    if bool(stores) == bool(options.table):
-        parser.error("expected STORE... OUT, or OUT and --table")
-    if options.study and options.table:
-        parser.error("--study is of stores; a table's study is called by --name")
-    if not options.table and (options.column or options.baseline):
-        parser.error("--column and --baseline are for --table")
-    columns = columns_of(parser, options.column)
+    studies, files = given("--study", options.study), given("--table", options.table)
+    columns = options.columns()
     failed = False
     try:
         target = open_storage(out)
-        if options.table:
-            tables = [table_of(text) for text in options.table]
-            command = shlex.join(["analysis", "collect", *arguments])
+        if options.name:
+            tables = [table_of(text) for text in files]
             check_name("study", options.name)
             gathered = adopt(target, tables, options.name, columns, options.baseline, command)
             _print(gathered)
@@ -50,7 +40,7 @@ def collect_command(arguments: Sequence[str]) -> int:
             print(f"  compared with: {baseline} (--baseline ARM chooses another)")
         else:
             opened = [open_storage(store) for store in stores]
-            names = options.study or sorted({name for store in opened for name in readable_studies(store, warn)})
+            names = studies or sorted({name for store in opened for name in readable_studies(store, warn)})
             for name in names:
                 try:
                     for gathered in gather(target, opened, name):
@@ -61,66 +51,23 @@ def collect_command(arguments: Sequence[str]) -> int:
     except (ConfigError, OSError, ResultsError) as error:
         print(visible(f"error: {error}"), file=sys.stderr)
         return 1
-    if not failed or not options.study:
+    if not failed or not studies:
         print(f"Next: analysis report {shlex.quote(out)}")
     return int(failed)
 
 
 def warn(message: str) -> None:
-    """Say on standard error what is passed over."""
+    """Print a line on standard error: something was passed over."""
     print(visible(f"warning: {message}"), file=sys.stderr)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="analysis collect",
-        usage="%(prog)s STORE... OUT [--study NAME ...]\n"
-        "       %(prog)s OUT --table [ARM[:SEED]=]FILE ... --name STUDY [--column NEW=OLD ...] [--baseline ARM]",
-        description="Collect finished runs of stores, or tables of per-image scores from elsewhere, into one Parquet "
-        "dataset. What is there already and hasn't changed isn't read again.",
-    )
-    parser.add_argument(
-        "place", nargs="+", metavar="STORE", help="folders or bucket URLs; the last, OUT, is written to"
-    )
-    parser.add_argument("--study", nargs="+", metavar="NAME", help="studies to collect (default: all of the stores)")
-    parser.add_argument(
-        "--table", action="append", default=[], metavar="FILE",
-        help="CSV, Parquet or nnU-Net's summary.json, a row an image; ARM=FILE or ARM:SEED=FILE where the file doesn't "
-        "say its arm; may be given several times",
-    )  # fmt: skip
-    add_table_options(parser)
-    return parser
-
-
-def add_table_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say what is in tables from elsewhere."""
-    parser.add_argument("--name", metavar="STUDY", help="what the tables' study is to be called")
-    parser.add_argument(
-        "--column", nargs="+", action="extend", default=[], metavar="NEW=OLD",
-        help="take the tables' column OLD as NEW: image, arm, score, tp, fp, fn, tn, seed, class, subgroup or group",
-    )  # fmt: skip
-    parser.add_argument("--baseline", metavar="ARM", help="what the tables' other arms are compared with")
-
-
-def columns_of(parser: argparse.ArgumentParser, given: Sequence[str]) -> dict[str, str]:
-    """What tables call columns, from `--column`'s values."""
-    return dict(_pair(parser, text) for text in given)
-
-
-def _pair(parser: argparse.ArgumentParser, text: str) -> tuple[str, str]:
-    new, separator, old = text.partition("=")
-    if not (new and separator and old):
-        parser.error(f"--column is {text!r}; expected NEW=OLD")
-    return new, old
-
-
 def table_of(text: str) -> Table:
-    """`FILE`, `ARM=FILE` or `ARM:SEED=FILE`; a file that is there is taken as one, whatever its name."""
+    """`FILE`, `ARM=FILE` or `ARM:SEED=FILE`; a file that exists is taken as one, whatever its name."""
     label, separator, file = text.partition("=")
     if not separator or Path(text).exists():
         return Table(Path(text))
     arm, _, seed = label.rpartition(":")
-    return Table(Path(file), arm, int(seed)) if arm and seed.isdigit() else Table(Path(file), label)
+    return Table(Path(file), arm, int(seed)) if arm and seed.isdecimal() else Table(Path(file), label)
 
 
 def _print(gathered: Gathered) -> None:

@@ -31,19 +31,26 @@ def draw_paired(scores: pd.DataFrame, arm: str, reference: str, title: Title) ->
 
 
 def build_paired(scores: pd.DataFrame, arm: str, reference: str, names: Names = NAMES) -> Figure:
-    """A row of two panels per class: arm against reference, and their difference against their mean.
+    """Scatter plot and Bland-Altman plot (1986, Lancet 327:307) of two arms: a row of two panels per class.
 
-    The second is Bland and Altman's (1986, Lancet 327:307), with the mean difference and 1.96 standard deviations on
-    either side. A point is an image, averaged over seeds; its colour and marker are its subgroup.
+    The left panel shows the arm's score against the reference's, the right one their difference against their mean,
+    with the mean difference and 1.96 standard deviations on either side. A point is an image, averaged over seeds; its
+    colour and marker are its subgroup.
 
     Args:
-        scores: of `analysis.scores.image_scores.image_scores`.
-        arm: the one whose score is drawn upwards.
-        reference: the other.
-        names: what scores and images are called.
+        scores: table of `analysis.scores.image_scores.image_scores`.
+        arm: name of the arm on the vertical axis.
+        reference: name of the arm it is compared with.
+        names: words for scores and images.
 
     Raises:
-        ValueError: the two share no image.
+        ValueError: the arms have no image in common.
+
+    Example:
+        >>> from analysis import build_paired, example_scores
+        >>> figure = build_paired(example_scores(), "sme", "baseline")
+        >>> [panel.get_xlabel() for panel in figure.axes]
+        ['F1 of baseline', 'mean of both']
     """
     pairs = paired_means(scores, arm, reference)
     classes, subgroups = shown(pairs["class"]), shown(pairs["subgroup"])

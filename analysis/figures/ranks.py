@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from analysis.figures.scores import Title
 from analysis.figures.style import SMALL, foot, new_figure, render, shown
-from analysis.scores.score_matrix import Floats, Layout
+from analysis.scores.score_matrix import Floats, ScoreMatrix
 from analysis.stats.mrmc import seed_unit_variance, testable
 from analysis.wording import NAMES, Names
 
@@ -15,7 +15,7 @@ BATCH = 4_000_000
 """Numbers drawn at once: 32 MB."""
 
 
-def rank_stability(layout: Layout, generator: np.random.Generator, draws: int = 2000) -> pd.DataFrame:
+def rank_stability(matrix: ScoreMatrix, generator: np.random.Generator, draws: int = 2000) -> pd.DataFrame:
     """How likely each arm's expected score, on new units and with new seeds, has each rank among the arms'.
 
     Each draw moves the arms' means by what they may be wrong by, and ranks them. By the model of `analysis.stats.mrmc`
@@ -32,7 +32,7 @@ def rank_stability(layout: Layout, generator: np.random.Generator, draws: int = 
     their spread for known, did so in 17, 12 and 9 %.
 
     Args:
-        layout: where every run has every unit.
+        matrix: where every run has every unit.
         generator: of the draws.
         draws: how many.
 
@@ -43,36 +43,36 @@ def rank_stability(layout: Layout, generator: np.random.Generator, draws: int = 
     Raises:
         ValueError: cells are missing.
     """
-    if not layout.complete:
+    if not matrix.complete:
         raise ValueError("a run has no score of some unit; expected complete data")
-    arms, left = len(layout.arms), draws
+    arms, left = len(matrix.arms), draws
     counts = np.zeros((arms, arms))
-    if known(layout):
-        parts = _parts(layout)
-        means = np.array([(layout.of(arm) @ layout.weights).mean() for arm in layout.arms])
+    if known(matrix):
+        parts = _parts(matrix)
+        means = np.array([(matrix.of(arm) @ matrix.weights).mean() for arm in matrix.arms])
         while left:
             size = min(BATCH // arms or 1, left)
             drawn = means + sum(_drawn(root, freedom, generator, size) for root, freedom in parts)
             counts, left = counts + _rank_counts(np.round(drawn, 12), generator), left - size
     else:
         counts += draws / arms
-    names = pd.Categorical(np.repeat(layout.arms, arms), list(layout.arms), ordered=True)
+    names = pd.Categorical(np.repeat(matrix.arms, arms), list(matrix.arms), ordered=True)
     return pd.DataFrame(
         {"arm": names, "rank": np.tile(np.arange(1, arms + 1), arms), "probability": counts.ravel() / draws}
     )
 
 
-def known(layout: Layout) -> bool:
+def known(matrix: ScoreMatrix) -> bool:
     """Whether an arm has two seeds or more, and each stratum two units, so that both variances can be estimated."""
-    return len(layout.arm) > len(layout.arms) and testable(layout)
+    return len(matrix.arm) > len(matrix.arms) and testable(matrix)
 
 
-def _parts(layout: Layout) -> list[tuple[Floats, Floats]]:
+def _parts(matrix: ScoreMatrix) -> list[tuple[Floats, Floats]]:
     """Of seeds and of units: `(arms, arms)` a root of the arms' means' covariance, and `(arms,)` degrees of freedom."""
-    runs = [layout.of(arm) for arm in layout.arms]
+    runs = [matrix.of(arm) for arm in matrix.arms]
     counts = np.array([len(each) for each in runs])
-    squares = np.array([np.sum((each @ layout.weights - (each @ layout.weights).mean()) ** 2) for each in runs])
-    errors = np.array([seed_unit_variance([each], layout) for each in runs])
+    squares = np.array([np.sum((each @ matrix.weights - (each @ matrix.weights).mean()) ** 2) for each in runs])
+    errors = np.array([seed_unit_variance([each], matrix) for each in runs])
     several = counts > 1
     all_freedom = float(np.sum(counts - 1))
     freedom = np.where(several, counts - 1, all_freedom)
@@ -81,12 +81,12 @@ def _parts(layout: Layout) -> list[tuple[Floats, Floats]]:
     )  # variances of each arm's mean
     by_unit = np.stack([each.mean(axis=0) for each in runs])
     by_unit -= by_unit.mean(axis=0)
-    unit = pd.factorize(np.array(layout.units, dtype=object))[0]
+    unit = pd.factorize(np.array(matrix.units, dtype=object))[0]
     together = np.zeros((len(runs), unit.max() + 1))
-    np.add.at(together.T, unit, layout.deviations(by_unit).T)
+    np.add.at(together.T, unit, matrix.deviations(by_unit).T)
     contrast = np.eye(len(runs)) - 1 / len(runs)
     values, vectors = np.linalg.eigh(together @ together.T - contrast @ np.diag(noise) @ contrast)
-    units = min(layout.freedom_of(each) for each in by_unit)
+    units = min(matrix.freedom_of(each) for each in by_unit)
     return [
         (np.diag(np.sqrt(seeds)), freedom),
         (vectors * np.sqrt(np.maximum(values, 0.0)), np.full(len(runs), units)),

@@ -12,7 +12,7 @@ from analysis.report.section import Section
 from analysis.results.declaration import Study
 from analysis.results.store_rows import Collected
 from analysis.scores.image_scores import OVERALL, image_scores, summarise
-from analysis.scores.score_matrix import Layout, layouts
+from analysis.scores.score_matrix import ScoreMatrix, score_matrices
 from analysis.stats.comparisons import compare, leading_class
 from analysis.stats.interaction import LEAST_UNITS, Interaction, interaction
 from analysis.stats.multiple_testing import holm
@@ -54,7 +54,7 @@ class ReportData:
     """The declared comparisons (`analysis.stats.comparisons.compare`)."""
     leading: str
     """The class that is concluded on."""
-    layouts: Mapping[str, Layout]
+    matrices: Mapping[str, ScoreMatrix]
     """This class's scores as runs by units: by subgroup, and `OVERALL` where runs cover all images."""
     interactions: Sequence[Interaction]
     """Tests of arm x subgroup of this class, p corrected over them."""
@@ -77,9 +77,9 @@ class ReportData:
         return self.collected.subgroup_column
 
     @property
-    def overall(self) -> Layout | None:
+    def overall(self) -> ScoreMatrix | None:
         """The scores on all images of the class that is concluded on; None where no run covers them all."""
-        return self.layouts.get(OVERALL)
+        return self.matrices.get(OVERALL)
 
     @property
     def own(self) -> pd.DataFrame:
@@ -122,7 +122,9 @@ def report_data(collected: Collected, supplement: Supplement, styled: bool) -> R
     study, names = collected.study, names_of(collected)
     scores = image_scores(collected.images, study.arms, collected.metric, study.empty)
     leading = leading_class(scores["class"].unique(), study.endpoint)
-    by_subgroup = {subgroup: layout for name, subgroup, layout in layouts(scores, study.average) if name == leading}
+    by_subgroup = {
+        subgroup: matrix for name, subgroup, matrix in score_matrices(scores, study.average) if name == leading
+    }
     on = f" on {names.tested}" + ("" if from_elsewhere(collected) else f" of {study.dataset}")
     incomplete = " (INCOMPLETE)" if collected.missing else ""
     return ReportData(
@@ -140,19 +142,19 @@ def report_data(collected: Collected, supplement: Supplement, styled: bool) -> R
     )
 
 
-def _interactions(study: Study, by_subgroup: Mapping[str, Layout]) -> list[Interaction]:
+def _interactions(study: Study, by_subgroup: Mapping[str, ScoreMatrix]) -> list[Interaction]:
     """Tests arm x subgroup for each declared comparison of an arm that is expected to differ from the baseline.
 
     Comparisons of which no run of an arm has all subgroups are left out. p is corrected by Holm's method over them.
     """
-    parts = {name: layout for name, layout in by_subgroup.items() if name != OVERALL and layout.size >= LEAST_UNITS}
-    units = [unit for layout in parts.values() for unit in layout.units]
+    parts = {name: matrix for name, matrix in by_subgroup.items() if name != OVERALL and matrix.size >= LEAST_UNITS}
+    units = [unit for matrix in parts.values() for unit in matrix.units]
     if len(set(units)) < len(units):  # an image with several tasks is in several subgroups
         return []
     found = []
     for comparison in study.comparisons:
         pair = {comparison.arm, comparison.reference}
-        fit = {name: layout for name, layout in parts.items() if pair <= set(layout.arms)}
+        fit = {name: matrix for name, matrix in parts.items() if pair <= set(matrix.arms)}
         shared = [set.intersection(*(set(each.seeds_of(arm)) for each in fit.values())) for arm in pair if len(fit) > 1]
         declared = comparison.claim == "differs" and comparison.reference == study.baseline
         if declared and shared and all(shared):

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from urllib.parse import quote
 
 import pandas as pd
@@ -14,17 +15,19 @@ from analysis.report.data import ReportData, Supplement, report_data
 from analysis.report.declared import sees_metadata
 from analysis.report.first_screen import OVERLAYS, first_screen
 from analysis.report.html import to_html
+from analysis.report.kept_options import keep_options, study_options
 from analysis.report.opening import describe, missing_runs
 from analysis.report.plain_text import to_markdown, to_markdown_paragraph
 from analysis.report.section import Section
 from analysis.report.sections import SECTIONS
 from analysis.report.sections.provenance import provenance
 from analysis.results.declaration import ResultsError, Run
-from analysis.results.store_rows import Collected, collect
+from analysis.results.merge import collect
+from analysis.results.store_rows import Collected
 from analysis.scores.extra_scores import METRICS as EXTRA_METRICS
 from analysis.scores.extra_scores import with_scores
 from analysis.sweeps.trials import read_arm_sweeps
-from metaseg.store.storage import Storage
+from metaseg.store.storage import Storage, open_storage
 from metaseg.terminal import Terminal, visible
 
 NOTHING_ELSE = Supplement()
@@ -91,7 +94,9 @@ def report(
     )
     collected, about = scored_by(collected, storage, metric)
     target, folder = (out, "") if out else (storage, report_folder(study, metric))
-    return write_report(collected, target, folder, about, supplement)
+    written = write_report(collected, target, folder, about, supplement)
+    kept = keep_options(study_options(storage, study), target, folder)
+    return replace(written, files=(*written.files, *kept))
 
 
 def report_folder(study: str, metric: str) -> str:
@@ -118,7 +123,7 @@ def scored_by(collected: Collected, storage: Storage, metric: str) -> tuple[Coll
 
 def write_report(
     collected: Collected,
-    target: Storage,
+    target: Storage | Path | str,
     folder: str = "",
     about_metric: str = "",
     supplement: Supplement = NOTHING_ELSE,
@@ -127,10 +132,24 @@ def write_report(
 
     Args:
         collected: the results.
-        target: what to write to.
+        target: the folder or URL to write to.
         folder: in it, with a slash at the end.
         about_metric: sentences on what scores are, where they need some.
         supplement: what else is known of the study.
+
+    Example:
+        >>> from contextlib import redirect_stdout
+        >>> from io import StringIO
+        >>> from pathlib import Path
+        >>> from analysis import example_scores, read_results, write_report
+        >>> from analysis.results.external_study import Table, adopt
+        >>> from metaseg.store.storage import open_storage
+        >>> example_scores(seeds=2, images=12).to_csv("scores.csv", index=False)
+        >>> collected = adopt(open_storage("results"), [Table(Path("scores.csv"))], "example", {"score": "f1"})
+        >>> with redirect_stdout(StringIO()):
+        ...     report = write_report(read_results("results", "example"), "report")
+        >>> Path("report/report.html").is_file(), len(report.tests)
+        (True, 3)
     """
     console = Terminal()
     if not console.is_terminal:
@@ -149,6 +168,7 @@ def write_report(
     about = [warning, *about] if warning else about
     contents = _contents(title, computed_on, about, result, sections, declared.about)
     contents["report.html"] = page.encode()
+    target = target if isinstance(target, Storage) else open_storage(str(target))
     for name, content in contents.items():
         target.write(folder + name, content)
 

@@ -1,1 +1,1 @@
-"""Scores of images, from counts, and their layout as runs by units."""
+"""Scores of images, from counts, and their matrix of runs by units."""

@@ -10,8 +10,8 @@ Here each missing score is estimated in two steps, by least squares:
    images, and their difference is taken to be the same on the others, which is said where it is reported.
 
 Without missing scores nothing changes, and each missing score changes little: what is estimated is the mean over all
-images in any case. `analysis.scores.score_matrix.Layout` keeps what was filled in, and `analysis.stats.mrmc` doesn't
-take it for data.
+images in any case. `analysis.scores.score_matrix.ScoreMatrix` keeps what was filled in, and `analysis.stats.mrmc`
+doesn't take it for data.
 """
 
 from collections.abc import Iterable

@@ -9,16 +9,16 @@ import numpy.typing as npt
 import pandas as pd
 
 from analysis.results.codes import Codes, codes, combined_codes, dense
-from analysis.results.declaration import Average
 from analysis.scores.image_scores import cells_of_class, split
 from analysis.scores.missing import completed
+from metaseg.schema import Average
 
 Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
 class Filled:
-    """What of a layout isn't measured (`analysis.scores.missing`)."""
+    """What of a matrix isn't measured (`analysis.scores.missing`)."""
 
     share: Floats
     """`(runs, columns)` of a unit's images, what the run lacks and other runs of its arm have."""
@@ -29,13 +29,19 @@ class Filled:
 
 
 @dataclass(frozen=True, eq=False)
-class Layout:
-    """A multi-reader multi-case study: runs are the readers, nested in arms; units are the cases, crossed with runs.
+class ScoreMatrix:
+    """Scores of one class and subgroup as a multi-reader multi-case study: runs are readers, units are cases.
 
-    A unit is a group of images that aren't independent (a well, a patient); without groups, an image. A run's mean is
-    that of its units with their `weights`, by which groups of many images count more: it is the mean over images. Where
-    the mean is made of strata of fixed shares (an average of subgroups), there is a column for each unit in each
-    stratum that it has images in.
+    Runs are nested in arms and crossed with units. A unit is a group of images that aren't independent (a well, a
+    patient), or an image if there are no groups. The mean of a run is the mean over its units with their `weights`:
+    groups with many images count more, so that it equals the mean over images. If the mean is made of strata of fixed
+    shares (an average of subgroups), each unit has a column in each stratum in which it has images.
+
+    Example:
+        >>> from analysis import example_scores, score_matrices
+        >>> matrix = next(matrix for _, _, matrix in score_matrices(example_scores()))
+        >>> matrix.arms, matrix.values.shape
+        (('baseline', 'sme'), (6, 30))
     """
 
     arms: tuple[str, ...]
@@ -164,13 +170,19 @@ class Layout:
             return float(parts.sum() ** 2 / np.sum(parts**2 / (self.effective - 1)))
 
 
-def layouts(scores: pd.DataFrame, average: Average = "images") -> Iterator[tuple[str, str, Layout]]:
-    """Each class and subgroup, `OVERALL` first, with its layout.
+def score_matrices(scores: pd.DataFrame, average: Average = "images") -> Iterator[tuple[str, str, ScoreMatrix]]:
+    """Arrange scores as matrices: yields each class and subgroup, `OVERALL` first, with its `ScoreMatrix`.
 
     Args:
-        scores: of `analysis.scores.image_scores.image_scores`. Which runs a cell has:
-            `analysis.scores.image_scores.with_overall`.
-        average: what the overall score is.
+        scores: table of `analysis.scores.image_scores.image_scores`; `analysis.scores.image_scores.with_overall` says
+        which
+            runs a cell has.
+        average: mean that `OVERALL` shows: over images, or of the subgroups' means.
+
+    Example:
+        >>> from analysis import example_scores, score_matrices
+        >>> [(subgroup, matrix.values.shape) for _, subgroup, matrix in score_matrices(example_scores())]
+        [('Average', (6, 30)), ('a', (6, 15)), ('b', (6, 15))]
     """
     single = scores["subgroup"].nunique() == 1
     for name, rows in split(scores, "class"):
@@ -179,12 +191,12 @@ def layouts(scores: pd.DataFrame, average: Average = "images") -> Iterator[tuple
         first = rows.iloc[:length].assign(place=np.arange(length), filled=False) if length else completed(rows)
         for subgroup, cell in cells_of_class(first, average, single):
             if len(cell):
-                laid = layout(cell, average)
+                laid = score_matrix(cell, average)
                 yield name, subgroup, _with_all_runs(laid, cell, rows, length, average) if length else laid
 
 
-def layout(cell: pd.DataFrame, average: Average = "images") -> Layout:
-    """The layout of one class and subgroup.
+def score_matrix(cell: pd.DataFrame, average: Average = "images") -> ScoreMatrix:
+    """The matrix of one class and subgroup.
 
     Args:
         cell: rows of `analysis.scores.image_scores.with_overall`, with arm, seed, stratum, group, image, f1 and filled.
@@ -205,7 +217,7 @@ def layout(cell: pd.DataFrame, average: Average = "images") -> Layout:
         share = np.zeros(len(items))
         share[item] = (weights / images)[column]
         filled = _not_measured(cell["filled"].to_numpy(), of_run[run], item, place, share, counts)
-    return Layout(arms, of_run, seeds, values, units, len(items), weights, of_column, filled)
+    return ScoreMatrix(arms, of_run, seeds, values, units, len(items), weights, of_column, filled)
 
 
 def _not_measured(
@@ -239,8 +251,10 @@ def _equal_runs(rows: pd.DataFrame) -> int:
     return length if equal else 0
 
 
-def _with_all_runs(laid: Layout, cell: pd.DataFrame, rows: pd.DataFrame, length: int, average: Average) -> Layout:
-    """The layout of all runs, where they are `_equal_runs`.
+def _with_all_runs(
+    laid: ScoreMatrix, cell: pd.DataFrame, rows: pd.DataFrame, length: int, average: Average
+) -> ScoreMatrix:
+    """The matrix of all runs, where they are `_equal_runs`.
 
     Args:
         laid: the first run's.

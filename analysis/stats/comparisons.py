@@ -7,17 +7,15 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import stats
 
-from analysis.results.declaration import Average, Comparison
-from analysis.scores.image_scores import MACRO, OVERALL
-from analysis.scores.score_matrix import Layout, layouts
+from analysis.results.declaration import Comparison
+from analysis.scores.score_matrix import ScoreMatrix, score_matrices
 from analysis.stats.effect_size import standardised, superiority
 from analysis.stats.equivalence import equivalence
 from analysis.stats.mrmc import difference
 from analysis.stats.multiple_testing import benjamini_hochberg, benjamini_hochberg_levels, holm, holm_levels
 from analysis.stats.power import detectable
-
-ALPHA = 0.05
-"""Level of the verdicts, after correction."""
+from metaseg.schema import ALPHA as ALPHA
+from metaseg.schema import MACRO, OVERALL, Average
 
 FEWEST_UNITS = 5
 """With fewer effective units the test isn't calibrated (docs/results/calibration): the verdict is `too few`."""
@@ -65,12 +63,21 @@ def compare(
         - `helps`, `hurts`: p_adjusted below `ALPHA`;
         - `equal`: p_equivalence_adjusted below `ALPHA`; comes first where the comparison claims so;
         - `no evidence`: none of these.
+
+    Example:
+        >>> from analysis import Comparison, compare, example_scores
+        >>> tests = compare(example_scores(), [Comparison("sme", "baseline")], margin=0.01)
+        >>> tests[["subgroup", "difference", "ci_low", "ci_high", "p_adjusted", "verdict"]].round(3)
+          subgroup  difference  ci_low  ci_high  p_adjusted verdict
+        0  Average       0.022   0.013    0.030       0.000   helps
+        1        a       0.016   0.006    0.027       0.008   helps
+        2        b       0.027   0.010    0.043       0.008   helps
     """
     rows = [
-        _row(name, subgroup, layout, comparison, margin)
-        for name, subgroup, layout in layouts(scores, average)
+        _row(name, subgroup, matrix, comparison, margin)
+        for name, subgroup, matrix in score_matrices(scores, average)
         for comparison in comparisons
-        if {comparison.arm, comparison.reference} <= set(layout.arms)
+        if {comparison.arm, comparison.reference} <= set(matrix.arms)
     ]
     tests = pd.DataFrame(rows, columns=COLUMNS)
     if tests.empty:
@@ -105,9 +112,9 @@ def leading_class(classes: Iterable[str], endpoint: str | None) -> str:
     return MACRO if MACRO in known or not known else known[0]
 
 
-def _row(name: str, subgroup: str, layout: Layout, comparison: Comparison, margin: float) -> dict[str, object]:
+def _row(name: str, subgroup: str, matrix: ScoreMatrix, comparison: Comparison, margin: float) -> dict[str, object]:
     arm, reference = comparison.arm, comparison.reference
-    found = difference(layout, arm, reference)
+    found = difference(matrix, arm, reference)
     parts = found.components
     # Unequal numbers of seeds count by their harmonic mean, as in the standard error.
     seeds = 2 / (1 / found.seeds[0] + 1 / found.seeds[1])
@@ -117,14 +124,14 @@ def _row(name: str, subgroup: str, layout: Layout, comparison: Comparison, margi
         "arm": arm,
         "reference": reference,
         "claim": comparison.claim,
-        "n_images": layout.images,
-        "n_common": layout.common_images(arm, reference),
+        "n_images": matrix.images,
+        "n_common": matrix.common_images(arm, reference),
         "n_units": found.units,
-        "n_effective": float(layout.effective.min()) * layout.common(arm, reference),
+        "n_effective": float(matrix.effective.min()) * matrix.common(arm, reference),
         "n_seeds": found.seeds[0],
         "n_seeds_reference": found.seeds[1],
-        "seed_sd": _seed_sd(layout, arm),
-        "seed_sd_reference": _seed_sd(layout, reference),
+        "seed_sd": _seed_sd(matrix, arm),
+        "seed_sd_reference": _seed_sd(matrix, reference),
         "difference": found.estimate,
         "se": found.se,
         "df": found.df,
@@ -133,14 +140,14 @@ def _row(name: str, subgroup: str, layout: Layout, comparison: Comparison, margi
         "ci_high": found.ci_high,
         "p_equivalence": equivalence(found, margin).p,
         "effect_size": standardised(found),
-        "superiority": superiority(layout, arm, reference),
-        "detectable": detectable(parts, seeds, max(layout.size, 2)) if parts else np.nan,
+        "superiority": superiority(matrix, arm, reference),
+        "detectable": detectable(parts, seeds, max(matrix.size, 2)) if parts else np.nan,
     }
 
 
-def _seed_sd(layout: Layout, arm: str) -> float:
+def _seed_sd(matrix: ScoreMatrix, arm: str) -> float:
     """Standard deviation of an arm's runs' means; NaN of one run."""
-    means = layout.of(arm) @ layout.weights
+    means = matrix.of(arm) @ matrix.weights
     return float(means.std(ddof=1)) if len(means) > 1 else float("nan")
 
 

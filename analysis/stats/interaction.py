@@ -29,9 +29,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import optimize, stats
 
-from analysis.scores.image_scores import OVERALL
-from analysis.scores.score_matrix import Floats, Layout
+from analysis.scores.score_matrix import Floats, ScoreMatrix
 from analysis.stats.mrmc import seed_unit_variance
+from metaseg.schema import OVERALL
 
 LEAST_UNITS = 5
 """A subgroup needs: with fewer than 4 degrees of freedom, a variance's estimate has no use as a weight."""
@@ -78,14 +78,14 @@ class Interaction:
     differences: tuple[SubgroupDifference, ...]
 
 
-def interaction(layouts_by_subgroup: Mapping[str, Layout], arm: str, reference: str) -> Interaction:
+def interaction(matrices_by_subgroup: Mapping[str, ScoreMatrix], arm: str, reference: str) -> Interaction:
     """Test whether an arm's difference from another is equal in all subgroups.
 
     Runs are those with a score in all subgroups, seeds nested in arms. For the spread, true differences are draws from
     a distribution, as random slopes are; their variance is Paule & Mandel's (1982, J Res NBS 87:377).
 
     Args:
-        layouts_by_subgroup: each class's subgroups, not the overall one, with their layouts.
+        matrices_by_subgroup: each class's subgroups, not the overall one, with their matrices.
         arm: its name.
         reference: the name of the other.
 
@@ -93,14 +93,14 @@ def interaction(layouts_by_subgroup: Mapping[str, Layout], arm: str, reference: 
         ValueError: fewer than 2 subgroups; one of them is `OVERALL`, has fewer than `LEAST_UNITS` units, missing cells
             or a unit of another one; no run of an arm has all subgroups.
     """
-    names = tuple(layouts_by_subgroup)
-    _check(layouts_by_subgroup)
-    layouts = tuple(layouts_by_subgroup.values())
-    ours, theirs = (_shared(layouts_by_subgroup, name) for name in (arm, reference))
+    names = tuple(matrices_by_subgroup)
+    _check(matrices_by_subgroup)
+    matrices = tuple(matrices_by_subgroup.values())
+    ours, theirs = (_shared(matrices_by_subgroup, name) for name in (arm, reference))
     counts = len(ours[0]), len(theirs[0])
     units = np.array([each.shape[1] for each in ours])
     changes = [a.mean(axis=0) - b.mean(axis=0) for a, b in zip(ours, theirs, strict=True)]
-    estimates = np.array([change @ layout.weights for change, layout in zip(changes, layouts, strict=True)])
+    estimates = np.array([change @ matrix.weights for change, matrix in zip(changes, matrices, strict=True)])
     if min(counts) < 2:
         nan = float("nan")
         alone = tuple(
@@ -109,9 +109,9 @@ def interaction(layouts_by_subgroup: Mapping[str, Layout], arm: str, reference: 
         )
         return Interaction(arm, reference, counts, nan, len(names) - 1, nan, nan, nan, nan, nan, nan, alone)
     h = 1 / counts[0] + 1 / counts[1]
-    common = np.array([layout.common(arm, reference) for layout in layouts])
-    filled = np.array([layout.filled_share(arm, reference) for layout in layouts])
-    variances = _variances(ours, theirs, layouts, common, filled)
+    common = np.array([matrix.common(arm, reference) for matrix in matrices])
+    filled = np.array([matrix.filled_share(arm, reference) for matrix in matrices])
+    variances = _variances(ours, theirs, matrices, common, filled)
     noise = h * variances.seed_subgroup + variances.units
     f, df_den, p = _wald(estimates, noise, variances, h)
     spread = _spread(estimates, noise)
@@ -139,28 +139,28 @@ class _Variances:
     """`(G,)`"""
 
 
-def _check(layouts: Mapping[str, Layout]) -> None:
-    if len(layouts) < 2 or OVERALL in layouts:
-        raise ValueError(f"subgroups are {list(layouts)}; expected 2 or more, without {OVERALL}")
+def _check(matrices: Mapping[str, ScoreMatrix]) -> None:
+    if len(matrices) < 2 or OVERALL in matrices:
+        raise ValueError(f"subgroups are {list(matrices)}; expected 2 or more, without {OVERALL}")
     of: dict[str, str] = {}
-    for subgroup, layout in layouts.items():
-        if layout.size < LEAST_UNITS:
-            raise ValueError(f"{subgroup} has {layout.size:.3g} units; expected {LEAST_UNITS}, or leave it out")
-        for unit in layout.units:
+    for subgroup, matrix in matrices.items():
+        if matrix.size < LEAST_UNITS:
+            raise ValueError(f"{subgroup} has {matrix.size:.3g} units; expected {LEAST_UNITS}, or leave it out")
+        for unit in matrix.units:
             if unit in of:
                 raise ValueError(f"unit {unit} is in {of[unit]} and in {subgroup}; expected units of one subgroup")
             of[unit] = subgroup
 
 
-def _shared(layouts: Mapping[str, Layout], arm: str) -> list[Floats]:
+def _shared(matrices: Mapping[str, ScoreMatrix], arm: str) -> list[Floats]:
     """`(seeds, units)` values of each subgroup, of an arm's seeds that all have."""
-    seeds = {subgroup: layout.seeds_of(arm) if arm in layout.arms else () for subgroup, layout in layouts.items()}
+    seeds = {subgroup: matrix.seeds_of(arm) if arm in matrix.arms else () for subgroup, matrix in matrices.items()}
     shared = sorted(set.intersection(*(set(each) for each in seeds.values())))
     if not shared:
         raise ValueError(f"no run of {arm} has all subgroups: seeds are {seeds}")
     values = []
-    for subgroup, layout in layouts.items():
-        rows = layout.of(arm)[[seeds[subgroup].index(seed) for seed in shared]]
+    for subgroup, matrix in matrices.items():
+        rows = matrix.of(arm)[[seeds[subgroup].index(seed) for seed in shared]]
         if np.isnan(rows).any():
             raise ValueError(f"{arm} has no score of some unit of {subgroup}; expected complete data")
         values.append(rows)
@@ -168,22 +168,22 @@ def _shared(layouts: Mapping[str, Layout], arm: str) -> list[Floats]:
 
 
 def _variances(
-    ours: list[Floats], theirs: list[Floats], layouts: Sequence[Layout], common: Floats, filled: Floats
+    ours: list[Floats], theirs: list[Floats], matrices: Sequence[ScoreMatrix], common: Floats, filled: Floats
 ) -> _Variances:
     """From values of each subgroup, `(seeds, units)`; scores that are filled in don't vary (`analysis.stats.mrmc`)."""
     subgroups = len(ours)
-    freedom = np.array([layout.freedom for layout in layouts]) * common
+    freedom = np.array([matrix.freedom for matrix in matrices]) * common
     f_runs = len(ours[0]) + len(theirs[0]) - 2
     # (runs, G) means, centred within arms: their covariance is s² J + q² I + diag(errors).
     means = [
-        np.stack([each @ layout.weights for each, layout in zip(arm, layouts, strict=True)], axis=1)
+        np.stack([each @ matrix.weights for each, matrix in zip(arm, matrices, strict=True)], axis=1)
         for arm in (ours, theirs)
     ]
     centred = np.concatenate([each - each.mean(axis=0) for each in means])
     covariance = centred.T @ centred / f_runs
     apart = np.eye(subgroups) - 1 / subgroups
     square = float(np.sum(apart * covariance)) / (subgroups - 1)
-    pairs = list(zip(ours, theirs, layouts, strict=True))
+    pairs = list(zip(ours, theirs, matrices, strict=True))
     errors = np.array([seed_unit_variance([a, b], each) for a, b, each in pairs]) / f_runs / (1 - filled) ** 2
     q = max(square - float(errors.mean()), 0.0)
     inside = apart @ np.diag(q + errors)

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from analysis.scores.score_matrix import Floats, Layout
+from analysis.scores.score_matrix import Floats, ScoreMatrix
 from analysis.stats.mrmc import LEVEL, Components, Difference
 
 SIZE = 4_000_000
@@ -58,7 +58,7 @@ class Fit:
     """`(4,)` the variance's derivatives."""
 
 
-def mixed_difference(layout: Layout, arm: str, reference: str) -> Difference:
+def mixed_difference(matrix: ScoreMatrix, arm: str, reference: str) -> Difference:
     """Test whether two arms' expected scores are equal, where cells may be missing at random.
 
     Seeds are nested in arms. Units count equally, also where they are groups of unequal numbers of images. Runs and
@@ -66,7 +66,7 @@ def mixed_difference(layout: Layout, arm: str, reference: str) -> Difference:
     only an estimate, where an arm has one seed or there is one unit.
 
     Args:
-        layout: of which NaN are missing cells.
+        matrix: of which NaN are missing cells.
         arm: its name.
         reference: the name of the other.
 
@@ -74,10 +74,10 @@ def mixed_difference(layout: Layout, arm: str, reference: str) -> Difference:
         ValueError: an arm has no score; units lie in strata; data are larger than `SIZE`; runs differ in nothing but
             their means, so that there is no error to estimate; cells are too sparse to tell the components apart.
     """
-    if (strata := len(layout.effective)) > 1:
+    if (strata := len(matrix.effective)) > 1:
         raise ValueError(f"units lie in {strata} strata; expected one, as the mixed model has no strata")
-    values = np.concatenate([layout.of(arm), layout.of(reference)])
-    first = np.arange(len(values)) < len(layout.of(arm))
+    values = np.concatenate([matrix.of(arm), matrix.of(reference)])
+    first = np.arange(len(values)) < len(matrix.of(arm))
     found = ~np.isnan(values)
     runs, units = found.any(axis=1), found.any(axis=0)
     values, found, first = values[runs][:, units], found[runs][:, units], first[runs]

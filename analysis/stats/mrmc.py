@@ -10,7 +10,7 @@ with s² the variance of a run's mean among seeds of an arm, D the variance over
 means over seeds, e² the mean square of seed x unit within arms, U units, r1 and r2 seeds. For equal r this is the
 denominator of the split-plot Dorfman-Berbaum-Metz F test (Hillis 2014, Stat Med 33:330; Dorfman, Berbaum, Metz 1992).
 Where units count unequally (groups of few and of many images), D / U and e² / U are sums of squares with weights
-(`analysis.scores.score_matrix.Layout.variance`) and U is their effective number; those of strata add.
+(`analysis.scores.score_matrix.ScoreMatrix.variance`) and U is their effective number; those of strata add.
 
 Where runs lack scores, these are filled in (`analysis.scores.missing`), and what was filled in isn't taken for data: D
 is of the images that both arms have, share c by weight, so that D / U becomes D / (U c²); e² is divided by (1 - f)², f
@@ -28,7 +28,7 @@ from typing import Literal
 import numpy as np
 from scipy import stats
 
-from analysis.scores.score_matrix import Floats, Layout
+from analysis.scores.score_matrix import Floats, ScoreMatrix
 
 Seeds = Literal["nested", "crossed"]
 """Whether seeds of two arms are different readers, or the same ones where they have the same number."""
@@ -83,64 +83,78 @@ class Difference:
 
 
 def difference(
-    layout: Layout, arm: str, reference: str, seeds: Seeds = "nested", freedom: Freedom = "hillis"
+    matrix: ScoreMatrix, arm: str, reference: str, seeds: Seeds = "nested", freedom: Freedom = "hillis"
 ) -> Difference:
-    """Test whether two arms' expected scores are equal.
+    """Test whether the expected scores of two arms are equal, for new images and new seeds.
 
     Args:
-        layout: where every run of both has every unit, measured or filled in.
-        arm: its name.
-        reference: the name of the other.
-        seeds: nested, or crossed: the arms' runs of equal seed are then a reader's two readings, others are left out.
-        freedom: hillis (see above), or satterthwaite as lme4's users know it: conservative where units' variance is
-            mostly error, and equal to lmerTest's on balanced data.
+        matrix: scores in which every run of both arms has every unit, measured or filled in.
+        arm: name of the arm.
+        reference: name of the arm it is compared with.
+        seeds: `nested` if seeds of the arms are unrelated; `crossed` if runs of equal seed are two readings of one
+        reader
+            (other runs are left out).
+        freedom: `hillis` (see above), or `satterthwaite` as in lmerTest, with equal results on balanced data:
+        conservative
+            if the variance among units is mostly error.
+
+    Returns:
+        Difference, standard error, degrees of freedom, p-value, 95 % interval and variance components; NaN where an arm
+        has one seed or there are too few units.
 
     Raises:
         ValueError: cells are missing.
+
+    Example:
+        >>> from analysis import difference, example_scores, score_matrices
+        >>> matrix = next(matrix for _, _, matrix in score_matrices(example_scores()))
+        >>> found = difference(matrix, "sme", "baseline")
+        >>> round(found.estimate, 3), round(found.ci_low, 3), round(found.ci_high, 3), round(found.p, 4)
+        (0.022, 0.013, 0.03, 0.0005)
     """
-    ours, theirs = layout.of(arm), layout.of(reference)
+    ours, theirs = matrix.of(arm), matrix.of(reference)
     if np.isnan(ours).any() or np.isnan(theirs).any():
         raise ValueError(f"{arm} or {reference} has no score of some unit; expected complete data")
     if seeds == "crossed":
-        return _crossed(layout, arm, reference, freedom)
-    counts, estimate = (len(ours), len(theirs)), float((ours.mean(axis=0) - theirs.mean(axis=0)) @ layout.weights)
-    if min(counts) < 2 or not testable(layout):
-        return _unknown(arm, reference, counts, layout, estimate)
+        return _crossed(matrix, arm, reference, freedom)
+    counts, estimate = (len(ours), len(theirs)), float((ours.mean(axis=0) - theirs.mean(axis=0)) @ matrix.weights)
+    if min(counts) < 2 or not testable(matrix):
+        return _unknown(arm, reference, counts, matrix, estimate)
     f_seeds, h = sum(counts) - 2, 1 / counts[0] + 1 / counts[1]
-    seed = sum(_squares(each @ layout.weights) for each in (ours, theirs)) / f_seeds
-    error = seed_unit_variance([ours, theirs], layout) / f_seeds
+    seed = sum(_squares(each @ matrix.weights) for each in (ours, theirs)) / f_seeds
+    error = seed_unit_variance([ours, theirs], matrix) / f_seeds
     by_unit = ours.mean(axis=0), theirs.mean(axis=0)
     return _tested(
-        layout, arm, reference, counts, estimate, (h * seed, f_seeds), by_unit, h * error, (seed, error), freedom
+        matrix, arm, reference, counts, estimate, (h * seed, f_seeds), by_unit, h * error, (seed, error), freedom
     )
 
 
-def _crossed(layout: Layout, arm: str, reference: str, freedom: Freedom) -> Difference:
-    shared = [seed for seed in layout.seeds_of(arm) if seed in layout.seeds_of(reference)]
-    pairs = [layout.of(name)[[layout.seeds_of(name).index(seed) for seed in shared]] for name in (arm, reference)]
+def _crossed(matrix: ScoreMatrix, arm: str, reference: str, freedom: Freedom) -> Difference:
+    shared = [seed for seed in matrix.seeds_of(arm) if seed in matrix.seeds_of(reference)]
+    pairs = [matrix.of(name)[[matrix.seeds_of(name).index(seed) for seed in shared]] for name in (arm, reference)]
     changes = pairs[0] - pairs[1]
     counts = (len(shared), len(shared))
-    estimate = float(changes.mean(axis=0) @ layout.weights) if shared else float("nan")
-    if len(shared) < 2 or not testable(layout):
-        return _unknown(arm, reference, counts, layout, estimate)
+    estimate = float(changes.mean(axis=0) @ matrix.weights) if shared else float("nan")
+    if len(shared) < 2 or not testable(matrix):
+        return _unknown(arm, reference, counts, matrix, estimate)
     f_seeds = len(shared) - 1
-    seed = _squares(changes @ layout.weights) / f_seeds
-    error = seed_unit_variance([changes], layout) / f_seeds
+    seed = _squares(changes @ matrix.weights) / f_seeds
+    error = seed_unit_variance([changes], matrix) / f_seeds
     by_unit = pairs[0].mean(axis=0), pairs[1].mean(axis=0)
     # Halved: a difference of two readings has twice a reading's variance.
     return _tested(
-        layout, arm, reference, counts, estimate, (seed / len(shared), f_seeds), by_unit, error / len(shared),
+        matrix, arm, reference, counts, estimate, (seed / len(shared), f_seeds), by_unit, error / len(shared),
         (seed / 2, error / 2), freedom,
     )  # fmt: skip
 
 
-def testable(layout: Layout) -> bool:
+def testable(matrix: ScoreMatrix) -> bool:
     """Whether there are two units or more in each stratum, so that their variance is known."""
-    return bool(len(layout.units) > 1 and (layout.effective > 1 + 1e-9).all())
+    return bool(len(matrix.units) > 1 and (matrix.effective > 1 + 1e-9).all())
 
 
 def _tested(
-    layout: Layout,
+    matrix: ScoreMatrix,
     arm: str,
     reference: str,
     counts: tuple[int, int],
@@ -154,7 +168,7 @@ def _tested(
     """The test from its three mean squares, each on the scale of a variance of the estimate.
 
     Args:
-        layout: of the data.
+        matrix: of the data.
         arm: its name.
         reference: the other's.
         counts: seeds of both.
@@ -165,14 +179,14 @@ def _tested(
         parts: variances among runs' means, and of seed x unit in a run's mean.
         freedom: how degrees of freedom are computed.
     """
-    changes, size, units = by_unit[0] - by_unit[1], layout.size, len(set(layout.units))
+    changes, size, units = by_unit[0] - by_unit[1], matrix.size, len(set(matrix.units))
     # An image that an arm lacks has the arms' mean difference, which says nothing of how it varies.
-    common, (a, f_a) = layout.common(arm, reference), seeds
-    b, f_b = float(layout.variance(changes)) / common**2, layout.freedom_of(changes) * common
+    common, (a, f_a) = matrix.common(arm, reference), seeds
+    b, f_b = float(matrix.variance(changes)) / common**2, matrix.freedom_of(changes) * common
     # Nor has a score that is filled in an error of its own; others have more, with fewer of them in the mean.
-    error /= (1 - layout.filled_share(arm, reference)) ** 2
+    error /= (1 - matrix.filled_share(arm, reference)) ** 2
     # Covariance by polarisation: it is of variances of sums and differences.
-    shared = float(layout.variance(by_unit[0] + by_unit[1]) - layout.variance(changes)) / 4
+    shared = float(matrix.variance(by_unit[0] + by_unit[1]) - matrix.variance(changes)) / 4
     seed, noise = parts
     components = Components(seed - noise, shared * size, (b - error) * size / 2, noise * size)
     excess = max(b - error, 0.0)
@@ -190,9 +204,9 @@ def _tested(
     return Difference(arm, reference, counts, units, estimate, se, df, p, estimate - half, estimate + half, components)
 
 
-def _unknown(arm: str, reference: str, counts: tuple[int, int], layout: Layout, estimate: float) -> Difference:
+def _unknown(arm: str, reference: str, counts: tuple[int, int], matrix: ScoreMatrix, estimate: float) -> Difference:
     nan = float("nan")
-    units = len(set(layout.units))
+    units = len(set(matrix.units))
     return Difference(arm, reference, counts, units, estimate, nan, nan, nan, nan, nan, None)
 
 
@@ -201,11 +215,11 @@ def _squares(values: Floats) -> float:
     return float(centred @ centred)
 
 
-def seed_unit_variance(arms: Sequence[Floats], layout: Layout) -> float:
+def seed_unit_variance(arms: Sequence[Floats], matrix: ScoreMatrix) -> float:
     """Sum over runs of the variance that seed x unit gives to a run's mean: to be divided by their freedom.
 
     Args:
         arms: `(seeds, columns)` values of each.
-        layout: with the columns' weights.
+        matrix: with the columns' weights.
     """
-    return sum(float(layout.variance(each - each.mean(axis=0)).sum()) for each in arms)
+    return sum(float(matrix.variance(each - each.mean(axis=0)).sum()) for each in arms)

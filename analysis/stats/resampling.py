@@ -13,7 +13,7 @@ import numpy as np
 from numpy.random import Generator
 from scipy import stats
 
-from analysis.scores.score_matrix import Floats, Layout
+from analysis.scores.score_matrix import Floats, ScoreMatrix
 from analysis.stats.mrmc import LEVEL, Seeds, difference
 
 BCA_FROM = 10, 30
@@ -51,7 +51,7 @@ class Permutation:
 
 
 def bootstrap(
-    layout: Layout, arm: str, reference: str, generator: Generator, draws: int = 4999, seeds: Seeds = "nested"
+    matrix: ScoreMatrix, arm: str, reference: str, generator: Generator, draws: int = 4999, seeds: Seeds = "nested"
 ) -> Interval:
     """95 % interval of an arm's difference on new units and new seeds, resampling seeds within arms, and units.
 
@@ -84,7 +84,7 @@ def bootstrap(
     roughly normal: no resampling can learn their shape from so few. The sizes for BCa were chosen on these simulations.
 
     Args:
-        layout: complete for both arms.
+        matrix: complete for both arms.
         arm: its name.
         reference: the name of the other.
         generator: draws depend on nothing else.
@@ -94,13 +94,13 @@ def bootstrap(
     Raises:
         ValueError: cells are missing.
     """
-    found = difference(layout, arm, reference, seeds)
+    found = difference(matrix, arm, reference, seeds)
     if found.components is None:
         return Interval(nan, nan, nan, "none")
-    readers, cases = _effects(layout, arm, reference, seeds)
-    squares = float(cases @ cases) / layout.freedom
+    readers, cases = _effects(matrix, arm, reference, seeds)
+    squares = float(cases @ cases) / matrix.freedom
     share = max(2 * found.components.arm_unit, 0.0) / squares if squares > 0 else 0.0
-    parts = [(each, len(each) - 1) for each in readers] + [(cases * np.sqrt(share), layout.freedom)]
+    parts = [(each, len(each) - 1) for each in readers] + [(cases * np.sqrt(share), matrix.freedom)]
     variances = np.array([float(each @ each) / len(each) / freedom for each, freedom in parts])
     if variances.sum() <= 1e-24:  # float error of equal runs
         return Interval(found.estimate, found.estimate, 0.0, "percentile")
@@ -115,7 +115,7 @@ def bootstrap(
     return Interval(float(low), float(high), float(drawn.std(ddof=1)), "bca" if corrected else "percentile")
 
 
-def permutation(layout: Layout, arm: str, reference: str, generator: Generator, draws: int = 9999) -> Permutation:
+def permutation(matrix: ScoreMatrix, arm: str, reference: str, generator: Generator, draws: int = 9999) -> Permutation:
     """Test whether an arm's runs could as well be the reference's, exchanging whole runs.
 
     It is conditional on the test images: it asks whether other seeds could have made the difference *on these images*,
@@ -128,7 +128,7 @@ def permutation(layout: Layout, arm: str, reference: str, generator: Generator, 
     Probab Lett 36:9; Chung & Romano 2013, Ann Stat 41:484).
 
     Args:
-        layout: complete for both arms.
+        matrix: complete for both arms.
         arm: its name.
         reference: the name of the other.
         generator: used where there are more relabellings than `draws`.
@@ -142,8 +142,8 @@ def permutation(layout: Layout, arm: str, reference: str, generator: Generator, 
     Raises:
         ValueError: cells are missing.
     """
-    ours, theirs = pair(layout, arm, reference)
-    means = np.concatenate([ours @ layout.weights, theirs @ layout.weights])
+    ours, theirs = pair(matrix, arm, reference)
+    means = np.concatenate([ours @ matrix.weights, theirs @ matrix.weights])
     means -= means.mean()
     # Float error shouldn't decide ties.
     means = np.zeros(len(means)) if np.abs(means).max() < 1e-12 else means / np.abs(means).max()
@@ -164,7 +164,7 @@ def permutation(layout: Layout, arm: str, reference: str, generator: Generator, 
     return _counted(extreme, exact, ways, mirrored, draws)
 
 
-def sign_flip(layout: Layout, arm: str, reference: str, generator: Generator, draws: int = 9999) -> Permutation:
+def sign_flip(matrix: ScoreMatrix, arm: str, reference: str, generator: Generator, draws: int = 9999) -> Permutation:
     """Test whether units' differences, averaged over seeds, are as often below 0 as above, flipping their signs.
 
     It is conditional on the networks: it asks whether *these* networks differ on new images, not whether networks of
@@ -173,7 +173,7 @@ def sign_flip(layout: Layout, arm: str, reference: str, generator: Generator, dr
     that count equally; for units of unequal numbers of images it is right in the limit of many.
 
     Args:
-        layout: complete for both arms.
+        matrix: complete for both arms.
         arm: its name.
         reference: the name of the other.
         generator: used where there are more flips than `draws`, 2^units.
@@ -185,8 +185,8 @@ def sign_flip(layout: Layout, arm: str, reference: str, generator: Generator, dr
     Raises:
         ValueError: cells are missing.
     """
-    ours, theirs = pair(layout, arm, reference)
-    changes = (ours.mean(axis=0) - theirs.mean(axis=0)) * layout.weights * len(layout.units)
+    ours, theirs = pair(matrix, arm, reference)
+    changes = (ours.mean(axis=0) - theirs.mean(axis=0)) * matrix.weights * len(matrix.units)
     changes = np.where(np.abs(changes) < 1e-12, 0.0, changes)
     units = len(changes)
     if units < 2:
@@ -205,31 +205,31 @@ def sign_flip(layout: Layout, arm: str, reference: str, generator: Generator, dr
     return _counted(_in_blocks(extreme, ways if exact else draws, units), exact, ways, 2, draws)
 
 
-def pair(layout: Layout, arm: str, reference: str) -> tuple[Floats, Floats]:
+def pair(matrix: ScoreMatrix, arm: str, reference: str) -> tuple[Floats, Floats]:
     """`(seeds, units)` values of both arms.
 
     Raises:
         ValueError: cells are missing.
     """
-    ours, theirs = layout.of(arm), layout.of(reference)
+    ours, theirs = matrix.of(arm), matrix.of(reference)
     if np.isnan(ours).any() or np.isnan(theirs).any():
         raise ValueError(f"{arm} or {reference} has no score of some unit; expected complete data")
     return ours, theirs
 
 
-def _effects(layout: Layout, arm: str, reference: str, seeds: Seeds) -> tuple[list[Floats], Floats]:
+def _effects(matrix: ScoreMatrix, arm: str, reference: str, seeds: Seeds) -> tuple[list[Floats], Floats]:
     """Centred effects on the difference: of each sample of seeds, and of units."""
-    ours, theirs = pair(layout, arm, reference)
+    ours, theirs = pair(matrix, arm, reference)
     if seeds == "crossed":
-        keys = layout.seeds_of(arm), layout.seeds_of(reference)
+        keys = matrix.seeds_of(arm), matrix.seeds_of(reference)
         shared = sorted(set(keys[0]) & set(keys[1]))
         ours, theirs = ours[np.isin(keys[0], shared)], theirs[np.isin(keys[1], shared)]
-        readers = [(ours - theirs) @ layout.weights]
+        readers = [(ours - theirs) @ matrix.weights]
     else:
-        readers = [ours @ layout.weights, -theirs @ layout.weights]
+        readers = [ours @ matrix.weights, -theirs @ matrix.weights]
     # On the scale on which the mean of squares, over freedom, is the variance of the mean difference.
-    moved = layout.deviations(ours.mean(axis=0) - theirs.mean(axis=0))
-    cases = moved * np.sqrt(layout.freedom * len(moved))
+    moved = matrix.deviations(ours.mean(axis=0) - theirs.mean(axis=0))
+    cases = moved * np.sqrt(matrix.freedom * len(moved))
     return [each - each.mean() for each in readers], cases - cases.mean()
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.results.declaration import Comparison
-from analysis.scores.score_matrix import Layout
+from analysis.scores.score_matrix import ScoreMatrix
 from analysis.stats.resampling import bootstrap, permutation, sign_flip
 
 DRAWS, PERMUTATIONS = 4999, 9999
@@ -15,7 +15,7 @@ DRAWS, PERMUTATIONS = 4999, 9999
 COLUMNS = ["arm", "reference", "difference", "low", "high", "method", "p_runs", "p_runs_least", "p_signs"]
 
 
-def resample(layout: Layout, comparisons: Sequence[Comparison], generator: np.random.Generator) -> pd.DataFrame:
+def resample(matrix: ScoreMatrix, comparisons: Sequence[Comparison], generator: np.random.Generator) -> pd.DataFrame:
     """Bootstrap intervals and permutation tests of each comparison whose arms there are.
 
     Returns:
@@ -25,16 +25,16 @@ def resample(layout: Layout, comparisons: Sequence[Comparison], generator: np.ra
     rows = []
     for comparison in comparisons:
         pair = comparison.arm, comparison.reference
-        if not set(pair) <= set(layout.arms):
+        if not set(pair) <= set(matrix.arms):
             continue
-        interval = bootstrap(layout, *pair, generator, DRAWS)
-        runs, signs = (test(layout, *pair, generator, PERMUTATIONS) for test in (permutation, sign_flip))
+        interval = bootstrap(matrix, *pair, generator, DRAWS)
+        runs, signs = (test(matrix, *pair, generator, PERMUTATIONS) for test in (permutation, sign_flip))
         rows.append(
             {
                 "arm": comparison.arm,
                 "reference": comparison.reference,
-                "difference": (layout.of(comparison.arm).mean(axis=0) - layout.of(comparison.reference).mean(axis=0))
-                @ layout.weights,
+                "difference": (matrix.of(comparison.arm).mean(axis=0) - matrix.of(comparison.reference).mean(axis=0))
+                @ matrix.weights,
                 "low": interval.low,
                 "high": interval.high,
                 "method": interval.method,

@@ -7,7 +7,7 @@ import pandas as pd
 from scipy import stats
 
 from analysis.results.declaration import Run
-from analysis.scores.score_matrix import Floats, Layout
+from analysis.scores.score_matrix import Floats, ScoreMatrix
 
 COLLAPSED = 0.5
 """A run whose mean is below this share of its arm's best run's has collapsed."""
@@ -20,12 +20,12 @@ LEVEL = 0.95
 
 
 def seed_table(
-    layout: Layout, scores: pd.DataFrame, baseline: str, missing: Sequence[Run] = (), failed: Collection[str] = ()
+    matrix: ScoreMatrix, scores: pd.DataFrame, baseline: str, missing: Sequence[Run] = (), failed: Collection[str] = ()
 ) -> pd.DataFrame:
     """Each arm's runs in numbers.
 
     Args:
-        layout: of one class, all images.
+        matrix: of one class, all images.
         scores: of `analysis.scores.image_scores.image_scores`, of this class.
         baseline: whose SD others' are compared with.
         missing: runs that aren't finished.
@@ -41,8 +41,8 @@ def seed_table(
     """
     lows = scores.groupby(["arm", "seed"], observed=True)["f1"].quantile(LOW).groupby("arm", observed=True).mean()
     rows = []
-    for arm in layout.arms:
-        means = layout.of(arm) @ layout.weights
+    for arm in matrix.arms:
+        means = matrix.of(arm) @ matrix.weights
         unfinished = [run.run_id for run in missing if run.arm == arm]
         n_failed, n_collapsed = len(set(unfinished) & set(failed)), int(collapsed(means).sum())
         rows.append(
@@ -77,30 +77,30 @@ def upper_limit(count: int, of: int) -> float:
     return 1.0 if count >= of else float(stats.beta.ppf(LEVEL, count + 1, of - count))
 
 
-def run_means(layouts: "dict[str, Layout]") -> pd.DataFrame:
+def run_means(matrices: "dict[str, ScoreMatrix]") -> pd.DataFrame:
     """The mean of each run in each subgroup: a row a run (arm, seed), a column a subgroup; NaN where it has none."""
     columns = {}
-    for name, layout in layouts.items():
-        index = pd.MultiIndex.from_arrays([[layout.arms[k] for k in layout.arm], layout.seed], names=["arm", "seed"])
-        columns[name] = pd.Series(layout.values @ layout.weights, index)
-    arms = list(dict.fromkeys(arm for layout in layouts.values() for arm in layout.arms))
+    for name, matrix in matrices.items():
+        index = pd.MultiIndex.from_arrays([[matrix.arms[k] for k in matrix.arm], matrix.seed], names=["arm", "seed"])
+        columns[name] = pd.Series(matrix.values @ matrix.weights, index)
+    arms = list(dict.fromkeys(arm for matrix in matrices.values() for arm in matrix.arms))
     table = pd.DataFrame(columns)
     order = sorted(table.index, key=lambda key: (arms.index(key[0]), key[1]))
     return table.loc[order]
 
 
-def residuals(layout: Layout) -> pd.DataFrame:
+def residuals(matrix: ScoreMatrix) -> pd.DataFrame:
     """What an additive model of runs and units leaves: a row a run and unit, with arm, fitted and residual.
 
     fitted = mean of the run + mean of the unit over runs - mean of all, with the units' weights.
     """
-    values, weights = layout.values, layout.weights
+    values, weights = matrix.values, matrix.weights
     by_run, by_unit = values @ weights, values.mean(axis=0)
     fitted = by_run[:, None] + by_unit - by_unit @ weights
-    arms = np.array(layout.arms, dtype=object)[layout.arm]
+    arms = np.array(matrix.arms, dtype=object)[matrix.arm]
     return pd.DataFrame(
         {
-            "arm": pd.Categorical(np.repeat(arms, values.shape[1]), list(layout.arms), ordered=True),
+            "arm": pd.Categorical(np.repeat(arms, values.shape[1]), list(matrix.arms), ordered=True),
             "fitted": fitted.ravel(),
             "residual": (values - fitted).ravel(),
         }

@@ -6,7 +6,8 @@ from pathlib import Path
 import torch
 
 from metaseg.config import DataConfig, NetworkConfig, RunConfig, ScheduleConfig
-from metaseg.data.dataset import Dataset, prepare
+from metaseg.data.dataset import Dataset
+from metaseg.data.preparation import prepare
 from metaseg.simulators.seven_cells import SyntheticConfig, make_seven_cells
 
 

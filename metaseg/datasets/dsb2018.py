@@ -1,4 +1,4 @@
-"""Data Science Bowl 2018 (BBBC038), stage 1, as published: a folder an image, with one mask file a nucleus."""
+"""Data Science Bowl 2018 (BBBC038), stage 1, as published: one folder per image, with one mask file per nucleus."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,21 +6,23 @@ from pathlib import Path
 import pandas as pd
 
 from metaseg.data.manifest import Manifest, ManifestError
+from metaseg.datasets.source import Source
 from metaseg.datasets.table import read_frame, to_manifest
 
 
-def read_dsb2018(root: Path, metadata: Sequence[str], group_by: str | None = None) -> Manifest:
-    """Read `root/stage1_train/ID/images/ID.png` with `root/stage1_train/ID/masks/*.png`.
+def read_dsb2018(source: Source) -> Manifest:
+    """Read `stage1_train/ID/images/ID.png` with `stage1_train/ID/masks/*.png`.
+
+    A file `folds.csv` (columns `img_id`, `cluster`, `mosaic_idx`, ...) beside `stage1_train` is joined on `img_id`.
 
     Args:
-        root: the folder that holds `stage1_train`. Where it also holds `folds.csv` (columns `img_id`, `cluster`,
-            `mosaic_idx`, ...), its columns are joined on `img_id`.
-        metadata: columns of `folds.csv`, as in `read_table`.
-        group_by: column whose equal values must share a split: `mosaic_idx`, the field that images were cut from.
+        source: the folder that holds `stage1_train`. Its metadata and `group_by` are columns of folds.csv; `mosaic_idx`
+            is the field of view that images were cut from.
 
     Raises:
         ManifestError: the folder hasn't this layout, or `folds.csv` lacks an image or has one twice.
     """
+    root, metadata, group_by = source.path, source.metadata, source.group_by
     folder = root / "stage1_train"
     if not folder.is_dir():
         raise ManifestError(f"{root} has no folder stage1_train; expected stage1_train/ID/images/ID.png in it")

@@ -1,33 +1,25 @@
-"""nnU-Net's raw format, versions 1 and 2, for images in PNG or TIFF: read into a manifest, written from a dataset.
+"""nnU-Net's raw format, versions 1 and 2, for images in PNG or TIFF, read into a manifest.
 
 Isensee et al., "nnU-Net: a self-configuring method for deep learning-based biomedical image segmentation", Nature
 Methods 18 (2021).
 """
 
-import json
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
-from PIL import Image
 
-from metaseg.config import IGNORED, ConfigError
-from metaseg.data.dataset import Dataset
+from metaseg.config import ConfigError
 from metaseg.data.manifest import Manifest, ManifestError
 from metaseg.data.split import assign_splits
-from metaseg.datasets.derived import derive
-from metaseg.datasets.nnunet_description import METADATA, Description, describe
+from metaseg.datasets.nnunet_description import Description, describe
 from metaseg.datasets.source import Source
 from metaseg.datasets.table import read_frame, to_manifest
 
-VERSION = 1
-"""Raised whenever other files are written of the same dataset."""
-
 _VAL_FRACTION = 0.2
-"""Share of the training cases for validation, where only the test cases are told."""
+"""Share of the training cases for validation, if the layout separates only test cases."""
 
 
 @dataclass(frozen=True)
@@ -42,22 +34,22 @@ class NnunetConfig:
 def read_nnunet(source: Source, config: NnunetConfig = NnunetConfig()) -> Manifest:
     """Read `imagesTr/NAME_0000.EXT` with `labelsTr/NAME.EXT`, and `imagesTs` with `labelsTs` where there are labels.
 
-    `nnunet_classes` gives the classes that a `DataConfig` needs. A file `metadata.csv` beside `dataset.json`, which
-    has a row for each NAME in its column `case`, may hold metadata, `group` and `split`.
+    A file `metadata.csv` beside `dataset.json`, with a row for each NAME in its column `case`, may hold metadata,
+    `group` and `split`. The labels of dataset.json name the classes.
 
     Args:
-        source: the folder that holds `dataset.json`. Its metadata are columns of metadata.csv; where it has none, those
+        source: the folder that holds `dataset.json`. Its metadata are columns of metadata.csv; if it names none, those
             that `export_nnunet` noted in dataset.json.
-        config: which channel is read.
+        config: choice of a channel.
 
     Returns:
-        A row a case that has a label. Splits are metadata.csv's. Where that has none, cases of imagesTs are for test,
-        and a fifth of the others, by whole groups, is for validation; without labelled test cases, there is no split.
+        One row per labelled case. Splits are those of metadata.csv. If it has none, cases of imagesTs are for test, and
+        a fifth of the others, by whole groups, is for validation; without labelled test cases, there is no split.
 
     Raises:
-        ManifestError: dataset.json can't be read, or says what isn't supported (labels that aren't 0, 1, 2 ...,
-            regions, an ignore label, volumes); or, listed together, files are missing, or rows of metadata.csv.
-        ConfigError: there is no such channel.
+        ManifestError: dataset.json can't be read, or has what isn't supported (labels other than 0, 1, 2 ..., regions,
+            an ignore label, volumes); or, listed together, files or rows of metadata.csv are missing.
+        ConfigError: `config.channel` doesn't exist.
     """
     root = source.path
     description = describe(root)
@@ -70,7 +62,15 @@ def read_nnunet(source: Source, config: NnunetConfig = NnunetConfig()) -> Manife
     elif columns or source.group_by:
         wanted = ", ".join([*columns, *([source.group_by] if source.group_by else [])])
         raise ManifestError(f"{root} has no metadata.csv; expected it, with columns case, {wanted}")
-    manifest = to_manifest(table, root, source.metadata, source.group_by, str(root), about=description.about)
+    manifest = to_manifest(
+        table,
+        root,
+        source.metadata,
+        source.group_by,
+        str(root),
+        about=description.about,
+        classes=description.classes,
+    )
     if not source.metadata:
         manifest = replace(manifest, metadata=description.metadata)
     if not tested:
@@ -81,13 +81,8 @@ def read_nnunet(source: Source, config: NnunetConfig = NnunetConfig()) -> Manife
     return replace(manifest, table=manifest.table.assign(split=_splits(manifest, in_test)))
 
 
-def nnunet_classes(path: Path) -> tuple[str, ...]:
-    """Names of the classes 1, 2, ... of the dataset in folder `path`; raises as `read_nnunet` does."""
-    return describe(path).classes
-
-
 def _cases(root: Path, description: Description, parts: Sequence[str], config: NnunetConfig) -> pd.DataFrame:
-    """The labelled cases: `case`, `image` and `mask`."""
+    """Find the labelled cases: `case`, `image` and `mask`."""
     ending = description.ending
     folders = [f"{kind}{part}" for part in parts for kind in ("images", "labels")]
     missing = [f"has no folder {name}; expected files in it" for name in folders if not (root / name).is_dir()]
@@ -126,14 +121,14 @@ def _cases(root: Path, description: Description, parts: Sequence[str], config: N
         raise ManifestError(f"{root / 'imagesTr'} holds no image; expected NAME_0000{ending}")
     if len(numbers) > 1 and config.channel is None:
         raise ManifestError(
-            f"{root}: each case has {len(numbers)} files, one a channel; expected one grey channel or an RGB file, or "
-            "a choice (channel=0)"
+            f"{root}: each case has {len(numbers)} files, one per channel; expected one grey channel or an RGB file, "
+            "or a choice (channel=0)"
         )
     return pd.DataFrame(rows)
 
 
 def _channel_files(folder: Path, ending: str, problems: list[str]) -> dict[str, list[int]]:
-    """The channels of each case that there is a file of, sorted."""
+    """List the channels for which each case has a file, sorted."""
     cases: dict[str, list[int]] = {}
     for path in sorted(folder.glob(f"[!.]*{ending}")):
         if match := re.fullmatch(r"(.+)_(\d{4})", path.name.removesuffix(ending)):
@@ -144,12 +139,12 @@ def _channel_files(folder: Path, ending: str, problems: list[str]) -> dict[str, 
 
 
 def _numbers(channels: int, found: Sequence[Sequence[int]]) -> list[int]:
-    """The files that each case has: one a channel, except where all three are in one RGB file."""
+    """Determine the channels that each case must have as files: all, or only 0 if the three are in one RGB file."""
     return [0] if channels == 3 and all(numbers == [0] for numbers in found) else list(range(channels))
 
 
 def _joined(table: pd.DataFrame, path: Path, columns: Sequence[str], group_by: str | None) -> pd.DataFrame:
-    """The cases with the columns of metadata.csv."""
+    """Join the columns of metadata.csv to the cases."""
     rows = read_frame(path, [*columns, "case:categorical"], group_by)
     if "case" not in rows:
         raise ManifestError(f"{path}: has no column 'case'; it has {', '.join(map(str, rows.columns))}")
@@ -163,7 +158,7 @@ def _joined(table: pd.DataFrame, path: Path, columns: Sequence[str], group_by: s
 
 
 def _split_problems(table: pd.DataFrame, in_test: pd.Series) -> list[str]:
-    """Where metadata.csv and the folders are at odds about what is for test."""
+    """List the cases for which metadata.csv and the folders disagree on whether they are for test."""
     return [
         f"case {case!r} has split {split!r}, but is in {'imagesTs' if test else 'imagesTr'}; expected test in "
         "imagesTs, and only there"
@@ -173,80 +168,12 @@ def _split_problems(table: pd.DataFrame, in_test: pd.Series) -> list[str]:
 
 
 def _splits(manifest: Manifest, in_test: pd.Series) -> list[str]:
-    """Test where the folder says so; the others are divided into training and validation by whole groups."""
+    """Assign cases of imagesTs to test, and divide the others into training and validation by whole groups."""
     table = manifest.table
     others = table[~in_test]
     subgroup = others[manifest.subgroup_column] if manifest.subgroup_column else others["case"].map(lambda _: "all")
     group = others["group" if "group" in table else "case"]
-    # A third split can't be empty: it gets next to nothing, which goes to training.
+    # The test share can't be 0: the few cases that it gets go to training.
     assigned = assign_splits(group, subgroup, _VAL_FRACTION, test_fraction=1e-6, seed=0)
     divided = pd.Series(assigned, index=others.index, dtype=str).replace("test", "train")
     return divided.reindex(table.index, fill_value="test").tolist()
-
-
-def export_nnunet(dataset: Dataset, folder: Path, dataset_id: int) -> Path:
-    """Write a prepared dataset for nnU-Net version 2, for `nnUNetv2_plan_and_preprocess` and for `read_nnunet`.
-
-    Images and masks are PNG files of what our networks see, before it is standardised. Cases for training and
-    validation are in imagesTr, those for test in imagesTs and labelsTs. `splits_final.json` has our training and
-    validation cases as its only fold: nnU-Net reads it in its folder of preprocessed data. Pixels that don't count have
-    nnU-Net's label `ignore`, which `read_nnunet` refuses. `metadata.csv` has each
-    case's split, group and metadata, which nnU-Net doesn't see.
-
-    Args:
-        dataset: what to write.
-        folder: nnU-Net's folder of raw data.
-        dataset_id: nnU-Net's number of the dataset, 1 to 999.
-
-    Returns:
-        `folder/DatasetID_NAME`, which appears complete or not at all, and stays where it is there already.
-
-    Raises:
-        ConfigError: the number can't be, or is another dataset's; `folder/DatasetID_NAME` holds something else; a class
-            or metadata column has a name that the format needs for itself.
-    """
-    if not 1 <= dataset_id <= 999:
-        raise ConfigError(f"dataset_id is {dataset_id}; expected 1 to 999")
-    if taken := sorted({"background", "ignore"} & set(dataset.classes)):
-        raise ConfigError(f"a class is called {taken[0]!r}, which nnU-Net has a use for; expected another name")
-    if "case" in [column.name for column in dataset.metadata]:
-        raise ConfigError("a metadata column is called 'case', as that of nnU-Net's cases; expected another name")
-    name = re.sub(r"[^A-Za-z0-9]+", "_", dataset.name).strip("_")[:80] or "metaseg"
-    target = folder / f"Dataset{dataset_id:03d}_{name}"
-    if others := sorted(path.name for path in folder.glob(f"Dataset{dataset_id:03d}_*") if path != target):
-        raise ConfigError(f"dataset_id is {dataset_id}, which {others[0]} in {folder} has; expected a free one")
-    made = {"nnunet": VERSION, "dataset": dataset.fingerprint, "name": dataset.name, "about": dataset.about}
-    return derive(target, made, lambda complete: _write(dataset, complete))
-
-
-def _write(dataset: Dataset, folder: Path) -> None:
-    for name in ("imagesTr", "labelsTr", "imagesTs", "labelsTs"):
-        (folder / name).mkdir()
-    table, ignored = dataset.table, 1 + len(dataset.classes)
-    # The number makes names differ, also where the file system doesn't tell case, and never a device's.
-    stems = [re.sub(r"[^A-Za-z0-9]+", "-", Path(image).stem)[:80].strip("-") for image in table["image"]]
-    cases = pd.Series([f"{number:05d}-{stem}" for number, stem in enumerate(stems)])
-    for i, (case, split) in enumerate(zip(cases, table["split"], strict=True)):
-        part = "Ts" if split == "test" else "Tr"
-        pixels = np.ascontiguousarray(dataset.image(i))
-        image = Image.fromarray(pixels[..., 0] if dataset.channels == 1 else pixels)
-        image.save(folder / f"images{part}" / f"{case}_0000.png")
-        mask = np.where(dataset.mask(i) == IGNORED, np.uint8(ignored), dataset.mask(i))
-        Image.fromarray(mask).save(folder / f"labels{part}" / f"{case}.png")
-    columns = table[["split", "group"]].join(dataset.values[[column.name for column in dataset.metadata]])
-    columns.insert(0, "case", cases)
-    columns.to_csv(folder / "metadata.csv", index=False)
-    fold = {split: cases[dataset.indices(split)].tolist() for split in ("train", "val")}
-    (folder / "splits_final.json").write_text(json.dumps([fold], indent=2) + "\n")
-    names = ("grey",) if dataset.channels == 1 else ("R", "G", "B")
-    ignore = ("ignore",) if dataset.has_ignored else ()
-    content = {
-        "channel_names": {str(number): name for number, name in enumerate(names)},
-        "labels": {name: value for value, name in enumerate(("background", *dataset.classes, *ignore))},
-        "numTraining": sum(map(len, fold.values())),
-        "file_ending": ".png",
-        "name": dataset.name,
-        "description": dataset.about,
-        METADATA: [asdict(column) for column in dataset.metadata],
-    }
-    (folder / "dataset.json").write_text(json.dumps(content, indent=2) + "\n")

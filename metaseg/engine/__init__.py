@@ -1,5 +1,6 @@
-"""The engine: fits a study's runs with Ray Train on whatever Ray has. The only package that imports ray."""
+"""The engine: trains studies and sweeps on whatever resources Ray has. The only package that imports ray."""
 
-from metaseg.engine.scheduler import Outcome, run_study
+from metaseg.engine.outcome import Outcome
+from metaseg.engine.study import run_study
 
 __all__ = ["Outcome", "run_study"]

@@ -3,138 +3,51 @@
 import contextlib
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import ray
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-from rich.console import Console
 
 from metaseg.config import ConfigError, EngineConfig
 from metaseg.engine.failure import Failure, Kind, explain
+from metaseg.engine.outcome import Outcome
 from metaseg.engine.progress import StudyProgress
 from metaseg.engine.room import Worker, can_grow, count, free_orphans, left_beside
-from metaseg.engine.session import session
-from metaseg.engine.watch import watched
+from metaseg.engine.seat import Seat
 from metaseg.engine.worker import Board, Execute, Job, Slot
-from metaseg.store.claims import Session, tidy
+from metaseg.store.claims import Claimant
 from metaseg.store.runs import Store
 from metaseg.store.storage import StorageError
-from metaseg.study.plan import PlannedRun, Study
-from metaseg.study.run import execute, work
+from metaseg.study.execution import work
+from metaseg.study.plan import PlannedRun
 from metaseg.training import TRAINING_VERSION
 
 remote: Any = ray.remote
-"""Ray's stubs don't know of all that it takes."""
+"""Untyped, since Ray's stubs lack some of its options."""
 
 POLL_SECONDS = 0.5
 
 LOOK_AGAIN_SECONDS = 5.0
-"""Between attempts to claim a run that another driver has; idle slots are closed after as long."""
+"""Time between attempts to claim a run that another driver has; idle slots are closed after the same time."""
 
 PATIENCE_SECONDS = 60.0
-"""Without room for any run, before the user is told, and between two times that they are."""
-
-MOST_NAMED = 5
-"""Files of others that a warning names."""
+"""Time without room for any run after which the user is told, and between two such messages."""
 
 PENDING = 4
-"""Slots that may wait for room, so that nodes that join are used at once."""
+"""Number of slots that may wait for room, so that nodes that join are used at once."""
 PENDING_WITH_AUTOSCALER = 64
-"""These tell the autoscaler how much is wanted."""
+"""The same where nodes can be added: waiting slots tell the autoscaler how much is wanted."""
 
 START_ATTEMPTS = 5
+"""Number of slots in a row that may die before they are ready."""
 START_SECONDS = 60.0
-"""Slots in a row that may die before they are ready, and for how long: a node that goes takes several at once."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a study ended."""
-
-    trained: tuple[PlannedRun, ...]
-    """By this command; others may have trained more."""
-    failed: dict[PlannedRun, str]
-    """Failed runs and why, in a line."""
-    faults: int
-    """Times that a run was tried again."""
-
-
-def run_study(
-    study: Study, store: Store, config: EngineConfig, console: Console, execute: Execute = execute
-) -> Outcome:
-    """Train what the store doesn't have yet of the study. Ray isn't started when nothing is missing.
-
-    Runs are started in the order of their number of workers, then of their work (`metaseg.study.run.work`), the largest
-    first, then of the study. A run that fails is recorded in the store with its traceback and doesn't stop the others.
-    A run that another driver has claimed is left to it; this returns when it is done.
-
-    Raises:
-        ConfigError: a run needs more workers than Ray has room for, and no autoscaler could make room.
-        StorageError: the store is full or can't be reached.
-    """
-    missing = study.missing(store)
-    if not missing:
-        _tidy(store, console)
-        return Outcome((), {}, 0)
-    console.print("Starting Ray ...", style="dim")
-    with session(), Session(store.storage) as claims, watched(claims, console):
-        worker = Worker.of(config)
-        total = count(worker)
-        _require_room(missing, config, worker, total)
-        each = "-".join(map(str, config.workers_per_run))
-        console.print(
-            f"{len(missing)} runs to train, {each} worker(s) each; a worker is {worker}, Ray has room for {total} now.",
-            style="dim",
-            highlight=False,
-        )
-        with StudyProgress(study, missing, console) as progress:
-            scheduler = Scheduler(missing, study.dataset.path, store, config, worker, claims, progress, execute)
-            try:
-                return scheduler.run()
-            finally:
-                scheduler.close()
-                _tidy(store, console)
-
-
-def _tidy(store: Store, console: Console) -> None:
-    """Remove what deaths have left; what can't be removed stays, for the next time. Name what isn't ours."""
-    with contextlib.suppress(OSError):
-        store.sweep()
-        foreign = [store.storage.locate(name) for name in tidy(store.storage, store.done())]
-        more = [f"and {len(foreign) - MOST_NAMED} more"] if len(foreign) > MOST_NAMED else []
-        if foreign:
-            names = ", ".join([*foreign[:MOST_NAMED], *more])
-            console.print(f"warning: others' files are passed over: {names}", style="yellow", soft_wrap=True)
-
-
-def _require_room(missing: Sequence[PlannedRun], config: EngineConfig, worker: Worker, total: int) -> None:
-    least = max(run.workers_of(config)[0] for run in missing)
-    if least > total and not can_grow():
-        raise ConfigError(
-            f"workers_per_run is {least}; expected at most {total}: Ray has room for {total} workers of {worker}"
-        )
-
-
-@dataclass(eq=False)
-class Seat:
-    """A slot as the scheduler sees it."""
-
-    slot: Any
-    workers: tuple[int, ...]
-    future: Any = None
-    """Of its becoming ready, or of its run's end; None while it is idle."""
-    run: PlannedRun | None = None
-    begun: bool = False
-    """The run's workers have started."""
-    since: float = field(default_factory=time.monotonic)
-    """When it last became what it is: starting, idle or busy."""
+"""Time for which they may do so, whatever their number: a node that is lost takes several slots at once."""
 
 
 class Scheduler:
-    """The state of a study that is being trained. `run` trains it, `close` ends what is left of it in Ray."""
+    """The state of a study that is being trained. `run` trains it, `close` ends whatever of it is left in Ray."""
 
     def __init__(
         self,
@@ -143,7 +56,7 @@ class Scheduler:
         store: Store,
         config: EngineConfig,
         worker: Worker,
-        claims: Session,
+        claims: Claimant,
         progress: StudyProgress,
         execute: Execute,
     ) -> None:
@@ -151,7 +64,7 @@ class Scheduler:
         self._claims, self._progress, self._execute = claims, progress, execute
         self._waiting = sorted(missing, key=lambda run: (-run.workers_of(config)[0], -work(run.config)))
         self._held: set[str] = set()
-        """Ids of waiting runs that other drivers had when last looked at."""
+        """Ids of waiting runs that other drivers held at the last look."""
         self._attempts: dict[PlannedRun, int] = {}
         self._seats: list[Seat] = []
         self._failed_starts: list[float] = []
@@ -160,19 +73,19 @@ class Scheduler:
         self._faults = 0
         self._room = count(worker)
         self._looked = self._moved = time.monotonic()
-        # On the driver's node: it is of use for as long as the driver lives.
+        # On the driver's node, since it is only of use as long as the driver lives.
         self._here: Any = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         self._board: Any = remote(num_cpus=0, max_restarts=-1, scheduling_strategy=self._here)(Board).remote()
 
     def run(self) -> Outcome:
-        """Train until every run is done, by whomever, or has failed."""
+        """Train until every run has failed or is done, whoever trained it."""
         while self._waiting or self._busy():
             self._look_around()
             self._hand_out()
             self._open_slots()
             self._close_unused_slots()
             ended = self._ended()
-            self._hear()  # first, since a run's last news are for the line that tells of its end
+            self._hear()  # first, since a run's last news belong in the line that reports its end
             for seat in ended:
                 self._settle(seat)
             self._end_stalled()
@@ -180,7 +93,7 @@ class Scheduler:
         return Outcome(tuple(self._trained), self._failed, self._faults)
 
     def close(self) -> None:
-        """Give up what is running, so that others may have it."""
+        """End the slots and release the claims of running runs, so that other drivers may train them."""
         for seat in self._seats:
             ray.kill(seat.slot)
             if seat.run:
@@ -192,14 +105,14 @@ class Scheduler:
         return run.workers_of(self._config)
 
     def _free(self) -> list[PlannedRun]:
-        """Waiting runs that no other driver is known to have."""
+        """Waiting runs that no other driver is known to hold."""
         return [run for run in self._waiting if run.run_id not in self._held]
 
     def _busy(self) -> list[Seat]:
         return [seat for seat in self._seats if seat.run]
 
     def _look_around(self) -> None:
-        """Now and then: has the cluster changed, have other drivers ended runs or died?"""
+        """Check now and then whether the cluster has changed, and whether other drivers have ended runs or died."""
         if time.monotonic() - self._looked < LOOK_AGAIN_SECONDS:
             return
         self._looked = time.monotonic()
@@ -256,13 +169,13 @@ class Scheduler:
                 self._open(shape)
 
     def _slots_allowed(self, shape: tuple[int, ...], unoccupied: int) -> int:
-        """How many more slots of a shape may be started now; `unoccupied` have no run yet."""
+        """Number of further slots of a shape that may be started now; `unoccupied` slots of it have no run yet."""
         most = self._config.max_concurrent
         allowed = PENDING_WITH_AUTOSCALER if most is None else most - len(self._seats)
         large = [seat for seat in self._seats if seat.workers[-1] > 1]
         pending = [seat.workers[0] for seat in large if not seat.begun]
         if shape[-1] > 1:
-            # One may wait for room: that is what an autoscaler acts on. More would be processes for nothing.
+            # One may wait for room, since an autoscaler acts on that. More would be processes for nothing.
             used = sum(seat.workers[0] for seat in self._seats)
             fits = used + shape[0] <= self._room or can_grow() or not large
             return min(allowed, int(fits and not pending))
@@ -281,7 +194,7 @@ class Scheduler:
         self._seats.append(Seat(slot, shape, slot.ready.remote()))
 
     def _close_unused_slots(self) -> None:
-        """Give back room that nothing here can use now: another driver may be waiting for it, or an autoscaler."""
+        """Give back room that no run here can use now: another driver may need it, or an autoscaler may remove it."""
         shapes = {self._workers(run) for run in self._free()}
         large = any(shape[-1] > 1 for shape in shapes)
         for seat in [seat for seat in self._seats if not seat.run]:
@@ -291,7 +204,7 @@ class Scheduler:
                 self._seats.remove(seat)
 
     def _ended(self) -> list[Seat]:
-        """Slots that have become ready or whose runs have ended; waits a little for the first."""
+        """Slots that have become ready or whose runs have ended; waits a moment for the first."""
         by_future = {seat.future: seat for seat in self._seats if seat.future is not None}
         if not by_future:
             time.sleep(POLL_SECONDS)
@@ -301,7 +214,7 @@ class Scheduler:
         return [by_future[future] for future in ended]
 
     def _hear(self) -> None:
-        """Read the board."""
+        """Read the news on the board."""
         with contextlib.suppress(RayError):  # it is being restarted: no news
             news = ray.get(self._board.take.remote(), timeout=10)
             for seat in self._busy():
@@ -309,7 +222,7 @@ class Scheduler:
             self._progress.update(news)
 
     def _settle(self, seat: Seat) -> None:
-        """A slot has become ready, or its run has ended."""
+        """Handle a slot that has become ready, or whose run has ended."""
         run, future = seat.run, seat.future
         seat.run, seat.future, seat.since = None, None, time.monotonic()
         try:
@@ -319,7 +232,7 @@ class Scheduler:
         if run is not None:
             self._claims.release(run.run_id)
         if failure is not None:
-            # Whatever it was, the next run gets a fresh process. And a slot that can't be reached mustn't go on.
+            # Whatever the failure, the next run gets a fresh process, and a slot that can't be reached mustn't go on.
             ray.kill(seat.slot)
             self._seats.remove(seat)
             self._fail(run, failure)
@@ -330,7 +243,7 @@ class Scheduler:
             self._failed_starts.clear()
 
     def _end_stalled(self) -> None:
-        """End the slots of runs that stand still, where that is wanted, and try the runs again."""
+        """If `stall_minutes` is set, end the slots of stalled runs and retry the runs."""
         minutes = self._config.stall_minutes
         for seat in self._busy() if minutes else ():
             run = seat.run
@@ -344,7 +257,7 @@ class Scheduler:
             self._fail(run, Failure(Kind.MACHINE, f"no sign of life for {minutes:g} minutes (stall_minutes)", ""))
 
     def _fail(self, run: PlannedRun | None, failure: Failure) -> None:
-        """Try the run again or record that it has failed; a slot that died before it had one is replaced."""
+        """Retry the run or record that it has failed; a slot that died before it had a run is replaced."""
         if run is None:
             self._failed_starts.append(time.monotonic())
             times = len(self._failed_starts)
@@ -367,7 +280,7 @@ class Scheduler:
         self._waiting.insert(0, run)
 
     def _tell(self) -> None:
-        """Let others see how it goes, and the user why it doesn't."""
+        """Publish the status for others, and tell the user why nothing moves, if so."""
         self._claims.status = self._progress.status()
         now = time.monotonic()
         if any(seat.begun for seat in self._busy()):

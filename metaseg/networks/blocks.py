@@ -18,20 +18,21 @@ ACTIVATIONS: dict[Activation, type[nn.Module]] = {"relu": nn.ReLU, "silu": nn.Si
 
 
 @dataclass(frozen=True)
-class Perceptron:
-    """The perceptron by which a block computes its modulation."""
+class MLPConfig:
+    """Settings of the multilayer perceptron (MLP) by which a block computes its modulation."""
 
     reduction: int = 4
-    """Ratio of the feature maps' channels to the units of a hidden layer."""
+    """Reduction ratio: channels of the feature maps over units of a hidden layer (Hu et al. 2020)."""
 
     layers: int = 1
-    """Hidden layers."""
+    """Number of hidden layers."""
 
     activation: Activation = "relu"
-    """After each hidden layer."""
+    """Activation function after each hidden layer."""
 
     shared: int = 0
-    """Parameters outside all blocks that serve them, this block's share: `se-matched` makes up for them."""
+    """This block's share of the parameters outside the blocks that serve them (the metadata embedding). `se-matched`
+    adds as many to itself."""
 
 
 class ChannelModulation(nn.Module, ABC):
@@ -40,53 +41,53 @@ class ChannelModulation(nn.Module, ABC):
     Args:
         channels: C of the feature maps.
         metadata_size: M, elements of a sample's metadata vector, or of its embedding; 0 when the arm has none.
-        perceptron: size and activation of the block's perceptron.
+        mlp: size and activation of the block's MLP.
     """
 
     needs_metadata: ClassVar[bool] = False
-    """Whether the block can't be built without metadata."""
+    """True if the block can't be built without metadata."""
 
-    def __init__(self, channels: int, metadata_size: int, perceptron: Perceptron) -> None:
+    def __init__(self, channels: int, metadata_size: int, mlp: MLPConfig) -> None:
         super().__init__()
         self.channels = channels
         self.metadata_size = metadata_size
-        self.hidden = max(1, channels // perceptron.reduction)
+        self.hidden = max(1, channels // mlp.reduction)
 
     @abstractmethod
     def forward(self, features: Tensor, metadata: Tensor) -> Tensor:
         """Modulate `features` `(N, C, H, W)` by `metadata` `(N, M)`; returns `(N, C, H, W)`."""
 
 
-def hidden_and_linear(inputs: int, hidden: int, outputs: int, perceptron: Perceptron) -> nn.Sequential:
-    """Hidden layers of `hidden` units, each activated, and a linear one: `(N, inputs)` to `(N, outputs)`, unbounded."""
+def hidden_and_linear(inputs: int, hidden: int, outputs: int, mlp: MLPConfig) -> nn.Sequential:
+    """An MLP, hidden layers of `hidden` units and a linear output: `(N, inputs)` to `(N, outputs)`, unbounded."""
     layers: list[nn.Module] = []
-    for before, units in pairwise([inputs] + [hidden] * perceptron.layers):
-        layers += [nn.Linear(before, units), ACTIVATIONS[perceptron.activation]()]
+    for before, units in pairwise([inputs] + [hidden] * mlp.layers):
+        layers += [nn.Linear(before, units), ACTIVATIONS[mlp.activation]()]
     return nn.Sequential(*layers, nn.Linear(hidden, outputs))
 
 
-def excitation(inputs: int, hidden: int, channels: int, perceptron: Perceptron) -> nn.Sequential:
-    """Perceptron with gates in (0, 1) at its end: `(N, inputs)` to `(N, channels)` (Hu et al. 2020, eq. 3)."""
-    return nn.Sequential(*hidden_and_linear(inputs, hidden, channels, perceptron), nn.Sigmoid())
+def excitation(inputs: int, hidden: int, channels: int, mlp: MLPConfig) -> nn.Sequential:
+    """An MLP that ends in a sigmoid, gates in (0, 1): `(N, inputs)` to `(N, channels)` (Hu et al. 2020, eq. 3)."""
+    return nn.Sequential(*hidden_and_linear(inputs, hidden, channels, mlp), nn.Sigmoid())
 
 
-def excitation_parameters(inputs: int, hidden: int, channels: int, perceptron: Perceptron) -> int:
-    """How many weights and biases an `excitation` has."""
-    return (inputs + 1) * hidden + (perceptron.layers - 1) * (hidden + 1) * hidden + (hidden + 1) * channels
+def excitation_parameters(inputs: int, hidden: int, channels: int, mlp: MLPConfig) -> int:
+    """Number of weights and biases of an `excitation`."""
+    return (inputs + 1) * hidden + (mlp.layers - 1) * (hidden + 1) * hidden + (hidden + 1) * channels
 
 
 def squeeze(features: Tensor) -> Tensor:
-    """Mean of each channel: `(N, C, H, W)` to `(N, C)` (Hu et al. 2020, eq. 2)."""
+    """Global average pooling: `(N, C, H, W)` to `(N, C)` (Hu et al. 2020, eq. 2)."""
     return features.mean(dim=(2, 3))
 
 
 def channelwise(values: Tensor) -> Tensor:
-    """`(N, C)` to `(N, C, 1, 1)`: one value for all pixels of a channel."""
+    """Reshape `(N, C)` to `(N, C, 1, 1)`: one value for all pixels of a channel."""
     return values[:, :, None, None]
 
 
 class Identity(ChannelModulation):
-    """`none`: a plain U-Net; features pass unchanged and metadata is not seen."""
+    """`none`: a plain U-Net; features pass unchanged and metadata is ignored."""
 
     def forward(self, features: Tensor, metadata: Tensor) -> Tensor:
         """Return `features` as they are."""
@@ -94,11 +95,11 @@ class Identity(ChannelModulation):
 
 
 class SqueezeExcitation(ChannelModulation):
-    """`se`: channels gated by what the feature maps hold (Hu et al. 2020), not by metadata. The paper's baseline."""
+    """`se`: squeeze-and-excitation, gates computed from features alone (Hu et al. 2020). The paper's baseline."""
 
-    def __init__(self, channels: int, metadata_size: int, perceptron: Perceptron) -> None:
-        super().__init__(channels, metadata_size, perceptron)
-        self.excitation = excitation(channels, self.hidden, channels, perceptron)
+    def __init__(self, channels: int, metadata_size: int, mlp: MLPConfig) -> None:
+        super().__init__(channels, metadata_size, mlp)
+        self.excitation = excitation(channels, self.hidden, channels, mlp)
 
     def forward(self, features: Tensor, metadata: Tensor) -> Tensor:
         """Scale each channel by a gate in (0, 1) computed from the squeezed features."""
@@ -106,17 +107,17 @@ class SqueezeExcitation(ChannelModulation):
 
 
 class MatchedSqueezeExcitation(ChannelModulation):
-    """`se-matched`: `se` with as many parameters as `sme` has, or just more: a control for capacity.
+    """`se-matched`: `se` with at least as many parameters as `sme`, and barely more: a control for capacity.
 
-    It doesn't see metadata; their size only says how many units its hidden layers get more.
+    It ignores metadata; only their size counts, which says how many units its hidden layers are widened by.
     """
 
-    def __init__(self, channels: int, metadata_size: int, perceptron: Perceptron) -> None:
-        super().__init__(channels, metadata_size, perceptron)
-        wanted = excitation_parameters(channels + metadata_size, self.hidden, channels, perceptron) + perceptron.shared
-        while excitation_parameters(channels, self.hidden, channels, perceptron) < wanted:
+    def __init__(self, channels: int, metadata_size: int, mlp: MLPConfig) -> None:
+        super().__init__(channels, metadata_size, mlp)
+        wanted = excitation_parameters(channels + metadata_size, self.hidden, channels, mlp) + mlp.shared
+        while excitation_parameters(channels, self.hidden, channels, mlp) < wanted:
             self.hidden += 1
-        self.excitation = excitation(channels, self.hidden, channels, perceptron)
+        self.excitation = excitation(channels, self.hidden, channels, mlp)
 
     def forward(self, features: Tensor, metadata: Tensor) -> Tensor:
         """Scale each channel by a gate in (0, 1) computed from the squeezed features."""
@@ -128,9 +129,9 @@ class MetadataExcitation(ChannelModulation):
 
     needs_metadata = True
 
-    def __init__(self, channels: int, metadata_size: int, perceptron: Perceptron) -> None:
-        super().__init__(channels, metadata_size, perceptron)
-        self.excitation = excitation(metadata_size, self.hidden, channels, perceptron)
+    def __init__(self, channels: int, metadata_size: int, mlp: MLPConfig) -> None:
+        super().__init__(channels, metadata_size, mlp)
+        self.excitation = excitation(metadata_size, self.hidden, channels, mlp)
 
     def forward(self, features: Tensor, metadata: Tensor) -> Tensor:
         """Scale each channel by a gate in (0, 1) computed from metadata."""
@@ -142,9 +143,9 @@ class SqueezeMetadataExcitation(ChannelModulation):
 
     needs_metadata = True
 
-    def __init__(self, channels: int, metadata_size: int, perceptron: Perceptron) -> None:
-        super().__init__(channels, metadata_size, perceptron)
-        self.excitation = excitation(channels + metadata_size, self.hidden, channels, perceptron)
+    def __init__(self, channels: int, metadata_size: int, mlp: MLPConfig) -> None:
+        super().__init__(channels, metadata_size, mlp)
+        self.excitation = excitation(channels + metadata_size, self.hidden, channels, mlp)
 
     def forward(self, features: Tensor, metadata: Tensor) -> Tensor:
         """Scale each channel by a gate in (0, 1) computed from squeezed features and metadata together."""
@@ -155,16 +156,16 @@ class SqueezeMetadataExcitation(ChannelModulation):
 class FeatureWiseLinearModulation(ChannelModulation):
     """`film`: an affine map of each channel, `(1 + dgamma) * x + beta`, unbounded, from metadata (Perez et al. 2018).
 
-    The generator is a perceptron with hidden layers like the excitation blocks', so that arms compare the kind of
-    modulation and not its capacity. Predicting `gamma - 1` keeps features alive at the start (Perez et al., section
-    7.2).
+    The generator is an MLP with the same hidden layers as the excitation blocks, so that arms compare the kind of
+    modulation and not its capacity. It predicts `gamma - 1`, so that features pass at the start of training (Perez et
+    al., section 7.2).
     """
 
     needs_metadata = True
 
-    def __init__(self, channels: int, metadata_size: int, perceptron: Perceptron) -> None:
-        super().__init__(channels, metadata_size, perceptron)
-        self.generator = hidden_and_linear(metadata_size, self.hidden, 2 * channels, perceptron)
+    def __init__(self, channels: int, metadata_size: int, mlp: MLPConfig) -> None:
+        super().__init__(channels, metadata_size, mlp)
+        self.generator = hidden_and_linear(metadata_size, self.hidden, 2 * channels, mlp)
 
     def forward(self, features: Tensor, metadata: Tensor) -> Tensor:
         """Scale and shift each channel by amounts computed from metadata."""
@@ -175,14 +176,14 @@ class FeatureWiseLinearModulation(ChannelModulation):
 class IvadomedFiLM(ChannelModulation):
     """`film-ivadomed`: FiLM whose generator ends in a sigmoid, so gamma and beta lie in (0, 1) (Lemay et al. 2021).
 
-    The generator is ivadomed's whatever `perceptron` says: two hidden layers of 64 and 16 units, each followed by a
-    sigmoid. ivadomed also ties the generators' hidden layers to each other; here each block keeps its own.
+    The generator is ivadomed's and ignores `mlp`: two hidden layers of 64 and 16 units, each followed by a sigmoid.
+    ivadomed also shares the hidden layers between generators; here each block has its own.
     """
 
     needs_metadata = True
 
-    def __init__(self, channels: int, metadata_size: int, perceptron: Perceptron) -> None:
-        super().__init__(channels, metadata_size, perceptron)
+    def __init__(self, channels: int, metadata_size: int, mlp: MLPConfig) -> None:
+        super().__init__(channels, metadata_size, mlp)
         self.generator = nn.Sequential(
             nn.Linear(metadata_size, 64), nn.Sigmoid(), nn.Linear(64, 16), nn.Sigmoid(),
             nn.Linear(16, 2 * channels), nn.Sigmoid(),
@@ -203,6 +204,13 @@ BLOCKS: dict[str, type[ChannelModulation]] = {
     "film": FeatureWiseLinearModulation,
     "film-ivadomed": IvadomedFiLM,
 }
+"""Blocks by name: what `build_block` makes, and what an arm's `block` can be.
+
+Example:
+    >>> from metaseg import BLOCKS
+    >>> BLOCKS["sme"].needs_metadata
+    True
+"""
 
 
 def block_class(name: str) -> type[ChannelModulation]:
@@ -212,9 +220,29 @@ def block_class(name: str) -> type[ChannelModulation]:
     return BLOCKS[name]
 
 
-def build_block(name: str, channels: int, metadata_size: int, perceptron: Perceptron) -> ChannelModulation:
-    """Build the block called `name`; raises `ConfigError` when it is unknown or lacks the metadata that it needs."""
+def build_block(name: str, channels: int, metadata_size: int, mlp: MLPConfig | None = None) -> ChannelModulation:
+    """Build a channel-modulation block.
+
+    Args:
+        name: key of `BLOCKS`.
+        channels: C of the feature maps.
+        metadata_size: M, elements of a sample's metadata vector; 0 where there is none.
+        mlp: settings of the block's MLP, by default those of `MLPConfig`.
+
+    Returns:
+        A module that maps feature maps `(N, C, H, W)` and metadata `(N, M)` to `(N, C, H, W)`.
+
+    Raises:
+        ConfigError: the name is unknown, or the block needs metadata and `metadata_size` is 0.
+
+    Example:
+        >>> import torch
+        >>> from metaseg import build_block
+        >>> film = build_block("film", channels=16, metadata_size=3)
+        >>> film(torch.ones(2, 16, 8, 8), torch.eye(3)[:2]).shape
+        torch.Size([2, 16, 8, 8])
+    """
     block = block_class(name)
     if block.needs_metadata and metadata_size == 0:
         raise ConfigError(f"block {name!r} needs metadata, but the metadata vector has 0 elements (mode 'absent'?)")
-    return block(channels, metadata_size, perceptron)
+    return block(channels, metadata_size, mlp or MLPConfig())

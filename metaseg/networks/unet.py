@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from metaseg.config import Modulate, NetworkConfig, Position
-from metaseg.networks.blocks import Perceptron, block_class, build_block
+from metaseg.networks.blocks import MLPConfig, block_class, build_block
 
 MODULATED_AFTER: dict[Modulate, int] = {"convolved": 4, "normalised": 5, "output": 6}
 """After how many of a level's layers (`convolutions`) its block comes."""
@@ -33,11 +33,11 @@ class Level(nn.Module):
     """One level's convolutions with its block among or after them."""
 
     def __init__(
-        self, inputs: int, outputs: int, block: str, metadata_size: int, perceptron: Perceptron, modulate: Modulate
+        self, inputs: int, outputs: int, block: str, metadata_size: int, mlp: MLPConfig, modulate: Modulate
     ) -> None:
         super().__init__()
         self.convolutions = convolutions(inputs, outputs)
-        self.block = build_block(block, outputs, metadata_size, perceptron)
+        self.block = build_block(block, outputs, metadata_size, mlp)
         self.block_after = MODULATED_AFTER[modulate]
 
     def forward(self, features: Tensor, metadata: Tensor) -> Tensor:
@@ -54,17 +54,26 @@ class Level(nn.Module):
 class UNet(nn.Module):
     """U-Net (Ronneberger et al. 2015) with channel modulation (paper, figure 1), for images of any size.
 
+    `torch.export` and ONNX take batch, height and width as dynamic; an exported network needs H and W above `2**depth`.
+
     Args:
         in_channels: channels of the image.
-        out_channels: logits a pixel: 1 for one class (sigmoid), else background and one a class (softmax).
+        out_channels: logits per pixel: 1 for one class (sigmoid), else background and one per class (softmax).
         block: name of the block (`metaseg.networks.blocks.BLOCKS`).
-        metadata_size: M, elements of a sample's metadata vector; 0 when there is none.
-        network: its size, where blocks sit, what they re-weight, and how they are made.
-        heads: whether the image's metadata, a one-hot vector, picks one of `metadata_size` output layers instead of
-            reaching the blocks (paper, section 3.3, "two heads").
+        metadata_size: M, elements of a sample's metadata vector; 0 if there is none.
+        network: size of the network, and the place and size of its blocks.
+        heads: if True, a sample's metadata, a one-hot vector, selects one of `metadata_size` output layers and doesn't
+            reach the blocks (paper, section 3.3, "two heads").
 
     Raises:
-        ConfigError: an unknown block, or one that needs metadata where there is none.
+        ConfigError: the block is unknown, or needs metadata and `metadata_size` is 0.
+
+    Example:
+        >>> import torch
+        >>> from metaseg import NetworkConfig, UNet
+        >>> network = UNet(1, 1, "sme", metadata_size=3, network=NetworkConfig(width=4, depth=2))
+        >>> network(torch.zeros(2, 1, 50, 61), torch.eye(3)[:2]).shape
+        torch.Size([2, 1, 50, 61])
     """
 
     def __init__(
@@ -90,11 +99,11 @@ class UNet(nn.Module):
             if block_class(block).needs_metadata:
                 self.embedding = nn.Linear(seen, network.embedding)
             seen, shared = network.embedding, math.ceil((seen + 1) * network.embedding / blocks)
-        perceptron = Perceptron(network.reduction, network.hidden_layers, network.activation, shared)
+        mlp = MLPConfig(network.reduction, network.hidden_layers, network.activation, shared)
 
         def level(position: Position, inputs: int, outputs: int) -> Level:
             placed = block if position in network.positions else "none"
-            return Level(inputs, outputs, placed, seen, perceptron, network.modulate)
+            return Level(inputs, outputs, placed, seen, mlp, network.modulate)
 
         self.encoder = nn.ModuleList(
             level("encoder", inputs, outputs)
@@ -123,16 +132,16 @@ class UNet(nn.Module):
         """
         if image.ndim != 4 or image.shape[1] != self.in_channels:
             raise ValueError(f"image has shape {tuple(image.shape)}; expected (N, {self.in_channels}, H, W)")
+        samples, _, height, width = image.shape
         if metadata is None:
-            metadata = image.new_zeros(len(image), 0)
-        if metadata.shape != (len(image), self.metadata_size):
-            expected = (len(image), self.metadata_size)
+            metadata = image.new_zeros(samples, 0)
+        if metadata.shape != (samples, self.metadata_size):
+            expected = (samples, self.metadata_size)
             raise ValueError(f"metadata has shape {tuple(metadata.shape)}; expected {expected}: one vector a sample")
 
         picked = metadata.argmax(dim=1) if self.heads > 1 else None
         metadata = self.embedding(metadata if picked is None else metadata[:, :0])
-        height, width = image.shape[2:]
-        features = F.pad(image, (0, -width % self.stride, 0, -height % self.stride), mode="replicate")
+        features = padded(image, self.stride)
         skipped = []
         for level in self.encoder:
             features = level(features, metadata)
@@ -143,5 +152,29 @@ class UNet(nn.Module):
             features = level(torch.cat([skipped.pop(), upsample(features)], dim=1), metadata)
         logits: Tensor = self.head(features)
         if picked is not None:
-            logits = logits.unflatten(1, (self.heads, -1))[torch.arange(len(image), device=image.device), picked]
+            logits = logits.unflatten(1, (self.heads, -1))[torch.arange(samples, device=image.device), picked]
+        return cropped(logits, height, width)
+
+
+def padded(image: Tensor, stride: int) -> Tensor:
+    """The image `(N, C, H, W)` with its last row and column repeated until H and W are multiples of `stride`.
+
+    Compilers see the padded sizes as `stride` times a number, and so that halving and doubling gives them again; the
+    pad's own size would have to be known to be 0 or not.
+    """
+    height, width = image.shape[2:]
+    if not torch.compiler.is_compiling():
+        return F.pad(image, (0, -width % stride, 0, -height % stride), mode="replicate")
+    for dim, side in ((2, height), (3, width)):
+        pixels = torch.arange((side + stride - 1) // stride * stride, device=image.device)
+        image = image.index_select(dim, pixels.clamp(max=side - 1))
+    return image
+
+
+def cropped(logits: Tensor, height: int, width: int) -> Tensor:
+    """The first rows and columns; compilers needn't prove that there are so many."""
+    if not torch.compiler.is_compiling():
         return logits[:, :, :height, :width]
+    for dim, side in ((2, height), (3, width)):
+        logits = logits.index_select(dim, torch.arange(side, device=logits.device))
+    return logits

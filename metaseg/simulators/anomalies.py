@@ -1,22 +1,21 @@
-"""Synthetic anomalies: simulated brightfield images in which the task says whether nuclei or anomalies are asked for.
+"""Synthetic anomalies: simulated brightfield images in which the task says whether to segment nuclei or anomalies.
 
-The fields of view are those of `metaseg.simulators.seven_cells`, nuclei outlined on their contour in all seven cell
-lines. On some of them lie anomalies: debris, bubbles and spots out of focus. Every image has a row of task `nuclei`;
+The fields of view are those of `metaseg.simulators.seven_cells`, with nuclei outlined on their contour in all seven
+cell lines. Some of them have anomalies: debris, bubbles and spots out of focus. Every image has a row of task `nuclei`;
 the few annotated ones have a second row, of task `anomaly`, as 365 of 3024 in the paper (section 3.3).
 
-What follows for a study:
+Consequences for a study:
 
-- At `metadata_effect=1` the two rows of an image ask for different masks, and only the task says which.
+- At `metadata_effect=1` the two rows of an image have different masks, and only the task distinguishes them.
 - At effect e, each anomaly is also in the nuclei mask with probability 1 - e, and each nucleus in the anomaly mask. At
-  0 both rows ask for the same mask, and the task says nothing about it.
-- Images never depend on the effect: with one seed, only masks change with it.
-- Anomalies hide what lies beneath, nuclei masks don't know it: under debris a nucleus can't be seen, but is asked for.
+  0 both rows have the same mask, and the task carries no information about it.
+- Images never depend on the effect: for a given seed, only masks change with it.
+- Anomalies hide what lies beneath, but nuclei masks ignore that: a nucleus under debris is invisible, but in the mask.
 
-An image is a function of (seed, index) and of whether its anomalies are visible, not of how many are made.
+An image is a function of (seed, index) and of whether its anomalies are visible, not of the number of images.
 """
 
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -24,14 +23,14 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from PIL import Image
-from scipy.ndimage import gaussian_filter, label
-from scipy.special import expit
+from scipy.ndimage import label
 
 from metaseg.config import Split, check_settings
 from metaseg.data.manifest import Manifest
 from metaseg.datasets.derived import derive
+from metaseg.datasets.source import Progress
 from metaseg.datasets.table import read_frame, to_manifest
-from metaseg.simulators.brightfield import AREA, Field
+from metaseg.simulators.artefacts import draw_artefacts
 from metaseg.simulators.seven_cells import LINES, SyntheticConfig, field_of_view
 
 VERSION = 1
@@ -48,12 +47,6 @@ ANNOTATED: dict[Split, float] = {"train": 194 / 365, "val": 70 / 365, "test": 10
 
 MAX_ANNOTATED = 0.6
 """With more, the test images wouldn't suffice for their part of the annotated ones."""
-
-MEAN_OBJECTS = 2.2
-"""Anomalies in 128 x 128 px where there are any."""
-
-REACH = 64
-"""No anomaly is drawn further from its centre, in pixels."""
 
 Mask = npt.NDArray[np.bool_]
 
@@ -110,7 +103,7 @@ class AnomalyConfig:
 
 @dataclass(frozen=True)
 class ImagePlan:
-    """What one image is to be."""
+    """Properties of one image, chosen before it is drawn."""
 
     cell_line: str
     well: int
@@ -119,9 +112,9 @@ class ImagePlan:
     """Counted from 0 in its well."""
     split: Split
     annotated: bool
-    """Whether it has an anomaly mask too."""
+    """True if it has an anomaly mask too."""
     visible: bool
-    """Whether it has anomalies."""
+    """True if it has anomalies."""
 
 
 @dataclass(frozen=True)
@@ -131,15 +124,15 @@ class AnomalyScene:
     image: npt.NDArray[np.uint8]
     """`(size, size)`"""
     nuclei: npt.NDArray[np.int32]
-    """`(size, size)`: 0, or the number of the nucleus, from 1; nuclei that touch count as one."""
+    """`(size, size)`: 0, or the label of the nucleus, from 1; nuclei that touch count as one."""
     anomalies: Mask
-    """`(anomalies, size, size)`: each one's pixels. They may overlap."""
+    """`(anomalies, size, size)`: the pixels of each. They may overlap."""
     chance: npt.NDArray[np.float64]
-    """`(nuclei + anomalies,)` numbers in [0, 1): an object is in the other task's mask too where its number isn't below
+    """`(nuclei + anomalies,)` numbers in [0, 1): an object is also in the other task's mask unless its number is below
     the metadata's effect."""
 
     def masks(self, metadata_effect: float) -> tuple[Mask, Mask]:
-        """What the tasks `nuclei` and `anomaly` ask for: `(size, size)` each."""
+        """Draw the masks of the tasks `nuclei` and `anomaly`: `(size, size)` each."""
         stray = self.chance >= metadata_effect
         count = len(stray) - len(self.anomalies)
         nuclei = (self.nuclei > 0) | self.anomalies[stray[count:]].any(axis=0)
@@ -147,19 +140,17 @@ class AnomalyScene:
         return nuclei, anomalies
 
 
-def make_anomalies(
-    folder: Path, config: AnomalyConfig, progress: Callable[[int, int], None] = lambda done, total: None
-) -> Manifest:
-    """Write the images, masks and manifest.csv into `folder`, or reuse them where they are there.
+def make_anomalies(folder: Path, config: AnomalyConfig, progress: Progress = lambda done, total: None) -> Manifest:
+    """Write the images, masks and manifest.csv into `folder`, or reuse them if they exist.
 
     Args:
         folder: doesn't exist, is empty, or holds what this function wrote for the same `config`. It appears complete or
             not at all.
-        config: what to make.
+        config: number and kind of images, and the effect of metadata.
         progress: called with the number of images written and of all images.
 
     Returns:
-        A row an image and mask. Metadata: `task` (nuclei, anomaly). Strata: `both_masks` (yes, no) and `cell_line`.
+        One row per image and mask. Metadata: `task` (nuclei, anomaly). Strata: `both_masks` (yes, no) and `cell_line`.
 
     Raises:
         ConfigError: `folder` holds something else.
@@ -175,7 +166,8 @@ def make_anomalies(
 
 
 def plan(config: AnomalyConfig) -> list[ImagePlan]:
-    """Choose what each image is. Annotated are the images of least chance, about as many of each cell line."""
+    """Choose each image's properties. The images with the lowest random numbers are annotated, about equally many of
+    each cell line."""
     chance = [float(_generator(config, index, 0).uniform()) for index in range(config.images)]
     wells = [divmod(index // FIELDS, len(LINES)) for index in range(config.images)]
     splits = [SPLIT_OF_WELLS[index // FIELDS % len(SPLIT_OF_WELLS)] for index in range(config.images)]
@@ -197,91 +189,25 @@ def plan(config: AnomalyConfig) -> list[ImagePlan]:
 
 
 def draw_image(config: AnomalyConfig, index: int, visible: bool) -> AnomalyScene:
-    """Draw the image `index`, with its anomalies or without; `config.metadata_effect` is not looked at."""
+    """Draw the image `index`, with its anomalies or without; `config.metadata_effect` isn't used."""
     well, field = divmod(index, FIELDS)
     number, line = divmod(well, len(LINES))
     cells = field_of_view(SyntheticConfig(size=config.size, seed=config.seed), list(LINES)[line], number, field)
     nuclei, count = label(cells.distance <= 0)
     image, anomalies = cells.image, np.zeros((0, config.size, config.size), dtype=np.bool_)
     if visible:
-        light, anomalies = _anomalies(config.size, _generator(config, index, 1))
+        light, anomalies = draw_artefacts(config.size, _generator(config, index, 1))
         image = np.clip(np.rint(image * light), 0, 255).astype(np.uint8)
     chance = _generator(config, index, 2).uniform(size=count + len(anomalies))
     return AnomalyScene(image, nuclei.astype(np.int32), anomalies, chance)
 
 
 def _generator(config: AnomalyConfig, index: int, stream: int) -> np.random.Generator:
-    """A spawn key keeps the numbers apart from those that the cells are drawn with."""
+    """Make a generator; its spawn key keeps it independent of those that the cells are drawn with."""
     return np.random.default_rng(np.random.SeedSequence([config.seed, index], spawn_key=(stream,)))
 
 
-def _anomalies(size: int, rng: np.random.Generator) -> tuple[Field, Mask]:
-    """What the light is multiplied by `(size, size)`, and each anomaly's pixels `(anomalies, size, size)`."""
-    light = np.ones((size, size), dtype=np.float32)
-    rough, fine = (_noise(size, scale, rng) for scale in (3.0, 0.9))
-    masks = np.zeros((1 + rng.poisson(max(MEAN_OBJECTS * size * size / AREA - 1, 0)), size, size), dtype=np.bool_)
-    for mask in masks:
-        row, column = rng.uniform(0.04 * size, 0.96 * size, 2)
-        draw = (_debris, _debris, _bubble, _spot)[rng.integers(4)]
-        near = tuple(slice(max(0, int(c) - REACH), min(size, int(c) + REACH + 1)) for c in (row, column))
-        y, x = np.mgrid[near].astype(np.float32)
-        factor, mask[near] = draw(y - np.float32(row), x - np.float32(column), rough[near], fine[near], rng)
-        light[near] *= factor
-    return light, masks
-
-
-def _debris(y: Field, x: Field, rough: Field, fine: Field, rng: np.random.Generator) -> tuple[Field, Mask]:
-    """An opaque clump of grains: round, long or branched, with a rough edge that diffracts."""
-    grains = rng.integers(3, 11)
-    steps = rng.normal(0, 1, (grains, 2)) * rng.uniform(1.5, 4.0) + rng.normal(0, 1, 2) * rng.uniform(0, 3.0)
-    start = rng.integers(0, np.arange(1, grains))  # a grain lies beside an earlier one
-    centres = np.zeros((grains, 2), dtype=np.float32)
-    for k in range(1, grains):
-        centres[k] = centres[start[k - 1]] + steps[k]
-    radii = rng.uniform(2.0, 5.5, grains).astype(np.float32)
-    radii[0] = max(radii[0], 3.5)
-    distance = np.full(y.shape, np.inf, dtype=np.float32)
-    for (row, column), radius in zip(centres, radii, strict=True):
-        distance = np.minimum(distance, np.hypot(y - row, x - column) - radius)
-    distance = distance + 0.6 * rough + 0.4 * fine
-    opacity = rng.uniform(0.5, 0.8) * (1 + 0.10 * rough + 0.16 * fine) * expit(-distance / 0.6)
-    return 1 - np.clip(opacity, 0, 0.92) + rng.uniform(0, 0.2) * _ridge(distance - 2.2, 1.0), distance <= 0
-
-
-def _bubble(y: Field, x: Field, rough: Field, fine: Field, rng: np.random.Generator) -> tuple[Field, Mask]:
-    """A bright disc in a dark rim, a ring of refracted light inside and a faint one around."""
-    radius, stretch = np.exp(rng.uniform(np.log(5.0), np.log(14.0))), rng.uniform(0.94, 1.06)
-    distance = np.hypot(y * stretch, x / stretch) - radius + 0.15 * rough
-    rim = rng.uniform(0.9, 1.2) + 0.07 * radius
-    light = 1 + rng.uniform(0.15, 0.4) * expit(-(distance + 2 * rim) / 0.8)
-    light -= rng.uniform(0.45, 0.7) * _ridge(distance + rim, rim)
-    light += rng.uniform(0.15, 0.4) * _ridge(distance + 3.2 * rim, 0.7 * rim)
-    light += rng.uniform(0.1, 0.3) * _ridge(distance - 1.2, 1.0)
-    return light, distance <= 0
-
-
-def _spot(y: Field, x: Field, rough: Field, fine: Field, rng: np.random.Generator) -> tuple[Field, Mask]:
-    """Something far from the focal plane: a soft patch, dark or bright, with a fringe where it isn't far enough."""
-    angle, radius, stretch = rng.uniform(0, np.pi), rng.uniform(8.0, 17.0), rng.uniform(1.0, 1.35)
-    u, v = np.cos(angle) * x + np.sin(angle) * y, np.cos(angle) * y - np.sin(angle) * x
-    distance = np.hypot(u / stretch, v * stretch) - radius + 0.5 * rough
-    strength = rng.uniform(0.22, 0.42) * rng.choice([-1.0, 1.0])
-    soft = rng.uniform(1.5, 3.5)
-    light = 1 + strength * expit(-distance / soft) - rng.uniform(0, 0.4) * strength * _ridge(distance - 3 * soft, soft)
-    return light, distance <= 0
-
-
-def _noise(size: int, scale: float, rng: np.random.Generator) -> Field:
-    """Smooth Gaussian noise of variance about 1, correlated over `scale`."""
-    white = rng.standard_normal((size, size), dtype=np.float32)
-    return gaussian_filter(white, scale, mode="wrap", truncate=3) * np.float32(2 * np.sqrt(np.pi) * scale)
-
-
-def _ridge(distance: Field, width: float) -> Field:
-    return np.asarray(np.exp(-((distance / width) ** 2)), dtype=np.float32)
-
-
-def _write(folder: Path, config: AnomalyConfig, progress: Callable[[int, int], None]) -> None:
+def _write(folder: Path, config: AnomalyConfig, progress: Progress) -> None:
     for name in ("images", "masks/nuclei", "masks/anomaly"):
         (folder / name).mkdir(parents=True)
     rows = []

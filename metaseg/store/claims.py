@@ -1,14 +1,15 @@
 """Claims: two drivers on one store don't train the same run.
 
-A driver shows that it lives by a file that it keeps changing, `sessions/<session>.json`. A claim is a file that only
-one of those who try can create: `claims/<run id>.<generation>`, which names a session. The highest generation holds. A
-claim whose session is dead is overtaken by creating the next generation, which again only one can.
+Each driver is a claimant: it keeps a heartbeat file, `sessions/<claimant>.json`, that it rewrites all the time. A claim
+is a file that names a claimant, `claims/<run id>.<generation>`; of all drivers that try to create it, only one can. The
+highest generation is valid. A claim whose claimant is dead is overtaken by creating the next generation, which again
+only one driver can.
 
-No clocks are compared: a session is dead when *this* process has watched it for `LEASE_SECONDS` without a change, or
-when its process was on this machine and isn't there any more. Files in these folders that nobody here has
-written (what sync clients and editors leave) aren't claims; a claim or session that can't be read is watched as long as
-one of another machine: it may be half written. Claims save work; what keeps results right is that a run is committed
-whole and once, whoever trains it.
+No clocks are compared: a claimant is dead when *this* process has watched its heartbeat for `LEASE_SECONDS` without a
+change, or when its process was on this machine and has ended. Other files in these folders (left by sync clients and
+editors) aren't claims; a claim or heartbeat that can't be read may be half written, so it is watched as long as one of
+another machine. Claims only save work: results are right without them, since a run is committed whole and once, whoever
+trains it.
 """
 
 import contextlib
@@ -28,12 +29,15 @@ from metaseg.store.runs import from_json, to_json
 from metaseg.store.storage import UNREADABLE, Storage
 
 BEAT_SECONDS = 5.0
+"""Time between heartbeats."""
+
 LEASE_SECONDS = 60.0
-"""Many beats: a driver that is slow to write isn't dead. A dead driver's runs on another machine wait for so long."""
+"""Time without a heartbeat after which a driver is dead. Many beats, since a slow driver isn't dead; the runs of a
+driver that died on another machine wait this long."""
 
 
 def machine() -> str:
-    """Names this machine until it restarts, and the space in which its process numbers mean something."""
+    """An id of this machine until it restarts, and of the namespace in which its process numbers are valid."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{platform.node()} {boot} {os.readlink('/proc/self/ns/pid')}"
@@ -42,7 +46,7 @@ def machine() -> str:
 
 
 def process_start(pid: int) -> str | None:
-    """When a process of this machine started, in the kernel's ticks; None where it isn't there or nobody can tell."""
+    """Start time of a process of this machine, in kernel ticks; None if it doesn't exist or the time is unknown."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
     except (OSError, IndexError):
@@ -50,48 +54,46 @@ def process_start(pid: int) -> str | None:
 
 
 @dataclass(frozen=True)
-class Sign:
-    """A driver's sign of life, as others read it."""
+class Heartbeat:
+    """A driver's heartbeat file, as others read it."""
 
     machine: str
     pid: int
     started: str | None
-    """When its process did, in the kernel's ticks."""
-    content: dict[str, Any]
+    """Start time of its process, in kernel ticks."""
 
     @classmethod
-    def parse(cls, content: bytes | None) -> "Sign | None":
-        """None where it can't be read: there is none, it is half written, or it isn't one."""
+    def parse(cls, content: bytes | None) -> "Heartbeat | None":
+        """A heartbeat, or None if there is none, it is half written, or the content is something else."""
         about = from_json(content) or {}
         host, pid, started = about.get("machine"), about.get("pid"), about.get("started")
         if not isinstance(host, str) or not isinstance(pid, int) or not isinstance(started, str | None):
             return None
-        return cls(host, pid, started, about)
+        return cls(host, pid, started)
 
     @property
     def is_of_this_machine(self) -> bool:
-        """Whether its process is one that this process could see."""
+        """True if this process could see the driver's process."""
         return self.machine == machine() and self.started is not None
 
     @property
     def is_gone(self) -> bool:
-        """Whether its process, of this machine, has ended."""
+        """True if the driver's process, on this machine, has ended."""
         return bool(process_start(self.pid) != self.started)
 
 
 CLAIM = re.compile(r"(?P<run>.+)\.(?P<generation>[1-9][0-9]*)")
-"""A claim's name; others in the folder are none of ours."""
+"""Name of a claim's file; files with other names aren't ours."""
 
-
-SESSION = re.compile(r"[A-Za-z0-9_-]{1,64}")
-"""A session's name."""
+CLAIMANT = re.compile(r"[A-Za-z0-9_-]{1,64}")
+"""Id of a claimant."""
 
 
 def tidy(storage: Storage, done: Set[str]) -> list[str]:
-    """Remove what killed drivers have left: claims of runs that are done, and signs of life on this machine.
+    """Remove the files of killed drivers: claims of runs that are done, and heartbeats of this machine.
 
     Returns:
-        Names of the files that others have left, which stay.
+        Names of the files that other programs have left; they stay.
     """
     foreign = []
     for name in storage.names("claims"):
@@ -102,16 +104,16 @@ def tidy(storage: Storage, done: Set[str]) -> list[str]:
             _remove(storage, f"claims/{name}")
     for name in storage.names("sessions"):
         content = _content(storage, f"sessions/{name}")
-        sign = Sign.parse(content)
-        if sign is None and content is not None:
+        heartbeat = Heartbeat.parse(content)
+        if heartbeat is None and content is not None:
             foreign.append(f"sessions/{name}")
-        elif sign and sign.is_of_this_machine and sign.is_gone:
+        elif heartbeat and heartbeat.is_of_this_machine and heartbeat.is_gone:
             _remove(storage, f"sessions/{name}")
     return foreign
 
 
 def _content(storage: Storage, name: str) -> bytes | None:
-    """A file's content: None where there is none, nothing where it can't be read: a folder, another user's file."""
+    """A file's content: None if there is no file, empty if it can't be read (a folder, another user's file)."""
     try:
         return storage.read_or_none(name)
     except UNREADABLE:
@@ -119,15 +121,15 @@ def _content(storage: Storage, name: str) -> bytes | None:
 
 
 def _remove(storage: Storage, name: str) -> None:
-    """Remove a file; what others have put in its place stays."""
+    """Remove a file; anything unreadable that others have put in its place stays."""
     with contextlib.suppress(*UNREADABLE):
         storage.delete(name)
 
 
-class Session:
-    """A driver's sign of life in the store, kept by a thread; `status` is what others are told of it.
+class Claimant:
+    """A driver that claims runs. A thread keeps its heartbeat in the store, together with `status` for others to read.
 
-    Use as a context manager. What it has claimed and not given back on leaving stays behind, and is found dead.
+    Use as a context manager. Claims that aren't released on leaving stay behind, and others find them dead.
     """
 
     def __init__(self, storage: Storage) -> None:
@@ -138,10 +140,11 @@ class Session:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._keep_beating, daemon=True)
         self._watched: dict[str, tuple[str, float]] = {}
-        """What files contained (digest), and since when it has been the same."""
+        """Digest of each watched file's content, and since when it has been the same."""
         self._won: dict[str, int] = {}
+        """Generations of the claims that this claimant holds, by run id."""
 
-    def __enter__(self) -> "Session":
+    def __enter__(self) -> "Claimant":
         self._write()
         self._thread.start()
         return self
@@ -152,7 +155,7 @@ class Session:
         self._storage.delete(self._name(self.id))
 
     def claim(self, run_id: str) -> bool:
-        """Try to take a run for this session; whoever has it should look once more whether the run is done."""
+        """Try to claim a run; returns True on success. The caller should then check once more that it isn't done."""
         mine = to_json({"session": self.id, "once": uuid.uuid4().hex})
         generation = 1
         while not self._storage.create(_claim(run_id, generation), mine):
@@ -164,37 +167,38 @@ class Session:
         return True
 
     def release(self, run_id: str) -> None:
-        """Give a run of this session back: it is done, or it has failed."""
-        # The newest first: were this to stop in the middle, what is left would be dead claims and no gap under them.
+        """Give up the claim on a run that is done or has failed."""
+        # The newest first: if this stopped in the middle, it would leave dead claims without a gap below them.
         for generation in range(self._won.pop(run_id), 0, -1):
             _remove(self._storage, _claim(run_id, generation))
 
     def abandon(self) -> None:
-        """Give everything back at once: the driver is about to end, in whatever state it is."""
+        """Give up all claims at once, because the driver is about to end, in whatever state it is."""
         self._stop.set()
         for run_id in list(self._won):
             self.release(run_id)
         self._storage.delete(self._name(self.id))
 
     def taken(self) -> set[str]:
-        """Ids of the runs that living sessions hold, this one's among them."""
+        """Ids of the runs that living claimants hold, this one included."""
         claims = filter(None, map(CLAIM.fullmatch, self._storage.names("claims")))
         return {claim["run"] for claim in claims if not self._is_given_up(f"claims/{claim[0]}")}
 
-    def is_dead(self, session: str) -> bool:
-        """Whether another session's driver is known to have ended."""
-        name = self._name(session)
+    def is_dead(self, claimant: str) -> bool:
+        """Return True if another claimant's driver is known to have ended."""
+        name = self._name(claimant)
         content = _content(self._storage, name)
         if content is None:
             return True
-        sign = Sign.parse(content)
-        dead = sign.is_gone if sign and sign.is_of_this_machine else self._has_stood_still(name, content)
+        heartbeat = Heartbeat.parse(content)
+        here = heartbeat if heartbeat and heartbeat.is_of_this_machine else None
+        dead = here.is_gone if here else self._has_stood_still(name, content)
         if dead:
             _remove(self._storage, name)
         return dead
 
     def _has_stood_still(self, name: str, content: bytes) -> bool:
-        """Whether a file has been watched for `LEASE_SECONDS` without a change."""
+        """Return True if a file has been watched for `LEASE_SECONDS` without a change."""
         digest = hashlib.sha256(content).hexdigest()
         before, since = self._watched.get(name, ("", 0.0))
         if before != digest:
@@ -210,20 +214,20 @@ class Session:
         content = _content(self._storage, claim)
         if content is None:
             return True
-        session = (from_json(content) or {}).get("session")
-        if not isinstance(session, str) or not SESSION.fullmatch(session):
+        claimant = (from_json(content) or {}).get("session")
+        if not isinstance(claimant, str) or not CLAIMANT.fullmatch(claimant):
             return self._has_stood_still(claim, content)
-        return self.is_dead(session)
+        return self.is_dead(claimant)
 
-    def _name(self, session: str) -> str:
-        return f"sessions/{session}.json"
+    def _name(self, claimant: str) -> str:
+        return f"sessions/{claimant}.json"
 
     def _keep_beating(self) -> None:
         while not self._stop.wait(BEAT_SECONDS):
             try:
                 self._write()
             except OSError:
-                continue  # the next beat may be seen
+                continue  # the next beat may succeed
 
     def _write(self) -> None:
         self._beat += 1

@@ -36,7 +36,7 @@ from metaseg.data.manifest import ManifestError
 from metaseg.data.mask_values import MaskValues
 from metaseg.datasets.coco import draw_outlines, read_coco
 from metaseg.datasets.nnunet_description import describe
-from metaseg.store.storage import FolderStorage
+from metaseg.store.folder import FolderStorage
 
 REFUSED = (ResultsError, ManifestError, ConfigError)
 """What a reader may raise."""

@@ -19,7 +19,7 @@ from metaseg.config import EngineConfig, NetworkConfig, RunConfig, ScheduleConfi
 from metaseg.data.dataset import Dataset
 from metaseg.store.runs import Store
 from metaseg.study.plan import ARMS
-from metaseg.study.run import run_id
+from metaseg.study.run_id import run_id
 from metaseg.sweeps.dimensions import Choice, Float
 from metaseg.sweeps.space import Space
 from metaseg.sweeps.sweep import SearchConfig, Sweep

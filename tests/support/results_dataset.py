@@ -6,7 +6,8 @@ import pandas as pd
 
 from analysis.results.merge import Gathered, gather
 from fake_store import image_rows, run_id, seal
-from metaseg.store.storage import FolderStorage, Storage
+from metaseg.store.folder import FolderStorage
+from metaseg.store.storage import Storage
 
 LINES = ["HeLa", "HeLa", "MCF7", "MCF7"]
 

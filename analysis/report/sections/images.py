@@ -10,10 +10,10 @@ from analysis.report.section import Section, picture
 
 def section(data: ReportData) -> Section | None:
     """Each image's score by the arm with the largest gain of those that are expected to differ from the baseline."""
-    layout, baseline = data.overall, data.study.baseline
-    if layout is None:
+    matrix, baseline = data.overall, data.study.baseline
+    if matrix is None:
         return None
-    pairs = [each for each in data.study.comparisons if {each.arm, each.reference} <= set(layout.arms)]
+    pairs = [each for each in data.study.comparisons if {each.arm, each.reference} <= set(matrix.arms)]
     told = [each.arm for each in pairs if each.claim == "differs" and each.reference == baseline]
     if not told:
         return None

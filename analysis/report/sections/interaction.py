@@ -20,7 +20,7 @@ def section(data: ReportData) -> Section | None:
     found = data.interactions
     if not found:
         return None
-    left_out = sum(layout.size < LEAST_UNITS for name, layout in data.layouts.items() if name != OVERALL)
+    left_out = sum(matrix.size < LEAST_UNITS for name, matrix in data.matrices.items() if name != OVERALL)
     words = (interaction_caption(data.column, len(found), left_out, LEAST_UNITS, data.names),)
     rows = pd.DataFrame(
         {"arm": each.arm, "reference": each.reference} | asdict(subgroup)

@@ -17,20 +17,20 @@ CAPTION = (
 
 def section(data: ReportData) -> Section | None:
     """Detectable differences of this and of other designs, for the class that is concluded on."""
-    layout, study, names = data.overall, data.study, data.names
-    if layout is None:
+    matrix, study, names = data.overall, data.study, data.names
+    if matrix is None:
         return None
     sentences: list[str] = []
     undecided: list[str] = []
     tables = []
     unit = names.units
-    size = max(round(layout.size), 2)
+    size = max(round(matrix.size), 2)
     for comparison in study.comparisons:
         if comparison.reference != study.baseline or comparison.claim != "differs":
             continue
-        if not {comparison.arm, comparison.reference} <= set(layout.arms):
+        if not {comparison.arm, comparison.reference} <= set(matrix.arms):
             continue
-        found = difference(layout, comparison.arm, comparison.reference)
+        found = difference(matrix, comparison.arm, comparison.reference)
         if found.components is None:
             continue
         advice = plan(found.components, study.margin, min(found.seeds), size, unit)

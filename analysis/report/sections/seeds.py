@@ -15,12 +15,12 @@ from analysis.wording import Names, listed
 
 def section(data: ReportData) -> Section | None:
     """Descriptive, of the class that is concluded on; None where no run covers all images."""
-    layout, names, baseline = data.overall, data.names, data.study.baseline
-    if layout is None:
+    matrix, names, baseline = data.overall, data.names, data.study.baseline
+    if matrix is None:
         return None
     failed = data.supplement.failed
-    table = seed_table(layout, data.own, baseline, data.collected.missing, failed)
-    means = run_means(dict(data.layouts))
+    table = seed_table(matrix, data.own, baseline, data.collected.missing, failed)
+    means = run_means(dict(data.matrices))
     words = _words(table, from_elsewhere(data.collected), names)
     several = data.collected.images["subgroup"].nunique() > 1
     across = f"Mean {names.score} of each run on each {f'value of {data.column}' if several else 'class'}"
@@ -31,7 +31,7 @@ def section(data: ReportData) -> Section | None:
     if len(means) > 1:
         caption = "Residuals against fitted values"
         parts.append(
-            picture("residuals", rendered(build_residuals(residuals(layout), data.names), data.figure), caption)
+            picture("residuals", rendered(build_residuals(residuals(matrix), data.names), data.figure), caption)
         )
     return Section("Do seeds agree?", tuple(parts))
 

@@ -9,11 +9,11 @@ from analysis.stats.mrmc import difference
 
 def section(data: ReportData) -> Section | None:
     """The variance components of each arm's difference from the baseline; None where there are too few runs."""
-    layout = data.overall
-    if layout is None:
+    matrix = data.overall
+    if matrix is None:
         return None
-    pairs = [each for each in data.study.comparisons if {each.arm, each.reference} <= set(layout.arms)]
-    found = [difference(layout, each.arm, each.reference) for each in pairs if each.reference == data.study.baseline]
+    pairs = [each for each in data.study.comparisons if {each.arm, each.reference} <= set(matrix.arms)]
+    found = [difference(matrix, each.arm, each.reference) for each in pairs if each.reference == data.study.baseline]
     known = [each for each in found if each.components is not None]
     if not known:
         return None

@@ -2,17 +2,20 @@
 
 import errno
 import json
-import subprocess
-import sys
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.__main__ import main
+from analysis.__main__ import COMMANDS, main
+from analysis.commands.options import Collect, Metric, Report, given
 from analysis.results.dataset import RECORD
+from analysis.scores.extra_scores import METRICS as EXTRA_METRICS
+from analysis.scores.metrics import METRICS
 from fake_store import image_rows, run_id, seal, write_study
+from metaseg.command_line import call
 
 Capture = pytest.CaptureFixture[str]
 
@@ -35,6 +38,10 @@ def table(metric: str = "Dice") -> pd.DataFrame:
 
 def run(*arguments: object) -> int:
     return main([str(argument) for argument in arguments])
+
+
+def parse(*arguments: str) -> object:
+    return call("analysis", "", COMMANDS, arguments)
 
 
 def failure(capsys: Capture, *arguments: object) -> str:
@@ -207,23 +214,82 @@ def test_a_disk_that_is_full_is_one_readable_line(
     def full(path: Path, content: bytes) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("metaseg.store.storage._write_flushed", full)
+    monkeypatch.setattr("metaseg.store.folder._write_flushed", full)
     assert failure(capsys, "report", tmp_path) == f"[Errno 28] {tmp_path} is full: No space left on device"
 
 
+def misuse(capsys: Capture, *arguments: object) -> str:
+    """What a command says, on standard error, whose arguments are wrong; it ends with code 2."""
+    with pytest.raises(SystemExit) as ended:
+        run(*arguments)
+    assert ended.value.code == 2
+    captured = capsys.readouterr()
+    assert not captured.out
+    return captured.err
+
+
 def test_commands_are_listed_and_unknown_ones_named(capsys: Capture) -> None:
-    assert run("--help") == 0
+    with pytest.raises(SystemExit) as ended:
+        run("--help")
+    assert not ended.value.code
     listed = capsys.readouterr().out
-    assert [f"  {name} " in listed for name in ("collect", "report")] == [True, True]
-    assert run() == 2
-    capsys.readouterr()
-    assert run("reprot") == 2
-    assert capsys.readouterr().err == "error: unknown command 'reprot'; expected collect or report or sweep\n"
+    assert "• collect  Collect finished runs of stores" in listed
+    assert "• report   Test the comparisons" in listed
+    assert "analysis report STORE" not in listed, "the list has a sentence for each command"
+    assert "{collect, report, sweep}" in misuse(capsys)
+    said = misuse(capsys, "reprot")
+    assert "reprot" in said
+    assert "collect, report, sweep" in said
 
 
-def test_the_module_runs_as_the_console_script_does() -> None:
-    done = subprocess.run([sys.executable, "-m", "analysis", "--help"], capture_output=True, text=True, check=True)
-    assert done.stdout.startswith("usage: analysis COMMAND")
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["report"], "error: STORE is missing; expected a store, a collected dataset or tables of scores\n"),
+        (["report", "x", "--study"], "error: --study is given without a value\n"),
+        (["report", "x", "--column", "a"], "error: --column is 'a'; expected NEW=OLD\n"),
+        (["report", "x", "--column", "=a"], "error: --column is '=a'; expected NEW=OLD\n"),
+        (
+            ["report", "x", "--call", "lung=b"],
+            "error: --call is 'lung=b'; expected NAME=WORD with NAME one of metric, image, group, subgroup\n",
+        ),
+        (["report", "x", "--metric", "dice"], "invalid choice 'dice' for argument '--metric'"),
+        (["report", "x", "--marign", "1"], "Unrecognized options: --marign"),
+        (["collect"], "error: expected STORE... OUT, or OUT and --table\n"),
+        (["collect", "x", "--table", "a.csv"], "error: --table and --name go together\n"),
+        (["sweep"], "STORE"),
+    ],
+)
+def test_wrong_arguments_are_named(capsys: Capture, arguments: list[str], message: str) -> None:
+    said = misuse(capsys, *arguments)
+    assert message in said
+    assert not message.startswith("error") or said == message
+
+
+def test_an_option_that_takes_several_values_can_be_repeated_too() -> None:
+    one = parse("report", "a.csv", "b.csv", "--study", "x", "y", "--column", "arm=model", "--column", "image=case")
+    assert isinstance(one, Report)
+    assert (one.where, given("--study", one.study)) == (("a.csv", "b.csv"), ["x", "y"])
+    assert one.columns() == {"arm": "model", "image": "case"}
+    other = parse(
+        "report", "--column", "arm=model", "image=case", "--study", "x", "--study", "y", "--out", "o", "a.csv"
+    )
+    assert isinstance(other, Report)
+    assert (other.columns(), given("--study", other.study)) == (one.columns(), ["x", "y"])
+    assert (other.where, other.out) == (("a.csv",), "o")
+    collect = parse("collect", "out", "--table", "a=a.csv", "b=b.csv", "--table", "c:1=c.csv", "--name", "n")
+    assert isinstance(collect, Collect)
+    assert given("--table", collect.table) == ["a=a.csv", "b=b.csv", "c:1=c.csv"]
+
+
+def test_metrics_on_the_command_line_are_those_that_can_be_computed() -> None:
+    assert get_args(Metric) == (*METRICS, *EXTRA_METRICS)
+
+
+def test_words_come_from_columns_and_from_call_which_wins() -> None:
+    options = parse("report", "a.csv", "--column", "group=patient", "score=Dice", "--call", "group=mouse/mice")
+    assert isinstance(options, Report)
+    assert options.words() == {"group": "mouse/mice", "metric": "Dice"}
 
 
 @pytest.mark.parametrize("name", ["../../escaped", "/tmp/absolute", "s3://bucket/x", "", ".."])

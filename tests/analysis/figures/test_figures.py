@@ -28,7 +28,7 @@ from analysis.figures.style import SMALL, WIDTH
 from analysis.figures.variance import PARTS, build_variance, contributions, draw_variance, variance_table
 from analysis.results.declaration import ResultsError, read_study
 from analysis.scores.image_scores import OVERALL, image_scores
-from analysis.scores.score_matrix import Layout, layouts
+from analysis.scores.score_matrix import ScoreMatrix, score_matrices
 from analysis.stats.mrmc import Difference, difference
 from fake_store import image_rows, run_id, write_study
 from metaseg.store.storage import open_storage
@@ -89,13 +89,13 @@ def make_tests(arms: int, subgroups: int, seeds: int = 3, classes: Sequence[str]
     return tests.assign(ci_low=tests["difference"] - half, ci_high=tests["difference"] + half)
 
 
-def make_layout(**arms: Array) -> Layout:
+def make_matrix(**arms: Array) -> ScoreMatrix:
     """Of `(seeds, units)` scores by arm."""
     values = list(arms.values())
     arm = np.repeat(np.arange(len(values)), [len(each) for each in values])
     seed = np.concatenate([np.arange(len(each)) for each in values])
     units = tuple(f"u{k}" for k in range(values[0].shape[1]))
-    return Layout(tuple(arms), arm, seed, np.concatenate(values), units, len(units))
+    return ScoreMatrix(tuple(arms), arm, seed, np.concatenate(values), units, len(units))
 
 
 def make_history(arms: Sequence[str], seeds: int = 3, epochs: int = 8) -> pd.DataFrame:
@@ -112,11 +112,11 @@ def make_history(arms: Sequence[str], seeds: int = 3, epochs: int = 8) -> pd.Dat
 
 
 @cache
-def scored(arms: int, seeds: int) -> tuple[pd.DataFrame, pd.DataFrame, Layout]:
-    """A study's images, scores and, over all images, layout."""
+def scored(arms: int, seeds: int) -> tuple[pd.DataFrame, pd.DataFrame, ScoreMatrix]:
+    """A study's images, scores and, over all images, matrix."""
     images = make_images(np.random.default_rng(3), arm_names(arms), seeds)
     scores = image_scores(images, arm_names(arms))
-    (_, _, data), *_ = layouts(scores)
+    (_, _, data), *_ = score_matrices(scores)
     return images, scores, data
 
 
@@ -157,7 +157,7 @@ def build_all(arms: int = 10, subgroups: int = 8) -> dict[str, Figure]:
     lines = [f"a long cell line {k}" for k in range(subgroups)]
     images = make_images(np.random.default_rng(5), names, 2, lines, 40, empty=2)
     scores = image_scores(images, names)
-    (_, _, data), *_ = layouts(scores)
+    (_, _, data), *_ = score_matrices(scores)
     return {
         "forest": build_forest(make_tests(arms - 1, subgroups), 0.01),
         "paired": build_paired(scores, names[1], "baseline"),
@@ -292,7 +292,7 @@ def test_contributions_add_up_to_the_variance_of_the_difference() -> None:
         arm: unit + rng.normal(0, 0.01, (count, 1)) + rng.normal(0, 0.03, 30) + rng.normal(0, 0.02, (count, 30))
         for arm, count in (("sme", 3), ("baseline", 4))
     }
-    found = difference(make_layout(**values), "sme", "baseline")
+    found = difference(make_matrix(**values), "sme", "baseline")
     table = variance_table([found])
     assert (table[list(PARTS)] > 0).to_numpy().all(), "no component is cut off"
     assert contributions(table).iloc[0].sum() == pytest.approx(found.se**2)
@@ -374,7 +374,7 @@ def test_a_run_that_was_never_validated_is_drawn_by_its_loss() -> None:
 @settings(max_examples=40, deadline=None)
 def test_probabilities_of_ranks_sum_to_one_both_ways(arms: int, seeds: int, units: int, start: int) -> None:
     rng = np.random.default_rng(start)
-    data = make_layout(**{f"a{i}": rng.choice([0.5, 0.6, 0.7], (seeds, units)) for i in range(arms)})
+    data = make_matrix(**{f"a{i}": rng.choice([0.5, 0.6, 0.7], (seeds, units)) for i in range(arms)})
     table = rank_stability(data, rng, 37).pivot(index="arm", columns="rank", values="probability").to_numpy()
     assert table.shape == (arms, arms)
     assert table.sum(axis=0) == pytest.approx(1)
@@ -385,7 +385,7 @@ def test_probabilities_of_ranks_sum_to_one_both_ways(arms: int, seeds: int, unit
 def test_a_planted_best_arm_is_first_and_equal_arms_share_the_rest() -> None:
     rng = np.random.default_rng(10)
     same = rng.normal(0.8, 0.05, 40)
-    data = make_layout(
+    data = make_matrix(
         a=same[None].repeat(3, 0), b=same[None].repeat(3, 0), best=same + rng.normal(0.05, 0.01, (3, 40))
     )
     ranks = rank_stability(data, rng).set_index(["arm", "rank"])["probability"]
@@ -411,7 +411,7 @@ def test_the_chance_to_be_first_is_that_of_the_differences_normal_distribution(s
         "sme": common + 0.003 + halves + exact(r, seed)[:, None],
         "baseline": common + exact(r, seed)[:, None],
     }
-    ranks = rank_stability(make_layout(**arms), rng, 8000).set_index(["arm", "rank"])["probability"]
+    ranks = rank_stability(make_matrix(**arms), rng, 8000).set_index(["arm", "rank"])["probability"]
     expected = stats.norm.cdf(0.003 / np.sqrt(2 * (seed**2 / r + arm_unit**2 / units)))
     assert 0.6 < expected < 0.9
     assert ranks["sme", 1] == pytest.approx(expected, abs=0.02)
@@ -420,7 +420,7 @@ def test_the_chance_to_be_first_is_that_of_the_differences_normal_distribution(s
 def test_two_seeds_vary_as_much_as_they_should() -> None:
     """The difference is 0.01 with a standard error of 0.02, of which two seeds leave one degree of freedom."""
     arms = {"sme": np.array([[0.80], [0.84]]), "baseline": np.array([[0.81], [0.81]])}
-    data = make_layout(**{arm: values.repeat(5, 1) for arm, values in arms.items()})
+    data = make_matrix(**{arm: values.repeat(5, 1) for arm, values in arms.items()})
     ranks = rank_stability(data, np.random.default_rng(16)).set_index(["arm", "rank"])["probability"]
     assert ranks["sme", 1] == pytest.approx(stats.t.cdf(0.5, 1), abs=0.03)
 
@@ -441,7 +441,7 @@ def test_of_equal_arms_one_is_called_surely_first_in_a_twentieth_of_studies_at_m
             + rng.normal(0, 0.02, (seeds, 40))
             for arm, spread in (("a", seed), ("b", seed / ratio))
         }
-        ranks = rank_stability(make_layout(**arms), rng, 1000)
+        ranks = rank_stability(make_matrix(**arms), rng, 1000)
         sure += bool(ranks.loc[ranks["rank"] == 1, "probability"].max() >= 0.975)
     assert sure / studies < 0.05 + 2.6 * np.sqrt(0.05 * 0.95 / studies)
 
@@ -449,13 +449,13 @@ def test_of_equal_arms_one_is_called_surely_first_in_a_twentieth_of_studies_at_m
 @pytest.mark.parametrize(("seeds", "units"), [(1, 30), (3, 1)])
 def test_where_seeds_or_units_tell_nothing_every_rank_is_as_likely(seeds: int, units: int) -> None:
     rng = np.random.default_rng(18)
-    data = make_layout(a=rng.normal(1, 0.1, (seeds, units)), b=rng.normal(0, 0.1, (seeds, units)))
+    data = make_matrix(a=rng.normal(1, 0.1, (seeds, units)), b=rng.normal(0, 0.1, (seeds, units)))
     assert rank_stability(data, rng)["probability"].tolist() == [0.5] * 4
 
 
 def test_ranks_need_complete_data_and_are_the_generators() -> None:
     rng = np.random.default_rng(12)
-    data = make_layout(a=rng.normal(size=(2, 9)), b=rng.normal(size=(2, 9)))
+    data = make_matrix(a=rng.normal(size=(2, 9)), b=rng.normal(size=(2, 9)))
     first, second = (rank_stability(data, np.random.default_rng(1)) for _ in range(2))
     pd.testing.assert_frame_equal(first, second)
     data.values[0, 0] = np.nan

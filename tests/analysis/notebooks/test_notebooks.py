@@ -10,12 +10,12 @@ import numpy.typing as npt
 import pandas as pd
 import pytest
 
-from analysis.commands.collect import collect_command
+from analysis.__main__ import main
 from analysis.results.declaration import ResultsError
 from checkout import ROOT
 from fake_controls import count_rows, write_parts
 
-REASON = "the notebooks need metaseg[notebooks]"
+REASON = "the notebooks need the extra 'notebooks'"
 nbclient = pytest.importorskip("nbclient", reason=REASON)
 nbformat = pytest.importorskip("nbformat", reason=REASON)
 pytest.importorskip("duckdb", reason=REASON)
@@ -151,7 +151,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
         record = {"baseline": "baseline", "name": name} | record
         write_parts(folder / name, tables, metadata=column, **record)
         (folder / name / "studies" / "parts.json").rename(folder / name / "studies" / f"{name}.json")
-    assert collect_command([*(str(folder / name) for name in STUDIES), str(folder / "results")]) == 0
+    assert main(["collect", *(str(folder / name) for name in STUDIES), str(folder / "results")]) == 0
     return folder / "results"
 
 

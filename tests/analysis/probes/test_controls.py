@@ -18,7 +18,7 @@ from analysis.report.sections.controls import controls_grid
 from analysis.report.study import report
 from analysis.results.store_rows import ResultsError
 from fake_controls import collected_rows, count_rows, told_rows, write_parts
-from metaseg.store.storage import FolderStorage
+from metaseg.store.folder import FolderStorage
 
 SWAPS = {
     ("a", "a"): 0.9, ("a", "b"): 0.5, ("a", "c"): 0.3,

@@ -12,10 +12,10 @@ from PIL import Image
 from analysis.report.data import ReportData, Supplement, report_data
 from analysis.report.first_screen import FirstScreen, Row, first_screen
 from analysis.report.study import report
-from analysis.results.store_rows import collect
+from analysis.results.merge import collect
 from fake_store import image_rows, run_id, write_study
 from html_page import page_of
-from metaseg.store.storage import FolderStorage
+from metaseg.store.folder import FolderStorage
 
 ARMS = ["baseline", "sme", "me", "film", "dummy"]
 EFFECT = {"sme": 0.1, "me": -0.1, "dummy": 0.0}

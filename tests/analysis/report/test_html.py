@@ -12,7 +12,7 @@ from analysis.report.section import Part, Section
 from analysis.report.study import report
 from fake_store import noisy_rows, write_study
 from html_page import page_of
-from metaseg.store.storage import FolderStorage
+from metaseg.store.folder import FolderStorage
 
 PNG = b"\x89PNG\r\n\x1a\n"
 

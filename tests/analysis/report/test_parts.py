@@ -11,15 +11,15 @@ from scipy import stats
 from analysis.report.sections.verdicts import verdict_grids
 from analysis.report.study import report
 from analysis.results.declaration import Comparison
+from analysis.results.merge import collect as collect_from
 from analysis.results.store_rows import Collected, ResultsError
-from analysis.results.store_rows import collect as collect_from
 from analysis.scores.image_scores import OVERALL, image_scores, summarise, with_overall
-from analysis.scores.score_matrix import layouts
+from analysis.scores.score_matrix import score_matrices
 from analysis.stats.comparisons import compare
 from analysis.stats.mrmc import difference
 from fake_controls import collected_rows, count_rows, write_parts
 from fake_store import make_scores, run_id, simulate, write_study
-from metaseg.store.storage import FolderStorage
+from metaseg.store.folder import FolderStorage
 
 SME = [Comparison("sme", "baseline")]
 NUCLEI, ANOMALY = ["a.png", "b.png", "c.png", "d.png"], ["a.png"]
@@ -168,16 +168,16 @@ def test_no_effect_is_found_at_the_nominal_rate_in_averages_of_subgroups() -> No
     rng, found = np.random.default_rng(3), []
     for _ in range(200):
         scores = make_scores(simulate(rng, 40, baseline=0.0, sme=0.0), ["a"] * 28 + ["b"] * 12)
-        _, subgroup, layout = next(layouts(scores, "subgroups"))
-        assert (subgroup, len(layout.effective)) == (OVERALL, 2)
-        found.append(difference(layout, "sme", "baseline"))
+        _, subgroup, matrix = next(score_matrices(scores, "subgroups"))
+        assert (subgroup, len(matrix.effective)) == (OVERALL, 2)
+        found.append(difference(matrix, "sme", "baseline"))
     assert 0.015 < np.mean([each.p < 0.05 for each in found]) < 0.09
     assert np.mean([each.ci_low < 0 < each.ci_high for each in found]) > 0.9
 
 
 def test_units_lie_within_strata_in_averages_of_subgroups() -> None:
     scores = make_scores(simulate(np.random.default_rng(4), baseline=0.0, sme=0.0), ["a", "b"] * 20)
-    found = {name: layout for _, name, layout in layouts(scores, "subgroups")}
+    found = {name: matrix for _, name, matrix in score_matrices(scores, "subgroups")}
     assert (found[OVERALL].effective.tolist(), found["a"].effective.tolist()) == ([20, 20], [20])
 
 

@@ -12,7 +12,7 @@ from analysis.report.study import report
 from analysis.scores.image_scores import OVERALL
 from analysis.stats.comparisons import FEWEST_UNITS
 from fake_store import image_rows, run_id, write_study
-from metaseg.store.storage import FolderStorage
+from metaseg.store.folder import FolderStorage
 
 LINES = ["A549", "HT1080", "HeLa", "HepG2", "MCF7", "MDCK", "NIH3T3"]
 ARMS = ["baseline", "me", "sme", "sme-dummy", "film"]

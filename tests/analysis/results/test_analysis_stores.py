@@ -6,13 +6,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from analysis.commands.collect import collect_command
+from analysis.__main__ import main
 from analysis.results.dataset import read_results
 from analysis.results.declaration import ResultsError
-from analysis.results.merge import gather
-from analysis.results.store_rows import collect
+from analysis.results.merge import collect, gather
 from fake_store import run_id, seal, write_study
-from metaseg.store.storage import FolderStorage
+from metaseg.store.folder import FolderStorage
 from results_dataset import assert_same_rows, change, gather_one, rows, state
 
 
@@ -103,12 +102,12 @@ def test_the_command_says_what_it_did_and_what_is_next(
 ) -> None:
     write_study(tmp_path / "more", rows, name="second", unfinished=[("sme", 1)])
     out = tmp_path / "out"
-    assert collect_command([str(store), str(tmp_path / "more"), str(out)]) == 0
+    assert main(["collect", str(store), str(tmp_path / "more"), str(out)]) == 0
     printed = capsys.readouterr().out
     assert "Study cells (fake): 4 runs collected, 0 unchanged, 0 not finished; 16 rows in " in printed
     assert f"not finished: sme seed 1 ({run_id('sme', 1)})" in printed
     assert printed.endswith(f"Next: analysis report {out}\n")
-    assert collect_command([str(store), str(out), "--study", "cells"]) == 0
+    assert main(["collect", str(store), str(out), "--study", "cells"]) == 0
     assert "0 runs collected, 4 unchanged" in capsys.readouterr().out
 
 
@@ -117,7 +116,7 @@ def test_a_study_that_cant_be_collected_doesnt_keep_others_from_it(
 ) -> None:
     record = json.loads((store / "studies" / "cells.json").read_text())
     (store / "studies" / "broken.json").write_text(json.dumps(record | {"baseline": 3, "arms": []}))
-    assert collect_command([str(store), str(tmp_path / "out")]) == 1
+    assert main(["collect", str(store), str(tmp_path / "out")]) == 1
     printed = capsys.readouterr()
     assert printed.err.startswith("error: ")
     assert "broken.json" in printed.err
@@ -127,5 +126,5 @@ def test_a_study_that_cant_be_collected_doesnt_keep_others_from_it(
 @pytest.mark.parametrize("arguments", [["out"], ["a", "out", "--table", "x"], ["a", "out", "--column", "score=Dice"]])
 def test_arguments_that_make_no_sense_are_refused(arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as ended:
-        collect_command(arguments)
+        main(["collect", *arguments])
     assert ended.value.code == 2

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.commands.collect import collect_command
+from analysis.__main__ import main
 from analysis.results.dataset import read_results
 from analysis.results.declaration import ResultsError
 from analysis.results.external_study import adopt
@@ -15,10 +15,10 @@ from analysis.results.external_tables import Table
 from analysis.results.row_files import SCHEMA
 from analysis.results.store_rows import Collected
 from analysis.scores.image_scores import OVERALL, image_scores
-from analysis.scores.score_matrix import layouts
+from analysis.scores.score_matrix import score_matrices
 from analysis.stats.comparisons import compare
 from analysis.stats.mrmc import difference
-from metaseg.store.storage import FolderStorage
+from metaseg.store.folder import FolderStorage
 
 
 def frame(arms: tuple[str, ...] = ("sme", "baseline"), seeds: int = 2, images: int = 6) -> pd.DataFrame:
@@ -75,8 +75,8 @@ def test_a_table_is_tested_like_a_study_of_ours(tmp_path: Path) -> None:
     rows["Dice"] -= 0.2 * (rows["arm"] == "baseline")
     found = adopted(tmp_path, write(tmp_path, rows.sample(frac=1, random_state=0)))
     scores = image_scores(found.images, found.study.arms, found.metric)
-    ((_, subgroup, layout),) = layouts(scores)
-    tested = difference(layout, "sme", found.study.baseline)
+    ((_, subgroup, matrix),) = score_matrices(scores)
+    tested = difference(matrix, "sme", found.study.baseline)
     means = rows.groupby("arm")["Dice"].mean()
     assert subgroup == OVERALL
     assert tested.estimate == pytest.approx(means["sme"] - means["baseline"])
@@ -237,7 +237,7 @@ def test_the_same_table_again_changes_nothing_and_a_changed_one_replaces(tmp_pat
 def test_one_command_collects_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path, out = write(tmp_path, frame(("unet", "sme")).rename(columns={"Dice": "Overlap"})), tmp_path / "out"
     arguments = [str(out), "--table", str(path), "--name", "theirs", "--column", "score=Overlap", "--baseline", "unet"]
-    assert collect_command(arguments) == 0
+    assert main(["collect", *arguments]) == 0
     printed = capsys.readouterr().out
     assert "Study theirs (theirs): 4 runs collected, 0 unchanged" in printed
     assert "compared with: unet" in printed
@@ -245,7 +245,7 @@ def test_one_command_collects_a_table(tmp_path: Path, capsys: pytest.CaptureFixt
     study = read_results(out, "theirs").study
     assert study.command == f"analysis collect {' '.join(arguments)}"
     assert study.baseline == "unet"
-    assert collect_command([*arguments[:-2], "--column", "arm=Model"]) == 1
+    assert main(["collect", *arguments[:-2], "--column", "arm=Model"]) == 1
     assert capsys.readouterr().err.startswith(f"error: {path}: no column 'Model'")
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from analysis.results.declaration import ResultsError
 from analysis.scores.image_scores import image_scores
 from analysis.scores.metrics import METRICS, f1, iou, pooled
-from analysis.scores.score_matrix import layouts
+from analysis.scores.score_matrix import score_matrices
 
 MASKS = st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=60)
 
@@ -95,7 +95,9 @@ def test_categories_are_scored_and_laid_out_as_text_is(average):
     macro = text[text["class"] == "macro"].set_index(["arm", "seed", "image"])["f1"]
     expected = text[text["class"] != "macro"].groupby(["arm", "seed", "image"], observed=True)["f1"].mean()
     assert (macro - expected).abs().max() < 1e-12
-    pairs = zip(layouts(text, average), layouts(image_scores(categories, ["sme", "base"]), average), strict=True)
+    pairs = zip(
+        score_matrices(text, average), score_matrices(image_scores(categories, ["sme", "base"]), average), strict=True
+    )
     for (name, subgroup, one), (other_name, other_subgroup, other) in pairs:
         assert (name, subgroup, one.arms, one.units, one.images) == (
             other_name, other_subgroup, other.arms, other.units, other.images,

@@ -6,7 +6,7 @@ import pytest
 
 from analysis.results.declaration import Average, ResultsError
 from analysis.scores.image_scores import MACRO
-from analysis.scores.score_matrix import layouts
+from analysis.scores.score_matrix import score_matrices
 from fake_store import make_scores, simulate
 
 
@@ -22,7 +22,7 @@ def scores_of(classes: list[str]) -> pd.DataFrame:
 def test_the_order_of_rows_changes_nothing(average: Average, classes: list[str]) -> None:
     scores = scores_of(classes).reset_index(drop=True)
     shuffled = scores.sample(frac=1, random_state=0, ignore_index=True)
-    laid, expected = list(layouts(scores, average)), list(layouts(shuffled, average))
+    laid, expected = list(score_matrices(scores, average)), list(score_matrices(shuffled, average))
     assert [(name, subgroup) for name, subgroup, _ in laid] == [
         (name, subgroup) for name in classes for subgroup in ("Average", "a", "b")
     ]
@@ -38,7 +38,7 @@ def test_the_order_of_rows_changes_nothing(average: Average, classes: list[str])
 def test_runs_as_long_as_the_first_on_the_same_images_in_another_order_arent_taken_for_it() -> None:
     scores = scores_of(["cell"]).reset_index(drop=True)
     backwards = scores.take([*range(len(scores) - 24), *range(len(scores) - 1, len(scores) - 25, -1)])
-    found, expected = (next(layouts(each))[2] for each in (backwards, scores))
+    found, expected = (next(score_matrices(each))[2] for each in (backwards, scores))
     np.testing.assert_allclose(found.values, expected.values, rtol=1e-14)
 
 
@@ -46,4 +46,4 @@ def test_an_image_that_all_runs_have_twice_is_refused() -> None:
     scores = scores_of(["cell"])
     scores["image"] = scores["image"].replace("002.png", "001.png")
     with pytest.raises(ResultsError, match="6 scores are there twice"):
-        list(layouts(scores))
+        list(score_matrices(scores))

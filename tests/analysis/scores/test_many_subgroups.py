@@ -9,7 +9,7 @@ import pytest
 from analysis.report.study import report
 from analysis.scores.image_scores import summarise
 from fake_store import image_rows, make_scores, write_study
-from metaseg.store.storage import FolderStorage
+from metaseg.store.folder import FolderStorage
 
 
 @pytest.mark.parametrize("subgroups", [125, 126, 127, 300])

@@ -14,13 +14,13 @@ from analysis.results.declaration import Average, Comparison, ResultsError, Stud
 from analysis.results.store_rows import Collected
 from analysis.scores.image_scores import OVERALL, image_scores, summarise, with_overall
 from analysis.scores.missing import additive
-from analysis.scores.score_matrix import Layout, layouts
+from analysis.scores.score_matrix import ScoreMatrix, score_matrices
 from analysis.stats.comparisons import compare
 from analysis.stats.mixed import mixed_difference
 from analysis.stats.mrmc import difference
 from fake_controls import collected_rows, count_rows, write_parts
 from fake_store import make_scores, simulate
-from metaseg.store.storage import FolderStorage
+from metaseg.store.folder import FolderStorage
 
 SME = Comparison("sme", "baseline")
 
@@ -37,8 +37,8 @@ def lost_at_random(scores: pd.DataFrame, share: float, seed: int = 0) -> pd.Data
     return scores[np.random.default_rng(seed).random(len(scores)) >= share].reset_index(drop=True)
 
 
-def layout_of(scores: pd.DataFrame, average: Average = "images", subgroup: str = OVERALL) -> Layout:
-    return next(layout for _, name, layout in layouts(scores, average) if name == subgroup)
+def matrix_of(scores: pd.DataFrame, average: Average = "images", subgroup: str = OVERALL) -> ScoreMatrix:
+    return next(matrix for _, name, matrix in score_matrices(scores, average) if name == subgroup)
 
 
 def row_of(scores: pd.DataFrame, average: Average = "images") -> pd.Series:
@@ -55,9 +55,9 @@ def test_complete_scores_are_tested_by_the_closed_form_as_ever(average: Average)
     scores = thirty(("a", "b"))
     rows = with_overall(scores, average)
     assert (rows["weight"].eq(1).all(), rows["filled"].any()) == (True, False)
-    layout, row = layout_of(scores, average), row_of(scores, average)
-    expected = difference(layout, "sme", "baseline")
-    assert layout.complete
+    matrix, row = matrix_of(scores, average), row_of(scores, average)
+    expected = difference(matrix, "sme", "baseline")
+    assert matrix.complete
     assert (row["difference"], row["p"], row["df"]) == (expected.estimate, expected.p, expected.df)
     assert summarise(scores, average)["n_partial"].eq(0).all()
 
@@ -174,12 +174,12 @@ def test_scores_lost_at_random_are_estimated_as_by_a_mixed_model() -> None:
     """Where units count equally and all components are there, the likelihood's estimate is close."""
     f1 = simulate(np.random.default_rng(12), 80, seed=0.006, arm_image=0.02, error=0.02, baseline=0.0, sme=0.01)
     scores = lost_at_random(make_scores(f1, ["all"] * 80), 0.1)
-    row, layout = row_of(scores), layout_of(make_scores(f1, ["all"] * 80))
-    lost = np.ones(layout.values.shape, bool)
-    place = {name: k for k, name in enumerate(layout.units)}
+    row, matrix = row_of(scores), matrix_of(make_scores(f1, ["all"] * 80))
+    lost = np.ones(matrix.values.shape, bool)
+    place = {name: k for k, name in enumerate(matrix.units)}
     for arm, seed, image in scores[["arm", "seed", "image"]].itertuples(index=False):
-        lost[layout.arms.index(arm) * 3 + seed, place[image]] = False
-    holed = Layout(layout.arms, layout.arm, layout.seed, np.where(lost, np.nan, layout.values), layout.units, 80)
+        lost[matrix.arms.index(arm) * 3 + seed, place[image]] = False
+    holed = ScoreMatrix(matrix.arms, matrix.arm, matrix.seed, np.where(lost, np.nan, matrix.values), matrix.units, 80)
     expected = mixed_difference(holed, "sme", "baseline")
     assert row["difference"] == pytest.approx(expected.estimate, abs=0.15 * expected.se)
     assert row["se"] == pytest.approx(expected.se, rel=0.1)

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from analysis.scores.image_scores import OVERALL
-from analysis.scores.score_matrix import Layout, layouts
+from analysis.scores.score_matrix import ScoreMatrix, score_matrices
 from analysis.stats.mrmc import difference
 from benchmarks.calibration import OUT, grid, positives, promised
 from benchmarks.null_draws import (
@@ -22,11 +22,11 @@ from benchmarks.unlike_seeds import draws
 UNEQUAL = (1, 2, 3, 4, 20)
 
 
-def layout_of(values: np.ndarray, regime: Regime) -> Layout:
+def matrix_of(values: np.ndarray, regime: Regime) -> ScoreMatrix:
     arm = np.repeat([0, 1], regime.seeds)
     units = tuple(map(str, range(values.shape[1])))
     weights = np.array(regime.wells) / sum(regime.wells) if regime.wells else np.zeros(0)
-    return Layout(("a", "b"), arm, np.arange(len(arm)), values, units, len(units), weights)
+    return ScoreMatrix(("a", "b"), arm, np.arange(len(arm)), values, units, len(units), weights)
 
 
 @pytest.mark.parametrize(
@@ -42,14 +42,14 @@ def test_the_batch_is_the_test_draw_by_draw(regime: Regime) -> None:
     scores = simulate(np.random.default_rng(1), regime, 20, effect=0.01)
     values = by_well(scores, regime.wells) if regime.wells else scores
     estimate, p, half = ours(values, regime.seeds, regime.wells)
-    singly = [difference(layout_of(draw, regime), "a", "b") for draw in values]
+    singly = [difference(matrix_of(draw, regime), "a", "b") for draw in values]
     assert p == pytest.approx([each.p for each in singly], rel=1e-8)
     assert estimate == pytest.approx([each.estimate for each in singly], abs=1e-12)
     assert estimate - half == pytest.approx([each.ci_low for each in singly], abs=1e-9)
     assert len(set((p < 0.05).tolist())) == 2, "some are significant and some aren't"
 
 
-def test_values_of_wells_are_those_of_a_layout() -> None:
+def test_values_of_wells_are_those_of_a_score_matrix() -> None:
     regime = Regime((2, 3), 30, 0.006, 0.01, 0.02, wells=UNEQUAL)
     scores = simulate(np.random.default_rng(2), regime, 1)
     wells = np.repeat([f"w{k}" for k in range(5)], UNEQUAL)
@@ -62,7 +62,7 @@ def test_values_of_wells_are_those_of_a_layout() -> None:
     )  # fmt: skip
     orders = {"class": ["c"], "arm": ["a", "b"], "subgroup": [OVERALL, "x"]}
     rows = rows.astype({key: pd.CategoricalDtype(order, ordered=True) for key, order in orders.items()})
-    ((_, _, wanted),) = layouts(rows)
+    ((_, _, wanted),) = score_matrices(rows)
     values = by_well(scores, UNEQUAL)[0]
     assert values[:2] == pytest.approx(wanted.of("a"))
     assert values[2:] == pytest.approx(wanted.of("b"))
@@ -153,7 +153,7 @@ def test_unlike_seeds_err_as_the_page_says() -> None:
     for seeds, sds in (((10, 3), (0.003, 0.012)), ((10, 3), (0.012, 0.003)), ((3, 3), (0.003, 0.012))):
         scores = draws(rng, seeds, sds, (0.01, 0.02))
         regime = Regime(seeds, scores.shape[2], 0.0, 0.0, 0.0)
-        found = np.mean([difference(layout_of(draw, regime), "a", "b").p < 0.05 for draw in scores])
+        found = np.mean([difference(matrix_of(draw, regime), "a", "b").p < 0.05 for draw in scores])
         row = known[(known["seeds"] == seeds[0]) & (known["other_seeds"] == seeds[1])]
         row = row[(row["seed_sd"] == sds[0]) & (row["other_seed_sd"] == sds[1]) & (row["arm_image_sd"] == 0.01)]
         assert 100 * found == pytest.approx(row["false_positives"].item(), abs=5)

@@ -7,23 +7,23 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from scipy import stats
 
-from analysis.scores.score_matrix import Layout
+from analysis.scores.score_matrix import ScoreMatrix
 from analysis.stats.effect_size import standardised, superiority
 from analysis.stats.mrmc import Components, Difference, difference
 
 Array = npt.NDArray[np.float64]
 
 
-def made(ours: Array, theirs: Array) -> Layout:
+def made(ours: Array, theirs: Array) -> ScoreMatrix:
     arm = np.repeat([0, 1], [len(ours), len(theirs)])
     seed = np.concatenate([np.arange(len(ours)), np.arange(len(theirs))])
     units = tuple(f"u{k}" for k in range(ours.shape[1]))
-    return Layout(("sme", "baseline"), arm, seed, np.concatenate([ours, theirs]), units, len(units))
+    return ScoreMatrix(("sme", "baseline"), arm, seed, np.concatenate([ours, theirs]), units, len(units))
 
 
 def simulated(
     rng: np.random.Generator, effect: float, seeds: int = 4, units: int = 20, seed: float = 0.01, arm_unit: float = 0.02
-) -> Layout:
+) -> ScoreMatrix:
     """A new score difference has SD sqrt(2 (0.01² + 0.02² + 0.02²)) = 0.0424."""
     unit = rng.normal(0, 0.05, units)
     values = [

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from statsmodels.stats.weightstats import CompareMeans, DescrStatsW, ttost_ind
 
-from analysis.scores.score_matrix import Layout
+from analysis.scores.score_matrix import ScoreMatrix
 from analysis.stats.equivalence import equivalence
 from analysis.stats.mrmc import Difference, difference
 
@@ -15,7 +15,7 @@ def known(estimate: float, se: float, df: float) -> Difference:
     return Difference("dummy", "baseline", (5, 5), 40, estimate, se, df, 0.5, -1, 1, None)
 
 
-def simulated(rng: np.random.Generator, effect: float, units: int = 30, arm_unit: float = 0.01) -> Layout:
+def simulated(rng: np.random.Generator, effect: float, units: int = 30, arm_unit: float = 0.01) -> ScoreMatrix:
     unit = rng.normal(0.8, 0.05, units)
     values = [
         shift + unit + rng.normal(0, 0.003, (5, 1)) + rng.normal(0, arm_unit, units) + rng.normal(0, 0.01, (5, units))
@@ -23,7 +23,7 @@ def simulated(rng: np.random.Generator, effect: float, units: int = 30, arm_unit
     ]
     arm, seed = np.repeat([0, 1], 5), np.tile(np.arange(5), 2)
     names = tuple(f"u{k}" for k in range(units))
-    return Layout(("dummy", "baseline"), arm, seed, np.concatenate(values), names, units)
+    return ScoreMatrix(("dummy", "baseline"), arm, seed, np.concatenate(values), names, units)
 
 
 def test_where_arm_x_unit_has_no_variance_it_is_statsmodels_test_of_run_means() -> None:

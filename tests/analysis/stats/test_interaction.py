@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from analysis.scores.image_scores import OVERALL
-from analysis.scores.score_matrix import Layout
+from analysis.scores.score_matrix import ScoreMatrix
 from analysis.stats.interaction import Interaction, interaction
 from analysis.stats.mrmc import difference
 
@@ -25,8 +25,8 @@ def simulate(
     seed_subgroup: float = 0.005,
     arm_unit: float = 0.01,
     error: float = 0.02,
-) -> dict[str, Layout]:
-    """Layouts by subgroup, of the arms sme and baseline; effects are of sme in each subgroup."""
+) -> dict[str, ScoreMatrix]:
+    """Score matrices by subgroup, of the arms sme and baseline; effects are of sme in each subgroup."""
     runs = rng.normal(0, seed, (sum(seeds), 1))
     arm, place = np.repeat([0, 1], seeds), np.concatenate([np.arange(count) for count in seeds])
     found = {}
@@ -35,12 +35,12 @@ def simulate(
         values = values + rng.normal(0, arm_unit, (2, count))[arm] + rng.normal(0, error, (sum(seeds), count))
         values[arm == 0] += effects[g] if effects else 0.0
         names = tuple(f"{g}-{k}" for k in range(count))
-        found[f"cell {g}"] = Layout(("sme", "baseline"), arm, place, values, names, count)
+        found[f"cell {g}"] = ScoreMatrix(("sme", "baseline"), arm, place, values, names, count)
     return found
 
 
-def effect_by_subgroup(layouts: dict[str, Layout]) -> Interaction:
-    return interaction(layouts, "sme", "baseline")
+def effect_by_subgroup(matrices: dict[str, ScoreMatrix]) -> Interaction:
+    return interaction(matrices, "sme", "baseline")
 
 
 @pytest.mark.parametrize(("seeds", "subgroups"), [((2, 2), 2), ((3, 3), 4), ((5, 5), 7)])
@@ -52,8 +52,8 @@ def test_with_seeds_alone_it_is_the_split_plot_analysis_of_variance(seeds: tuple
     rng = np.random.default_rng(subgroups)
     data = simulate(rng, seeds, (10,) * subgroups, arm_unit=0, error=0, seed_subgroup=0.01)
     rows = pd.DataFrame(
-        {"y": layout.values[run].mean(), "arm": str(layout.arm[run]), "run": str(layout.seed[run]), "subgroup": name}
-        for name, layout in data.items()
+        {"y": matrix.values[run].mean(), "arm": str(matrix.arm[run]), "run": str(matrix.seed[run]), "subgroup": name}
+        for name, matrix in data.items()
         for run in range(sum(seeds))
     )
     formula = "y ~ C(arm) + C(arm):C(run) + C(subgroup) + C(arm):C(subgroup)"
@@ -67,7 +67,7 @@ def test_with_seeds_alone_it_is_the_split_plot_analysis_of_variance(seeds: tuple
 
 def test_with_units_alone_two_subgroups_are_welchs_test_on_units_differences() -> None:
     data = simulate(np.random.default_rng(1), units=(12, 40), seed=0, seed_subgroup=0, error=0)
-    changes = [layout.of("sme").mean(axis=0) - layout.of("baseline").mean(axis=0) for layout in data.values()]
+    changes = [matrix.of("sme").mean(axis=0) - matrix.of("baseline").mean(axis=0) for matrix in data.values()]
     welch = stats.ttest_ind(*changes, equal_var=False)
     found = effect_by_subgroup(data)
     assert (found.f, found.df_den, found.p) == pytest.approx((welch.statistic**2, welch.df, welch.pvalue), rel=1e-5)
@@ -78,7 +78,7 @@ def test_with_units_alone_several_subgroups_are_nearly_welchs_analysis_of_varian
     from statsmodels.stats.oneway import anova_oneway
 
     data = simulate(np.random.default_rng(2), units=(20, 30, 40, 60), seed=0, seed_subgroup=0, error=0)
-    changes = [layout.of("sme").mean(axis=0) - layout.of("baseline").mean(axis=0) for layout in data.values()]
+    changes = [matrix.of("sme").mean(axis=0) - matrix.of("baseline").mean(axis=0) for matrix in data.values()]
     welch = anova_oneway(changes, use_var="unequal")
     found = effect_by_subgroup(data)
     assert (found.f, found.df_den) == pytest.approx((welch.statistic, welch.df_denom), rel=0.03)
@@ -97,7 +97,7 @@ def test_a_planted_interaction_is_found_and_a_shared_effect_is_none() -> None:
 def test_seeds_that_move_all_subgroups_alike_are_no_interaction() -> None:
     data = simulate(np.random.default_rng(4))
     shift = np.random.default_rng(5).normal(0, 1, (10, 1))
-    moved = {name: replace(layout, values=layout.values + shift) for name, layout in data.items()}
+    moved = {name: replace(matrix, values=matrix.values + shift) for name, matrix in data.items()}
     first, second = effect_by_subgroup(data), effect_by_subgroup(moved)
     assert (second.f, second.df_den, second.spread) == pytest.approx((first.f, first.df_den, first.spread))
     assert second.seed > 100 * first.seed
@@ -170,7 +170,7 @@ def test_equal_runs_have_no_noise_to_test_against() -> None:
 def test_what_cannot_be_tested_is_refused() -> None:
     data = simulate(np.random.default_rng(11))
     first = data["cell 0"]
-    four = Layout(first.arms, first.arm, first.seed, first.values[:, :4], first.units[:4], 4)
+    four = ScoreMatrix(first.arms, first.arm, first.seed, first.values[:, :4], first.units[:4], 4)
     with pytest.raises(ValueError, match="expected 2 or more"):
         effect_by_subgroup({"cell 0": first})
     with pytest.raises(ValueError, match="expected 2 or more, without"):

@@ -19,7 +19,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from analysis.scores.score_matrix import Layout
+from analysis.scores.score_matrix import ScoreMatrix
 from analysis.stats.mixed import mixed_difference
 from analysis.stats.mrmc import Difference, difference
 
@@ -45,7 +45,7 @@ def drawn(name: str, count: int) -> npt.NDArray[np.float64]:
     return (np.frombuffer(digest, "<u8").astype(np.float64) + 0.5) / 2.0**64
 
 
-def make(name: str) -> Layout:
+def make(name: str) -> ScoreMatrix:
     """A data set: scores of units, arms, arms x units and seeds, with what is missing NaN."""
     spec = SETS[name]
     counts, units = spec["seeds"], spec["units"]
@@ -64,7 +64,7 @@ def make(name: str) -> Layout:
     values[drawn(f"{name} missing", values.size).reshape(values.shape) < spec.get("missing", 0.0)] = np.nan
     arm = np.repeat(np.arange(len(counts)), list(counts.values()))
     seed = np.concatenate([np.arange(count) for count in counts.values()])
-    return Layout(tuple(counts), arm, seed, values, tuple(f"u{k:02d}" for k in range(units)), units)
+    return ScoreMatrix(tuple(counts), arm, seed, values, tuple(f"u{k:02d}" for k in range(units)), units)
 
 
 def fit_in_r(out: Path) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis.scores.score_matrix import Layout
+from analysis.scores.score_matrix import ScoreMatrix
 from analysis.stats.mixed import SIZE, likelihood, mixed_difference
 from analysis.stats.mrmc import difference
 
@@ -25,7 +25,7 @@ def simulate(
     seed: float = 0.01,
     arm_unit: float = 0.01,
     error: float = 0.02,
-) -> Layout:
+) -> ScoreMatrix:
     unit = 0.8 + rng.normal(0, 0.05, units)
     values = np.concatenate(
         [
@@ -37,7 +37,7 @@ def simulate(
     values[rng.random(values.shape) < missing] = np.nan
     names = tuple(f"u{k}" for k in range(units))
     place = np.concatenate([np.arange(count) for count in seeds])
-    return Layout(("sme", "baseline"), np.repeat([0, 1], seeds), place, values, names, units)
+    return ScoreMatrix(("sme", "baseline"), np.repeat([0, 1], seeds), place, values, names, units)
 
 
 def dense(y: Array, found: Array, arms: Array, variances: Array) -> tuple[float, float, float]:
@@ -140,7 +140,7 @@ def test_runs_and_units_without_scores_are_left_out() -> None:
     data = simulate(np.random.default_rng(6), (3, 3), 20, missing=0.1)
     wider = np.full((7, 22), np.nan)
     wider[:6, :20] = data.values
-    more = Layout(data.arms, np.append(data.arm, 1), np.append(data.seed, 3), wider, (*data.units, "x", "y"), 22)
+    more = ScoreMatrix(data.arms, np.append(data.arm, 1), np.append(data.seed, 3), wider, (*data.units, "x", "y"), 22)
     assert mixed_difference(more, "sme", "baseline") == mixed_difference(data, "sme", "baseline")
 
 
@@ -166,7 +166,7 @@ def test_what_cannot_be_fitted_is_refused() -> None:
     with pytest.raises(ValueError, match="too sparse to tell the variances apart"):
         mixed_difference(replace(data, values=diagonal), "sme", "baseline")
     units = SIZE // 16 + 1
-    many = Layout(data.arms, data.arm, data.seed, np.zeros((4, units)), tuple(map(str, range(units))), units)
+    many = ScoreMatrix(data.arms, data.arm, data.seed, np.zeros((4, units)), tuple(map(str, range(units))), units)
     with pytest.raises(ValueError, match=f"expected at most {SIZE // 16} units"):
         mixed_difference(many, "sme", "baseline")
 

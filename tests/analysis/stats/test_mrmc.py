@@ -9,19 +9,19 @@ import pytest
 from scipy import stats
 
 from analysis.scores.image_scores import OVERALL, with_overall
-from analysis.scores.score_matrix import Layout, layout, layouts
+from analysis.scores.score_matrix import ScoreMatrix, score_matrices, score_matrix
 from analysis.stats.mrmc import difference
 
 Array = npt.NDArray[np.float64]
 
 
-def make_layout(**arms: Array) -> Layout:
+def make_matrix(**arms: Array) -> ScoreMatrix:
     """Of `(seeds, units)` scores by arm."""
     names, values = tuple(arms), list(arms.values())
     arm = np.repeat(np.arange(len(names)), [len(each) for each in values])
     seed = np.concatenate([np.arange(len(each)) for each in values])
     units = tuple(f"u{k}" for k in range(values[0].shape[1]))
-    return Layout(names, arm, seed, np.concatenate(values), units, len(units))
+    return ScoreMatrix(names, arm, seed, np.concatenate(values), units, len(units))
 
 
 def simulate(
@@ -32,27 +32,27 @@ def simulate(
     seed: float = 0.003,
     arm_unit: float = 0.01,
     error: float = 0.02,
-) -> Layout:
+) -> ScoreMatrix:
     unit = rng.normal(0, 0.05, units)
     values = [
         0.8 + shift + unit + rng.normal(0, seed, (count, 1)) + rng.normal(0, arm_unit, units)
         + rng.normal(0, error, (count, units))
         for count, shift in zip(seeds, (effect, 0.0), strict=True)
     ]  # fmt: skip
-    return make_layout(sme=values[0], baseline=values[1])
+    return make_matrix(sme=values[0], baseline=values[1])
 
 
-def mean_squares(layout: Layout) -> dict[str, float]:
+def mean_squares(matrix: ScoreMatrix) -> dict[str, float]:
     """Of a balanced split-plot design, by a fitted linear model's sequential sums of squares."""
     from statsmodels.formula.api import ols
     from statsmodels.stats.anova import anova_lm
 
-    runs, units = layout.values.shape
+    runs, units = matrix.values.shape
     rows = pd.DataFrame(
         {
-            "y": layout.values.ravel(),
-            "arm": np.repeat(layout.arm, units).astype(str),
-            "run": np.repeat(layout.seed, units).astype(str),
+            "y": matrix.values.ravel(),
+            "arm": np.repeat(matrix.arm, units).astype(str),
+            "run": np.repeat(matrix.seed, units).astype(str),
             "unit": np.tile(np.arange(units), runs).astype(str),
         }
     )
@@ -92,7 +92,7 @@ def test_without_differences_between_units_it_is_students_test_on_the_means_of_r
     rng = np.random.default_rng(3)
     shared = rng.normal(0, 0.05, 30)
     values = {arm: 0.8 + shared + rng.normal(0, 0.01, (count, 1)) for arm, count in (("sme", 4), ("baseline", 3))}
-    found = difference(make_layout(**values), "sme", "baseline")
+    found = difference(make_matrix(**values), "sme", "baseline")
     student = stats.ttest_ind(*(values[arm].mean(axis=1) for arm in ("sme", "baseline")))
     assert (found.t, found.df, found.p) == pytest.approx((student.statistic, 5, student.pvalue))
 
@@ -101,7 +101,7 @@ def test_without_differences_between_seeds_it_is_the_paired_test_on_images() -> 
     """Runs of equal bits: what remains is whether the arms differ on new images."""
     rng = np.random.default_rng(4)
     one = rng.normal(0.8, 0.05, (2, 25))
-    found = difference(make_layout(sme=one[[0] * 3], baseline=one[[1] * 3]), "sme", "baseline")
+    found = difference(make_matrix(sme=one[[0] * 3], baseline=one[[1] * 3]), "sme", "baseline")
     paired = stats.ttest_rel(*one)
     assert (found.t, found.df, found.p) == pytest.approx((paired.statistic, 24, paired.pvalue))
 
@@ -111,10 +111,10 @@ def test_crossed_seeds_are_a_test_on_pairs() -> None:
     shared, seeds = rng.normal(0.8, 0.05, 30), rng.normal(0, 0.02, (4, 1))
     ours = shared + seeds + 0.01 + rng.normal(0, 0.002, (4, 1))
     theirs = shared + seeds
-    found = difference(make_layout(sme=ours, baseline=theirs), "sme", "baseline", seeds="crossed")
+    found = difference(make_matrix(sme=ours, baseline=theirs), "sme", "baseline", seeds="crossed")
     paired = stats.ttest_rel(ours.mean(axis=1), theirs.mean(axis=1))
     assert (found.t, found.df, found.p) == pytest.approx((paired.statistic, 3, paired.pvalue))
-    assert found.p < 0.05 < difference(make_layout(sme=ours, baseline=theirs), "sme", "baseline").p
+    assert found.p < 0.05 < difference(make_matrix(sme=ours, baseline=theirs), "sme", "baseline").p
 
 
 def test_exchanging_the_arms_changes_the_sign_alone() -> None:
@@ -172,13 +172,13 @@ def test_a_units_mean_is_the_mean_over_images_however_unequal_groups_are() -> No
     f1 = rng.uniform(0.5, 1, (2, 3, 10))
     group = [*"aaaaaabbcd"]
     scores = scores_of(f1, group, ["x"] * 10, ("sme", "baseline"))
-    ((_, subgroup, data),) = layouts(scores)
+    ((_, subgroup, data),) = score_matrices(scores)
     assert (subgroup, data.units, data.images) == (OVERALL, tuple("abcd"), 10)
     assert data.of("sme") @ data.weights == pytest.approx(f1[0].mean(axis=1))
     assert data.of("sme")[:, 0] == pytest.approx(f1[0][:, :6].mean(axis=1)), "a unit's value is its images' mean"
     assert data.size == pytest.approx(100 / (36 + 4 + 1 + 1))
     assert data.freedom == pytest.approx(data.size - 1)
-    singly = layout(with_overall(scores_of(f1, [f"g{k}" for k in range(10)], ["x"] * 10, ("sme", "baseline"))))
+    singly = score_matrix(with_overall(scores_of(f1, [f"g{k}" for k in range(10)], ["x"] * 10, ("sme", "baseline"))))
     assert singly.of("baseline") == pytest.approx(f1[1]), "an image that is its own unit has its own score"
 
 
@@ -187,26 +187,26 @@ def test_an_average_of_subgroups_is_the_mean_of_their_means_and_takes_them_as_st
     f1 = rng.uniform(0.5, 1, (2, 2, 10))
     subgroup = ["rare"] * 2 + ["common"] * 8
     scores = scores_of(f1, [f"g{k}" for k in range(10)], subgroup, ("sme", "baseline"))
-    overall = next(data for _, name, data in layouts(scores, "subgroups") if name == OVERALL)
+    overall = next(data for _, name, data in score_matrices(scores, "subgroups") if name == OVERALL)
     wanted = (f1[0][:, :2].mean(axis=1) + f1[0][:, 2:].mean(axis=1)) / 2
     assert overall.of("sme") @ overall.weights == pytest.approx(wanted)
     assert overall.effective.tolist() == [8, 2]
     shifted = f1 + np.where(np.array(subgroup) == "rare", 0.2, 0) * np.array([1, 0])[:, None, None]
     scores = scores_of(shifted, [f"g{k}" for k in range(10)], subgroup, ("sme", "baseline"))
-    moved = next(data for _, name, data in layouts(scores, "subgroups") if name == OVERALL)
+    moved = next(data for _, name, data in score_matrices(scores, "subgroups") if name == OVERALL)
     first, second = (difference(data, "sme", "baseline") for data in (overall, moved))
     assert second.estimate == pytest.approx(first.estimate + 0.1)
     assert second.se == pytest.approx(first.se), "a difference between strata is no variance among units"
 
 
-def weighted(sizes: list[int], values: Array, stratum: list[int] | None = None) -> Layout:
+def weighted(sizes: list[int], values: Array, stratum: list[int] | None = None) -> ScoreMatrix:
     """Two arms of three seeds; `(6, units)` values."""
     strata = np.array(stratum or [0] * len(sizes))
     images = np.array(sizes, float)
     weights = images / np.bincount(strata, images)[strata] / (strata.max() + 1)
     units = tuple(f"u{k}" for k in range(len(sizes)))
     arm, seed = np.repeat([0, 1], 3), np.tile(np.arange(3), 2)
-    return Layout(("sme", "baseline"), arm, seed, values, units, sum(sizes), weights, strata)
+    return ScoreMatrix(("sme", "baseline"), arm, seed, values, units, sum(sizes), weights, strata)
 
 
 def test_the_variance_of_a_weighted_mean_is_unbiased() -> None:

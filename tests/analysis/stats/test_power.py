@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from statsmodels.stats.power import TTestIndPower, TTestPower
 
-from analysis.scores.score_matrix import Layout
+from analysis.scores.score_matrix import ScoreMatrix
 from analysis.stats.mrmc import Components, difference
 from analysis.stats.power import (
     detectable,
@@ -59,7 +59,7 @@ def test_the_test_finds_a_difference_as_often_as_expected(seeds: int, units: int
         values = rng.normal(0, 0.05, units) + rng.normal(0, 0.006, (2 * seeds, 1))
         values += rng.normal(0, 0.01, (2, units))[arm] + rng.normal(0, 0.02, (2 * seeds, units))
         values[:seeds] += effect
-        found += difference(Layout(("a", "b"), arm, seed, values, names, units), "a", "b").p < 0.05
+        found += difference(ScoreMatrix(("a", "b"), arm, seed, values, names, units), "a", "b").p < 0.05
     assert found / 600 == pytest.approx(float(power(PILOT, seeds, units, effect)), abs=0.05)
 
 

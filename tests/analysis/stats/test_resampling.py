@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pytest
 from scipy import stats
 
-from analysis.scores.score_matrix import Layout
+from analysis.scores.score_matrix import ScoreMatrix
 from analysis.stats import resampling
 from analysis.stats.mrmc import difference
 from analysis.stats.resampling import Interval, bootstrap, permutation, sign_flip
@@ -16,11 +16,11 @@ from analysis.stats.resampling import Interval, bootstrap, permutation, sign_fli
 Array = npt.NDArray[np.float64]
 
 
-def made(ours: Array, theirs: Array) -> Layout:
+def made(ours: Array, theirs: Array) -> ScoreMatrix:
     arm = np.repeat([0, 1], [len(ours), len(theirs)])
     seed = np.concatenate([np.arange(len(ours)), np.arange(len(theirs))])
     units = tuple(f"u{k}" for k in range(ours.shape[1]))
-    return Layout(("sme", "baseline"), arm, seed, np.concatenate([ours, theirs]), units, len(units))
+    return ScoreMatrix(("sme", "baseline"), arm, seed, np.concatenate([ours, theirs]), units, len(units))
 
 
 def simulated(
@@ -31,7 +31,7 @@ def simulated(
     seed: float = 0.003,
     arm_unit: float = 0.01,
     error: float = 0.02,
-) -> Layout:
+) -> ScoreMatrix:
     unit = rng.normal(0.8, 0.05, units)
     values = [
         shift + unit + rng.normal(0, seed, (count, 1)) + rng.normal(0, arm_unit, units)
@@ -41,7 +41,7 @@ def simulated(
     return made(values[0], values[1])
 
 
-def run_bootstrap(data: Layout, draws: int = 4999, **options: str) -> Interval:
+def run_bootstrap(data: ScoreMatrix, draws: int = 4999, **options: str) -> Interval:
     return bootstrap(data, "sme", "baseline", np.random.default_rng(0), draws, **options)  # type: ignore[arg-type]
 
 

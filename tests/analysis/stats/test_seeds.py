@@ -9,11 +9,11 @@ from scipy import stats
 
 from analysis.report.study import report
 from analysis.scores.image_scores import OVERALL
-from analysis.scores.score_matrix import layouts
+from analysis.scores.score_matrix import score_matrices
 from analysis.stats.calibration import calibration_sentence, unlike_seeds
 from analysis.stats.seeds import collapsed, residuals, run_means, seed_table, upper_limit
 from fake_store import image_rows, run_id, write_study
-from metaseg.store.storage import FolderStorage
+from metaseg.store.folder import FolderStorage
 
 
 @pytest.mark.parametrize(("count", "of", "limit"), [(0, 3, 1 - 0.05 ** (1 / 3)), (0, 10, 0.2589), (3, 3, 1.0)])
@@ -83,7 +83,7 @@ def test_runs_by_subgroups_and_residuals_are_what_they_say() -> None:
     rng = np.random.default_rng(0)
     f1 = {"baseline": rng.uniform(0.5, 1, (3, 10)), "sme": rng.uniform(0.5, 1, (2, 10))}
     scores = scored(f1)
-    laid = {subgroup: layout for _, subgroup, layout in layouts(scores)}
+    laid = {subgroup: matrix for _, subgroup, matrix in score_matrices(scores)}
     means = run_means(laid)
     assert means.index.tolist() == [("baseline", 0), ("baseline", 1), ("baseline", 2), ("sme", 0), ("sme", 1)]
     assert means.loc[("sme", 1)].to_numpy() == pytest.approx(

@@ -8,8 +8,9 @@ import torch
 from metaseg import datasets
 from metaseg.config import ConfigError, DataConfig
 from metaseg.data.crops import HostCutter, Placement, ResidentCutter
-from metaseg.data.dataset import Dataset, prepare
+from metaseg.data.dataset import Dataset
 from metaseg.data.manifest import ManifestError
+from metaseg.data.preparation import prepare
 from metaseg.datasets.source import Source
 from metaseg.datasets.table import read_table
 from table_files import write_dataset

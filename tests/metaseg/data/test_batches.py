@@ -8,7 +8,7 @@ from PIL import Image
 from metaseg.config import DataConfig
 from metaseg.data import batches
 from metaseg.data.crops import HostCutter, Placement, ResidentCutter, reflect_up_to, symmetry
-from metaseg.data.dataset import prepare
+from metaseg.data.preparation import prepare
 from metaseg.datasets.table import read_table
 from table_files import write_dataset
 

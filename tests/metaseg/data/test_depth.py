@@ -10,8 +10,8 @@ import tifffile
 from PIL import Image
 
 from metaseg.config import DataConfig
-from metaseg.data.dataset import prepare
 from metaseg.data.depth import to_8_bits
+from metaseg.data.preparation import prepare
 from metaseg.datasets.table import read_table
 
 

@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from metaseg.config import DataConfig, NetworkConfig, RunConfig, ScheduleConfig
-from metaseg.data.dataset import prepare
+from metaseg.data.preparation import prepare
 from metaseg.datasets.table import read_table
 from metaseg.store.runs import Store
-from metaseg.study.run import execute, run_id
+from metaseg.study.execution import execute
+from metaseg.study.run_id import run_id
 from table_files import write_dataset
 
 SPLITS = ["train"] * 6 + ["val"] * 3 + ["test"] * 3

@@ -7,11 +7,11 @@ from PIL import Image
 
 from metaseg import datasets
 from metaseg.config import ConfigError, DataConfig
-from metaseg.data.dataset import prepare
 from metaseg.data.decode import decode_image, decode_mask, mask_files
 from metaseg.data.manifest import ManifestError
 from metaseg.data.mask_values import MaskValues
 from metaseg.data.metadata import MetadataColumn
+from metaseg.data.preparation import prepare
 from metaseg.datasets import LAYOUTS
 from metaseg.datasets.source import Source
 from metaseg.datasets.table import read_table

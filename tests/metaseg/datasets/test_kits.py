@@ -26,10 +26,10 @@ from kits_files import (
     write_release,
 )
 from metaseg.config import ConfigError, DataConfig
-from metaseg.data.dataset import prepare
 from metaseg.data.manifest import ManifestError
 from metaseg.data.metadata import MetadataColumn
-from metaseg.datasets.kits import KitsConfig, kits_classes
+from metaseg.data.preparation import prepare
+from metaseg.datasets.kits import KitsConfig
 from metaseg.datasets.kits_clinical import read_clinical
 
 
@@ -54,7 +54,7 @@ def test_slices_with_a_label_become_windowed_images_and_masks(release: str, tmp_
     assert table["slice"].tolist() == [1, 2, 3, 4] * 4
     assert table["group"].tolist() == [f"case_{case:05d}" for case in range(4) for _ in range(4)]
     assert table["radiographic_size"].tolist() == [2.5 + case for case in range(4) for _ in range(4)]
-    classes = kits_classes(tmp_path / "kits")
+    classes = manifest.classes
     assert classes == (("kidney", "tumour") if release == "KiTS19" else ("kidney", "tumour", "cyst"))
     found = zip(table["case_id"], table["slice"], pixels(manifest, "image"), pixels(manifest, "mask"), strict=True)
     for case, number, image, mask in found:
@@ -62,8 +62,8 @@ def test_slices_with_a_label_become_windowed_images_and_masks(release: str, tmp_
         np.testing.assert_array_equal(mask, values[number])
         np.testing.assert_array_equal(image, windowed(simulate_volume(values, int(case[-5:])))[number])
         assert image.dtype == mask.dtype == np.uint8
-    dataset = prepare(manifest, DataConfig(classes=classes), tmp_path / "cache")
-    assert dataset.channels == 1
+    dataset = prepare(manifest, DataConfig(), tmp_path / "cache")
+    assert (dataset.channels, dataset.classes) == (1, classes)
     assert read(folder).table.equals(table)
 
 
@@ -171,7 +171,7 @@ def test_cases_without_a_size_are_dropped_and_counted(kits19: Path) -> None:
         warnings.simplefilter("error")  # a size that no network sees isn't missed
         assert len(read(kits19, metadata=("malignant",)).table) == 16
     write_clinical(kits19 / "kits.json", [record(k, radiographic_size=None) for k in range(4)])
-    with pytest.raises(ManifestError, match="no case that is there has a radiographic_size"):
+    with pytest.raises(ManifestError, match="no available case has a radiographic_size"):
         read(kits19)
 
 
@@ -216,11 +216,11 @@ def test_a_file_that_changes_afterwards_is_an_error_not_an_old_slice(kits19: Pat
     path = kits19 / "case_00000" / "imaging.nii.gz"
     content, written = path.read_bytes(), path.stat()
     os.utime(path, ns=(written.st_atime_ns, written.st_mtime_ns + 1))
-    with pytest.raises(ConfigError, match=r"case_00000 is there with .*imaging\.nii\.gz.*expected"):
+    with pytest.raises(ConfigError, match=r"case_00000 exists already, with .*imaging\.nii\.gz.*expected"):
         read(kits19)
     path.write_bytes(content + b"\0")
     os.utime(path, ns=(written.st_atime_ns, written.st_mtime_ns))
-    with pytest.raises(ConfigError, match=r"case_00000 is there with .*imaging\.nii\.gz.*expected"):
+    with pytest.raises(ConfigError, match=r"case_00000 exists already, with .*imaging\.nii\.gz.*expected"):
         read(kits19)
 
 

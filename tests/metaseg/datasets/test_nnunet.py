@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 
 from metaseg.config import ConfigError, DataConfig
-from metaseg.data.dataset import prepare
 from metaseg.data.manifest import ManifestError
 from metaseg.data.metadata import MetadataColumn
-from metaseg.datasets.nnunet import NnunetConfig, nnunet_classes, read_nnunet
+from metaseg.data.preparation import prepare
+from metaseg.datasets.nnunet import NnunetConfig, read_nnunet
 from metaseg.datasets.source import Source
 
 TRAINING = [f"case_{number:04d}" for number in range(10)]
@@ -71,9 +71,10 @@ def test_version_2_is_read_with_its_test_cases(raw, tmp_path):
     assert split[TEST].tolist() == ["test", "test"]
     assert split[TRAINING].value_counts().to_dict() == {"train": 8, "val": 2}
     assert manifest.metadata == ()
-    assert nnunet_classes(raw) == ("kidney", "tumour")
+    assert manifest.classes == ("kidney", "tumour")
 
-    dataset = prepare(manifest, DataConfig(classes=nnunet_classes(raw)), tmp_path / "cache")
+    dataset = prepare(manifest, DataConfig(), tmp_path / "cache")
+    assert dataset.classes == ("kidney", "tumour")
     assert len(dataset.table) == 12
     for i, row in dataset.table.iterrows():
         mask = raw / row["mask"]
@@ -88,7 +89,7 @@ def test_version_1_names_neither_ending_nor_classes_first(tmp_path, ending):
         add(tmp_path, "Tr", case, ending=ending)
     labels = {"2": "tumour", "0": "background", "1": "kidney"}
     describe(tmp_path, channel_names=None, modality={"0": "CT"}, labels=labels, file_ending=None)
-    assert nnunet_classes(tmp_path) == ("kidney", "tumour")
+    assert read(tmp_path).classes == ("kidney", "tumour")
     assert read(tmp_path).table["image"].tolist() == [f"imagesTr/{case}_0000{ending}" for case in TRAINING]
 
 
@@ -142,7 +143,7 @@ def test_one_channel_of_several_is_a_choice(raw):
         for case in cases:
             add(raw, part, case, channels=3)
     describe(raw, channel_names={"0": "T1", "1": "T2", "2": "FLAIR"})
-    with pytest.raises(ManifestError, match="has 3 files, one a channel; expected one grey channel or an RGB file"):
+    with pytest.raises(ManifestError, match="has 3 files, one per channel; expected one grey channel or an RGB file"):
         read(raw)
     chosen = read(raw, NnunetConfig(channel=2)).table["image"]
     assert chosen.str.endswith("_0002.png").all()

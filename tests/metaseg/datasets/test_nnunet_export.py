@@ -1,4 +1,4 @@
-"""What is written for nnU-Net is in its format, and reads back as the same dataset."""
+"""An export for nnU-Net has its format, and reads back as the same dataset."""
 
 import json
 import re
@@ -10,10 +10,11 @@ import pytest
 from PIL import Image
 
 from metaseg.config import ConfigError, DataConfig
-from metaseg.data.dataset import prepare
 from metaseg.data.manifest import ManifestError
 from metaseg.data.metadata import MetadataColumn
-from metaseg.datasets.nnunet import export_nnunet, nnunet_classes, read_nnunet
+from metaseg.data.preparation import prepare
+from metaseg.datasets.nnunet import read_nnunet
+from metaseg.datasets.nnunet_export import export_nnunet
 from metaseg.datasets.source import Source
 from metaseg.datasets.table import read_table
 from table_files import write_dataset
@@ -50,7 +51,7 @@ def test_what_is_written_reads_back_as_the_same_dataset(dataset, tmp_path):
     folder = export_nnunet(dataset, tmp_path / "raw", 7)
     assert folder == tmp_path / "raw" / "Dataset007_mine"
     manifest = read_nnunet(Source(folder, tmp_path))
-    again = prepare(manifest, DataConfig(classes=nnunet_classes(folder)), tmp_path / "cache")
+    again = prepare(manifest, DataConfig(), tmp_path / "cache")
     assert (again.classes, again.metadata, again.about) == (dataset.classes, dataset.metadata, dataset.about)
     assert again.channels == dataset.channels == 3
 
@@ -96,7 +97,7 @@ def test_it_is_written_once_and_never_over_something_else(dataset, tmp_path):
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == stamps
     with pytest.raises(ConfigError, match=r"expected .* or a folder that doesn't exist yet"):
         export_nnunet(replace(dataset, fingerprint="other"), tmp_path, 7)
-    with pytest.raises(ConfigError, match=r"dataset_id is 7, which Dataset007_mine in .* has; expected a free one"):
+    with pytest.raises(ConfigError, match=r"dataset_id is 7, which Dataset007_mine in .* has; expected an unused one"):
         export_nnunet(replace(dataset, name="yours"), tmp_path, 7)
 
 
@@ -119,9 +120,7 @@ def test_real_slices_read_back_as_the_same_dataset(real_data, tmp_path):
     manifest = read_table(real_data / "kits_ct_slices" / "manifest.csv", ["radiographic_size_cm", "gender"], "case_id")
     dataset = prepare(manifest, DataConfig(classes=("kidney", "tumour")), tmp_path / "cache")
     folder = export_nnunet(dataset, tmp_path, 12)
-    again = prepare(
-        read_nnunet(Source(folder, tmp_path)), DataConfig(classes=nnunet_classes(folder)), tmp_path / "cache"
-    )
+    again = prepare(read_nnunet(Source(folder, tmp_path)), DataConfig(), tmp_path / "cache")
     numbers = [int(image.split("/")[1].split("-")[0]) for image in again.table["image"]]
     columns = ["split", "group", "mean", "radiographic_size_cm", "gender"]
     pd.testing.assert_frame_equal(

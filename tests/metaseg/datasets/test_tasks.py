@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from metaseg.config import DataConfig
-from metaseg.data.dataset import prepare
 from metaseg.data.manifest import ManifestError
+from metaseg.data.preparation import prepare
 from metaseg.datasets.table import read_table
 from metaseg.datasets.tasks import join_tasks, read_tasks
 from table_files import write_dataset
@@ -53,6 +53,13 @@ def test_two_manifests_are_joined_by_file_and_keep_their_groups_apart(tmp_path):
     assert (shared.table["group"].nunique(), set(shared.table["both_masks"])) == (12, {"yes"})
     same = join_tasks(nuclei, nuclei, ("nuclei", "anomaly"))
     assert (same.table["group"].nunique(), set(same.table["both_masks"])) == (12, {"yes"})
+
+
+def test_classes_that_both_manifests_name_are_kept_and_others_arent(tmp_path):
+    named = replace(read_table(write_dataset(tmp_path / "a"), ()), classes=("object",))
+    other = read_table(write_dataset(tmp_path / "b"), ())
+    assert join_tasks(named, replace(other, classes=("object",)), ("nuclei", "anomaly")).classes == ("object",)
+    assert join_tasks(named, other, ("nuclei", "anomaly")).classes == ()
 
 
 def test_a_group_of_one_manifest_joins_the_others_that_share_an_image_with_it(tmp_path):

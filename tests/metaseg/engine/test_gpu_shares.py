@@ -17,7 +17,7 @@ from rich.console import Console
 from metaseg.config import EngineConfig, NetworkConfig, ScheduleConfig
 from metaseg.data.dataset import Dataset
 from metaseg.engine import run_study
-from metaseg.study.run import run_id
+from metaseg.study.run_id import run_id
 from metaseg.store.runs import Store
 from metaseg.study.plan import plan
 

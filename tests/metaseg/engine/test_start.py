@@ -1,4 +1,4 @@
-"""How Ray is found and started: dead addresses are told at once, what is started is closed to others."""
+"""Finding and starting Ray: dead addresses are reported at once, and a Ray started here is closed to others."""
 
 import io
 import os
@@ -22,8 +22,8 @@ from metaseg.engine import ray_address as module
 from metaseg.engine import session, watch
 from metaseg.engine.ray_address import address, answers
 from metaseg.engine.token import keep_token_private
-from metaseg.store.claims import Session
-from metaseg.store.storage import FolderStorage
+from metaseg.store.claims import Claimant
+from metaseg.store.folder import FolderStorage
 
 
 @contextmanager
@@ -167,7 +167,7 @@ def test_a_driver_whose_head_is_lost_says_so_and_leaves_no_claim(local_ray, tmp_
     monkeypatch.setattr(watch, "answers", lambda head: False)
     monkeypatch.setattr(watch.os, "_exit", ends.append)
     storage, console = FolderStorage(tmp_path), Console(file=io.StringIO(), width=300)
-    claims = Session(storage)
+    claims = Claimant(storage)
     claims._write()
     assert claims.claim("run")
     with watch.watched(claims, console):

@@ -1,4 +1,4 @@
-"""Sweeps on real Ray: every trial is told, nothing runs twice, and faults are tried again or recorded."""
+"""Sweeps on real Ray: every trial is recorded, nothing runs twice, and faults are retried or recorded."""
 
 import io
 import os
@@ -19,7 +19,7 @@ from closed_form import NAME, begin, executions, make_sweep
 from metaseg.cli.status import print_status
 from metaseg.config import ConfigError, EngineConfig
 from metaseg.engine.tuning import run_sweep
-from metaseg.store.claims import Session
+from metaseg.store.claims import Claimant
 from metaseg.store.runs import Store
 from metaseg.store.storage import StorageError
 from metaseg.sweeps.continuation import open_sweep
@@ -165,7 +165,7 @@ def test_a_full_store_ends_the_sweep_and_its_trials_are_taken_up_again(tiny_data
 
 
 def test_a_second_driver_of_a_sweep_is_refused(tiny_dataset, store):
-    with Session(store.storage) as other:
+    with Claimant(store.storage) as other:
         assert other.claim(f"sweep-{NAME}")
         with pytest.raises(ConfigError, match=r"sweep 'page.sme' is being run by another driver: `metaseg status /"):
             run(make_sweep(tiny_dataset), store, ONE)

@@ -9,18 +9,18 @@ from hypothesis import strategies as st
 from torch import nn
 
 from metaseg.config import Activation, ConfigError
-from metaseg.networks.blocks import BLOCKS, Perceptron, build_block
+from metaseg.networks.blocks import BLOCKS, MLPConfig, build_block
 
 WITH_METADATA = [name for name, block in BLOCKS.items() if block.needs_metadata]
 
 every_perceptron = pytest.mark.parametrize(
-    "perceptron",
+    "mlp",
     [
-        Perceptron(reduction=2, layers=layers, activation=activation)
+        MLPConfig(reduction=2, layers=layers, activation=activation)
         for layers in (1, 2)
         for activation in get_args(Activation)
     ],
-    ids=lambda perceptron: f"{perceptron.layers}-{perceptron.activation}",
+    ids=lambda mlp: f"{mlp.layers}-{mlp.activation}",
 )
 
 
@@ -32,10 +32,10 @@ def inputs() -> tuple[torch.Tensor, torch.Tensor]:
 
 @every_perceptron
 @pytest.mark.parametrize("name", BLOCKS)
-def test_every_block_keeps_the_shape_and_conditions_each_sample_alone(name, perceptron, inputs):
+def test_every_block_keeps_the_shape_and_conditions_each_sample_alone(name, mlp, inputs):
     features, metadata = inputs
     torch.manual_seed(0)
-    block = build_block(name, channels=16, metadata_size=4, perceptron=perceptron)
+    block = build_block(name, channels=16, metadata_size=4, mlp=mlp)
     together = block(features, metadata)
     assert together.shape == features.shape
     one_by_one = torch.cat([block(features[i : i + 1], metadata[i : i + 1]) for i in range(3)])
@@ -44,10 +44,10 @@ def test_every_block_keeps_the_shape_and_conditions_each_sample_alone(name, perc
 
 @every_perceptron
 @pytest.mark.parametrize("name", BLOCKS)
-def test_metadata_changes_the_output_exactly_where_a_block_takes_it(name, perceptron, inputs):
+def test_metadata_changes_the_output_exactly_where_a_block_takes_it(name, mlp, inputs):
     features, metadata = inputs
     torch.manual_seed(0)
-    block = build_block(name, channels=16, metadata_size=4, perceptron=perceptron)
+    block = build_block(name, channels=16, metadata_size=4, mlp=mlp)
     metadata.requires_grad_()
     output = block(features, metadata)
     (gradient,) = torch.autograd.grad(output.sum(), metadata, allow_unused=True) if output.requires_grad else (None,)
@@ -61,19 +61,19 @@ def test_metadata_changes_the_output_exactly_where_a_block_takes_it(name, percep
 @pytest.mark.parametrize("name", WITH_METADATA)
 def test_a_block_that_needs_metadata_refuses_to_be_built_without(name):
     with pytest.raises(ConfigError, match="needs metadata"):
-        build_block(name, channels=16, metadata_size=0, perceptron=Perceptron())
+        build_block(name, channels=16, metadata_size=0, mlp=MLPConfig())
 
 
 def test_an_unknown_block_lists_the_known_ones():
     with pytest.raises(ConfigError, match="'smee'; known: none, se, se-matched, me, sme, film, film-ivadomed"):
-        build_block("smee", channels=16, metadata_size=4, perceptron=Perceptron())
+        build_block("smee", channels=16, metadata_size=4, mlp=MLPConfig())
 
 
 @every_perceptron
 @pytest.mark.parametrize("name", BLOCKS)
-def test_weights_survive_a_round_trip(name, perceptron, inputs):
+def test_weights_survive_a_round_trip(name, mlp, inputs):
     features, metadata = inputs
-    first, second = (build_block(name, channels=16, metadata_size=4, perceptron=perceptron) for _ in range(2))
+    first, second = (build_block(name, channels=16, metadata_size=4, mlp=mlp) for _ in range(2))
     second.load_state_dict(first.state_dict())
     torch.testing.assert_close(first(features, metadata), second(features, metadata), rtol=0, atol=0)
 
@@ -81,7 +81,7 @@ def test_weights_survive_a_round_trip(name, perceptron, inputs):
 def test_se_equals_the_formulation_by_1x1_convolutions(inputs):
     """torchvision's layout, built here: average pooling, two 1x1 convolutions, ReLU and sigmoid."""
     features, metadata = inputs
-    block = build_block("se", channels=16, metadata_size=0, perceptron=Perceptron())
+    block = build_block("se", channels=16, metadata_size=0, mlp=MLPConfig())
     reduce, _, expand, _ = block.excitation
     fc1, fc2 = nn.Conv2d(16, 4, 1), nn.Conv2d(4, 16, 1)
     with torch.no_grad():
@@ -95,7 +95,7 @@ def test_se_equals_the_formulation_by_1x1_convolutions(inputs):
 def test_se_equals_torchvisions(inputs):
     misc = pytest.importorskip("torchvision.ops.misc", reason="torchvision isn't installed")
     features, metadata = inputs
-    block = build_block("se", channels=16, metadata_size=0, perceptron=Perceptron())
+    block = build_block("se", channels=16, metadata_size=0, mlp=MLPConfig())
     reference = misc.SqueezeExcitation(16, 4)
     reference.load_state_dict(
         {
@@ -109,7 +109,7 @@ def test_se_equals_torchvisions(inputs):
 
 def test_me_scales_by_gates_of_metadata_alone(inputs):
     features, metadata = inputs
-    block = build_block("me", channels=16, metadata_size=4, perceptron=Perceptron())
+    block = build_block("me", channels=16, metadata_size=4, mlp=MLPConfig())
     w1, b1, w2, b2 = block.state_dict().values()
     gates = 1 / (1 + torch.exp(-(torch.clamp(metadata @ w1.T + b1, min=0) @ w2.T + b2)))
     torch.testing.assert_close(block(features, metadata), torch.einsum("nchw,nc->nchw", features, gates))
@@ -126,7 +126,7 @@ def test_me_scales_by_gates_of_metadata_alone(inputs):
 )
 def test_hidden_layers_follow_each_other_each_with_the_activation(activation, formula, inputs):
     features, metadata = inputs
-    block = build_block("me", channels=16, metadata_size=4, perceptron=Perceptron(2, layers=3, activation=activation))
+    block = build_block("me", channels=16, metadata_size=4, mlp=MLPConfig(2, layers=3, activation=activation))
     w1, b1, w2, b2, w3, b3, w4, b4 = block.state_dict().values()
     assert (w1.shape, w2.shape, w3.shape, w4.shape) == ((8, 4), (8, 8), (8, 8), (16, 8))
     hidden = formula(formula(formula(metadata @ w1.T + b1) @ w2.T + b2) @ w3.T + b3)
@@ -135,21 +135,20 @@ def test_hidden_layers_follow_each_other_each_with_the_activation(activation, fo
 
 
 def test_films_generator_has_the_hidden_layers_too_and_ivadomeds_keeps_its_own():
-    perceptron = Perceptron(layers=2, activation="tanh")
-    film = build_block("film", channels=16, metadata_size=4, perceptron=perceptron)
+    mlp = MLPConfig(layers=2, activation="tanh")
+    film = build_block("film", channels=16, metadata_size=4, mlp=mlp)
     kinds = [nn.Linear, nn.Tanh, nn.Linear, nn.Tanh, nn.Linear]
     assert [type(layer) for layer in film.generator] == kinds, "no activation at the end: it is unbounded"
     ivadomed = [
-        [str(layer) for layer in build_block("film-ivadomed", 16, 4, which).generator]
-        for which in (perceptron, Perceptron())
+        [str(layer) for layer in build_block("film-ivadomed", 16, 4, which).generator] for which in (mlp, MLPConfig())
     ]
     assert ivadomed[0] == ivadomed[1]
 
 
 def test_sme_with_zero_metadata_weights_is_se(inputs):
     features, metadata = inputs
-    sme = build_block("sme", channels=16, metadata_size=4, perceptron=Perceptron())
-    se = build_block("se", channels=16, metadata_size=0, perceptron=Perceptron())
+    sme = build_block("sme", channels=16, metadata_size=4, mlp=MLPConfig())
+    se = build_block("se", channels=16, metadata_size=0, mlp=MLPConfig())
     state = sme.state_dict()
     state["excitation.0.weight"][:, 16:] = 0
     se.load_state_dict({**state, "excitation.0.weight": state["excitation.0.weight"][:, :16]})
@@ -158,7 +157,7 @@ def test_sme_with_zero_metadata_weights_is_se(inputs):
 
 def test_film_equals_a_hand_written_one_and_is_unbounded(inputs):
     features, metadata = inputs
-    block = build_block("film", channels=16, metadata_size=4, perceptron=Perceptron())
+    block = build_block("film", channels=16, metadata_size=4, mlp=MLPConfig())
     w1, b1, w2, b2 = block.state_dict().values()
     expected = torch.empty_like(features)
     for n in range(3):
@@ -173,7 +172,7 @@ def test_film_equals_a_hand_written_one_and_is_unbounded(inputs):
 
 def test_ivadomed_film_equals_its_published_layout_and_is_bounded(inputs):
     features, metadata = inputs
-    block = build_block("film-ivadomed", channels=16, metadata_size=4, perceptron=Perceptron())
+    block = build_block("film-ivadomed", channels=16, metadata_size=4, mlp=MLPConfig())
     w1, b1, w2, b2, w3, b3 = block.state_dict().values()
     assert (w1.shape, w2.shape, w3.shape) == ((64, 4), (16, 64), (32, 16))
     hidden = torch.sigmoid(torch.sigmoid(metadata @ w1.T + b1) @ w2.T + b2)
@@ -196,8 +195,8 @@ def test_ivadomed_film_equals_its_published_layout_and_is_bounded(inputs):
 def test_the_matched_block_has_at_least_smes_parameters_and_less_than_a_hidden_unit_more(
     channels, metadata_size, reduction, layers, shared
 ):
-    perceptron = Perceptron(reduction, layers, shared=shared)
-    blocks = {name: build_block(name, channels, metadata_size, perceptron) for name in ("se-matched", "sme", "se")}
+    mlp = MLPConfig(reduction, layers, shared=shared)
+    blocks = {name: build_block(name, channels, metadata_size, mlp) for name in ("se-matched", "sme", "se")}
     sizes = {name: sum(p.numel() for p in block.parameters()) for name, block in blocks.items()}
     a_unit_of_each_layer = 2 * channels + 1 + 2 * blocks["se-matched"].hidden * (layers - 1)
     assert sizes["se"] < sizes["sme"]

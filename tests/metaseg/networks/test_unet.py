@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metaseg.config import POSITIONS, Activation, ConfigError, Modulate, NetworkConfig
-from metaseg.networks.blocks import BLOCKS, Identity, Perceptron
+from metaseg.networks.blocks import BLOCKS, Identity, MLPConfig
 from metaseg.networks.unet import Level, UNet
 
 WITH_METADATA = [name for name, block in BLOCKS.items() if block.needs_metadata]
@@ -107,7 +107,7 @@ def group_norm(features: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor,
 )
 def test_a_fixed_modulation_comes_where_modulate_says(modulate, expected):
     torch.manual_seed(0)
-    level = Level(2, 16, "film", 3, Perceptron(), modulate)
+    level = Level(2, 16, "film", 3, MLPConfig(), modulate)
     _, _, _, convolution, norm, _ = level.convolutions
     gamma, beta = 1.5 * torch.randn(16), torch.randn(16)
     with torch.no_grad():
@@ -138,7 +138,7 @@ def test_a_normalisation_of_single_channels_undoes_the_block_before_it():
     torch.manual_seed(0)
     image, metadata = torch.randn(2, 2, 9, 11), torch.randn(2, 2, 3)
     for channels, undone in ((8, True), (16, False)):
-        level = Level(2, channels, "me", 3, Perceptron(reduction=1), "convolved")
+        level = Level(2, channels, "me", 3, MLPConfig(reduction=1), "convolved")
         first, second = (level(image, told) for told in metadata)
         assert torch.allclose(first, second, atol=1e-2) == undone
 

@@ -18,9 +18,9 @@ from skimage.measure import approximate_polygon, find_contours
 from skimage.morphology import convex_hull_image
 
 from metaseg.config import ConfigError, DataConfig, Subset
-from metaseg.data.dataset import prepare
 from metaseg.data.manifest import Manifest, ManifestError
 from metaseg.data.metadata import MetadataColumn
+from metaseg.data.preparation import prepare
 from metaseg.datasets.table import to_manifest
 from metaseg.simulators.annotation_styles import STYLES, StyleConfig, polygonise, simplified_contour, with_styles
 
@@ -53,7 +53,7 @@ def dice_of(a: Mask, b: Mask) -> float:
 
 
 NEARLY_CLOSED = np.pad(np.array([[0, 1, 1], [1, 0, 1], [1, 1, 1]], dtype=np.bool_), 1)
-"""Of seven connected pixels around one; as a hole, it leaves that one connected by a corner."""
+"""Seven connected pixels around one; as a hole, they leave that one connected by a corner."""
 
 
 @settings(max_examples=150, deadline=None)
@@ -218,6 +218,11 @@ def test_networks_see_the_style_alone_and_arms_may_be_restricted_to_one(cells: M
     assert len(accurate) == len(dataset.indices("train")) // 3
 
 
+def test_one_class_keeps_its_name_and_several_become_one_without_a_name(cells: Manifest, tmp_path: Path) -> None:
+    assert styled(dataclasses.replace(cells, classes=("disk",)), tmp_path).classes == ("disk",)
+    assert styled(dataclasses.replace(cells, classes=("disk", "ring")), tmp_path).classes == ()
+
+
 def test_splits_that_are_there_are_kept(cells: Manifest, tmp_path: Path) -> None:
     splits = ["train"] * 30 + ["val"] * 15 + ["test"] * 15
     manifest = styled(dataclasses.replace(cells, table=cells.table.assign(split=splits)), tmp_path)
@@ -279,7 +284,7 @@ def test_masks_are_made_once_and_counted(cells: Manifest, tmp_path: Path) -> Non
 
 def test_what_cannot_have_styles_is_an_error(cells: Manifest, tmp_path: Path) -> None:
     tasks = dataclasses.replace(cells, per=("line",))
-    with pytest.raises(ManifestError, match=r"cells\.csv: has several masks an image, by line; expected one"):
+    with pytest.raises(ManifestError, match=r"cells\.csv: has several masks per image, by line; expected one"):
         styled(tasks, tmp_path)
     with pytest.raises(ManifestError, match="has a column 'style' of its own"):
         styled(dataclasses.replace(cells, table=cells.table.assign(style="x")), tmp_path)

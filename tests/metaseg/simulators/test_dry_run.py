@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from metaseg.config import SPLITS, DataConfig
-from metaseg.data.dataset import prepare
+from metaseg.data.preparation import prepare
 from metaseg.simulators import dry_run as sketch
 from metaseg.simulators.annotation_styles import StyleConfig, with_styles
 from metaseg.simulators.anomalies import AnomalyConfig, make_anomalies

@@ -14,8 +14,8 @@ from scipy.ndimage import label
 from scipy.stats import spearmanr
 
 from metaseg.config import ConfigError, DataConfig
-from metaseg.data.dataset import prepare
 from metaseg.data.manifest import Manifest
+from metaseg.data.preparation import prepare
 from metaseg.simulators.abdomen import MEAN_RADIUS, Slice
 from metaseg.simulators.kidney_tumours import (
     MAX_EFFECT,

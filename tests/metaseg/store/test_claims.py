@@ -1,4 +1,4 @@
-"""Claims: a run has one driver at a time, and a dead one's runs are taken over; whatever the clocks say."""
+"""Claims: a run has one driver at a time, and a dead driver's runs are taken over, whatever the clocks say."""
 
 import json
 import multiprocessing
@@ -11,8 +11,8 @@ import pytest
 
 from checkout import ROOT
 from metaseg.store import claims as module
-from metaseg.store.claims import Session, tidy
-from metaseg.store.storage import FolderStorage
+from metaseg.store.claims import Claimant, tidy
+from metaseg.store.folder import FolderStorage
 
 
 @pytest.fixture
@@ -21,9 +21,9 @@ def storage(tmp_path) -> FolderStorage:
 
 
 def claim_all(folder: Path, barrier, results) -> None:
-    with Session(FolderStorage(folder)) as session:
+    with Claimant(FolderStorage(folder)) as claimant:
         barrier.wait()
-        results.put([run for run in map(str, range(30)) if session.claim(run)])
+        results.put([run for run in map(str, range(30)) if claimant.claim(run)])
         barrier.wait()
 
 
@@ -40,7 +40,7 @@ def test_of_several_processes_exactly_one_gets_each_run(tmp_path):
 
 
 def test_a_run_that_is_given_back_can_be_claimed_again(storage):
-    with Session(storage) as one, Session(storage) as other:
+    with Claimant(storage) as one, Claimant(storage) as other:
         assert one.claim("a")
         assert not other.claim("a")
         assert other.claim("b")
@@ -52,9 +52,9 @@ def test_a_run_that_is_given_back_can_be_claimed_again(storage):
 
 
 def test_what_a_session_leaves_claimed_is_free_at_once(storage):
-    with Session(storage) as one:
+    with Claimant(storage) as one:
         assert one.claim("a")
-    with Session(storage) as other:
+    with Claimant(storage) as other:
         assert other.taken() == set()
         assert other.claim("a")
 
@@ -62,10 +62,10 @@ def test_what_a_session_leaves_claimed_is_free_at_once(storage):
 KILLED = """
 import os, sys
 from pathlib import Path
-from metaseg.store.claims import Session, tidy
-from metaseg.store.storage import FolderStorage
-with Session(FolderStorage(Path(sys.argv[1]))) as session:
-    assert session.claim("a")
+from metaseg.store.claims import Claimant, tidy
+from metaseg.store.folder import FolderStorage
+with Claimant(FolderStorage(Path(sys.argv[1]))) as claimant:
+    assert claimant.claim("a")
     os.kill(os.getpid(), 9)
 """
 
@@ -74,28 +74,28 @@ def test_a_driver_killed_on_this_machine_is_found_dead_at_once(storage, tmp_path
     for _ in range(3):  # and so is one that had taken over from another
         assert subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)]).returncode == -9
     assert storage.names("claims") == ["a.1", "a.2", "a.3"]
-    with Session(storage) as session, Session(storage) as other:
-        assert session.claim("a")
+    with Claimant(storage) as claimant, Claimant(storage) as other:
+        assert claimant.claim("a")
         assert not other.claim("a")
-        session.release("a")
+        claimant.release("a")
     assert storage.names("claims") == []
 
 
 @pytest.fixture
 def two_machines(monkeypatch):
-    """No session is on the machine of another."""
+    """No claimant is on the machine of another."""
     names = iter(range(1000))
     monkeypatch.setattr(module, "machine", lambda: f"machine {next(names)}")
 
 
 @pytest.mark.parametrize("skew", [-86400.0, 0.0, 86400.0])
 def test_a_driver_on_another_machine_is_dead_after_a_lease_without_a_beat(storage, monkeypatch, two_machines, skew):
-    """Whether its clock is a day ahead or behind."""
+    """It doesn't matter whether that machine's clock is a day ahead or behind."""
     monkeypatch.setattr(module, "BEAT_SECONDS", 0.05)
     monkeypatch.setattr(module, "LEASE_SECONDS", 0.5)
     true_time = time.time
     monkeypatch.setattr(module.time, "time", lambda: true_time() + skew)
-    with Session(storage) as living, Session(storage) as observer:
+    with Claimant(storage) as living, Claimant(storage) as observer:
         assert living.claim("a")
         monkeypatch.setattr(module.time, "time", true_time)
         deadline = time.monotonic() + 1.5
@@ -114,9 +114,9 @@ def test_a_store_that_doesnt_answer_for_a_while_doesnt_end_the_beats(storage, mo
     monkeypatch.setattr(module, "BEAT_SECONDS", 0.02)
 
     def beat() -> int:
-        return int(json.loads(storage.read(f"sessions/{session.id}.json"))["beat"])
+        return int(json.loads(storage.read(f"sessions/{claimant.id}.json"))["beat"])
 
-    with Session(storage) as session:
+    with Claimant(storage) as claimant:
         write = FolderStorage._write
         monkeypatch.setattr(FolderStorage, "_write", lambda *arguments: (_ for _ in ()).throw(OSError(116, "stale")))
         time.sleep(0.2)
@@ -127,13 +127,12 @@ def test_a_store_that_doesnt_answer_for_a_while_doesnt_end_the_beats(storage, mo
 
 
 def test_what_killed_drivers_left_is_tidied_up_and_nothing_else(storage, tmp_path):
-    script = (
-        "import os, sys; from metaseg.store.claims import Session; from metaseg.store.storage import FolderStorage\n"
-    )
-    script += "session = Session(FolderStorage(__import__('pathlib').Path(sys.argv[1]))).__enter__()\n"
-    script += "session.claim('done'), session.claim('interrupted'), os._exit(9)"
+    script = "import os, sys\nfrom pathlib import Path\n"
+    script += "from metaseg.store.claims import Claimant\nfrom metaseg.store.folder import FolderStorage\n"
+    script += "claimant = Claimant(FolderStorage(Path(sys.argv[1]))).__enter__()\n"
+    script += "claimant.claim('done'), claimant.claim('interrupted'), os._exit(9)"
     subprocess.run([sys.executable, "-c", script, str(tmp_path)], cwd=ROOT)
-    with Session(storage) as living:
+    with Claimant(storage) as living:
         living.claim("running")
         assert len(storage.names("sessions")) == 2
         tidy(storage, {"done"})

@@ -1,4 +1,4 @@
-"""Files in a store that others have left there: they are named or passed over, and stop nobody."""
+"""Files that others have left in a store: they are named or skipped, and stop nobody."""
 
 import errno
 import io
@@ -14,9 +14,9 @@ from fake_store import image_rows, write_study
 from metaseg.cli.status import print_status
 from metaseg.config import ConfigError
 from metaseg.store import claims as module
-from metaseg.store.claims import Session, tidy
+from metaseg.store.claims import Claimant, tidy
+from metaseg.store.folder import FolderStorage
 from metaseg.store.runs import Store
-from metaseg.store.storage import FolderStorage
 from metaseg.sweeps.continuation import load_record
 
 GARBAGE = {
@@ -48,7 +48,7 @@ def storage(tmp_path: Path, garbage: bytes) -> FolderStorage:
 
 
 def test_claims_are_made_given_back_and_tidied_among_foreign_files(storage: FolderStorage) -> None:
-    with Session(storage) as one, Session(storage) as other:
+    with Claimant(storage) as one, Claimant(storage) as other:
         assert one.claim("r1")
         assert not other.claim("r1")
         assert other.taken() == {"r1"}
@@ -56,7 +56,7 @@ def test_claims_are_made_given_back_and_tidied_among_foreign_files(storage: Fold
         assert other.claim("r1")
     found = tidy(storage, {"r1"})
     assert set(found) == {f"{folder}/{name}" for folder in ("claims", "sessions") for name in [*NAMES, "a folder"]}
-    Store(storage).sweep()
+    Store(storage).remove_leftovers()
     assert set(NAMES) <= set(storage.names("claims")) & set(storage.names("sessions")), "nobody's files are removed"
 
 
@@ -66,23 +66,23 @@ def test_a_claim_that_cant_be_read_holds_for_a_lease_and_no_longer(
     storage.write("claims/r1.1", garbage)
     now = [0.0]
     monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
-    with Session(storage) as session:
-        assert not session.claim("r1")
+    with Claimant(storage) as claimant:
+        assert not claimant.claim("r1")
         now[0] += module.LEASE_SECONDS + 1
-        assert session.claim("r1")
+        assert claimant.claim("r1")
 
 
-def test_a_session_that_cant_be_read_is_dead_after_a_lease(
+def test_a_heartbeat_that_cant_be_read_is_dead_after_a_lease(
     storage: FolderStorage, garbage: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     storage.write("claims/r1.1", b'{"session": "s"}')
     storage.write("sessions/s.json", garbage)
     now = [0.0]
     monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
-    with Session(storage) as session:
-        assert session.taken() == {"r1"}
+    with Claimant(storage) as claimant:
+        assert claimant.taken() == {"r1"}
         now[0] += module.LEASE_SECONDS + 1
-        assert session.claim("r1")
+        assert claimant.claim("r1")
 
 
 @pytest.mark.parametrize("place", ["claims/r1.1", "sessions/s.json"])
@@ -102,12 +102,12 @@ def test_what_is_no_file_holds_for_a_lease_and_stays(
         storage.write("claims/r1.1", b'{"session": "s"}')
     now = [0.0]
     monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
-    with Session(storage) as session:
-        if not session.claim("r1"):
+    with Claimant(storage) as claimant:
+        if not claimant.claim("r1"):
             now[0] += module.LEASE_SECONDS + 1
-            assert session.claim("r1")
-        assert session.taken() == {"r1"}
-        session.release("r1")
+            assert claimant.claim("r1")
+        assert claimant.taken() == {"r1"}
+        claimant.release("r1")
         tidy(storage, {"r1"})
     assert (tmp_path / "outside").read_text() == "secret"
 
@@ -120,7 +120,7 @@ def test_a_claim_that_names_no_session_holds_for_a_lease(
     storage.write("claims/r1.1", json.dumps({"session": session}).encode())
     now = [0.0]
     monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
-    with Session(storage) as own:
+    with Claimant(storage) as own:
         assert not own.claim("r1")
         now[0] += module.LEASE_SECONDS + 1
         assert own.claim("r1")
@@ -129,7 +129,8 @@ def test_a_claim_that_names_no_session_holds_for_a_lease(
 @pytest.mark.parametrize("folder", ["claims", "sessions"])
 def test_a_file_in_the_place_of_a_folder_is_one_error(tmp_path: Path, folder: str) -> None:
     (tmp_path / folder).write_bytes(b"")
-    with pytest.raises(NotADirectoryError, match="is a file; expected a folder"), Session(FolderStorage(tmp_path)) as s:
+    error = pytest.raises(NotADirectoryError, match="is a file; expected a folder")
+    with error, Claimant(FolderStorage(tmp_path)) as s:
         s.claim("r1")
 
 
@@ -140,7 +141,7 @@ def test_a_claim_of_which_a_death_without_hard_links_left_half_is_taken_over_aft
     storage, now = FolderStorage(tmp_path), [0.0]
     storage.write("claims/r1.1", b'{"sess')
     monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
-    with Session(storage) as one, Session(storage) as other:
+    with Claimant(storage) as one, Claimant(storage) as other:
         assert not one.claim("r1")
         assert not other.claim("r1")
         now[0] += module.LEASE_SECONDS + 1
@@ -199,11 +200,11 @@ def test_what_is_done_is_a_matter_of_done_files_alone(storage: FolderStorage) ->
 
 
 def test_a_study_that_is_done_names_others_files_and_ends_well(storage: FolderStorage) -> None:
-    from metaseg.engine.scheduler import _tidy
+    from metaseg.engine.study import remove_leftovers
 
     out = io.StringIO()
-    _tidy(Store(storage), Console(file=out, width=300))
-    assert out.getvalue().startswith(f"warning: others' files are passed over: {storage.locate('claims/a folder')}, ")
+    remove_leftovers(Store(storage), Console(file=out, width=300))
+    assert out.getvalue().startswith(f"warning: files of others are skipped: {storage.locate('claims/a folder')}, ")
     assert out.getvalue().endswith(" more\n")
 
 

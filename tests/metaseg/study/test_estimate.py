@@ -58,7 +58,7 @@ def test_a_part_of_the_samples_costs_and_counts_as_the_whole(config, tiny_datase
     cost = measure(config, tiny_dataset, CPU)
     assert cost.seconds(config, part) == pytest.approx(100 * cost.seconds(config, tiny_dataset))
     study = plan("s", part, ["baseline"], 1, NetworkConfig(width=4, depth=1), SCHEDULE)
-    assert study.samples(study.runs[0]) == 100 * len(tiny_dataset.indices("train"))
+    assert study.sample_count(study.runs[0]) == 100 * len(tiny_dataset.indices("train"))
     output = io.StringIO()
     print_estimate(study, Store.at(tmp_path), EngineConfig(), Console(file=output, width=120))
     assert study.runs[0].run_id not in output.getvalue(), "it would be another with all samples"

@@ -19,7 +19,8 @@ from metaseg.data.dataset import Dataset
 from metaseg.store.checkpoints import StoredCheckpoints
 from metaseg.store.runs import Store
 from metaseg.store.storage import StorageError
-from metaseg.study.run import execute, run_id
+from metaseg.study.execution import execute
+from metaseg.study.run_id import run_id
 from metaseg.training import fit as module
 from metaseg.training.checkpoint import DIGEST_BYTES, CheckpointWarning, State, pack, unpack
 from metaseg.training.fit import Fitted, fit
@@ -104,7 +105,7 @@ def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(tiny_dataset, 
         fit(config, tiny_dataset, CPU, checkpoints=checkpoints)
     name, content = checkpoints.states[-1]
     checkpoints.states[-1] = (name, damage(content))
-    with pytest.warns(CheckpointWarning, match=f"{name} is passed over: its .* bytes don't have the checksum"):
+    with pytest.warns(CheckpointWarning, match=f"{name} is skipped: its .* bytes don't have the checksum"):
         assert_same(fit(config, tiny_dataset, CPU, checkpoints=checkpoints), whole)
 
 
@@ -191,11 +192,11 @@ def test_a_whole_checkpoint_that_isnt_this_trainings_is_passed_over_and_leaves_n
         fit(config, tiny_dataset, CPU, checkpoints=checkpoints)
     name, content = checkpoints.states[-1]
     checkpoints.states[-1] = (name, FOREIGN[foreign](content))
-    with pytest.warns(CheckpointWarning, match=f"{name} is passed over: "):
+    with pytest.warns(CheckpointWarning, match=f"{name} is skipped: "):
         assert_same(fit(config, tiny_dataset, CPU, checkpoints=checkpoints), whole)
     checkpoints = MemoryCheckpoints(until=99)
     checkpoints.states = [(name, FOREIGN[foreign](content))]
-    with pytest.warns(CheckpointWarning, match=f"{name} is passed over: "):
+    with pytest.warns(CheckpointWarning, match=f"{name} is skipped: "):
         assert_same(fit(config, tiny_dataset, CPU, checkpoints=checkpoints), whole)
 
 
@@ -244,7 +245,7 @@ def test_nothing_in_a_checkpoint_can_run_code():
         def state_dict(self):
             return self
 
-    with pytest.raises(ValueError, match="isn't a state of a training: UnpicklingError: Weights only load failed"):
+    with pytest.raises(ValueError, match="isn't a checkpoint: UnpicklingError: Weights only load failed"):
         unpack(pack(State(), {"network": Evil()}))
 
 
@@ -268,12 +269,12 @@ def test_training_goes_on_where_the_store_doesnt_take_checkpoints(tiny_dataset, 
     def full(self, name, content):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("metaseg.store.storage.FolderStorage._write", full)
+    monkeypatch.setattr("metaseg.store.folder.FolderStorage._write", full)
     with pytest.warns(CheckpointWarning, match="no checkpoint of run .*: .* is full"):
         execute(config, tiny_dataset, store, CPU, engine=EngineConfig(checkpoint_epochs=1))
     assert store.is_done(run_id(config)), "publishing writes in another way"
     monkeypatch.undo()
-    monkeypatch.setattr("metaseg.store.storage._write_flushed", lambda path, content: full(None, "", b""))
+    monkeypatch.setattr("metaseg.store.folder._write_flushed", lambda path, content: full(None, "", b""))
     with pytest.raises(StorageError, match="is full"):
         execute(dataclasses.replace(config, seed=1), tiny_dataset, store, CPU)
 
@@ -285,7 +286,7 @@ import torch, torch.distributed as dist
 sys.path[:0] = sys.argv[6:]
 from metaseg.config import EngineConfig, NetworkConfig, RunConfig, ScheduleConfig
 from metaseg.data.dataset import Dataset
-from metaseg.study.run import execute
+from metaseg.study.execution import execute
 from metaseg.store.runs import Store
 from metaseg.training import fit
 fit.CHECK_STEPS = 2

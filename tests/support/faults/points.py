@@ -71,10 +71,10 @@ def half_written(path: Path, content: bytes) -> None:
 @functools.cache
 def _install() -> None:
     """Replace functions of this process, once."""
-    from metaseg.store import storage
+    from metaseg.store import folder
     from metaseg.training import fit
 
-    batches, loss, save, write = fit.epoch_batches, fit.segmentation_loss, fit.save, storage._write_flushed
+    batches, loss, save, write = fit.epoch_batches, fit.segmentation_loss, fit.save, folder._write_flushed
 
     def epoch_batches(*arguments: Any, epoch: int, first_step: int, **more: Any) -> Iterator[Any]:
         for step, batch in enumerate(batches(*arguments, epoch=epoch, first_step=first_step, **more), first_step + 1):
@@ -102,12 +102,13 @@ def _install() -> None:
         write(path, content)
 
     fit.epoch_batches, fit.segmentation_loss, fit.save = epoch_batches, segmentation_loss, save_checkpoint
-    storage._write_flushed = write_flushed
+    folder._write_flushed = write_flushed
 
 
 def execute(folder: Path, config: Any, *rest: Any) -> None:
-    """`metaseg.study.run.execute`, with points."""
-    from metaseg.study.run import execute, run_id
+    """`metaseg.study.execution.execute`, with points."""
+    from metaseg.study.execution import execute
+    from metaseg.study.run_id import run_id
     from metaseg.training.world import World
 
     world = World.current()

@@ -43,7 +43,7 @@ def test_a_death_at_any_file_leaves_no_run_and_no_litter_that_matters(tmp_path, 
         written.append(path)
         path.write_bytes(content)
 
-    monkeypatch.setattr("metaseg.store.storage._write_flushed", mortal)
+    monkeypatch.setattr("metaseg.store.folder._write_flushed", mortal)
     monkeypatch.setattr("shutil.rmtree", lambda *arguments, **options: None)  # the dead don't tidy up
     with pytest.raises(SystemExit):
         store.commit_run("abc", FILES)
@@ -52,7 +52,7 @@ def test_a_death_at_any_file_leaves_no_run_and_no_litter_that_matters(tmp_path, 
     monkeypatch.undo()
     store.commit_run("abc", FILES)
     assert set(files_of(store, "abc")) == {*FILES, "DONE"}
-    store.sweep()
+    store.remove_leftovers()
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["abc"]
 
 
@@ -91,7 +91,7 @@ def test_checkpoints_that_a_death_left_behind_a_done_run_are_swept(tmp_path):
     store.commit_run("abc", FILES)
     for run in ("abc", "unfinished"):
         store.save_checkpoint(run, "000001", b"state")
-    store.sweep()
+    store.remove_leftovers()
     assert store.storage.names("checkpoints") == ["unfinished"]
 
 
@@ -153,7 +153,7 @@ DAMAGED = {
 def test_a_table_with_a_right_checksum_that_is_none_is_named(tmp_path, damage):
     store = Store.at(tmp_path)
     store.commit_run("abc", {"images.parquet": DAMAGED[damage]})
-    with pytest.raises(DamagedRunError, match=r"runs/abc/images.parquet: not what a run leaves: ."):
+    with pytest.raises(DamagedRunError, match=r"runs/abc/images.parquet: not a run's table: ."):
         store.open_run("abc").table("images.parquet", ["image"], ["tp"])
 
 

@@ -11,8 +11,8 @@ from PIL import Image
 from metaseg.config import NetworkConfig, ScheduleConfig
 from metaseg.pictures.choose import both, chosen, overlays, probabilities, sweep
 from metaseg.store.runs import Store
+from metaseg.study.execution import execute
 from metaseg.study.plan import plan
-from metaseg.study.run import execute
 
 
 @pytest.fixture(scope="module")

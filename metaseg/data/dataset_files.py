@@ -1,0 +1,132 @@
+"""Writing the files of a prepared dataset: pixels of images and masks, the table, and dataset.json."""
+
+import json
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from metaseg.config import IGNORED, DataConfig
+from metaseg.data.decode import decode_image, decode_mask, pixel_statistics, to_channels
+from metaseg.data.depth import few_levels, grey_levels, is_16_bit
+from metaseg.data.files import Files
+from metaseg.data.manifest import ROW, Manifest, ManifestError
+from metaseg.data.mask_checks import MaskFacts, implausible
+from metaseg.data.mask_values import MaskValues, Pixels
+
+Progress = Callable[[int, int], None]
+"""Called with the number of samples done, and of all samples."""
+
+_CHUNK = 64  # samples decoded ahead of writing, so that memory stays bounded
+
+
+class _Sample(NamedTuple):
+    image: Pixels
+    mask: Pixels
+    mean: float
+    std: float
+    mask_facts: MaskFacts
+    levels: int
+    """`grey_levels` of an image that had 16 bits; 256 for others."""
+
+
+def _decode_sample(files: Files, config: DataConfig) -> _Sample | ManifestError:
+    try:
+        image, mask = decode_image(files[0]), decode_mask(files[1], MaskValues.of(config))
+    except ManifestError as error:
+        return error
+    if (mask == IGNORED).all():
+        return ManifestError(f"{files[1][0]}: all pixels have the ignored value {config.ignore} (--ignore)")
+    if image.shape[:2] != mask.shape:
+        sizes = " and ".join(f"{width}x{height}" for height, width in (image.shape[:2], mask.shape))
+        return ManifestError(
+            f"{files[0]} and its mask {files[1][0]} are {sizes} (width x height); expected the same size"
+        )
+    if config.channels == "grey":
+        image = to_channels(image, 1)
+    levels = grey_levels(image) if is_16_bit(files[0]) else 256
+    return _Sample(image, mask, *pixel_statistics(image), MaskFacts.of(mask, image), levels)
+
+
+def write_dataset(
+    manifest: Manifest,
+    config: DataConfig,
+    table: pd.DataFrame,
+    files: Sequence[Files],
+    fingerprint: str,
+    folder: Path,
+    pool: ThreadPoolExecutor,
+    progress: Progress,
+) -> None:
+    """Decode samples and write a dataset's files into `folder`, which is empty.
+
+    Args:
+        manifest: what the samples are from.
+        config: how images and masks are decoded; classes are named.
+        table: the samples, one row each, sorted by image, with `ROW`.
+        files: their files, in the same order.
+        fingerprint: written into dataset.json.
+        folder: where to write.
+        pool: threads to decode with.
+        progress: called after each sample.
+
+    Raises:
+        ManifestError: files can't be decoded, all listed together, or a class is in no training mask.
+    """
+    problems = []
+    stored_channels = []
+    facts = []
+    mask_facts = []
+    levels = []
+    trained = np.zeros(1 + len(config.classes), dtype=np.int64)
+    with (folder / "images.bin").open("wb") as images, (folder / "masks.bin").open("wb") as masks:
+        for start in range(0, len(files), _CHUNK):
+            decoded = pool.map(partial(_decode_sample, config=config), files[start : start + _CHUNK])
+            for i, sample in enumerate(decoded, start):
+                if isinstance(sample, ManifestError):
+                    problems.append(f"{manifest.where(table[ROW][i])}: {sample}")
+                else:
+                    if i == 0 or table["image"][i] != table["image"][i - 1]:
+                        images.write(sample.image.tobytes())
+                    masks.write(sample.mask.tobytes())
+                    stored_channels.append(sample.image.shape[2])
+                    facts.append((*sample.mask.shape, sample.mean, sample.std))
+                    mask_facts.append(sample.mask_facts)
+                    levels.append(sample.levels)
+                    if table["split"][i] == "train":
+                        trained += np.bincount(sample.mask[sample.mask != IGNORED], minlength=len(trained))
+                progress(i + 1, len(files))
+    ManifestError.check(manifest.source, problems)
+    absent = [name for name, pixels in zip(config.classes, trained[1:], strict=True) if not pixels]
+    ManifestError.check(
+        manifest.source,
+        [f"class {name!r} has no pixel in any training mask; expected it in at least one" for name in absent],
+    )
+    doubts = [few_levels(manifest.source, list(table["image"]), levels)]
+    if len(config.classes) == 1:
+        doubts.append(implausible(manifest.source, list(table["mask"]), mask_facts))
+    if config.ignore is not None and not any(each.has_ignored for each in mask_facts):
+        doubts.append(f"{manifest.source}: no mask has the value {config.ignore}, which isn't to count (--ignore)")
+    table = table.drop(columns=ROW)
+    table[["height", "width", "mean", "std"]] = pd.DataFrame(facts)
+    table.to_parquet(folder / "table.parquet", index=False)
+    fields = {
+        "name": manifest.name,
+        "about": manifest.about,
+        "subgroup_column": manifest.subgroup_column,
+        "metadata": [asdict(column) for column in manifest.metadata],
+        "classes": config.classes,
+        "channels": 1 if config.channels == "grey" else 3 if config.channels == "rgb" else max(stored_channels),
+        "stored_channels": stored_channels,
+        "fingerprint": fingerprint,
+        "per": manifest.per,
+        "images_once": True,
+        "has_ignored": config.ignore is not None,
+        "doubts": [doubt for doubt in doubts if doubt],
+    }
+    (folder / "dataset.json").write_text(json.dumps(fields))

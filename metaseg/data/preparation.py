@@ -1,0 +1,189 @@
+"""Preparing a dataset: a manifest is validated, split and decoded once, then found again by its fingerprint."""
+
+import hashlib
+import json
+import os
+import shutil
+import uuid
+import warnings
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from metaseg.config import SPLITS, DataConfig
+from metaseg.data.dataset import Dataset
+from metaseg.data.dataset_files import Progress, write_dataset
+from metaseg.data.decode import DECODER_VERSION
+from metaseg.data.depth import SCALING_VERSION, is_16_bit
+from metaseg.data.files import digests_of, source_files, warn_of_duplicates
+from metaseg.data.manifest import ROW, Manifest, ManifestError
+from metaseg.data.mask_values import MaskValues
+from metaseg.data.reserved_names import reserved_problems, stored_name
+from metaseg.data.split import assign_splits, limit_per_subgroup
+
+
+def prepare(
+    manifest: Manifest, config: DataConfig, cache: Path, progress: Progress = lambda done, total: None
+) -> Dataset:
+    """Validate, split and decode a manifest, or open the same dataset from `cache` without decoding anything.
+
+    Samples are split (unless the manifest has splits), then limited, and only those kept are decoded. The order of the
+    manifest's rows changes nothing. Images with equal bytes are warned about.
+
+    Args:
+        manifest: what to prepare.
+        config: classes (those of the manifest by default), channels, split and limit.
+        cache: the dataset's folder is `cache/FINGERPRINT`; it appears complete or not at all.
+        progress: called with the number of samples decoded and of all samples.
+
+    Raises:
+        ManifestError: files are missing or unreadable, sizes or bit depths don't fit, a split is empty, or training
+            lacks a class or a metadata value. Problems of one kind are listed together.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from metaseg import DataConfig, SyntheticConfig, make_seven_cells, prepare
+        >>> cells = make_seven_cells(Path("cells"), SyntheticConfig(size=64, images_per_line=3, wells_per_line=3))
+        >>> dataset = prepare(cells, DataConfig(), Path("cache"))
+        >>> dataset.classes, len(dataset.table)
+        (('foreground',), 21)
+    """
+    config = replace(config, classes=_class_names(manifest, config))
+    table = _kept_samples(manifest, config)
+    files = source_files(manifest, table)
+    with ThreadPoolExecutor() as pool:
+        digests = list(pool.map(digests_of, files))
+        warn_of_duplicates(manifest, table, [image for image, *_ in digests])
+        deep = any(pool.map(is_16_bit, dict.fromkeys(image for image, _ in files)))
+        fingerprint = _fingerprint(manifest, config, table, digests, deep)
+        folder = cache.absolute() / fingerprint  # workers may be in another folder
+        if not _is_checked(folder):
+            temporary, before = (cache / f".{fingerprint}.{uuid.uuid4().hex}" for _ in range(2))
+            temporary.mkdir(parents=True)
+            try:
+                write_dataset(manifest, config, table, files, fingerprint, temporary, pool, progress)
+                if folder.exists() and not _is_checked(folder):
+                    os.rename(folder, before)
+                os.rename(temporary, folder)
+            except OSError:
+                if not folder.exists():  # else another process was first
+                    raise
+            finally:
+                shutil.rmtree(temporary, ignore_errors=True)
+                shutil.rmtree(before, ignore_errors=True)
+    dataset = Dataset.open(folder)
+    for doubt in dataset.doubts:
+        warnings.warn(doubt, stacklevel=2)
+    return replace(
+        dataset,
+        name=manifest.name,
+        about=manifest.about,
+        subgroup_column=manifest.subgroup_column,
+        per=manifest.per,
+        share=manifest.share,
+    )
+
+
+def _class_names(manifest: Manifest, config: DataConfig) -> tuple[str, ...]:
+    """Return the configured class names, else the layout's, else one for all of the foreground.
+
+    Where `config.foreground` selects mask values, the layout's names of single values don't apply.
+    """
+    named_by_layout = () if config.foreground else manifest.classes
+    return config.classes or named_by_layout or ("foreground",)
+
+
+def _is_checked(folder: Path) -> bool:
+    """Return True if `folder` holds a dataset decoded with today's checks: older code wrote no doubts."""
+    try:
+        return "doubts" in json.loads((folder / "dataset.json").read_text())
+    except (FileNotFoundError, ValueError):
+        return False
+
+
+def _kept_samples(manifest: Manifest, config: DataConfig) -> pd.DataFrame:
+    """Return the samples to decode, sorted by image, with `ROW`, their position in the manifest."""
+    source = manifest.table
+    table = pd.DataFrame({ROW: np.arange(len(source)), "image": source["image"].array, "mask": source["mask"].array})
+    table["group"] = source["group" if "group" in source else "image"].array
+    values = {column.name: column.cast(source[column.name]).array for column in manifest.metadata}
+    strata = {name: source[name].astype(str).array for name in manifest.strata}
+    named = values | strata
+    table["subgroup"] = named.get(manifest.subgroup_column or "", "all")
+    table["split"] = (
+        source["split"].array
+        if "split" in source
+        else assign_splits(
+            table["group"], table["subgroup"], config.val_fraction, config.test_fraction, config.split_seed
+        )
+    )
+    named = {stored_name(name): column for name, column in named.items()}
+    table = pd.concat([table, pd.DataFrame(named, index=table.index)], axis=1)
+    per = list(map(stored_name, sorted(manifest.per)))
+    table = table.sort_values(["image", "subgroup", *per], ignore_index=True)
+    if config.limit_per_group is not None:
+        table = table[limit_per_subgroup(table, config.limit_per_group, config.split_seed)]
+    table = table.reset_index(drop=True)
+    ManifestError.check(manifest.source, list(reserved_problems(manifest, config.classes, table)))
+    ManifestError.check(manifest.source, list(_split_problems(manifest, table)))
+    _warn_of_absent_subgroups(manifest, table)
+    return table
+
+
+def _warn_of_absent_subgroups(manifest: Manifest, table: pd.DataFrame) -> None:
+    """Warn of each subgroup that is missing from a split: it can't be scored, or only poorly."""
+    for subgroup, rows in table.groupby("subgroup"):
+        absent = [split for split in SPLITS if split not in set(rows["split"])]
+        if absent:
+            warnings.warn(
+                f"{manifest.source}: {subgroup!r} ({len(rows)} samples, {rows['group'].nunique()} groups) has none in "
+                f"{' and '.join(absent)}; expected three groups or more, one for each split",
+                stacklevel=3,
+            )
+
+
+def _split_problems(manifest: Manifest, table: pd.DataFrame) -> Iterator[str]:
+    """Yield problems with the splits of the kept samples."""
+    sizes = table["split"].value_counts().reindex(SPLITS, fill_value=0)
+    for split in SPLITS:
+        if not sizes[split]:
+            found = ", ".join(f"{size} {name}" for name, size in sizes.items())
+            groups, subgroups = table["group"].nunique(), table["subgroup"].nunique()
+            too_few = (
+                f": {groups} groups (which stay whole) of {subgroups} subgroups (which all need training) are too few"
+            )
+            reason = "" if "split" in manifest.table else too_few
+            yield f"no sample is in split {split!r} ({found}); expected at least one{reason}"
+    if not sizes["train"]:
+        return
+    training = table[table["split"] == "train"]
+    for column in (column.name for column in manifest.metadata if column.kind == "categorical"):
+        stored = stored_name(column)
+        known = sorted(training[stored].unique())
+        for value, rows in table[~table[stored].isin(known)].groupby(stored):
+            row, split = rows[ROW].iloc[0], rows["split"].iloc[0]
+            yield (
+                f"{manifest.where(row)}: {column!r} is {value!r} in split {split!r} ({len(rows)} samples), but in no "
+                f"training sample; expected one of {', '.join(known)}. Move one of its groups to split 'train' in the "
+                "table, or remove its rows"
+            )
+
+
+def _fingerprint(
+    manifest: Manifest, config: DataConfig, table: pd.DataFrame, digests: Sequence[Sequence[str]], deep: bool
+) -> str:
+    """Return the hex digest of everything that is decoded; `deep` is True if any image has 16 bits."""
+    content = {
+        "decoder": SCALING_VERSION if deep else DECODER_VERSION,
+        "classes": config.classes,
+        **MaskValues.of(config).describe(),
+        "channels": config.channels,
+        "metadata": [asdict(column) for column in manifest.metadata],
+        "table": table.drop(columns=ROW).to_dict("list"),
+        "files": digests,
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

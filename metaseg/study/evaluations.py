@@ -1,0 +1,76 @@
+"""Evaluations of a run on its test images: with the metadata it was trained with, and with other metadata instead."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+from torch import Tensor
+
+from metaseg.config import RunConfig
+from metaseg.data.dataset import Dataset
+from metaseg.data.metadata import CategoricalCode
+from metaseg.schema import AS_TRAINED, COUNTS, META, ZEROS
+from metaseg.training.evaluate import evaluate
+from metaseg.training.fit import Fitted
+
+SWAPPED_UP_TO = 16
+"""Most values of a categorical column for which networks are evaluated with each value in place of the true one."""
+
+SWAPPED_QUANTILES = 7
+"""Number of values of a continuous column that networks are evaluated with in place of the true one."""
+
+
+def evaluations(
+    config: RunConfig, fitted: Fitted, dataset: Dataset
+) -> Iterator[tuple[str, npt.NDArray[np.int64], Tensor]]:
+    """Evaluations of the network: a name, `(n,)` test samples, and the metadata `(all samples, M)` that it is given.
+
+    - `as-trained`: metadata as in training.
+    - `zeros`, for networks trained with true metadata: all-zero metadata.
+    - `COLUMN=VALUE`, for networks trained with true metadata or one head per value: that value instead of the true
+      one. Each value of a categorical column is given to the samples that have another; quantiles of a continuous
+      column's training values are given to all samples.
+    """
+    samples = dataset.indices("test", config.subset)
+    yield AS_TRAINED, samples, fitted.vectors
+    if config.metadata_mode not in ("true", "heads"):
+        return
+    if config.metadata_mode == "true":
+        yield ZEROS, samples, torch.zeros_like(fitted.vectors)
+    for code in fitted.encoder.codes:
+        told: Sequence[str | float]
+        if isinstance(code, CategoricalCode):
+            told = code.vocabulary if len(code.vocabulary) <= SWAPPED_UP_TO else ()
+        else:
+            training = dataset.values[code.column].iloc[dataset.indices("train")].dropna()
+            quantiles = np.quantile(training, np.linspace(0, 1, SWAPPED_QUANTILES))
+            told = sorted({float(f"{value:.3g}") for value in quantiles})
+        true = dataset.values[code.column].iloc[samples]
+        for value in told:
+            others = samples[(true != value).to_numpy()]
+            if len(others):
+                vectors = fitted.encoder.encode(dataset.values.assign(**{code.column: value}))
+                name = f"{code.column}={value if isinstance(value, str) else format(value, 'g')}"
+                yield name, others, torch.from_numpy(vectors)
+
+
+def evaluate_test_images(config: RunConfig, fitted: Fitted, dataset: Dataset, device: torch.device) -> pd.DataFrame:
+    """A table with a row per test image, class and evaluation: counts in pixels, groups and metadata of the image."""
+    classes = len(dataset.classes)
+    tables = []
+    for name, samples, vectors in evaluations(config, fitted, dataset):
+        counts = evaluate(fitted.model, dataset, samples, vectors.to(device), device)
+        rows_of = samples.repeat(classes)
+        rows = dataset.table.iloc[rows_of].reset_index(drop=True)
+        table = pd.DataFrame(
+            {"image": dataset.names.iloc[rows_of].array, "class": list(dataset.classes) * len(samples)}
+        )
+        table["evaluation"] = name
+        table[["group", "subgroup"]] = rows[["group", "subgroup"]]
+        table[COUNTS] = counts.reshape(-1, 4)
+        for column in dataset.metadata:
+            table[META + column.name] = dataset.values[column.name].iloc[rows_of].array
+        tables.append(table)
+    return pd.concat(tables, ignore_index=True)
