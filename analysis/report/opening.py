@@ -1,4 +1,4 @@
-"""What stands before a report's tables: dataset, arms, runs, and what was declared."""
+"""The paragraphs before a report's tables: dataset, arms, runs, and what was declared."""
 
 import pandas as pd
 
@@ -48,7 +48,7 @@ def missing_runs(collected: Collected) -> str:
 
 
 def _declared(collected: Collected, names: Names) -> str:
-    """What was declared of scores from elsewhere, and what stands in for what wasn't."""
+    """Says what was declared about scores from elsewhere, and which defaults stand in for the rest."""
     study, images = collected.study, collected.images
     pairs = listed(
         [
@@ -58,7 +58,7 @@ def _declared(collected: Collected, names: Names) -> str:
     )
     classes = images["class"].unique()
     parts = {
-        "margin": (f"a margin of {study.margin:g}", f"a margin of equivalence ({study.margin:g} is taken)"),
+        "margin": (f"a margin of {study.margin:g}", f"a margin of equivalence ({study.margin:g} is assumed)"),
         "comparisons": (
             f"the comparisons: {pairs}", f"comparisons (each arm is compared with {study.baseline}, expected to "
             f"differ)",
@@ -66,7 +66,7 @@ def _declared(collected: Collected, names: Names) -> str:
     }  # fmt: skip
     if images["subgroup"].nunique() > 1:
         of = f"the mean of {'all ' + names.images if study.average == 'images' else 'each ' + names.subgroup}"
-        parts["average"] = (f"{OVERALL} as {of}", f"an average ({of} is taken)")
+        parts["average"] = (f"{OVERALL} as {of}", f"an average ({of} is assumed)")
     if len(classes) > 1:
         leading = leading_class(classes if study.endpoint else [*classes, MACRO], study.endpoint)
         parts["endpoint"] = (f"class {leading} as the endpoint", f"an endpoint (class {leading} is concluded on)")
@@ -75,7 +75,7 @@ def _declared(collected: Collected, names: Names) -> str:
     text = [f"Declared with the report: {'; '.join(said)}."] if said else []
     text += [f"Not declared: {'; '.join(open_)}."] if open_ else []
     return " ".join(
-        [*text, "When that was, before or after looking at the scores, the report can't tell."] if said else text
+        [*text, "The report can't tell whether this was done before or after looking at the scores."] if said else text
     )
 
 

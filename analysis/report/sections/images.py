@@ -20,4 +20,7 @@ def section(data: ReportData) -> Section | None:
     means = data.declared[data.declared["reference"] == baseline].set_index("arm")["difference"]
     best = max(told, key=lambda arm: float(means.get(arm, -np.inf)))
     drawing = rendered(build_paired(data.own, best, baseline, data.names), data.figure)
-    return Section("", (picture("paired", drawing, f"Each {data.names.image}: {best} against {baseline}"),))
+    return Section(
+        f"Which {data.names.images} gain?",
+        (picture("paired", drawing, f"Score of each {data.names.image}: {best} against {baseline}"),),
+    )

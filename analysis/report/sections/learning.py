@@ -12,4 +12,7 @@ def section(data: ReportData) -> Section | None:
     if history is None or history.empty:
         return None
     drawing = rendered(build_learning(history, data.study.baseline), data.figure)
-    return Section("", (picture("learning", drawing, "Validation F1 and training loss by epoch, mean over seeds"),))
+    return Section(
+        "Did networks learn?",
+        (picture("learning", drawing, "Validation F1 and training loss by epoch, mean over seeds"),),
+    )

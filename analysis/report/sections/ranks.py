@@ -9,10 +9,10 @@ from analysis.report.section import Section, picture
 
 
 def section(data: ReportData) -> Section | None:
-    """How arms would rank on new images with new seeds; the same rows give the same draws."""
+    """Probabilities of ranks on new images with new seeds; the same rows give the same draws."""
     matrix = data.overall
     if matrix is None or len(matrix.arms) < 2 or not known(matrix):
         return None
     drawing = rendered(build_ranks(rank_stability(matrix, np.random.default_rng(0)), data.names), data.figure)
-    caption = f"How sure the arms' ranks are for new seeds and {data.names.images}"
-    return Section("", (picture("ranks", drawing, caption),))
+    caption = f"Probability of each rank, for new {data.names.images} and new seeds"
+    return Section("Which arm is best?", (picture("ranks", drawing, caption),))

@@ -14,4 +14,4 @@ def section(data: ReportData) -> Section | None:
     if not (images["tp"] + images["fn"]).any():
         return None
     drawing = rendered(build_size(images, study.arms, study.baseline), data.figure)
-    return Section("", (picture("size", drawing, "F1 against the size of what is to be found"),))
+    return Section("Does size matter?", (picture("size", drawing, "F1 against the area of the reference mask"),))

@@ -1,4 +1,4 @@
-"""What does the study itself add? Pictures that it drew, and tables that it made."""
+"""Does the study add anything? Pictures that it drew, and tables that it made."""
 
 import re
 
@@ -9,7 +9,7 @@ from analysis.report.grid import frame_grid
 from analysis.report.section import Part, Section, to_csv
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
-"""What pictures and tables that are handed in may be called, but for the suffix."""
+"""Allowed names of pictures and tables that are handed in, without the suffix."""
 
 
 def section(data: ReportData) -> Section | None:
@@ -30,7 +30,7 @@ def section(data: ReportData) -> Section | None:
         _check_name(stem)
         caption = stem.replace("_", " ").capitalize()
         parts.append(Part(printed=(), files={f"{stem}.png": content}, pictures={f"{stem}.png": caption}))
-    return Section("", tuple(parts)) if parts else None
+    return Section("From the study", tuple(parts)) if parts else None
 
 
 def _check_name(name: str) -> None:

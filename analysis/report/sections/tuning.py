@@ -72,7 +72,7 @@ def section(data: ReportData) -> Section | None:
 
 
 def _fairness(sweeps: ArmSweeps, tuned: Sequence[str]) -> list[str]:
-    """Whether budgets and spaces are equal, and what these scores are not."""
+    """Says whether budgets and spaces are equal, and warns of taking these scores for results."""
     planned = {arm: sweeps[arm][0].trials_planned for arm in tuned}
     ended = {arm: len(trial_scores(sweeps[arm][1])) for arm in tuned}
     words = []
@@ -86,16 +86,16 @@ def _fairness(sweeps: ArmSweeps, tuned: Sequence[str]) -> list[str]:
     more = [f"{arm} also {listed(sorted(own - everywhere))}" for arm, own in spaces.items() if own - everywhere]
     words[0] += f" Searched in all arms: {listed(sorted(everywhere))}." + (f" {listed(more)}." if more else "")
     words.append(
-        "These are validation scores of one seed that were chosen for being the highest: they say what the searches "
-        "were worth, not which arm is better. Arms are compared above, by test images and fresh seeds with the chosen "
-        "settings. lower limit: of the expected best of so many trials, at 97.5 %; where it is far below the best, "
+        "These are validation scores of one seed, chosen for being the highest: they show what the searches achieved, "
+        "not which arm is better. Arms are compared above, on test images and with fresh seeds at the chosen settings. "
+        "lower limit: 97.5 % confidence limit of the expected best of so many trials; where it is far below the best, "
         "another search of the same length might have found less."
     )
     return words
 
 
 def _orders(curves: Mapping[str, pd.DataFrame]) -> list[str]:
-    """Whether the two estimators put arms in the same order at every number of trials that all arms have."""
+    """Warns where the two estimators rank the arms differently at a number of trials that all arms have."""
     if len(curves) < 2:
         return []
     names = ("expected", "with_replacement")
@@ -113,7 +113,7 @@ def _orders(curves: Mapping[str, pd.DataFrame]) -> list[str]:
     counts = f"{unlike[0]}" if len(unlike) == 1 else f"{len(unlike)} numbers from {unlike[0]} to {unlike[-1]}"
     return [
         f"At {counts} of trials the two estimators of the expected best (with and without replacement) put arms in "
-        "different orders: there, not even the order of these curves is to be read."
+        "different orders: don't compare these curves there."
     ]
 
 

@@ -17,6 +17,6 @@ def section(data: ReportData) -> Section | None:
     known = [each for each in found if each.components is not None]
     if not known:
         return None
-    caption = f"Where variance comes from: {data.names.images}, seeds, arm x {data.names.image}, and what is left"
+    caption = f"Variance components: {data.names.images}, seeds, arm x {data.names.image}, and error"
     drawing = rendered(build_variance(variance_table(known), data.names), data.figure)
-    return Section("A closer look", (picture("variance", drawing, caption),))
+    return Section("Where does variance come from?", (picture("variance", drawing, caption),))
