@@ -30,13 +30,13 @@ MOST_PIXELS = 60_000
 
 @dataclass(frozen=True)
 class Title:
-    """What stands above a figure."""
+    """The title above a figure."""
 
     text: str
     about: str = ""
     """One sentence on the data; empty where it isn't known."""
     names: Names = NAMES
-    """What scores and images are called."""
+    """Names of scores and images."""
 
 
 def arm_styles(arms: Sequence[str], baseline: str) -> dict[str, tuple[str, str]]:

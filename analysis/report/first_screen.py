@@ -16,7 +16,7 @@ OVERLAYS = "overlays.png"
 """The picture of what changes in the masks, where the study has drawn one."""
 
 REASONS = {"one seed": "one seed", "too few": "too few {units}"}
-"""Why nothing is tested."""
+"""Reasons why nothing was tested, by the verdict in tables."""
 
 MANY = 5
 """More arms have smaller type."""
@@ -41,14 +41,14 @@ class Row:
 
 @dataclass(frozen=True)
 class FirstScreen:
-    """What a reader sees without scrolling."""
+    """The verdicts and the picture that a reader sees without scrolling."""
 
     rows: tuple[Row, ...]
-    """None where nothing can be compared with the baseline."""
+    """Empty where nothing can be compared with the baseline."""
     caption: str
-    """What gains and intervals are."""
+    """Explains gains and intervals."""
     limits: Limits
-    """Of the axis."""
+    """Ends of the axis."""
     margin: float
     """Gains within ± it count as none."""
     picture: bytes | None

@@ -25,7 +25,7 @@ STYLES: dict[Emphasis, str] = {
     "faint": "dim",
 }
 MARKS: dict[Emphasis, str] = {"best": "*", "second": "'"}
-"""What shows a rank where the output has no styles."""
+"""Signs of ranks where the output has no styles."""
 MARKDOWN: dict[Emphasis, str] = {"best": "**{}**", "second": "<u>{}</u>", "helps": "**{}**", "hurts": "**{}**"}
 LATEX: dict[Emphasis, str] = {
     "best": r"\textbf{%s}", "second": r"\underline{%s}", "helps": r"\textbf{%s}", "hurts": r"\textbf{%s}"

@@ -137,7 +137,7 @@ def _part(part: Part, shown: frozenset[str]) -> str:
 
 
 def _width(png: bytes) -> str:
-    """How wide a figure is shown: its smallest letters are as large as the page's."""
+    """The attribute for a figure's width on the page: its smallest letters are about as large as the page's."""
     pixels = int.from_bytes(png[16:20], "big") if png[12:16] == b"IHDR" else 0
     return f' width="{round(SCALE * pixels)}"' if pixels else ""
 
