@@ -139,7 +139,7 @@ def first_screen(data: ReportData) -> FirstScreen:
     tests = tests.loc[order.sort_values(["equal", "size"], kind="stable").index]
     rows = tuple(_row_of(test, names.units, study.margin) for _, test in tests.iterrows())
     leading = f", class {data.leading}" if data.leading in (MACRO, study.endpoint) else ""
-    caption = f"Gain in mean {names.score} over {study.baseline}{leading}{data.incomplete}."
+    caption = f"Gain in mean {names.score} over {study.baseline}{leading}."
     if any(np.isfinite(row.interval).all() for row in rows):
         caption += f" Lines: 95 % confidence intervals for new {names.units} and new seeds"
         corrected = any(

@@ -58,7 +58,7 @@ figcaption { font-weight: 600; margin-bottom: .3rem; }
 table { border-collapse: collapse; font-size: .88rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .3rem .6rem; text-align: right; vertical-align: top; white-space: nowrap;
   border-bottom: 1px solid var(--line); }
-thead th { border-bottom: 2px solid var(--ink); }
+thead th { white-space: normal; border-bottom: 2px solid var(--ink); }
 th:first-child { text-align: left; font-weight: 600; position: sticky; left: 0; background: #fff; }
 
 .below { display: block; font-weight: 400; color: var(--faint); font-size: .8rem; }
