@@ -1,4 +1,4 @@
-"""Figures of the controls: F1 for each true and told value, and how predictions follow a number that is told."""
+"""Figures of the controls: F1 for each true and given value, and predictions as functions of a given number."""
 
 from collections.abc import Mapping, Sequence
 
@@ -27,14 +27,14 @@ LINES: tuple[Line, ...] = ("-", "--", "-.", ":")
 
 
 def draw_swapped(matrices: pd.DataFrame, title: Title) -> bytes:
-    """Draw F1 for each true value and told value; returns a PNG. See `build_swapped`."""
+    """Draw F1 for each true and given value; returns a PNG. See `build_swapped`."""
     return to_png(build_swapped(matrices), title)
 
 
 def build_swapped(matrices: pd.DataFrame) -> Figure:
-    """F1 for each true value (rows) and told value (columns), a panel per arm and column.
+    """F1 for each true value (rows) and given value (columns), a panel per arm and column.
 
-    Told the truth is framed. All panels have one scale of colours.
+    Cells with the true value are framed. All panels have one scale of colours.
 
     Args:
         matrices: of `analysis.probes.controls.swapped_matrices`, not empty.
@@ -66,7 +66,7 @@ def build_swapped(matrices: pd.DataFrame) -> Figure:
         axis.set_xticks(range(len(names)), names, rotation=40 if long else 0, ha="right" if long else "center")
         axis.set_yticks(range(len(truths)), truths)
         axis.tick_params(length=0, labelsize="small")
-        axis.set(xlabel=f"{column} told", ylabel=f"true {column}")
+        axis.set(xlabel=f"{column} given", ylabel=f"true {column}")
         axis.set_title(str(arm), fontsize="medium")
         axis.spines[:].set_visible(False)
     for axis in axes[len(panels) :]:
@@ -76,15 +76,15 @@ def build_swapped(matrices: pd.DataFrame) -> Figure:
 
 
 def draw_response(rows: pd.DataFrame, arms: Sequence[str], baseline: str, title: Title) -> bytes:
-    """Draw how predictions follow the value that is told; returns a PNG. See `build_response`."""
+    """Draw predictions as functions of the value that is given; returns a PNG. See `build_response`."""
     return to_png(build_response(rows, arms, baseline), title)
 
 
 def build_response(rows: pd.DataFrame, arms: Sequence[str], baseline: str) -> Figure:
-    """How predicted area and F1 follow the value that is told, a column of panels per class.
+    """Predicted area and F1 as functions of the value that is given, a column of panels per class.
 
     Above: all images' predicted area over their true area, a line per arm (mean over seeds, band ± SD) and, thin,
-    single images of the first arm. Below: F1 minus that as trained against told minus true value.
+    single images of the first arm. Below: F1 minus that as trained against given minus true value.
 
     Args:
         rows: of `analysis.probes.response.responses`, not empty.
@@ -108,17 +108,17 @@ def build_response(rows: pd.DataFrame, arms: Sequence[str], baseline: str) -> Fi
         _draw_images(above, own[own["arm"] == shown[0]], styles[shown[0]][0])
         _draw_arms(above, curve, shown, styles, ("given", "relative"))
         peak = float((curve["relative"] + curve["sd"].fillna(0)).max())
-        above.set(xlabel=f"{column} told", title=name, ylim=(0, 1.6 * max(peak, 1) if np.isfinite(peak) else 2))
+        above.set(xlabel=f"{column} given", title=name, ylim=(0, 1.6 * max(peak, 1) if np.isfinite(peak) else 2))
         below.axhline(0, color="#888888", linewidth=0.8, linestyle="--")
         below.axvline(0, color="#888888", linewidth=0.8, linestyle="--")
         _draw_arms(below, offset, shown, styles, ("offset", "change"))
-        below.set(xlabel=f"{column} told minus true")
+        below.set(xlabel=f"{column} given minus true")
         for axis in (above, below):
             axis.spines[["top", "right"]].set_visible(False)
             axis.grid(color="#e6e6e6", linewidth=0.6)
             axis.set_axisbelow(True)
     panels[0, 0].set_ylabel("predicted area / true area")
-    panels[1, 0].set_ylabel("F1 minus F1 told the truth")
+    panels[1, 0].set_ylabel("F1 minus F1 with true value")
     handles = [
         Line2D([], [], color=styles[arm][0], marker=styles[arm][1], markersize=4, linestyle=LINES[i % len(LINES)],
                label=arm)

@@ -106,7 +106,10 @@ def _rows(tests: pd.DataFrame, several: bool) -> Iterator[_Row]:
 
 
 def axis_limits(tests: pd.DataFrame, margin: float | None) -> Limits:
-    """Of the x axis: all points, the margin, zero, and intervals that aren't far wider than is typical."""
+    """Limits of the x axis: all points, the margin, zero, and intervals that aren't far wider than is typical.
+
+    Arguments are as of `build_forest`.
+    """
     wide = ADJUSTED if set(ADJUSTED) <= set(tests) else ["ci_low", "ci_high"]
     low, high = (
         tests[column].astype(float).fillna(tests[plain]).to_numpy(float)
@@ -205,15 +208,15 @@ def _beside(panel: Axes, y: float, right: float, text: str, weight: str = "norma
 def _note(tests: pd.DataFrame, limits: Limits, margin: float | None) -> str:
     parts = []
     if tests["ci_low"].notna().any():
-        parts.append("Thick: 95 % intervals, of each comparison alone.")
+        parts.append("Thick: 95 % interval of each comparison alone.")
     if set(ADJUSTED) <= set(tests) and tests[ADJUSTED[0]].notna().any():
-        parts.append("Thin: at the level of the corrected test, without 0 exactly where its p is below 0.05.")
+        parts.append("Thin: corrected; it excludes 0 exactly where the corrected p is below 0.05.")
     if (tests["p_adjusted"] < ALPHA).any():
         parts.append(f"* p < {ALPHA:g} after correction.")
     if tests["ci_low"].isna().any():
-        parts.append("Hollow: no interval can be told.")
+        parts.append("Hollow: the interval isn't known.")
     if ((tests["ci_low"] < limits[0]) | (tests["ci_high"] > limits[1])).any():
-        parts.append("Arrows: the interval goes on.")
+        parts.append("Arrows: the interval continues.")
     if margin is not None:
         parts.append(f"Shaded: within the margin of equivalence, ±{margin:g}.")
     return " ".join(parts)

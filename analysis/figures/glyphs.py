@@ -19,7 +19,7 @@ from matplotlib.ticker import FixedFormatter, Formatter, FuncFormatter
 from metaseg.terminal import revealed
 
 SYMBOLS = "Last Resort", "STIXSize", "STIXNonUnicode", "cm"
-"""How families begin whose letters aren't what they say, or are boxes."""
+"""Prefixes of font families whose glyphs aren't the letters they stand for, or are boxes."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ def letters(texts: Iterable[str]) -> str:
 
 
 def not_drawn(unseen: str) -> str:
-    """What to say of `letters`."""
+    """A note on `letters`, for the terminal."""
     return (
         f"note: no font here has {unseen[:20]}, which figures write as {drawable(unseen[:1])} and so on: install one, "
         "e.g. Noto Sans CJK (Debian: fonts-noto-cjk), and report again"
@@ -126,7 +126,7 @@ def _family(letter: str) -> str | None:
 
 @cache
 def _codes(path: str) -> frozenset[int]:
-    """Of a font's letters; none where its file is damaged, or gone since matplotlib made its list, or of bitmaps."""
+    """Code points of a font; empty if its file is damaged, has vanished since matplotlib listed it, or has bitmaps."""
     try:
         font = get_font(path)
         return frozenset(font.get_charmap() if font.scalable else ())

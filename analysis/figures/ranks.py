@@ -16,7 +16,7 @@ BATCH = 4_000_000
 
 
 def rank_stability(matrix: ScoreMatrix, generator: np.random.Generator, draws: int = 2000) -> pd.DataFrame:
-    """How likely each arm's expected score, on new units and with new seeds, has each rank among the arms'.
+    """Probability that each arm's expected score, on new units and with new seeds, has each rank among the arms.
 
     Each draw moves the arms' means by what they may be wrong by, and ranks them. By the model of `analysis.stats.mrmc`
     that is the sum of two parts, whose estimated variances have degrees of freedom of their own, so that each is normal
@@ -63,12 +63,12 @@ def rank_stability(matrix: ScoreMatrix, generator: np.random.Generator, draws: i
 
 
 def known(matrix: ScoreMatrix) -> bool:
-    """Whether an arm has two seeds or more, and each stratum two units, so that both variances can be estimated."""
+    """True if an arm has two seeds or more, and each stratum two units, so that both variances can be estimated."""
     return len(matrix.arm) > len(matrix.arms) and testable(matrix)
 
 
 def _parts(matrix: ScoreMatrix) -> list[tuple[Floats, Floats]]:
-    """Of seeds and of units: `(arms, arms)` a root of the arms' means' covariance, and `(arms,)` degrees of freedom."""
+    """For seeds and units: `(arms, arms)` root of the covariance of arms' means, and `(arms,)` degrees of freedom."""
     runs = [matrix.of(arm) for arm in matrix.arms]
     counts = np.array([len(each) for each in runs])
     squares = np.array([np.sum((each @ matrix.weights - (each @ matrix.weights).mean()) ** 2) for each in runs])
@@ -151,8 +151,8 @@ def build_ranks(ranks: pd.DataFrame, names: Names = NAMES) -> Figure:
     panel.tick_params(which="minor", length=0)
     foot(
         figure,
-        f"How likely an arm has a rank on new {names.units} and with new seeds: arms' means, moved by what seeds and "
-        f"{names.units} leave open (t-distributed). Of two equal arms, one seems 97.5 % sure to be first in 5 % of "
-        "studies at most.",
+        f"Probability of each rank on new {names.units} with new seeds: means of arms, varied as far as seeds and "
+        f"{names.units} leave them uncertain (t-distributed). With two equal arms, one has a probability of 97.5 % or "
+        "more to be first in at most 5 % of studies.",
     )
     return figure

@@ -11,7 +11,7 @@ from analysis.figures.style import MOST_OUTLINES, arm_handles, foot, new_figure,
 from analysis.wording import NAMES, Names
 
 BINS = 8
-"""Of fitted values, for the spread."""
+"""Bins of fitted values, for the spread."""
 
 
 def draw_residuals(left: pd.DataFrame, title: Title) -> bytes:
@@ -47,10 +47,9 @@ def build_residuals(left: pd.DataFrame, names: Names = NAMES) -> Figure:
     tidy(panel)
     foot(
         figure,
-        f"A point is a run's mean on one of the {names.units}, minus what the run's and the {names.units}' means add "
-        f"up to. "
-        "Orange: the SD of residuals. Where it grows or shrinks across, or few points make most of it, the test's "
-        "assumption of one normal spread holds less well.",
+        f"Each point: a run's mean on one of the {names.units}, minus the sum of the effects of the run and of the "
+        f"{names.units}. Orange: SD of residuals. If it grows or shrinks from left to right, or is due to few points, "
+        "the test's assumption of one normal spread holds less well.",
         arm_handles(arms, styles),
     )
     return figure

@@ -59,8 +59,7 @@ def build_run_means(means: pd.DataFrame, names: Names = NAMES) -> Figure:
         panel.axhline(edge + 0.5, color="#444444", linewidth=0.9)
     foot(
         figure,
-        f"A row is a run (arm and seed). Colour: its mean {names.score} minus the median of all runs on the same "
-        f"column. "
-        "A seed that collapsed is a red row, or a red cell where it did on one subgroup.",
+        f"Each row is a run (arm and seed). Colour: its mean {names.score} minus the median of all runs in the same "
+        "column. A seed that collapsed is a red row.",
     )
     return figure

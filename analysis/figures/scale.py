@@ -15,7 +15,7 @@ from analysis.stats.multiple_testing import Floats
 from analysis.sweeps.trials import Sweep, choice_label, settings_of
 
 LETTERS_AN_INCH = 19
-"""Of tick labels."""
+"""Letters of tick labels in an inch."""
 
 ROOM = 0.04
 """Beyond both ends, as part of the axis."""

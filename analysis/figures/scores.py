@@ -30,13 +30,13 @@ MOST_PIXELS = 60_000
 
 @dataclass(frozen=True)
 class Title:
-    """What stands above a figure."""
+    """The title above a figure."""
 
     text: str
     about: str = ""
     """One sentence on the data; empty where it isn't known."""
     names: Names = NAMES
-    """What scores and images are called."""
+    """Names of scores and images."""
 
 
 def arm_styles(arms: Sequence[str], baseline: str) -> dict[str, tuple[str, str]]:
@@ -98,7 +98,8 @@ def build_scores(
     subgroups = list(seeds["subgroup"].cat.remove_unused_categories().cat.categories)
     shown = [arm for arm in arms if arm in set(seeds["arm"])]
     width = max(4.5, 1.8 + len(subgroups) * (0.45 + 0.15 * len(shown)))
-    figure = Figure(figsize=(min(width, 24), 0.9 + 3.1 * len(classes)), layout="constrained")
+    most = np.clip(0.3 * len(subgroups), 12.0, 24.0)
+    figure = Figure(figsize=(min(width, float(most)), 0.9 + 3.1 * len(classes)), layout="constrained")
     FigureCanvasAgg(figure)
     panels = figure.subplots(len(classes), 1, squeeze=False)[:, 0]
     styles = arm_styles(arms, baseline)

@@ -23,7 +23,7 @@ MOST_INTERVALS = 4
 """Arms up to which the upper panel has intervals; the lower always has."""
 
 IMAGE = ["class", "subgroup", "group", "image"]
-"""What has a mask: an image has several subgroups where they are tasks."""
+"""Columns that identify a mask: an image has several subgroups where they are tasks."""
 
 BIN = ["class", "bin"]
 
@@ -166,6 +166,6 @@ def _note(sized: pd.DataFrame) -> str:
     empty = int((sized["bin"] < 0).sum())
     left_out = f" {empty} images with an empty reference are left out." if empty else ""
     return (
-        f"A marker is the mean over {span(counts)} images of about a size and over seeds; lines are 95 % intervals "
+        f"Each marker is the mean over {span(counts)} images of similar size and over seeds; lines are 95 % intervals "
         f"over images, for these networks. Ticks at the foot: the images.{left_out}"
     )

@@ -1,4 +1,4 @@
-"""What all figures share: width, fonts, and where title, legend and note stand."""
+"""Shared by all figures: width, fonts, and places of title, legend and note."""
 
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -27,7 +27,7 @@ LINE = 0.17
 """Inches of a line of text."""
 
 NOTE_CHARACTERS = 112
-"""Of a line of `SMALL` text across the figure."""
+"""Characters of a line of `SMALL` text across the figure."""
 
 LEGEND_CHARACTERS = 92
 LABEL_CHARACTERS = 40
@@ -86,7 +86,7 @@ def tidy(axis: Axes, grid: Literal["both", "x", "y"] = "both") -> None:
 
 
 def arm_handles(arms: Sequence[str], styles: Styles, lines: Mapping[str, Line] | None = None) -> list[Artist]:
-    """What a legend shows of arms: their markers, and lines where they have any."""
+    """Legend entries of arms: their markers, and lines where they have any."""
     return [
         Line2D([], [], color=styles[arm][0], marker=styles[arm][1], markersize=5, label=arm,
                linestyle=lines[arm] if lines else "")

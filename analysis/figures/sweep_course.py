@@ -17,7 +17,7 @@ from analysis.sweeps.pareto import pareto_front
 from analysis.sweeps.trials import SCORE, Sweep, best_trial
 
 NAMES = {SCORE: "validation F1", "flops": "FLOPs an image", "seconds_an_image": "seconds an image"}
-"""What objectives are called on an axis."""
+"""Names of objectives on an axis."""
 
 
 def draw_pruning(trials: pd.DataFrame, title: Title) -> bytes:

@@ -41,7 +41,7 @@ def variance_table(differences: Iterable[Difference]) -> pd.DataFrame:
 
 
 def contributions(components: pd.DataFrame) -> pd.DataFrame:
-    """What each component adds to the variance of the mean difference of two arms, on new images and with new seeds.
+    """Contribution of each component to the variance of the mean difference of two arms, on new images with new seeds.
 
     With r1 and r2 seeds, U units and h = 1 / r1 + 1 / r2: h seed + 2 arm_unit / U + h error / U. Units are the same for
     both arms and add nothing. Estimates below 0 count as 0 (`analysis.stats.mrmc` cuts off sums, and may differ by
@@ -140,11 +140,9 @@ def _note(components: pd.DataFrame, several: bool, names: Names) -> str:
     against = "" if several else f" from {components['reference'].iloc[0]}"
     seeds, units = span(components[["n_seeds", "n_seeds_reference"]]), span(components["n_units"])
     text = (
-        f"Left: what makes one score vary. Right: what makes the mean difference of an arm{against} uncertain; "
-        f"{names.images}' "
-        f"own difficulty is the same for both and cancels. Seeds per arm: {seeds}; independent {names.units}: "
-        f"{units}. More seeds make the parts of seeds and of error smaller, more {names.images} those of arm x "
-        f"{names.image} and error."
+        f"Left: variance of a single score. Right: variance of the mean difference of an arm{against}, from which the "
+        f"difficulty of {names.images} cancels. Seeds per arm: {seeds}; independent {names.units}: {units}. More seeds "
+        f"reduce the parts of seeds and of error, more {names.images} those of arm x {names.image} and of error."
     )
     if (components[list(PARTS)] < 0).to_numpy().any():
         text += " Estimates below 0 are drawn as 0."

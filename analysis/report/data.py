@@ -1,4 +1,4 @@
-"""What every section of a report is made from: a study's results, its scores, and the tests of its comparisons."""
+"""The input of every section of a report: a study's results, its scores, and the tests of its comparisons."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -22,7 +22,7 @@ from analysis.wording import Names
 
 @dataclass(frozen=True)
 class Supplement:
-    """What a report shows besides its results, as far as it is known."""
+    """Things that a report shows besides its results, as far as they are known."""
 
     history: pd.DataFrame | None = None
     """Of `analysis.figures.learning.read_history`."""
@@ -40,12 +40,12 @@ class Supplement:
 
 @dataclass(frozen=True)
 class ReportData:
-    """What sections are functions of; made by `report_data`."""
+    """The input of all sections; made by `report_data`."""
 
     collected: Collected
     """The results: rows, declarations, missing runs."""
     names: Names
-    """What scores, images and groups are called."""
+    """Names of scores, images and groups."""
     scores: pd.DataFrame
     """A score for each run, class and image (`analysis.scores.image_scores.image_scores`)."""
     cells: pd.DataFrame
@@ -62,18 +62,18 @@ class ReportData:
     """Above each figure."""
     supplement: Supplement
     styled: bool = False
-    """Whether the terminal shows bold and underlined text."""
+    """True if the terminal shows bold and underlined text."""
     before: tuple[Section, ...] = ()
-    """The sections that come first: what Methods describes."""
+    """The sections that were made so far: Methods describes them."""
 
     @property
     def study(self) -> Study:
-        """What was declared."""
+        """The declaration: arms, comparisons, margin."""
         return self.collected.study
 
     @property
     def column(self) -> str:
-        """What subgroups are, e.g. "cell_line"."""
+        """Name of the column of subgroups, e.g. "cell_line"."""
         return self.collected.subgroup_column
 
     @property
@@ -98,12 +98,12 @@ class ReportData:
 
     @property
     def counted(self) -> bool:
-        """Whether scores come from counts of pixels."""
+        """True if scores come from counts of pixels."""
         return "tp" in self.collected.images
 
     @property
     def scope(self) -> str:
-        """What is added to the titles of tables: by what results are broken down, and whether runs are missing."""
+        """An addition to titles of tables: the column of subgroups, and a warning if runs are missing."""
         by = f" by {self.column}" if self.scores["subgroup"].nunique() > 1 else ""
         return by + self.incomplete
 

@@ -16,7 +16,7 @@ OVERLAYS = "overlays.png"
 """The picture of what changes in the masks, where the study has drawn one."""
 
 REASONS = {"one seed": "one seed", "too few": "too few {units}"}
-"""Why nothing is tested."""
+"""Reasons why nothing was tested, by the verdict in tables."""
 
 MANY = 5
 """More arms have smaller type."""
@@ -41,14 +41,14 @@ class Row:
 
 @dataclass(frozen=True)
 class FirstScreen:
-    """What a reader sees without scrolling."""
+    """The verdicts and the picture that a reader sees without scrolling."""
 
     rows: tuple[Row, ...]
-    """None where nothing can be compared with the baseline."""
+    """Empty where nothing can be compared with the baseline."""
     caption: str
-    """What gains and intervals are."""
+    """Explains gains and intervals."""
     limits: Limits
-    """Of the axis."""
+    """Ends of the axis."""
     margin: float
     """Gains within ± it count as none."""
     picture: bytes | None
@@ -139,7 +139,7 @@ def first_screen(data: ReportData) -> FirstScreen:
     tests = tests.loc[order.sort_values(["equal", "size"], kind="stable").index]
     rows = tuple(_row_of(test, names.units, study.margin) for _, test in tests.iterrows())
     leading = f", class {data.leading}" if data.leading in (MACRO, study.endpoint) else ""
-    caption = f"Gain in mean {names.score} over {study.baseline}{leading}{data.incomplete}."
+    caption = f"Gain in mean {names.score} over {study.baseline}{leading}."
     if any(np.isfinite(row.interval).all() for row in rows):
         caption += f" Lines: 95 % confidence intervals for new {names.units} and new seeds"
         corrected = any(

@@ -1,5 +1,6 @@
 """A table of a report: it knows how to become a terminal's tables, Markdown, LaTeX and HTML."""
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -25,7 +26,7 @@ STYLES: dict[Emphasis, str] = {
     "faint": "dim",
 }
 MARKS: dict[Emphasis, str] = {"best": "*", "second": "'"}
-"""What shows a rank where the output has no styles."""
+"""Signs of ranks where the output has no styles."""
 MARKDOWN: dict[Emphasis, str] = {"best": "**{}**", "second": "<u>{}</u>", "helps": "**{}**", "hurts": "**{}**"}
 LATEX: dict[Emphasis, str] = {
     "best": r"\textbf{%s}", "second": r"\underline{%s}", "helps": r"\textbf{%s}", "hurts": r"\textbf{%s}"
@@ -114,9 +115,9 @@ class Grid:
     @property
     def pixels(self) -> float:
         """About how wide it is on the page."""
-        widths = [max(map(cell_len, map(visible, (self.corner, *(name for name, _ in self.rows)))))]
+        widths = [max(_word(self.corner), *(cell_len(visible(name)) for name, _ in self.rows), 0)]
         widths += [
-            max(cell_len(visible(column)), *(_width(cells[i]) for _, cells in self.rows)) if self.rows else 0
+            max(_word(column), *(_width(cells[i]) for _, cells in self.rows), 0)
             for i, column in enumerate(self.columns)
         ]
         return LETTER * sum(widths) + PADDING * len(widths)
@@ -161,6 +162,11 @@ def frame_grid(frame: pd.DataFrame, title: str) -> Grid:
 def p_cell(p: float) -> Cell:
     """A p-value in a column of them; a dash where nothing was tested."""
     return Cell(format_p(p).removeprefix("p").removeprefix("=") if pd.notna(p) else "-")
+
+
+def _word(heading: str) -> int:
+    """Letters of the longest part of a heading that isn't broken into lines on the page."""
+    return max(map(cell_len, re.split(r"(?<=-)|\s", visible(heading))))
 
 
 def _width(cell: Cell) -> int:

@@ -58,7 +58,7 @@ figcaption { font-weight: 600; margin-bottom: .3rem; }
 table { border-collapse: collapse; font-size: .88rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .3rem .6rem; text-align: right; vertical-align: top; white-space: nowrap;
   border-bottom: 1px solid var(--line); }
-thead th { border-bottom: 2px solid var(--ink); }
+thead th { white-space: normal; border-bottom: 2px solid var(--ink); }
 th:first-child { text-align: left; font-weight: 600; position: sticky; left: 0; background: #fff; }
 
 .below { display: block; font-weight: 400; color: var(--faint); font-size: .8rem; }
@@ -137,7 +137,7 @@ def _part(part: Part, shown: frozenset[str]) -> str:
 
 
 def _width(png: bytes) -> str:
-    """How wide a figure is shown: its smallest letters are as large as the page's."""
+    """The attribute for a figure's width on the page: its smallest letters are about as large as the page's."""
     pixels = int.from_bytes(png[16:20], "big") if png[12:16] == b"IHDR" else 0
     return f' width="{round(SCALE * pixels)}"' if pixels else ""
 

@@ -26,7 +26,7 @@ class Part:
     printed: tuple[str, ...] | None = None
     """Paragraphs in the terminal; None: the same as in `table.md`."""
     prints_grids: bool = True
-    """Whether the terminal shows the tables, too."""
+    """True if the terminal shows the tables, too."""
     files: Mapping[str, bytes] = field(default_factory=dict)
     """By name."""
     pictures: Mapping[str, str] = field(default_factory=dict)
@@ -34,7 +34,7 @@ class Part:
 
     @property
     def empty(self) -> bool:
-        """Whether there is nothing to show."""
+        """True if there is nothing to show."""
         return not (self.grids or self.words or self.pictures)
 
     def to_markdown(self, about: str) -> Iterator[str]:
@@ -47,7 +47,7 @@ class Part:
         yield from (f"![{to_markdown(caption)}]({name})" for name, caption in self.pictures.items())
 
     def to_rich(self, width: int, styled: bool) -> Iterator[RenderableType]:
-        """What is printed, with an empty line at the end; nothing where there is nothing to print."""
+        """The parts for the terminal, with an empty line at the end; none where there is nothing to print."""
         words = self.words if self.printed is None else self.printed
         for grid in self.grids if self.prints_grids else ():
             yield from grid.to_rich(width, styled)
@@ -66,11 +66,11 @@ class Section:
     methods: tuple[str, ...] = ()
     """Sentences for the paragraph on methods: what was done to answer the question."""
     sources: tuple[str, ...] = ()
-    """What these sentences cite."""
+    """References that these sentences cite."""
 
     @property
     def empty(self) -> bool:
-        """Whether there is nothing to show."""
+        """True if there is nothing to show."""
         return all(part.empty for part in self.parts)
 
     @property
@@ -96,7 +96,7 @@ class Section:
             yield from part.to_markdown(about)
 
     def to_rich(self, width: int, styled: bool) -> Iterator[RenderableType]:
-        """What is printed."""
+        """The parts for the terminal."""
         for part in self.parts:
             yield from part.to_rich(width, styled)
 

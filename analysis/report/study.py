@@ -31,7 +31,7 @@ from metaseg.store.storage import Storage, open_storage
 from metaseg.terminal import Terminal, visible
 
 NOTHING_ELSE = Supplement()
-"""Of results that come without a store."""
+"""For results that come without a store."""
 
 PLAIN_WIDTH = 110
 """Columns of the output where it isn't a terminal."""
@@ -39,7 +39,7 @@ PLAIN_WIDTH = 110
 
 @dataclass(frozen=True)
 class Report:
-    """What is known of a study now."""
+    """The results of a study as they are now."""
 
     study: str
     result: tuple[str, ...]
@@ -51,7 +51,7 @@ class Report:
     missing: tuple[Run, ...]
     """Runs that aren't finished; the numbers are without them."""
     files: tuple[str, ...]
-    """What was written: absolute paths or URLs."""
+    """The files that were written: absolute paths or URLs."""
 
 
 def report(

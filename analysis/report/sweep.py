@@ -23,15 +23,15 @@ from metaseg.terminal import Terminal
 
 @dataclass(frozen=True)
 class SweepReport:
-    """What is known of a sweep now."""
+    """The results of a sweep as they are now."""
 
     sweep: Sweep
     trials: pd.DataFrame
     """Of `analysis.sweeps.trials.read_trials`."""
     result: tuple[str, ...]
-    """What was found, in sentences."""
+    """The findings, in sentences."""
     files: tuple[str, ...]
-    """What was written: absolute paths or URLs."""
+    """The files that were written: absolute paths or URLs."""
 
 
 def report_sweep(storage: Storage, name: str, out: Storage | None = None) -> SweepReport:

@@ -1,4 +1,4 @@
-"""What every section of a sweep's report is made from."""
+"""The input of every section of a sweep's report."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from analysis.sweeps.trials import Sweep
 
 @dataclass(frozen=True)
 class SweepData:
-    """What sections are functions of."""
+    """A sweep, its trials, and the importance of its settings."""
 
     sweep: Sweep
     """The search: its space, sampler and objectives."""

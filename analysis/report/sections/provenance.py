@@ -13,7 +13,7 @@ from metaseg.store.storage import Storage
 
 def section(data: ReportData) -> Section:
     """The command and the versions in words, and the runs as a table."""
-    words = [f"Command: {data.study.command}"]
+    words = [f"Command: {data.study.command}", *_files(data)]
     runs = data.supplement.runs
     if runs is None or runs.empty:
         return Section("Provenance", (Part((_listed(data.collected),), tuple(words), (), False),))
@@ -56,6 +56,15 @@ def provenance(storage: Storage, collected: Collected) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
+
+
+def _files(data: ReportData) -> list[str]:
+    """Names of what lies beside the page: figures in both forms, and tables."""
+    names = sorted({name for each in data.before for name in each.files})
+    figures = [name.removesuffix(".svg") for name in names if name.endswith(".svg")]
+    tables = [name for name in names if name.endswith(".csv")]
+    said = [f"Figures, as PNG and for papers as SVG: {', '.join(figures)}."] if figures else []
+    return [*said, f"Tables: {', '.join(tables)}; all tables of this page: table.md and table.tex."]
 
 
 def _listed(collected: Collected) -> Grid:

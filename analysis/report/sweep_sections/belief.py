@@ -6,6 +6,6 @@ from analysis.sweeps.wording import belief_sentences
 
 
 def section(data: SweepData) -> Section | None:
-    """How far to believe the best score, and what to run next."""
+    """Reasons to doubt the best score, and suggestions for the next sweep."""
     words = tuple(belief_sentences(data.sweep, data.trials))
     return Section("How good is it, and what next?", (Part((), words, ()),))

@@ -20,7 +20,7 @@ ADAPTIVE = (
 
 
 def section(data: SweepData) -> Section | None:
-    """How the search went; the same trials give the same curves."""
+    """Curves of the search; the same trials give the same curves."""
     trials, name = data.trials, data.sweep.name
     course, curve = best_so_far(trials), expected_curve(trials, np.random.default_rng(1))
     note = "" if independent(data.sweep) else ADAPTIVE
@@ -45,7 +45,7 @@ def expected_curve(trials: pd.DataFrame, generator: np.random.Generator) -> pd.D
 
 
 def independent(sweep: Sweep) -> bool:
-    """Whether trials are independent draws: none depends on how others did."""
+    """True if trials are independent draws: none depends on the scores of others."""
     return sweep.sampler == "random" and sweep.pruner == "none"
 
 

@@ -31,6 +31,6 @@ def section(data: SweepData) -> Section | None:
     table = Grid("The Pareto front", "trial", (*map(objective_name, names), "settings"), rows)
     figure = Title(f"{data.title.text}: Pareto front", data.title.about)
     drawing = rendered(build_pareto(trials, sweep), figure)
-    words = ("Which of them is best is for you to say: what is a point of F1 worth?",)
+    words = ("The choice among them is yours: how much is a point of F1 worth to you?",)
     front_part = Part((table,), words, (), False)
     return Section("What does it cost?", (front_part, picture("pareto", drawing, "Objectives against each other")))

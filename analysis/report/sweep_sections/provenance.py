@@ -9,7 +9,7 @@ from analysis.sweeps.wording import options_line, range_of, short
 
 
 def section(data: SweepData) -> Section | None:
-    """What the report was made from."""
+    """The command, the space, and the trials that the report was made from."""
     sweep = data.sweep
     rows = []
     for name, kind in sweep.space.items():

@@ -236,7 +236,7 @@ def test_an_interval_far_wider_than_others_is_cut_off_with_an_arrow() -> None:
     assert -0.3 < low < tests["difference"].min()
     assert tests["difference"].max() < high < 0.3
     assert {line.get_marker() for line in figure.axes[0].get_lines()} >= {"<", ">"}
-    assert "goes on" in figure.texts[0].get_text()
+    assert "continues" in figure.texts[0].get_text()
 
 
 def test_several_references_are_named_in_every_row() -> None:
