@@ -223,7 +223,7 @@ def write_report(
         ),
         soft_wrap=True,
     )
-    return Report(declared.name, tuple(result), cells, tests, collected.missing, (*files, collected.path))
+    return Report(declared.name, tuple(result), cells, tests, collected.missing, files)
 
 
 def _interactions(collected: Collected, by_subgroup: Mapping[str, ScoreMatrix]) -> list[Interaction]:

@@ -38,7 +38,7 @@ def image_scores(
     subgroups that they cover together: what is there of others is left out, since it isn't images at random that lack.
 
     Returns:
-        Columns class, arm, seed, subgroup, group, image, f1 (the score, whatever the metric) and empty (reference and
+        Columns class, arm, seed, subgroup, group, image, score (of the metric) and empty (reference and
         prediction both without the class; False where that isn't known); a row per run, class and image, plus, with
         several classes, one of class `macro`, empty where all are. Class, arm and subgroup are ordered categories: as
         they first appear, as in `arms`, and alphabetically after `OVERALL`.
@@ -59,7 +59,7 @@ def image_scores(
     columns = ["class", "arm", "seed", "subgroup", "group", "image"]
     score, nothing = _scored(images, metric)
     scores = pd.DataFrame(
-        {column: images[column].array for column in columns} | {"f1": score, "empty": nothing}, copy=False
+        {column: images[column].array for column in columns} | {"score": score, "empty": nothing}, copy=False
     )
     classes, subgroups = list(map(str, scores["class"].unique())), sorted(map(str, scores["subgroup"].unique()))
     for column, names, taken in (("class", classes, MACRO), ("subgroup", subgroups, OVERALL)):
@@ -114,13 +114,13 @@ def _macro(scores: pd.DataFrame) -> pd.DataFrame:
         item, count = _images_of_runs(scores)
         whole = count[item] == _classes_of_images(scores)
     first = first_rows(item, len(count))
-    mean = np.bincount(item, scores["f1"]) / count
+    mean = np.bincount(item, scores["score"]) / count
     empty = np.bincount(item, scores["empty"]) == count
     known = whole[first]
     if "filled" in scores:
         known &= np.bincount(item, ~scores["filled"].to_numpy()) > count / 2
         scores = scores.drop(columns="filled")
-    macro: pd.DataFrame = scores.take(first).assign(f1=mean, empty=empty)[known]
+    macro: pd.DataFrame = scores.take(first).assign(score=mean, empty=empty)[known]
     return macro.assign(**{"class": _constant(MACRO, scores["class"], len(macro))})
 
 
@@ -209,8 +209,8 @@ def with_overall(scores: pd.DataFrame, average: Average = "images") -> pd.DataFr
 
 def run_means(rows: pd.DataFrame) -> pd.Series:
     """Mean F1 of each run in each cell, by class, subgroup, arm and seed; `rows` are those of `with_overall`."""
-    weighted = rows.assign(f1=rows["f1"] * rows["weight"])
-    return weighted.groupby([*CELL, "seed"], observed=True)["f1"].mean()
+    weighted = rows.assign(score=rows["score"] * rows["weight"])
+    return weighted.groupby([*CELL, "seed"], observed=True)["score"].mean()
 
 
 def summarise(scores: pd.DataFrame, average: Average = "images") -> pd.DataFrame:
@@ -231,7 +231,7 @@ def summarise(scores: pd.DataFrame, average: Average = "images") -> pd.DataFrame
     counts = rows.groupby(cell, observed=True).agg(n_images=("image", "nunique"), n_groups=("group", "nunique"))
     runs = run_means(rows).to_frame().assign(partial=rows.groupby([*CELL, "seed"], observed=True)["filled"].any())
     of_arm = runs.groupby(cell, observed=True).agg(
-        n_seeds=("f1", "size"), n_partial=("partial", "sum"), mean=("f1", "mean"), sd=("f1", "std")
+        n_seeds=("score", "size"), n_partial=("partial", "sum"), mean=("score", "mean"), sd=("score", "std")
     )
     of_arm.insert(2, "n_lacking", 0)
     if rows["filled"].any():

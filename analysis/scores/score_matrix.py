@@ -187,7 +187,8 @@ def score_matrix(cell: pd.DataFrame, average: Average = "images") -> ScoreMatrix
     """The matrix of one class and subgroup.
 
     Args:
-        cell: rows of `analysis.scores.image_scores.with_overall`, with arm, seed, stratum, group, image, f1 and filled.
+        cell: rows of `analysis.scores.image_scores.with_overall`, with arm, seed, stratum, group, image, score
+            and filled.
         average: whether subgroups are strata.
     """
     arms, run, of_run, seeds = _runs(cell["arm"], cell["seed"])
@@ -195,7 +196,7 @@ def score_matrix(cell: pd.DataFrame, average: Average = "images") -> ScoreMatrix
     place = run * len(units) + column
     total, shape = len(of_run) * len(units), (len(of_run), len(units))
     counts = np.bincount(place, minlength=total).reshape(shape)
-    values = np.bincount(place, cell["f1"].to_numpy(), total).reshape(shape) / counts
+    values = np.bincount(place, cell["score"].to_numpy(), total).reshape(shape) / counts
     images = counts[0].astype(np.float64)
     of_stratum = np.bincount(of_column, images)
     weights = images / of_stratum[of_column] / len(of_stratum)
@@ -256,8 +257,8 @@ def _with_all_runs(
     column, place = _columns(cell, average)[0], cell["place"].to_numpy()
     images = np.bincount(column)
     values = np.empty((len(heads), len(images)))
-    for number, f1 in zip(run, rows["f1"].to_numpy().reshape(-1, length), strict=True):
-        values[number] = np.bincount(column, f1[place]) / images
+    for number, score in zip(run, rows["score"].to_numpy().reshape(-1, length), strict=True):
+        values[number] = np.bincount(column, score[place]) / images
     return replace(laid, arms=arms, arm=of_run, seed=seeds, values=values)
 
 

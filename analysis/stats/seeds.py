@@ -39,7 +39,7 @@ def seed_table(
         %
         (Clopper & Pearson 1934, Biometrika 26:404; 0 of 3 still allows 63 %).
     """
-    lows = scores.groupby(["arm", "seed"], observed=True)["f1"].quantile(LOW).groupby("arm", observed=True).mean()
+    lows = scores.groupby(["arm", "seed"], observed=True)["score"].quantile(LOW).groupby("arm", observed=True).mean()
     rows = []
     for arm in matrix.arms:
         means = matrix.of(arm) @ matrix.weights
