@@ -17,7 +17,7 @@ from metaseg.schema import MACRO as MACRO
 from metaseg.schema import OVERALL as OVERALL
 
 BLOCK = 2**16
-"""Rows that are scored at once: what is computed on the way stays in the processor's cache."""
+"""Rows that are scored at once: intermediate results stay in the processor's cache."""
 
 CELL = ["class", "subgroup", "arm"]
 
@@ -25,7 +25,7 @@ CELL = ["class", "subgroup", "arm"]
 def image_scores(
     images: pd.DataFrame, arms: Sequence[str], metric: Metric | str = "f1", empty: Empty = "one"
 ) -> pd.DataFrame:
-    """Score every image of every run, as it was trained.
+    """Score every image of every run, evaluated as trained.
 
     Args:
         images: rows of `analysis.results.store_rows.Collected.images`: with counts, or with a `score` and its `metric`.
@@ -91,7 +91,7 @@ def _scored(images: pd.DataFrame, metric: str) -> tuple[npt.NDArray[np.float64],
 
 
 def _covered(images: pd.DataFrame) -> pd.DataFrame:
-    """Without rows of arms of several networks in subgroups of which a seed's networks lack some image or class."""
+    """Drop rows of multi-network arms in subgroups where the seed's networks lack some image or class."""
     subgroup, subgroups = codes(images["subgroup"])
     item, size = combined_codes([images["subgroup"], images["image"], images["class"]])
     wanted = np.bincount(distinct(item, size) // (size // subgroups), minlength=subgroups)
@@ -102,7 +102,7 @@ def _covered(images: pd.DataFrame) -> pd.DataFrame:
 
 
 def _macro(scores: pd.DataFrame) -> pd.DataFrame:
-    """The mean over classes of each image of each run, as rows of class `MACRO`, in order of appearance.
+    """Macro average: the mean over classes for each image and run, as rows of class `MACRO` in order of appearance.
 
     Where a run lacks a class of an image that another run has of it, the class's score is filled in first
     (`analysis.scores.missing`): the mean would be over others. It is a measured one where most of its classes are.
@@ -188,7 +188,7 @@ def _cell(rows: pd.DataFrame, average: Average) -> pd.DataFrame:
 
 
 def with_overall(scores: pd.DataFrame, average: Average = "images") -> pd.DataFrame:
-    """The scores a second time as subgroup `OVERALL`; only as that where there is a single subgroup.
+    """Repeat the scores as subgroup `OVERALL`; with a single subgroup, return them only as that.
 
     Every run of a cell has a row for each of the cell's images: a score that it lacks is filled in
     (`analysis.scores.missing`), so that means of all runs are over the same images. A run (arm and seed, all parts
@@ -208,13 +208,13 @@ def with_overall(scores: pd.DataFrame, average: Average = "images") -> pd.DataFr
 
 
 def run_means(rows: pd.DataFrame) -> pd.Series:
-    """Mean F1 of each run in each cell, by class, subgroup, arm and seed; `rows` are those of `with_overall`."""
+    """Mean score of each run in each cell, by class, subgroup, arm and seed; `rows` are those of `with_overall`."""
     weighted = rows.assign(score=rows["score"] * rows["weight"])
     return weighted.groupby([*CELL, "seed"], observed=True)["score"].mean()
 
 
 def summarise(scores: pd.DataFrame, average: Average = "images") -> pd.DataFrame:
-    """Mean F1 of every arm on every subgroup, and its spread over seeds.
+    """Mean score of every arm on every subgroup, and its standard deviation across seeds.
 
     Args:
         scores: of `image_scores`.

@@ -1,4 +1,4 @@
-"""How large is a difference? In units of the spread of scores, and as the chance that an arm wins."""
+"""Effect size: standardised difference (Cohen's d) and probability of superiority."""
 
 import numpy as np
 from scipy import stats
@@ -9,11 +9,11 @@ from analysis.stats.resampling import pair
 
 
 def standardised(difference: Difference) -> float:
-    """A difference over the standard deviation of the difference of two new runs on one new unit.
+    """Standardised effect size (Cohen's d) for one run of each arm on the same new unit.
 
     d = estimate / sqrt(2 (seed + arm_unit + error)), with the components of `analysis.stats.mrmc`, taken as 0 where
-    their estimates are negative: Cohen's d for a pair of single scores, one of a new run of each arm. That units are
-    harder or easier for both isn't in it. Of crossed seeds, the two runs share their seed.
+    their estimates are negative. Differences in difficulty that both arms share don't enter. With crossed seeds, the
+    two runs share their seed.
 
     Returns:
         NaN where components can't be estimated; infinite where scores don't vary, 0 where they don't differ either.
@@ -28,7 +28,7 @@ def standardised(difference: Difference) -> float:
 
 
 def superiority(matrix: ScoreMatrix, arm: str, reference: str) -> float:
-    """Chance that a new run of the arm scores above a new run of the reference on a new unit; ties count half.
+    """Probability that a new run of the arm scores above a new run of the reference on a new unit; ties count half.
 
     Mean over units, by their weights, of Mann-Whitney's U of the two arms' seeds, over the number of pairs. 0.5 says
     that neither wins. Where units are groups of images, it is about their means.

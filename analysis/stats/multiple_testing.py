@@ -1,4 +1,4 @@
-"""Many comparisons at once: p-values corrected for the size of their family."""
+"""Multiple testing: p-values corrected for the size of their family."""
 
 import numpy as np
 import numpy.typing as npt
@@ -7,7 +7,7 @@ Floats = npt.NDArray[np.float64]
 
 
 def holm(p: Floats) -> Floats:
-    """p-values corrected by Holm's method (1979, Scand J Stat 6:65): the chance of any false finding is kept.
+    """p-values with Holm correction (1979, Scand J Stat 6:65), which controls the family-wise error rate.
 
     Args:
         p: shape `(..., comparisons)`; each row of the last axis is a family. NaN, where there was no test, stays NaN
@@ -19,10 +19,10 @@ def holm(p: Floats) -> Floats:
 
 
 def benjamini_hochberg(p: Floats) -> Floats:
-    """p-values corrected by Benjamini's and Hochberg's method (1995, J R Stat Soc B 57:289).
+    """p-values with Benjamini-Hochberg correction (1995, J R Stat Soc B 57:289).
 
-    Keeps the expected share of false ones among the findings, for independent or positively dependent tests. For
-    exploration, not for declared comparisons.
+    It controls the false discovery rate for independent or positively dependent tests. For exploratory comparisons, not
+    for declared ones.
 
     Args:
         p: shape `(..., comparisons)`, as for `holm`.
@@ -54,7 +54,7 @@ def holm_levels(p: Floats, alpha: float) -> Floats:
 
 
 def benjamini_hochberg_levels(p: Floats, alpha: float) -> Floats:
-    """As `holm_levels`, for Benjamini's and Hochberg's method.
+    """Levels as in `holm_levels`, for the Benjamini-Hochberg method.
 
     With R of m found it is R alpha / m for those: the intervals that keep the share of false ones among those that are
     looked at (Benjamini & Yekutieli 2005, J Am Stat Assoc 100:71). It is (R + 1) alpha / m for the others.

@@ -1,4 +1,4 @@
-"""What more seeds or units would buy: from a pilot's variance components to power, and the difference that is found.
+"""Power analysis: from the variance components of a pilot to power, and to the smallest detectable difference.
 
 With the components of `analysis.stats.mrmc` (s² among seeds, a² arm x unit, e² the rest), r seeds an arm and U units,
 the expected variance of an arm's difference from another, and the degrees of freedom of its test, are
@@ -28,12 +28,12 @@ from metaseg.schema import ALPHA
 Counts = npt.NDArray[np.int64]
 
 POWER = 0.8
-"""The chance of finding a difference that designs are asked for."""
+"""Power that designs are planned for."""
 MOST_SEEDS = 100
-"""An arm; more are called out of reach."""
+"""Largest number of seeds per arm that is considered."""
 MOST_UNITS = 10_000
 MANY_SEEDS = 10
-"""An arm, for which `plan` tells how many units would do."""
+"""Seeds per arm for which `plan` tells the number of units needed."""
 
 
 def expected_se(components: Components, seeds: npt.ArrayLike, units: npt.ArrayLike) -> Floats:
@@ -57,7 +57,7 @@ def expected_se(components: Components, seeds: npt.ArrayLike, units: npt.ArrayLi
 def power(
     components: Components, seeds: npt.ArrayLike, units: npt.ArrayLike, effect: npt.ArrayLike, alpha: float = ALPHA
 ) -> Floats:
-    """Chance, in 0..1, that p < alpha where the expected scores differ by `effect`, of either sign.
+    """Power, in 0..1: the probability of p < alpha if the expected scores differ by `effect`, of either sign.
 
     It needn't grow with units where seeds are few: the fewer units, the more of the test's df come from units. Other
     arguments, returns and raises as of `expected_se`.
@@ -72,7 +72,7 @@ def power(
 
 
 def detectable(components: Components, seeds: float, units: float, power: float = POWER, alpha: float = ALPHA) -> float:
-    """The smallest difference that p < alpha finds with chance `power`, in units of the score.
+    """Minimal detectable difference at level alpha with the given power, in units of the score.
 
     Raises:
         ValueError: as `expected_se`; or power isn't between alpha and 1.
@@ -93,7 +93,7 @@ def detectable(components: Components, seeds: float, units: float, power: float 
 def seeds_needed(
     components: Components, effect: float, units: int, power: float = POWER, alpha: float = ALPHA
 ) -> int | None:
-    """The least number of seeds an arm that finds `effect` with chance `power` on so many units.
+    """Smallest number of seeds per arm that detects `effect` with the given power on so many units.
 
     None where `MOST_SEEDS` don't.
     """
@@ -103,7 +103,7 @@ def seeds_needed(
 def units_needed(
     components: Components, effect: float, seeds: int, power: float = POWER, alpha: float = ALPHA
 ) -> int | None:
-    """The least number of units on which so many seeds an arm find `effect` with chance `power`.
+    """Smallest number of units on which so many seeds per arm detect `effect` with the given power.
 
     None where `MOST_UNITS` don't.
     """
@@ -113,7 +113,7 @@ def units_needed(
 def power_table(
     components: Components, seeds: tuple[int, ...] = (2, 3, 5, 10, 20), units: tuple[int, ...] = (30, 75, 300)
 ) -> pd.DataFrame:
-    """Designs beside each other.
+    """Table of designs: standard error and minimal detectable difference of each.
 
     Returns:
         A row for each number of units and seeds, with columns units, seeds (an arm), se, df and detectable: the
@@ -129,7 +129,7 @@ def power_table(
 
 
 def plan(components: Components, effect: float, seeds: int, units: int, noun: str = "images") -> str:
-    """What a design finds, and what would find `effect`, in plain sentences.
+    """Sentences on the differences that a design can detect, and on the seeds and units needed to detect `effect`.
 
     Args:
         components: of a pilot.
