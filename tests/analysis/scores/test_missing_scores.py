@@ -80,12 +80,12 @@ def test_a_score_is_filled_in_as_least_squares_by_run_and_image_predict_it() -> 
     scores = lost_at_random(thirty(), 0.15)
     own = scores[scores["arm"] == "sme"]
     design = pd.get_dummies(own[["seed", "image"]].astype(str)).astype(float)
-    effects, *_ = np.linalg.lstsq(design.to_numpy(), own["f1"].to_numpy(), rcond=None)
+    effects, *_ = np.linalg.lstsq(design.to_numpy(), own["score"].to_numpy(), rcond=None)
     rows = with_overall(scores)
     filled = rows[rows["filled"] & (rows["arm"] == "sme")]
     assert len(filled) == 90 - len(own) > 5
     wanted = pd.get_dummies(filled[["seed", "image"]].astype(str)).reindex(columns=design.columns, fill_value=False)
-    np.testing.assert_allclose(filled["f1"], wanted.to_numpy(float) @ effects, atol=1e-12)
+    np.testing.assert_allclose(filled["score"], wanted.to_numpy(float) @ effects, atol=1e-12)
 
 
 def test_hard_images_that_an_arm_lacks_move_neither_its_mean_nor_the_test() -> None:

@@ -56,7 +56,7 @@ def test_values_of_wells_are_those_of_a_score_matrix() -> None:
     rows = pd.DataFrame(
         [
             {"class": "c", "arm": "ab"[run >= 2], "seed": run, "subgroup": "x", "group": well, "image": f"i{k:02}",
-             "f1": scores[0, run, k], "empty": False}
+             "score": scores[0, run, k], "empty": False}
             for run in range(5) for k, well in enumerate(wells)
         ]
     )  # fmt: skip

@@ -160,7 +160,7 @@ def scores_of(f1: Array, group: list[str], subgroup: list[str], arms: tuple[str,
     """Rows as `image_scores` returns them, of `(arms, seeds, images)` scores."""
     rows = [
         {"class": "c", "arm": arm, "seed": seed, "subgroup": subgroup[k], "group": group[k], "image": f"i{k}",
-         "f1": f1[i, seed, k], "empty": False}
+         "score": f1[i, seed, k], "empty": False}
         for i, arm in enumerate(arms) for seed in range(f1.shape[1]) for k in range(f1.shape[2])
     ]  # fmt: skip
     orders = {"class": ["c"], "arm": list(arms), "subgroup": [OVERALL, *sorted(set(subgroup))]}
