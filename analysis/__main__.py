@@ -26,12 +26,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = call("analysis", __doc__, COMMANDS, typed)
     command = shlex.join(["analysis", *typed])
 
-    # Only now: pandas and matplotlib take seconds, and help doesn't need them.
+    # What a command needs it imports only now: pandas and matplotlib take seconds, and help doesn't need them.
     if isinstance(options, Collect):
+        options.check()
         from analysis.commands.collect import collect_command
 
         return collect_command(options, command)
     if isinstance(options, Report):
+        options.check()
         from analysis.commands.report import report_command
 
         return report_command(options, command)

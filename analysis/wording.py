@@ -47,7 +47,7 @@ class Names:
     """Whose the margin of equivalence is."""
     compared: str = "the declared comparisons"
     """What stands on the row of all images."""
-    equal: str = "arms that are told nothing"
+    equal: str = "arms that receive no metadata"
     """Those that are claimed to be equal to another."""
     undeclared: frozenset[str] = frozenset()
     """What nobody declared, of margin, average, endpoint and comparisons."""

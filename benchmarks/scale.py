@@ -56,7 +56,7 @@ FILES = {"config.json": 2_000, "history.parquet": 5_000, "images.parquet": 15_00
 IMPORTS = {
     "metaseg": "import metaseg",
     "configuration and commands": "import metaseg.config, metaseg.__main__",
-    "results": "import analysis.__main__",
+    "results": "import analysis.commands.collect, analysis.commands.report, analysis.commands.sweep",
     "a study's page": "import metaseg.cli.study_page",
     "training": "import metaseg.training.fit",
 }

@@ -10,6 +10,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from metaseg.schema import EXTRA_SCORES as EXTRA_SCORES
+from metaseg.schema import MARGIN, Average, Empty
+from metaseg.schema import Claim as Claim
+from metaseg.schema import ExtraScore as ExtraScore
+
 MetadataMode = Literal["true", "zeros", "shuffled", "absent", "heads"]
 """How an arm sees metadata: each sample's own, all zeros, permuted among samples, not at all, or by the output head
 that it picks, instead of by the blocks."""
@@ -19,19 +24,6 @@ SPLITS: tuple[Split, ...] = get_args(Split)
 
 IGNORED = 255
 """Value of a decoded mask's pixels that count neither in a loss nor in a score."""
-
-Average = Literal["images", "subgroups"]
-"""What the overall score is: the mean over all test images, or the mean of the subgroups' means."""
-
-Empty = Literal["one", "left out"]
-"""What an image counts whose reference lacks the class: F1 = 1 where the prediction does too, else 0; or nothing."""
-
-Claim = Literal["differs", "equal"]
-"""What a study expects of two arms: that their scores differ, or that they don't by more than a margin."""
-
-ExtraScore = Literal["surface-dice", "hd95", "objects"]
-EXTRA_SCORES: tuple[ExtraScore, ...] = get_args(ExtraScore)
-"""What a run's predictions can be scored by besides counts of pixels (`metaseg.scoring.masks`)."""
 
 Position = Literal["encoder", "bottleneck", "decoder"]
 POSITIONS: tuple[Position, ...] = get_args(Position)
@@ -47,7 +39,15 @@ Shape = Literal["cyclic", "one-cycle", "cosine", "constant"]
 
 
 class ConfigError(ValueError):
-    """A setting that can't be: the message names it, its value and what was expected."""
+    """A setting with an impossible value. The message names the setting, its value and what was expected.
+
+    Example:
+        >>> from metaseg import NetworkConfig
+        >>> NetworkConfig(depth=0)
+        Traceback (most recent call last):
+            ...
+        metaseg.config.ConfigError: depth is 0; expected at least 1
+    """
 
 
 def check_settings(config: object, rules: Iterable[tuple[str, bool, str]]) -> None:
@@ -68,10 +68,16 @@ def _require_one_of(choices: object, setting: str, value: object) -> None:
 
 @dataclass(frozen=True)
 class DataConfig:
-    """What is read from a manifest, and how it is split where the manifest doesn't say."""
+    """Settings of a dataset: classes, channels, and the split where the manifest has none.
+
+    Example:
+        >>> from metaseg import DataConfig
+        >>> DataConfig(classes=("kidney", "tumour"), channels="grey").val_fraction
+        0.2
+    """
 
     classes: tuple[str, ...] = ()
-    """Names of the foreground classes; by default those that the layout names (kits, nnunet), else one: foreground.
+    """Names of the foreground classes; by default those of the layout, if it names any, else one: foreground.
     One: every mask value above 0 is that class (instance labels are binarised). Several: mask value k is the k-th
     name."""
 
@@ -126,7 +132,13 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """The U-Net. The block itself belongs to the arm."""
+    """Size of the U-Net, and the place and size of its blocks. The kind of block belongs to the arm.
+
+    Example:
+        >>> from metaseg import NetworkConfig
+        >>> NetworkConfig(width=8, depth=3, positions=("bottleneck",)).reduction
+        4
+    """
 
     width: int = 16
     """Channels of the first level; each level below has twice as many."""
@@ -166,7 +178,13 @@ class NetworkConfig:
 
 @dataclass(frozen=True)
 class ScheduleConfig:
-    """How long and how fast a run trains."""
+    """Length of training, learning rate, batches and crops.
+
+    Example:
+        >>> from metaseg import ScheduleConfig
+        >>> ScheduleConfig(epochs=20, shape="one-cycle", crop=96).batch_size
+        8
+    """
 
     epochs: int = 100
     """Passes over the training samples, one random crop of each (paper: 100)."""
@@ -215,7 +233,13 @@ class ScheduleConfig:
 
 @dataclass(frozen=True)
 class EngineConfig:
-    """Where and how runs are computed. It doesn't change what a run is."""
+    """Resources of a study: workers, CPUs, GPUs, retries and checkpoints. They don't change what a run is.
+
+    Example:
+        >>> from metaseg import EngineConfig
+        >>> EngineConfig(workers_per_run=(1, 4), gpus_per_worker=1).max_retries
+        3
+    """
 
     workers_per_run: tuple[int, ...] = (1,)
     """Data-parallel workers that share a run's batches. Two numbers are the least and the most: the run takes what is
@@ -285,7 +309,7 @@ class Scoring:
     endpoint: str | None = None
     """The class that the study is about: comparisons on the others are exploration. The macro average by default."""
 
-    margin: float = 0.01
+    margin: float = MARGIN
     """Arms whose F1 differs by less than this are as good as equal."""
 
 
@@ -304,7 +328,14 @@ class Subset:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """One run, fully resolved: what its run id is a hash of (`metaseg.study.run_id.run_id`)."""
+    """Resolved configuration of one run. Its run id is a hash of all of it (`metaseg.study.run_id.run_id`).
+
+    Example:
+        >>> from metaseg import NetworkConfig, RunConfig, ScheduleConfig
+        >>> run = RunConfig("sme", "true", 0, "a3f1", NetworkConfig(width=8), ScheduleConfig(epochs=10))
+        >>> run.schedule.epochs
+        10
+    """
 
     block: str
     """Name of the block (`metaseg.networks.blocks.BLOCKS`)."""

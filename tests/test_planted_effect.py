@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from analysis.results.declaration import Comparison
-from analysis.results.store_rows import collect
+from analysis.results.merge import collect
 from analysis.scores.image_scores import image_scores
 from analysis.stats.comparisons import compare
 from metaseg.config import DataConfig, EngineConfig, NetworkConfig, ScheduleConfig

@@ -11,9 +11,10 @@ import pytest
 from checkout import ROOT
 
 METASEG: tuple[tuple[str, ...], ...] = (
-    ("schema", "text", "config"),
+    ("schema", "text"),
+    ("config", "packages"),
     ("device", "terminal"),
-    ("data", "networks"),
+    ("data", "networks", "command_line"),
     ("datasets", "training"),
     ("simulators", "store"),
     ("study",),
@@ -39,8 +40,8 @@ ANALYSIS: tuple[tuple[str, ...], ...] = (
 """Rooms of `analysis`, likewise."""
 
 SHARED_WITH_ANALYSIS = (
-    "metaseg.config", "metaseg.schema", "metaseg.store.address", "metaseg.store.names", "metaseg.store.storage",
-    "metaseg.terminal",
+    "metaseg.command_line", "metaseg.config", "metaseg.schema", "metaseg.store.address", "metaseg.store.names",
+    "metaseg.store.storage", "metaseg.terminal",
 )  # fmt: skip
 """All of `metaseg` that analysis may use: the store's files are where the two meet."""
 
@@ -105,7 +106,7 @@ def test_networks_are_tensors_in_and_tensors_out() -> None:
 
 
 def test_importing_the_package_is_cheap():
-    code = "import sys, metaseg, metaseg.config; assert not {'torch', 'ray', 'pandas'} & set(sys.modules)"
+    code = "import sys, metaseg, metaseg.config; assert not {'torch', 'ray', 'numpy'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 

@@ -9,7 +9,6 @@ from analysis.results.declaration import ResultsError, readable_studies
 from analysis.results.external_study import adopt
 from analysis.results.external_tables import Table
 from analysis.results.merge import Gathered, gather
-from metaseg.command_line import misused
 from metaseg.config import ConfigError
 from metaseg.store.names import check_name
 from metaseg.store.storage import open_storage
@@ -26,16 +25,8 @@ def collect_command(options: Collect, command: str) -> int:
     Returns:
         The exit status: 1 where something couldn't be collected.
     """
-    *stores, out = options.place or ("",)
+    *stores, out = options.place
     studies, files = given("--study", options.study), given("--table", options.table)
-    if bool(files) != bool(options.name):
-        misused("--table and --name go together")
-    if not out or bool(stores) == bool(files):
-        misused("expected STORE... OUT, or OUT and --table")
-    if studies and files:
-        misused("--study is for stores; the name of a table's study is --name")
-    if not files and (options.column or options.baseline):
-        misused("--column and --baseline are for --table")
     columns = options.columns()
     failed = False
     try:
@@ -76,7 +67,7 @@ def table_of(text: str) -> Table:
     if not separator or Path(text).exists():
         return Table(Path(text))
     arm, _, seed = label.rpartition(":")
-    return Table(Path(file), arm, int(seed)) if arm and seed.isdigit() else Table(Path(file), label)
+    return Table(Path(file), arm, int(seed)) if arm and seed.isdecimal() else Table(Path(file), label)
 
 
 def _print(gathered: Gathered) -> None:

@@ -11,7 +11,7 @@ from tyro.conf import Positional, UseAppendAction, arg
 
 from analysis.wording import RENAMED
 from metaseg.command_line import misused
-from metaseg.config import Average
+from metaseg.schema import Average
 
 Metric = Literal["f1", "iou", "precision", "recall", "surface_dice", "hd95", "object_f1"]
 """Scores that a report can be on (`analysis.scores.metrics.METRICS`, `analysis.scores.extra_scores.METRICS`)."""
@@ -71,6 +71,19 @@ class Collect(TableOptions):
     """CSV, Parquet or nnU-Net's summary.json with a row per image; ARM=FILE or ARM:SEED=FILE where the file doesn't
     name its arm."""
 
+    def check(self) -> None:
+        """End the process with a message where options don't go together."""
+        studies, files = given("--study", self.study), given("--table", self.table)
+        if bool(files) != bool(self.name):
+            misused("--table and --name go together")
+        if not self.place or (len(self.place) > 1) == bool(files):
+            misused("expected STORE... OUT, or OUT and --table")
+        if studies and files:
+            misused("--study is for stores; the name of a table's study is --name")
+        if not files and (self.column or self.baseline):
+            misused("--column and --baseline are for --table")
+        self.columns()
+
 
 @dataclass(frozen=True, kw_only=True)
 class Report(TableOptions):
@@ -118,6 +131,14 @@ class Report(TableOptions):
     call: Annotated[Repeated, _several("NAME=WORD")] = ()
     """The report's word for a metric, image, group or subgroup: metric=dice group=patient, or with a plural,
     group=mouse/mice (--column sets the word too)."""
+
+    def check(self) -> None:
+        """End the process with a message where options are incomplete."""
+        if not self.where:
+            misused("STORE is missing; expected a store, a collected dataset or tables of scores")
+        for option, values in (("--study", self.study), ("--compare", self.compare), ("--equal", self.equal)):
+            given(option, values)
+        self.words()
 
     def words(self) -> dict[str, str]:
         """What things are called in the report, by `analysis.wording.RENAMED`'s names."""

@@ -23,8 +23,6 @@ def report_command(options: Report, command: str) -> int:
         options: from the command line.
         command: the command line itself, for the record of a table's study.
     """
-    if not options.where:
-        misused("STORE is missing; expected a store, a collected dataset or tables of scores")
     studies = given("--study", options.study)
     tables = [table_of(text) for text in options.where]
     compare, equal = given("--compare", options.compare), given("--equal", options.equal)

@@ -10,10 +10,9 @@ from matplotlib.figure import Figure
 
 from analysis.figures.scores import Title
 from analysis.figures.style import GREY, SMALL, Styles, foot, new_figure, render, shown, signed, styles_of, tidy
-from analysis.scores.image_scores import OVERALL
 from analysis.wording import NAMES, Names
+from metaseg.schema import ALPHA, OVERALL
 
-ALPHA = 0.05
 """p-values below it, after correction, are marked."""
 
 ADJUSTED = ["ci_low_adjusted", "ci_high_adjusted"]
@@ -48,22 +47,28 @@ def draw_forest(tests: pd.DataFrame, title: Title, margin: float | None = None) 
 
 
 def build_forest(tests: pd.DataFrame, margin: float | None = None, names: Names = NAMES) -> Figure:
-    """A panel per class; in it, a block per subgroup, `OVERALL` on top, with a row per arm.
+    """Forest plot of the differences between arms: a panel per class, a block per subgroup, a row per arm.
 
-    A row has the difference as a point, its 95 % interval as a thick line, the one at the level of the corrected test
-    as
-    a thin line with ends (where tests have ci_low_adjusted and ci_high_adjusted), and, to the right, the difference, a
-    mark where it is
-    significant after correction, and the numbers of images and seeds. Without an interval the point is hollow.
+    A row shows the difference as a point, its 95 % interval as a thick line, and the interval at the level of the
+    corrected test as a thin line with ends (if tests have ci_low_adjusted and ci_high_adjusted). To the right are the
+    difference, with a mark if it is significant after correction, and the numbers of images and seeds. The point is
+    hollow if there is no interval. `OVERALL` is the first block.
 
     Args:
         tests: a row per class, subgroup, arm and reference, with n_images, n_seeds, difference, ci_low, ci_high and
-            p_adjusted; the last three NaN where they aren't known. Differences are of F1.
-        margin: differences in -margin..margin count as none; shaded where it is given.
-        names: what scores and images are called.
+            p_adjusted; the last three are NaN if unknown. Differences are of F1.
+        margin: margin of equivalence; -margin..margin is shaded if it is given.
+        names: words for scores and images.
 
     Raises:
-        ValueError: no tests.
+        ValueError: there are no tests.
+
+    Example:
+        >>> from analysis import Comparison, build_forest, compare, example_scores
+        >>> tests = compare(example_scores(), [Comparison("sme", "baseline")], margin=0.01)
+        >>> figure = build_forest(tests, margin=0.01)
+        >>> figure.axes[0].get_xlabel()
+        'difference of mean F1 from baseline'
     """
     if tests.empty:
         raise ValueError("no tests to draw; expected a row per class, subgroup and arm")
@@ -73,7 +78,7 @@ def build_forest(tests: pd.DataFrame, margin: float | None = None, names: Names 
     figure = new_figure(ROW * sum(heights) + 0.75 * len(classes) + 0.2)
     panels = figure.subplots(len(classes), 1, squeeze=False, sharex=True, height_ratios=heights)[:, 0]
     styles = styles_of(tests["arm"], shown(tests["reference"])[0])
-    limits = _limits(tests, margin)
+    limits = axis_limits(tests, margin)
     for panel, (name, rows) in zip(panels, classes.items(), strict=True):
         _draw_class(panel, rows, styles, limits, margin, names)
         if len(classes) > 1:
@@ -100,7 +105,7 @@ def _rows(tests: pd.DataFrame, several: bool) -> Iterator[_Row]:
             yield _Row(subgroup if single else arm, single and subgroup == OVERALL, test)
 
 
-def _limits(tests: pd.DataFrame, margin: float | None) -> Limits:
+def axis_limits(tests: pd.DataFrame, margin: float | None) -> Limits:
     """Of the x axis: all points, the margin, zero, and intervals that aren't far wider than is typical."""
     wide = ADJUSTED if set(ADJUSTED) <= set(tests) else ["ci_low", "ci_high"]
     low, high = (

@@ -7,7 +7,18 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from analysis.figures.scores import Title, arm_styles
-from analysis.figures.style import Styles, arm_handles, foot, new_figure, render, shown, signed, tidy, wrapped
+from analysis.figures.style import (
+    MOST_OUTLINES,
+    Styles,
+    arm_handles,
+    foot,
+    new_figure,
+    render,
+    shown,
+    signed,
+    tidy,
+    wrapped,
+)
 from analysis.wording import NAMES, Names
 
 AGREEMENT = 1.96
@@ -20,19 +31,26 @@ def draw_paired(scores: pd.DataFrame, arm: str, reference: str, title: Title) ->
 
 
 def build_paired(scores: pd.DataFrame, arm: str, reference: str, names: Names = NAMES) -> Figure:
-    """A row of two panels per class: arm against reference, and their difference against their mean.
+    """Scatter plot and Bland-Altman plot (1986, Lancet 327:307) of two arms: a row of two panels per class.
 
-    The second is Bland and Altman's (1986, Lancet 327:307), with the mean difference and 1.96 standard deviations on
-    either side. A point is an image, averaged over seeds; its colour and marker are its subgroup.
+    The left panel shows the arm's score against the reference's, the right one their difference against their mean,
+    with the mean difference and 1.96 standard deviations on either side. A point is an image, averaged over seeds; its
+    colour and marker are its subgroup.
 
     Args:
-        scores: of `analysis.scores.image_scores.image_scores`.
-        arm: the one whose score is drawn upwards.
-        reference: the other.
-        names: what scores and images are called.
+        scores: table of `analysis.scores.image_scores.image_scores`.
+        arm: name of the arm on the vertical axis.
+        reference: name of the arm it is compared with.
+        names: words for scores and images.
 
     Raises:
-        ValueError: the two share no image.
+        ValueError: the arms have no image in common.
+
+    Example:
+        >>> from analysis import build_paired, example_scores
+        >>> figure = build_paired(example_scores(), "sme", "baseline")
+        >>> [panel.get_xlabel() for panel in figure.axes]
+        ['F1 of baseline', 'mean of both']
     """
     pairs = paired_means(scores, arm, reference)
     classes, subgroups = shown(pairs["class"]), shown(pairs["subgroup"])
@@ -75,7 +93,10 @@ def _draw_points(panel: Axes, x: pd.Series, y: pd.Series, subgroup: pd.Series, s
     for name in shown(subgroup):
         colour, marker = styles[name]
         own = subgroup == name
-        panel.scatter(x[own], y[own], s=size, color=colour, marker=marker, alpha=0.7, linewidths=0, zorder=3)
+        panel.scatter(
+            x[own], y[own], s=size, color=colour, marker=marker, alpha=0.7, linewidths=0, zorder=3,
+            rasterized=len(x) > MOST_OUTLINES,
+        )  # fmt: skip
 
 
 def _draw_scatter(panel: Axes, pairs: pd.DataFrame, styles: Styles) -> None:

@@ -19,14 +19,14 @@ def conclude(
     subgroup_column: str,
     names: Names = NAMES,
 ) -> list[str]:
-    """What the declared comparisons say, on the whole, of arms told nothing, and by subgroup.
+    """Sentences on the declared comparisons: on all images, for arms without metadata, and by subgroup.
 
     Args:
         tests: of `analysis.stats.comparisons.compare`.
         interactions: of the class that is concluded on, by comparison; may be empty.
         study: the study.
-        subgroup_column: what subgroups are.
-        names: what else is called how, and what wasn't declared.
+        subgroup_column: name of the column of subgroups, e.g. "cell_line".
+        names: what scores and images are called, and what wasn't declared.
     """
     tests = tests[
         (tests["class"] == leading_class(tests["class"].unique(), study.endpoint))
@@ -35,14 +35,14 @@ def conclude(
     overall = tests[tests["subgroup"] == OVERALL]
     told, untold = overall[overall["claim"] == "differs"], overall[overall["claim"] == "equal"]
     if overall.empty:
-        return [f"Nothing is concluded: finished runs of {study.baseline} and of another arm are needed."]
+        return [f"No conclusion: finished runs of {study.baseline} and of another arm are needed."]
     if (overall["verdict"] == "one seed").all():
-        return ["Nothing is concluded: where an arm has one seed, any difference may be the seed's alone."]
+        return ["No conclusion: with one seed in an arm, any difference may be due to that seed alone."]
     if overall["verdict"].isin(["one seed", "too few"]).all():
         most, effective = overall["n_units"].max(), overall["n_effective"].max()
         unit = names.several(most < overall["n_images"].max())
-        worth = f", which tell as much as {effective:.2g} of equal weight," if effective < most else ""
-        return [f"Nothing is concluded: {most} {unit}{worth} are too few for a test, which needs {FEWEST_UNITS}."]
+        worth = f", worth {effective:.2g} of equal weight," if effective < most else ""
+        return [f"No conclusion: {most} {unit}{worth} are too few for a test, which needs {FEWEST_UNITS}."]
     sentences = [said] if len(told) and (said := _of_told(told, study, names)) else []
     if len(untold):
         sentences.append(_of_untold(untold, study, names))
@@ -71,7 +71,7 @@ def _of_told(rows: pd.DataFrame, study: Study, names: Names) -> str:
     baseline = study.baseline
     untested = rows["verdict"].isin(["one seed", "too few"])
     rows, left = rows[~untested], [str(arm) for arm in rows.loc[untested, "arm"]]
-    aside = f" Not tested, for want of seeds or {names.images}: {listed(left)}." if left else ""
+    aside = f" Not tested, for lack of seeds or {names.images}: {listed(left)}." if left else ""
     if rows.empty:
         return aside.strip()
     order = rows.reindex(rows["difference"].abs().sort_values(ascending=False).index)
@@ -84,20 +84,20 @@ def _of_told(rows: pd.DataFrame, study: Study, names: Names) -> str:
     found = order[order["verdict"].isin(["helps", "hurts"])]
     if found.empty:
         return (
-            f"No arm is shown to differ from {baseline} on new {units} with new seeds ({data}). The largest "
+            f"No arm was shown to differ from {baseline} on new {units} with new seeds ({data}). The largest "
             f"difference is that of {first['arm']}, {_numbers(first)}; "
             f"{_detectable(first)}.{_equal(order, study, names)}{aside}"
         )
     parts = [f"{row['arm']} {_numbers(row)}" for _, row in found.iterrows()]
     others = [str(arm) for arm in order.loc[~order["verdict"].isin(["helps", "hurts", "equal"]), "arm"]]
     rest = _equal(order, study, names) + (f" There is no such evidence for {listed(others)}." if others else "")
-    return f"Against {baseline}, on new {units} with new seeds ({data}): {'; '.join(parts)}.{rest}{aside}"
+    return f"Compared with {baseline}, on new {units} with new seeds ({data}): {'; '.join(parts)}.{rest}{aside}"
 
 
 def _equal(rows: pd.DataFrame, study: Study, names: Names) -> str:
     arms = [str(arm) for arm in rows.loc[rows["verdict"] == "equal", "arm"]]
     verb = "is" if len(arms) == 1 else "are"
-    return f" {listed(arms)} {verb} as good as equal to {study.baseline}, {_within(study, names)}." if arms else ""
+    return f" {listed(arms)} {verb} equivalent to {study.baseline}, {_within(study, names)}." if arms else ""
 
 
 def _within(study: Study, names: Names) -> str:
@@ -122,14 +122,14 @@ def _numbers(row: pd.Series) -> str:
 
 def _detectable(row: pd.Series) -> str:
     if pd.isna(row["detectable"]):
-        return "how large a difference would be found isn't known"
-    return f"one of {row['detectable']:.3f} would be found four times in five, before correction"
+        return "the detectable difference isn't known"
+    return f"a difference of {row['detectable']:.3f} would be detected with 80 % power, before correction"
 
 
 def _of_untold(rows: pd.DataFrame, study: Study, names: Names) -> str:
     said = []
     for verdict, words in (
-        ("equal", f"as good as equal to {study.baseline}, {_within(study, names)}"),
+        ("equal", f"equivalent to {study.baseline}, {_within(study, names)}"),
         ("helps", f"better than {study.baseline}"),
         ("hurts", f"worse than {study.baseline}"),
     ):
@@ -138,8 +138,8 @@ def _of_untold(rows: pd.DataFrame, study: Study, names: Names) -> str:
             said.append(f"{listed(arms)} {'is' if len(arms) == 1 else 'are'} {words}")
     open_ = [str(arm) for arm in rows.loc[~rows["verdict"].isin(["equal", "helps", "hurts"]), "arm"]]
     if open_:
-        said.append(f"for {listed(open_)} neither a difference nor equality is shown")
-    return f"Of {names.equal}, {'; '.join(said)}."
+        said.append(f"for {listed(open_)} neither a difference nor equivalence is shown")
+    return f"Among the {names.equal}: {'; '.join(said)}."
 
 
 def _by_subgroup(arm: str, rows: pd.DataFrame, found: Interaction | None, subgroup_column: str) -> str:
@@ -152,10 +152,10 @@ def _by_subgroup(arm: str, rows: pd.DataFrame, found: Interaction | None, subgro
     rest = [name for verdict, names in by.items() if verdict not in words for name in names]
     if rest:
         parts.append(f"is undecided on {listed(rest)}")
-    text = f"By {subgroup_column}, which is exploration, {arm} {'; it '.join(parts)}."
+    text = f"By {subgroup_column} (exploratory): {arm} {'; it '.join(parts)}."
     if found is not None and pd.notna(found.p):
         compared = [each.subgroup for each in found.differences]
         among = listed(compared) if compared and set(compared) < set(map(str, rows["subgroup"])) else "them"
-        differs = "the gain differs" if found.p < ALPHA else "it isn't shown that the gain differs"
-        text += f" On the whole, {differs} among {among} (corrected {format_p(found.p)})."
+        differs = "The gain differs" if found.p < ALPHA else "The gain isn't shown to differ"
+        text += f" {differs} among {among} (corrected {format_p(found.p)})."
     return text

@@ -1,4 +1,4 @@
-"""What whoever reports on scores from elsewhere declares of them; what they don't declare is said not to be."""
+"""Declarations on scores from elsewhere, by whoever reports on them; the report says what wasn't declared."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -10,7 +10,7 @@ from analysis.scores.image_scores import MACRO
 from analysis.wording import RENAMED, Names, metric_name, plural
 
 DECLARED_ALREADY = (
-    "it has declared what it compares when it was started; --margin, --average, --endpoint, --compare, --equal and "
+    "the study declared its comparisons when it was started; --margin, --average, --endpoint, --compare, --equal and "
     "--call "
     "are for scores from elsewhere"
 )
@@ -29,11 +29,11 @@ class Declaration:
     """`ARM:REFERENCE`, which are claimed to differ by less than the margin."""
     baseline: str | None = None
     names: Mapping[str, str] = field(default_factory=dict)
-    """What some of `analysis.wording.RENAMED` are called."""
+    """Other names for some of `analysis.wording.RENAMED`."""
 
     @property
     def empty(self) -> bool:
-        """Whether nothing is declared."""
+        """True if nothing is declared."""
         given = (self.margin, self.average, self.endpoint)
         return given == (None, None, None) and not (self.compare or self.equal or self.names)
 
@@ -94,19 +94,19 @@ class Declaration:
 
 
 def from_elsewhere(collected: Collected) -> bool:
-    """Whether the rows come from tables that say nothing of the networks, and of which no study declared anything."""
+    """True if the rows come from tables that say nothing of the networks, and for which no study declared anything."""
     return not (collected.images["block"] != "").any()
 
 
 def undeclared(collected: Collected) -> frozenset[str]:
-    """What nobody declared of these results, of margin, average, endpoint and comparisons; nothing of a study's own."""
+    """Those of margin, average, endpoint and comparisons that nobody declared; none where the results are a study's."""
     if not from_elsewhere(collected):
         return frozenset()
     return frozenset({"margin", "average", "endpoint", "comparisons"}) - collected.declared
 
 
 def names_of(collected: Collected) -> Names:
-    """What a report on these results calls things, and what was declared of them."""
+    """Names of things in a report on these results, and what was declared of them."""
     given, elsewhere = collected.names, from_elsewhere(collected)
     tested = collected.images[collected.images["evaluation"] == AS_TRAINED]
     grouped = tested["group"].nunique() < tested["image"].nunique()
@@ -118,12 +118,14 @@ def names_of(collected: Collected) -> Names:
         margin = "the study's margin" + ("" if collected.metric == "f1" else ", which it declared for F1")
     compared = "the declared comparisons" if collected.metric == "f1" else "comparisons that were declared for F1"
     if elsewhere:
-        compared = "the declared comparisons" if "comparisons" in collected.declared else "comparisons nobody declared"
+        compared = (
+            "the declared comparisons" if "comparisons" in collected.declared else "comparisons that weren't declared"
+        )
     claimed = {each.arm for each in collected.study.comparisons if each.claim == "equal"}
     modes = tested.loc[tested["arm"].isin(claimed), "metadata_mode"].astype(str).unique()
     untold = not elsewhere and set(modes) <= {"zeros", "absent", "shuffled"}
     image, images = plural(given.get("image", "image"))
-    equal = "arms that are told nothing" if untold else "arms that are claimed to be equal"
+    equal = "arms that receive no metadata" if untold else "arms that are expected to be equal"
     return Names(
         given.get("metric", metric_name(collected.metric)), image, images, plural(given.get("group", "group"))[1],
         collected.subgroup_column, grouped, not elsewhere, margin, compared, equal, undeclared(collected),
@@ -131,5 +133,5 @@ def names_of(collected: Collected) -> Names:
 
 
 def sees_metadata(collected: Collected) -> bool:
-    """Whether some arm's networks are told metadata."""
+    """True if the networks of some arm receive metadata."""
     return bool((collected.images["metadata_mode"] == "true").any())

@@ -1,4 +1,4 @@
-"""What stands before a report's tables: dataset, arms, runs, and what was declared."""
+"""The paragraphs before a report's tables: dataset, arms, runs, and what was declared."""
 
 import pandas as pd
 
@@ -10,7 +10,7 @@ from analysis.wording import Names, listed
 
 
 def describe(collected: Collected) -> list[str]:
-    """Paragraphs before the tables: dataset, arms, runs, what was declared, and above all which runs are missing."""
+    """Paragraphs before the tables: dataset, arms, runs, and what was declared."""
     study, missing, names = collected.study, collected.missing, names_of(collected)
     tested = collected.images[collected.images["evaluation"] == AS_TRAINED]
     images, groups, subgroups = (tested[column].nunique() for column in ("image", "group", "subgroup"))
@@ -32,17 +32,23 @@ def describe(collected: Collected) -> list[str]:
     paragraphs = [about, f"Arms: {'; '.join(shown)}."]
     if elsewhere:
         paragraphs.append(_declared(collected, names))
-    if missing:
-        paragraphs.insert(
-            0,
-            f"INCOMPLETE: {len(missing)} of {len(study.runs)} runs are missing: {', '.join(map(str, missing))}. "
-            "All numbers are without them; start the study again to compute them.",
-        )
     return paragraphs
 
 
+def missing_runs(collected: Collected) -> str:
+    """A warning that names the runs that aren't finished; empty where all are."""
+    missing = collected.missing
+    if not missing:
+        return ""
+    return (
+        f"INCOMPLETE: {len(missing)} of {len(collected.study.runs)} runs are missing: "
+        f"{', '.join(map(str, missing))}. "
+        "All numbers are without them; start the study again to compute them."
+    )
+
+
 def _declared(collected: Collected, names: Names) -> str:
-    """What was declared of scores from elsewhere, and what stands in for what wasn't."""
+    """Says what was declared about scores from elsewhere, and which defaults stand in for the rest."""
     study, images = collected.study, collected.images
     pairs = listed(
         [
@@ -52,7 +58,7 @@ def _declared(collected: Collected, names: Names) -> str:
     )
     classes = images["class"].unique()
     parts = {
-        "margin": (f"a margin of {study.margin:g}", f"a margin of equivalence ({study.margin:g} is taken)"),
+        "margin": (f"a margin of {study.margin:g}", f"a margin of equivalence ({study.margin:g} is assumed)"),
         "comparisons": (
             f"the comparisons: {pairs}", f"comparisons (each arm is compared with {study.baseline}, expected to "
             f"differ)",
@@ -60,7 +66,7 @@ def _declared(collected: Collected, names: Names) -> str:
     }  # fmt: skip
     if images["subgroup"].nunique() > 1:
         of = f"the mean of {'all ' + names.images if study.average == 'images' else 'each ' + names.subgroup}"
-        parts["average"] = (f"{OVERALL} as {of}", f"an average ({of} is taken)")
+        parts["average"] = (f"{OVERALL} as {of}", f"an average ({of} is assumed)")
     if len(classes) > 1:
         leading = leading_class(classes if study.endpoint else [*classes, MACRO], study.endpoint)
         parts["endpoint"] = (f"class {leading} as the endpoint", f"an endpoint (class {leading} is concluded on)")
@@ -69,7 +75,7 @@ def _declared(collected: Collected, names: Names) -> str:
     text = [f"Declared with the report: {'; '.join(said)}."] if said else []
     text += [f"Not declared: {'; '.join(open_)}."] if open_ else []
     return " ".join(
-        [*text, "When that was, before or after looking at the scores, the report can't tell."] if said else text
+        [*text, "The report can't tell whether this was done before or after looking at the scores."] if said else text
     )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from urllib.parse import quote
 
 import pandas as pd
@@ -12,18 +13,21 @@ from analysis.figures.learning import read_history
 from analysis.report.conclusion import conclude
 from analysis.report.data import ReportData, Supplement, report_data
 from analysis.report.declared import sees_metadata
+from analysis.report.first_screen import OVERLAYS, first_screen
 from analysis.report.html import to_html
-from analysis.report.opening import describe
+from analysis.report.kept_options import keep_options, study_options
+from analysis.report.opening import describe, missing_runs
 from analysis.report.plain_text import to_markdown, to_markdown_paragraph
 from analysis.report.section import Section
 from analysis.report.sections import SECTIONS
 from analysis.report.sections.provenance import provenance
 from analysis.results.declaration import ResultsError, Run
-from analysis.results.store_rows import Collected, collect
+from analysis.results.merge import collect
+from analysis.results.store_rows import Collected
 from analysis.scores.extra_scores import METRICS as EXTRA_METRICS
 from analysis.scores.extra_scores import with_scores
 from analysis.sweeps.trials import read_arm_sweeps
-from metaseg.store.storage import Storage
+from metaseg.store.storage import Storage, open_storage
 from metaseg.terminal import Terminal, visible
 
 NOTHING_ELSE = Supplement()
@@ -64,7 +68,8 @@ def report(
         storage: the store's, with `studies` and `runs`.
         study: its name.
         out: for report.html, table.md, table.tex and each table and figure; the store's `reports/<study>` by default.
-        pictures: PNGs that the study drew, by file name ("overlays.png"), to be shown at the end.
+        pictures: PNGs that the study drew, by file name. "overlays.png" stands on the first screen; where it isn't
+            given, the one of the study's last report is taken, if all its runs are finished.
         tables: small tables of the study ("distribution"), to be written as CSV and shown at the end.
         metric: what to score by: one of `analysis.scores.metrics.METRICS`, or of
             `analysis.scores.extra_scores.METRICS` where `metaseg score` has made them. Others than f1 have a report of
@@ -77,6 +82,8 @@ def report(
         ValueError: a picture or table has the name of one of the report's own files, or one that can't be a file's.
     """
     collected = collect(storage, study)
+    if not collected.missing and (drawn := storage.read_or_none(f"{report_folder(study, 'f1')}{OVERLAYS}")):
+        pictures = {OVERLAYS: drawn} | dict(pictures)  # of an earlier start of the study
     supplement = Supplement(
         read_history(storage, collected.study),
         provenance(storage, collected),
@@ -87,7 +94,9 @@ def report(
     )
     collected, about = scored_by(collected, storage, metric)
     target, folder = (out, "") if out else (storage, report_folder(study, metric))
-    return write_report(collected, target, folder, about, supplement)
+    written = write_report(collected, target, folder, about, supplement)
+    kept = keep_options(study_options(storage, study), target, folder)
+    return replace(written, files=(*written.files, *kept))
 
 
 def report_folder(study: str, metric: str) -> str:
@@ -114,7 +123,7 @@ def scored_by(collected: Collected, storage: Storage, metric: str) -> tuple[Coll
 
 def write_report(
     collected: Collected,
-    target: Storage,
+    target: Storage | Path | str,
     folder: str = "",
     about_metric: str = "",
     supplement: Supplement = NOTHING_ELSE,
@@ -123,10 +132,24 @@ def write_report(
 
     Args:
         collected: the results.
-        target: what to write to.
+        target: the folder or URL to write to.
         folder: in it, with a slash at the end.
         about_metric: sentences on what scores are, where they need some.
         supplement: what else is known of the study.
+
+    Example:
+        >>> from contextlib import redirect_stdout
+        >>> from io import StringIO
+        >>> from pathlib import Path
+        >>> from analysis import example_scores, read_results, write_report
+        >>> from analysis.results.external_study import Table, adopt
+        >>> from metaseg.store.storage import open_storage
+        >>> example_scores(seeds=2, images=12).to_csv("scores.csv", index=False)
+        >>> collected = adopt(open_storage("results"), [Table(Path("scores.csv"))], "example", {"score": "f1"})
+        >>> with redirect_stdout(StringIO()):
+        ...     report = write_report(read_results("results", "example"), "report")
+        >>> Path("report/report.html").is_file(), len(report.tests)
+        (True, 3)
     """
     console = Terminal()
     if not console.is_terminal:
@@ -140,7 +163,12 @@ def write_report(
     computed_on = f"Data: {declared.about}" if declared.about else ""
     about, result = describe(collected), conclude(data.tests, data.interactions, declared, data.column, names)
     about += [about_metric] if about_metric else []
+    warning = missing_runs(collected)
+    page = to_html(title, computed_on, result, about, sections, first_screen(data), warning)
+    about = [warning, *about] if warning else about
     contents = _contents(title, computed_on, about, result, sections, declared.about)
+    contents["report.html"] = page.encode()
+    target = target if isinstance(target, Storage) else open_storage(str(target))
     for name, content in contents.items():
         target.write(folder + name, content)
 
@@ -155,10 +183,10 @@ def write_report(
     for sentence in result:
         console.print(Text(sentence, "bold"))
     files = tuple(target.locate(folder + name) for name in contents)
-    page, rest = f"{target.locate(folder + 'report.html')}", len(files) - 1
+    where, rest = f"{target.locate(folder + 'report.html')}", len(files) - 1
     console.print(
         Text(
-            f"\nThe report, to read and to pass on:\n  {page}\n"
+            f"\nThe report, to read and to pass on:\n  {where}\n"
             f"Beside it {rest} tables and figures; rows: {collected.path}"
         ),
         soft_wrap=True,
@@ -193,7 +221,6 @@ def _contents(
         if taken := sorted(contents.keys() & section.files.keys()):
             raise ValueError(f"a picture or table is called {taken[0]}, as is one of the report's own files; rename it")
         contents |= section.files
-    contents["report.html"] = to_html(title, data, result, about, sections).encode()
     contents["table.md"] = ("\n\n".join(part.rstrip() for part in markdown if part) + "\n").encode()
     contents["table.tex"] = "\n".join(latex).encode()
     return contents

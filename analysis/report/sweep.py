@@ -8,6 +8,7 @@ from rich.text import Text
 
 from analysis.figures.scores import Title
 from analysis.report.html import to_html
+from analysis.report.kept_options import keep_options, sweep_options
 from analysis.report.plain_text import to_markdown, to_markdown_paragraph
 from analysis.report.section import Section
 from analysis.report.study import PLAIN_WIDTH, folder_name
@@ -67,7 +68,9 @@ def report_sweep(storage: Storage, name: str, out: Storage | None = None) -> Swe
     for file, content in contents.items():
         target.write(folder + file, content)
     _print(heading, data, about, result, sections, target.locate(f"{folder}report.html"), len(contents) - 1)
-    return SweepReport(sweep, trials, tuple(result), tuple(target.locate(folder + file) for file in contents))
+    kept = keep_options(sweep_options(storage, name), target, folder)
+    files = (*(target.locate(folder + file) for file in contents), *kept)
+    return SweepReport(sweep, trials, tuple(result), files)
 
 
 def _markdown(

@@ -5,7 +5,7 @@ count: whoever reads through it sees one state of the study, whole, whatever is 
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -25,8 +25,9 @@ from analysis.results.declaration import (
     is_name,
     read_json,
 )
-from analysis.results.row_files import VERSION, read_rows
+from analysis.results.row_files import read_rows
 from analysis.results.store_rows import Collected
+from metaseg.schema import RESULTS_VERSION
 from metaseg.store.storage import Storage, open_storage
 
 RECORD = "_study.json"
@@ -110,15 +111,15 @@ class Record:
 
     def to_json(self) -> bytes:
         """Its file's content: the same record, the same bytes."""
-        return (json.dumps({"schema": VERSION} | asdict(self), indent=1, ensure_ascii=False) + "\n").encode()
+        return (json.dumps({"schema": RESULTS_VERSION} | asdict(self), indent=1, ensure_ascii=False) + "\n").encode()
 
     @classmethod
     def from_json(cls, content: bytes, path: str) -> "Record":
         """Read `to_json`'s; raises `ResultsError` for a schema of another version, or what isn't a record."""
         value = read_json(content, path)
-        if (version := value.pop("schema", None)) != VERSION:
+        if (version := value.pop("schema", None)) != RESULTS_VERSION:
             raise ResultsError(
-                f"{path}: schema version {version!r}; this program reads {VERSION}: update it, or collect anew"
+                f"{path}: schema version {version!r}; this program reads {RESULTS_VERSION}: update it, or collect anew"
             )
         try:
             sources = [Source(source["where"], _study(source["study"])) for source in value["sources"]]
@@ -176,7 +177,7 @@ def records(out: Storage, study: str) -> list[Record]:
 
 
 def read_results(out: Storage | Path | str, study: str, dataset: str | None = None) -> Collected:
-    """A study as `analysis.results.store_rows.collect` gives it, from a results dataset alone.
+    """Read a study from a results dataset.
 
     Text columns are categorical. Columns score and metric are there, instead of tp, fp, fn and tn, where rows hold
     scores. Rows keep the order of the study's runs.
@@ -188,6 +189,17 @@ def read_results(out: Storage | Path | str, study: str, dataset: str | None = No
 
     Raises:
         ResultsError: an unknown study or dataset; a schema of another version; a file that is gone or malformed.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from analysis import example_scores, read_results
+        >>> from analysis.results.external_study import Table, adopt
+        >>> from metaseg.store.storage import open_storage
+        >>> example_scores(seeds=2, images=12).to_csv("scores.csv", index=False)
+        >>> collected = adopt(open_storage("results"), [Table(Path("scores.csv"))], "example", {"score": "f1"})
+        >>> results = read_results("results", "example")
+        >>> results.study.arms, len(results.images)
+        (('baseline', 'sme'), 48)
     """
     storage = out if isinstance(out, Storage) else open_storage(str(out))
     found = records(storage, study)
@@ -200,19 +212,32 @@ def read_results(out: Storage | Path | str, study: str, dataset: str | None = No
         names = ", ".join(each.folder.partition("/dataset=")[2] for each in found)
         raise ResultsError(f"study {study!r} in {storage.where} is of several datasets; expected one of {names}")
     (record,) = found
+    return to_results(record, storage.locate(record.folder), lambda file: _content(storage, f"{record.folder}/{file}"))
+
+
+def to_results(record: Record, where: str, content: Callable[[str], bytes]) -> Collected:
+    """A study's results, from the record of a folder and its files.
+
+    Args:
+        record: the folder's.
+        where: the folder: an absolute path or a URL.
+        content: gives a file's content by its name in the folder; called in threads.
+
+    Raises:
+        ResultsError: no run has been collected; sources disagree; a malformed file.
+    """
     declared = record.declared()
     collected = [run for run in declared.runs if run.run_id in record.parts]
     if not collected:
-        raise ResultsError(f"study {study!r} in {storage.where}: no run has been collected")
-    files = [f"{record.folder}/{file}" for file in _distinct(record.parts[run.run_id].file for run in collected)]
+        raise ResultsError(f"study {record.study!r} in {where}: no run has been collected")
+    files = _distinct(record.parts[run.run_id].file for run in collected)
     with ThreadPoolExecutor(4) as pool:
-        contents = list(pool.map(lambda file: _content(storage, file), files))
-    rows = read_rows(dict(zip(map(storage.locate, files), contents, strict=True)), [run.run_id for run in collected])
+        contents = {f"{where}/{file}": found for file, found in zip(files, pool.map(content, files), strict=True)}
+    rows = read_rows(contents, [run.run_id for run in collected])
     for name, value in (("dataset", declared.dataset), ("study", declared.name)):
         constant = pd.Categorical.from_codes(np.zeros(len(rows), np.int8), pd.Index([value]))
         rows.insert(0, name, pd.Series(constant))
     missing = tuple(run for run in declared.runs if run.run_id not in record.parts)
-    where = storage.locate(record.folder)
     return Collected(declared, where, rows, missing, record.subgroup_column, record.metric)
 
 

@@ -1,16 +1,17 @@
-"""Collect studies from stores into a results dataset: runs that are there already aren't read again."""
+"""Collect studies from stores into a results dataset."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from analysis.results.dataset import RECORD, Record, Source, records
+from analysis.results.dataset import RECORD, Record, Source, records, to_results
 from analysis.results.declaration import ResultsError, Run, Study, read_study, study_names
 from analysis.results.incremental import NewRuns, file_name, read_new
 from analysis.results.row_files import decode, decode_with_metadata, encode
-from analysis.results.store_rows import AS_TRAINED, ROW, Evaluated, check_comparable
+from analysis.results.store_rows import Collected, Evaluated, check_comparable
+from metaseg.schema import AS_TRAINED, DONE, IMAGES, RESULTS, ROW
 from metaseg.store.storage import Storage
 
 
@@ -37,6 +38,8 @@ class Gathered:
 def gather(out: Storage, stores: Sequence[Storage], study: str) -> list[Gathered]:
     """Bring a study in a results dataset up to date with stores, and what other stores have declared before.
 
+    Runs that are there already aren't read again.
+
     Files of runs come first, then the record that lists them; then files that no record lists are removed. A death at
     any moment leaves what there was or what there is to be.
 
@@ -49,7 +52,7 @@ def gather(out: Storage, stores: Sequence[Storage], study: str) -> list[Gathered
         One for each dataset that the stores have the study of.
 
     Raises:
-        ResultsError: as `analysis.results.store_rows.collect`; a run that has other results in another store; stores
+        ResultsError: as `collect`; a run that has other results in another store; stores
             that declare different baselines, averages or runs. Then nothing is written.
     """
     having = [store for store in stores if study in study_names(store)]
@@ -59,19 +62,80 @@ def gather(out: Storage, stores: Sequence[Storage], study: str) -> list[Gathered
     new = NewRuns()
     updated: dict[str, Record] = {}
     for store in having:
-        declared, done = read_study(store, study), store.subfolders_with("runs", "DONE")
-        finished = [run for run in declared.runs if run.run_id in done]
-        if not finished:
-            raise ResultsError(f"study {study!r} in {store.where}: none of its {len(declared.runs)} runs is finished")
-        fingerprint = read_new(store, finished, [*known, *updated.values()], new)
-        there = next(
-            (each for each in [*updated.values(), *known] if each.fingerprint == fingerprint),
-            Record(study, declared.dataset, fingerprint, "", "f1", (), {}),
-        )
-        parts = {**there.parts} | {run.run_id: new.parts[run.run_id] for run in finished if run.run_id in new.parts}
-        updated[there.folder] = replace(there, sources=_declare(there, declared, store.where), parts=parts)
+        scored = set(store.names("scores"))
+        record = _with_store(store, study, [*known, *updated.values()], new, scored)
+        updated[record.folder] = record
     before = {record.folder: record for record in known}
     return [_write(out, before.get(folder), record, new) for folder, record in updated.items()]
+
+
+def collect(store: Storage, study: str) -> Collected:
+    """Collect a store's study into the results dataset that the store keeps itself, and read it from there.
+
+    All finished runs are read and checked anew, and what was in `results/study=<study>` is replaced: the same runs give
+    the same bytes. Extra scores are left where they are (`analysis.scores.extra_scores.with_scores` reads them).
+
+    Args:
+        store: which has the study; `results` is written in it.
+        study: its name.
+
+    Raises:
+        ResultsError: an unknown or malformed study; no finished run; a file that is missing, corrupt or malformed; a
+            row that is there twice; runs that were made of different datasets, or evaluated on different images where
+            their arms have no parts; parts that share an image or go beyond the images of other arms.
+
+    Example:
+        >>> from pathlib import Path
+        >>> import torch
+        >>> from analysis import collect
+        >>> from metaseg import NetworkConfig, ScheduleConfig, Store, plan
+        >>> from metaseg import DataConfig, SyntheticConfig, make_seven_cells, prepare
+        >>> from metaseg.study.execution import execute
+        >>> cells = make_seven_cells(Path("cells"), SyntheticConfig(size=64, images_per_line=3, wells_per_line=3))
+        >>> dataset = prepare(cells, DataConfig(), Path("cache"))
+        >>> store, network = Store.at("store-of-one-run"), NetworkConfig(width=2, depth=1)
+        >>> study = plan("cells", dataset, ["baseline"], 1, network, ScheduleConfig(epochs=1, crop=32))
+        >>> study.declare(store)
+        >>> execute(study.runs[0].config, dataset, store, torch.device("cpu"))
+        >>> results = collect(store.storage, "cells")
+        >>> len(results.images), results.missing
+        (7, ())
+    """
+    new = NewRuns()
+    record, runs, files = _completed(_with_store(store, study, [], new, ()), new)
+    _check(record, runs, files.__getitem__)
+    publish(store, record, files, RESULTS)
+    _remove_others(store, record)
+    return to_results(record, store.locate(f"{RESULTS}/{record.folder}"), files.__getitem__)
+
+
+def _remove_others(store: Storage, record: Record) -> None:
+    """Remove what the store's results have of the study besides the record's folder.
+
+    That is what it was of another dataset, and the one file in which earlier versions kept all rows: whoever reads the
+    folder as it comes would count them, too.
+    """
+    parent, _, own = f"{RESULTS}/{record.folder}".rpartition("/")
+    for name in store.names(parent):
+        if name == IMAGES:
+            store.delete(f"{parent}/{name}")
+        elif name != own and name.startswith("dataset="):
+            store.delete_folder(f"{parent}/{name}")
+
+
+def _with_store(store: Storage, study: str, known: Sequence[Record], new: NewRuns, scored: Collection[str]) -> Record:
+    """The record of the dataset that a store's runs of a study are of, with these; of several `known`, the last one."""
+    declared, done = read_study(store, study), store.subfolders_with("runs", DONE)
+    finished = [run for run in declared.runs if run.run_id in done]
+    if not finished:
+        raise ResultsError(f"study {study!r} in {store.where}: none of its {len(declared.runs)} runs is finished")
+    fingerprint = read_new(store, finished, known, new, scored)
+    there = next(
+        (each for each in reversed(known) if each.fingerprint == fingerprint),
+        Record(study, declared.dataset, fingerprint, "", "f1", (), {}),
+    )
+    parts = {**there.parts} | {run.run_id: new.parts[run.run_id] for run in finished if run.run_id in new.parts}
+    return replace(there, sources=_declare(there, declared, store.where), parts=parts)
 
 
 def _present(out: Storage, record: Record) -> Record:
@@ -88,21 +152,25 @@ def _declare(record: Record, study: Study, where: str) -> tuple[Source, ...]:
 
 def _write(out: Storage, before: Record | None, record: Record, new: NewRuns) -> Gathered:
     """Check the record's runs against each other; write what is new, and then the record."""
-    declared = record.declared()
-    runs = [run for run in declared.runs if run.run_id in record.parts]
-    columns = [new.subgroup_columns.get(run.run_id) for run in runs]
-    column = record.subgroup_column or next((name for name in columns if name), "subgroup")
-    parts = {run.run_id: record.parts[run.run_id] for run in runs}
-    record = replace(record, parts=parts, subgroup_column=column)
-    files = {part.file: new.files[part.file] for part in parts.values() if part.file in new.files}
+    record, runs, files = _completed(record, new)
     if before != record:
         _check(record, runs, lambda file: files[file] if file in files else out.read(f"{record.folder}/{file}"))
         record = _without_others(out, before, record, files)
         publish(out, record, files)
     added = tuple(run for run in runs if run.run_id in new.parts)
     unchanged = tuple(run for run in runs if run.run_id not in new.parts)
-    missing = tuple(run for run in declared.runs if run.run_id not in parts)
+    missing = tuple(run for run in record.declared().runs if run.run_id not in record.parts)
     return Gathered(record, out.locate(record.folder), added, unchanged, missing)
+
+
+def _completed(record: Record, new: NewRuns) -> tuple[Record, list[Run], dict[str, bytes]]:
+    """The record with those of its runs that are declared; these; and the files among theirs that are new."""
+    runs = [run for run in record.declared().runs if run.run_id in record.parts]
+    columns = [new.subgroup_columns.get(run.run_id) for run in runs]
+    column = record.subgroup_column or next((name for name in columns if name), "subgroup")
+    parts = {run.run_id: record.parts[run.run_id] for run in runs}
+    files = {part.file: new.files[part.file] for part in parts.values() if part.file in new.files}
+    return replace(record, parts=parts, subgroup_column=column), runs, files
 
 
 def _without_others(out: Storage, before: Record | None, record: Record, files: dict[str, bytes]) -> Record:
@@ -121,9 +189,16 @@ def _without_others(out: Storage, before: Record | None, record: Record, files: 
     return replace(record, parts=parts)
 
 
-def publish(out: Storage, record: Record, files: Mapping[str, bytes]) -> None:
-    """Write a record's new files, then the record; remove files that it doesn't list."""
-    folder = record.folder
+def publish(out: Storage, record: Record, files: Mapping[str, bytes], within: str = "") -> None:
+    """Write a record's new files, then the record; remove files that it doesn't list.
+
+    Args:
+        out: what to write to.
+        record: of one folder of the dataset.
+        files: content by name.
+        within: folder that the dataset is in, where that isn't `out` itself.
+    """
+    folder = f"{within}/{record.folder}" if within else record.folder
     for file, content in files.items():
         out.write(f"{folder}/{file}", content)
     out.write(f"{folder}/{RECORD}", record.to_json())

@@ -8,20 +8,16 @@ import numpy.typing as npt
 import pandas as pd
 
 from analysis.results.codes import Codes, codes, combined_codes, distinct, first_rows
-from analysis.results.declaration import LACKING, Average, Empty, ResultsError
-from analysis.results.store_rows import AS_TRAINED
+from analysis.results.declaration import ResultsError
 from analysis.scores.metrics import METRICS, Metric, is_empty
 from analysis.scores.metrics import f1 as f1
 from analysis.scores.missing import completed
+from metaseg.schema import AS_TRAINED, LACKING, Average, Empty
+from metaseg.schema import MACRO as MACRO
+from metaseg.schema import OVERALL as OVERALL
 
 BLOCK = 2**16
 """Rows that are scored at once: what is computed on the way stays in the processor's cache."""
-
-OVERALL = "Average"
-"""The subgroup of all test images, as the tables call it: their mean, or the mean of the subgroups' means."""
-
-MACRO = "macro"
-"""The mean over classes of an image's F1, in tables of several classes."""
 
 CELL = ["class", "subgroup", "arm"]
 
@@ -29,27 +25,38 @@ CELL = ["class", "subgroup", "arm"]
 def image_scores(
     images: pd.DataFrame, arms: Sequence[str], metric: Metric | str = "f1", empty: Empty = "one"
 ) -> pd.DataFrame:
-    """Score every image of every run, as it was trained.
+    """Score every test image of every run, as trained: a row per run, class and image.
+
+    If each of an arm's networks is of one part of the data (column `part`), the networks of a seed count together in
+    the subgroups that they cover completely; their rows in other subgroups are left out.
 
     Args:
         images: rows of `analysis.results.store_rows.Collected.images`: with counts, or with a `score` and its `metric`.
         arms: all arms, in the order of display.
-        metric: one of `analysis.scores.metrics.METRICS`; where rows hold scores, what these are.
-        empty: whether an image whose reference lacks a class counts for it. Without its row for a class, an image's
-            macro average is over the others.
-
-    Where an arm's networks are of one part of the data each (a column `part` tells), those of a seed count in the
-    subgroups that they cover together: what is there of others is left out, since it isn't images at random that lack.
+        metric: one of `analysis.scores.metrics.METRICS`; if rows hold scores, the name of these scores.
+        empty: score of an image whose reference mask lacks the class: `one` gives F1 = 1 if the prediction is empty
+        too,
+            else 0; `left out` excludes the image from this class, and the class from the image's macro average.
 
     Returns:
-        Columns class, arm, seed, subgroup, group, image, f1 (the score, whatever the metric) and empty (reference and
-        prediction both without the class; False where that isn't known); a row per run, class and image, plus, with
-        several classes, one of class `macro`, empty where all are. Class, arm and subgroup are ordered categories: as
-        they first appear, as in `arms`, and alphabetically after `OVERALL`.
+        Columns class, arm, seed, subgroup, group, image, f1 (the score, whatever the metric) and empty (True if
+        reference and prediction both lack the class; False if that isn't known). With several classes there are also
+        rows of class `macro`, empty if all are. Class, arm and subgroup are ordered categories: in order of appearance,
+        as in `arms`, and `OVERALL` before the others in alphabetical order.
 
     Raises:
         ResultsError: a class or subgroup has a name that the tables use for something else; the rows have scores of
             another metric, or NaN; the metric is unknown; there are no rows.
+
+    Example:
+        >>> import pandas as pd
+        >>> from analysis import image_scores
+        >>> images = pd.DataFrame({"image": ["a", "b"], "tp": [8, 0], "fp": [2, 0], "fn": [2, 0], "tn": [88, 100]})
+        >>> images = images.assign(arm="sme", seed=0, subgroup="all", group=images["image"], evaluation="as-trained")
+        >>> image_scores(images.assign(**{"class": "nucleus"}), ["sme"])[["image", "f1", "empty"]]
+          image   f1  empty
+        0     a  0.8  False
+        1     b  1.0   True
     """
     trained = images["evaluation"] == AS_TRAINED
     if not trained.all():
@@ -218,17 +225,24 @@ def run_means(rows: pd.DataFrame) -> pd.Series:
 
 
 def summarise(scores: pd.DataFrame, average: Average = "images") -> pd.DataFrame:
-    """Mean F1 of every arm on every subgroup, and its spread over seeds.
+    """Mean F1 of each arm in each subgroup, and its standard deviation across seeds.
 
     Args:
-        scores: of `image_scores`.
-        average: what `OVERALL` is.
+        scores: table of `image_scores`.
+        average: mean that `OVERALL` shows: over images, or of the subgroups' means.
 
     Returns:
         Columns class, arm, subgroup, n_images, n_groups, n_seeds, n_partial (seeds that lack some of the images, half
         at most), n_lacking (images that no seed has), mean (over seeds, of the mean over images) and sd (of those means
-        across seeds, with n - 1; NaN with one seed), sorted by the first three. No row where no run of the arm covers
-        the subgroup (`with_overall`).
+        across seeds, with n - 1; NaN with one seed), sorted by the first three. A subgroup that no run of the arm
+        covers has no row (`with_overall`).
+
+    Example:
+        >>> from analysis import example_scores, summarise
+        >>> summarise(example_scores())[["arm", "subgroup", "n_images", "n_seeds", "mean"]].round(3).head(2)
+                arm subgroup  n_images  n_seeds   mean
+        0  baseline  Average        30        3  0.798
+        1  baseline        a        15        3  0.786
     """
     cell = ["class", "arm", "subgroup"]
     rows = with_overall(scores, average)

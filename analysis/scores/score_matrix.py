@@ -9,9 +9,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from analysis.results.codes import Codes, codes, combined_codes, dense
-from analysis.results.declaration import Average
 from analysis.scores.image_scores import cells_of_class, split
 from analysis.scores.missing import completed
+from metaseg.schema import Average
 
 Floats = npt.NDArray[np.float64]
 
@@ -30,12 +30,18 @@ class Filled:
 
 @dataclass(frozen=True, eq=False)
 class ScoreMatrix:
-    """A multi-reader multi-case study: runs are the readers, nested in arms; units are the cases, crossed with runs.
+    """Scores of one class and subgroup as a multi-reader multi-case study: runs are readers, units are cases.
 
-    A unit is a group of images that aren't independent (a well, a patient); without groups, an image. A run's mean is
-    that of its units with their `weights`, by which groups of many images count more: it is the mean over images. Where
-    the mean is made of strata of fixed shares (an average of subgroups), there is a column for each unit in each
-    stratum that it has images in.
+    Runs are nested in arms and crossed with units. A unit is a group of images that aren't independent (a well, a
+    patient), or an image if there are no groups. The mean of a run is the mean over its units with their `weights`:
+    groups with many images count more, so that it equals the mean over images. If the mean is made of strata of fixed
+    shares (an average of subgroups), each unit has a column in each stratum in which it has images.
+
+    Example:
+        >>> from analysis import example_scores, score_matrices
+        >>> matrix = next(matrix for _, _, matrix in score_matrices(example_scores()))
+        >>> matrix.arms, matrix.values.shape
+        (('baseline', 'sme'), (6, 30))
     """
 
     arms: tuple[str, ...]
@@ -165,12 +171,18 @@ class ScoreMatrix:
 
 
 def score_matrices(scores: pd.DataFrame, average: Average = "images") -> Iterator[tuple[str, str, ScoreMatrix]]:
-    """Each class and subgroup, `OVERALL` first, with its matrix.
+    """Arrange scores as matrices: yields each class and subgroup, `OVERALL` first, with its `ScoreMatrix`.
 
     Args:
-        scores: of `analysis.scores.image_scores.image_scores`. Which runs a cell has:
-            `analysis.scores.image_scores.with_overall`.
-        average: what the overall score is.
+        scores: table of `analysis.scores.image_scores.image_scores`; `analysis.scores.image_scores.with_overall` says
+        which
+            runs a cell has.
+        average: mean that `OVERALL` shows: over images, or of the subgroups' means.
+
+    Example:
+        >>> from analysis import example_scores, score_matrices
+        >>> [(subgroup, matrix.values.shape) for _, subgroup, matrix in score_matrices(example_scores())]
+        [('Average', (6, 30)), ('a', (6, 15)), ('b', (6, 15))]
     """
     single = scores["subgroup"].nunique() == 1
     for name, rows in split(scores, "class"):

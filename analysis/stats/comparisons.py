@@ -7,17 +7,15 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import stats
 
-from analysis.results.declaration import Average, Comparison
-from analysis.scores.image_scores import MACRO, OVERALL
+from analysis.results.declaration import Comparison
 from analysis.scores.score_matrix import ScoreMatrix, score_matrices
 from analysis.stats.effect_size import standardised, superiority
 from analysis.stats.equivalence import equivalence
 from analysis.stats.mrmc import difference
 from analysis.stats.multiple_testing import benjamini_hochberg, benjamini_hochberg_levels, holm, holm_levels
 from analysis.stats.power import detectable
-
-ALPHA = 0.05
-"""Level of the verdicts, after correction."""
+from metaseg.schema import ALPHA as ALPHA
+from metaseg.schema import MACRO, OVERALL, Average
 
 FEWEST_UNITS = 5
 """With fewer effective units the test isn't calibrated (docs/results/calibration): the verdict is `too few`."""
@@ -65,6 +63,15 @@ def compare(
         - `helps`, `hurts`: p_adjusted below `ALPHA`;
         - `equal`: p_equivalence_adjusted below `ALPHA`; comes first where the comparison claims so;
         - `no evidence`: none of these.
+
+    Example:
+        >>> from analysis import Comparison, compare, example_scores
+        >>> tests = compare(example_scores(), [Comparison("sme", "baseline")], margin=0.01)
+        >>> tests[["subgroup", "difference", "ci_low", "ci_high", "p_adjusted", "verdict"]].round(3)
+          subgroup  difference  ci_low  ci_high  p_adjusted verdict
+        0  Average       0.022   0.013    0.030       0.000   helps
+        1        a       0.016   0.006    0.027       0.008   helps
+        2        b       0.027   0.010    0.043       0.008   helps
     """
     rows = [
         _row(name, subgroup, matrix, comparison, margin)

@@ -9,14 +9,20 @@ from analysis.stats.resampling import pair
 
 
 def standardised(difference: Difference) -> float:
-    """A difference over the standard deviation of the difference of two new runs on one new unit.
+    """Standardised effect size (Cohen's d) for one run of each arm on the same new unit.
 
-    d = estimate / sqrt(2 (seed + arm_unit + error)), with the components of `analysis.stats.mrmc`, taken as 0 where
-    their estimates are negative: Cohen's d for a pair of single scores, one of a new run of each arm. That units are
-    harder or easier for both isn't in it. Of crossed seeds, the two runs share their seed.
+    d = estimate / sqrt(2 (seed + arm_unit + error)), with the variance components of `analysis.stats.mrmc`, negative
+    estimates taken as 0. The variance among units, which both arms share, isn't in it. If seeds are crossed, the two
+    runs share their seed.
 
     Returns:
-        NaN where components can't be estimated; infinite where scores don't vary, 0 where they don't differ either.
+        NaN if the components can't be estimated; if scores don't vary, 0 for equal arms and infinity for others.
+
+    Example:
+        >>> from analysis import difference, example_scores, score_matrices, standardised
+        >>> matrix = next(matrix for _, _, matrix in score_matrices(example_scores()))
+        >>> round(standardised(difference(matrix, "sme", "baseline")), 2)
+        0.67
     """
     parts = difference.components
     if parts is None:
@@ -28,18 +34,24 @@ def standardised(difference: Difference) -> float:
 
 
 def superiority(matrix: ScoreMatrix, arm: str, reference: str) -> float:
-    """Chance that a new run of the arm scores above a new run of the reference on a new unit; ties count half.
+    """Probability of superiority: chance that a new run of the arm beats one of the reference on a new unit.
 
-    Mean over units, by their weights, of Mann-Whitney's U of the two arms' seeds, over the number of pairs. 0.5 says
-    that neither wins. Where units are groups of images, it is about their means.
+    Ties count half, and 0.5 says that neither wins. The estimate is Mann-Whitney's U of the two arms' seeds, divided by
+    the number of pairs, averaged over units by their weights. If units are groups of images, it is about their means.
 
     Args:
         matrix: complete for both arms; one seed is enough.
-        arm: its name.
-        reference: the name of the other.
+        arm: name of the arm.
+        reference: name of the arm it is compared with.
 
     Raises:
         ValueError: cells are missing.
+
+    Example:
+        >>> from analysis import example_scores, score_matrices, superiority
+        >>> matrix = next(matrix for _, _, matrix in score_matrices(example_scores()))
+        >>> round(superiority(matrix, "sme", "baseline"), 2)
+        0.73
     """
     return float(_placements(*pair(matrix, arm, reference))[0].mean(axis=0) @ matrix.weights)
 

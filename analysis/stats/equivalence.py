@@ -6,9 +6,7 @@ from dataclasses import dataclass
 from scipy import stats
 
 from analysis.stats.mrmc import Difference
-
-ALPHA = 0.05
-"""Level of each of the two tests; the interval has 1 - 2 ALPHA."""
+from metaseg.schema import ALPHA
 
 
 @dataclass(frozen=True)
@@ -27,15 +25,22 @@ class Equivalence:
 def equivalence(difference: Difference, margin: float) -> Equivalence:
     """Test whether two arms differ by less than a margin (TOST; Schuirmann 1987, J Pharmacokinet Biopharm 15:657).
 
-    The null hypothesis is that the expected difference is -margin or less, or +margin or more. That a difference isn't
-    significant is no evidence of it being small; this is.
+    The null hypothesis is that the expected difference is -margin or less, or +margin or more. A difference that isn't
+    significant is no evidence that the arms are equal; a small p-value of this test is.
 
     Args:
-        difference: with its standard error on new units and new seeds, and degrees of freedom.
-        margin: the largest difference that wouldn't matter, in the score's unit; declared before looking.
+        difference: result of `analysis.stats.mrmc.difference`.
+        margin: differences below it don't matter; in the unit of the score, declared beforehand.
 
     Raises:
         ValueError: the margin isn't a finite number above 0.
+
+    Example:
+        >>> from analysis import difference, equivalence, example_scores, score_matrices
+        >>> matrix = next(matrix for _, _, matrix in score_matrices(example_scores()))
+        >>> found = equivalence(difference(matrix, "sme", "baseline"), margin=0.05)
+        >>> found.p < 0.001, round(found.low, 3), round(found.high, 3)
+        (True, 0.014, 0.029)
     """
     if not (math.isfinite(margin) and margin > 0):
         raise ValueError(f"margin {margin} of {difference.arm} against {difference.reference}; expected it above 0")

@@ -7,11 +7,20 @@ Floats = npt.NDArray[np.float64]
 
 
 def holm(p: Floats) -> Floats:
-    """p-values corrected by Holm's method (1979, Scand J Stat 6:65): the chance of any false finding is kept.
+    """Correct p-values by Holm's method (1979, Scand J Stat 6:65), which controls the chance of any false finding.
 
     Args:
         p: shape `(..., comparisons)`; each row of the last axis is a family. NaN, where there was no test, stays NaN
             and doesn't count.
+
+    Returns:
+        Corrected p-values of the same shape.
+
+    Example:
+        >>> import numpy as np
+        >>> from analysis import holm
+        >>> holm(np.array([0.01, 0.04, 0.03])).round(3).tolist()
+        [0.03, 0.06, 0.06]
     """
     order, ordered, size = _sorted(p)
     steps = ordered * (size - np.arange(p.shape[-1]))
@@ -19,13 +28,22 @@ def holm(p: Floats) -> Floats:
 
 
 def benjamini_hochberg(p: Floats) -> Floats:
-    """p-values corrected by Benjamini's and Hochberg's method (1995, J R Stat Soc B 57:289).
+    """Correct p-values by the method of Benjamini and Hochberg (1995, J R Stat Soc B 57:289).
 
-    Keeps the expected share of false ones among the findings, for independent or positively dependent tests. For
-    exploration, not for declared comparisons.
+    It controls the expected share of false findings among all findings (the false discovery rate), for independent or
+    positively dependent tests. It is for exploration, not for declared comparisons.
 
     Args:
         p: shape `(..., comparisons)`, as for `holm`.
+
+    Returns:
+        Corrected p-values of the same shape.
+
+    Example:
+        >>> import numpy as np
+        >>> from analysis import benjamini_hochberg
+        >>> benjamini_hochberg(np.array([0.01, 0.04, 0.03])).round(3).tolist()
+        [0.03, 0.04, 0.04]
     """
     order, ordered, size = _sorted(p)
     steps = ordered * size / np.arange(1, p.shape[-1] + 1)

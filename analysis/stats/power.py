@@ -23,13 +23,12 @@ from scipy import optimize, stats
 
 from analysis.scores.score_matrix import Floats
 from analysis.stats.mrmc import Components
+from metaseg.schema import ALPHA
 
 Counts = npt.NDArray[np.int64]
 
 POWER = 0.8
 """The chance of finding a difference that designs are asked for."""
-ALPHA = 0.05
-"""Two-sided."""
 MOST_SEEDS = 100
 """An arm; more are called out of reach."""
 MOST_UNITS = 10_000
@@ -58,10 +57,30 @@ def expected_se(components: Components, seeds: npt.ArrayLike, units: npt.ArrayLi
 def power(
     components: Components, seeds: npt.ArrayLike, units: npt.ArrayLike, effect: npt.ArrayLike, alpha: float = ALPHA
 ) -> Floats:
-    """Chance, in 0..1, that p < alpha where the expected scores differ by `effect`, of either sign.
+    """Power of the test: the probability that p < alpha if the expected scores differ by `effect`, of either sign.
 
-    It needn't grow with units where seeds are few: the fewer units, the more of the test's df come from units. Other
-    arguments, returns and raises as of `expected_se`.
+    With few seeds, power needn't grow with units: the fewer the units, the more of the test's degrees of freedom come
+    from them.
+
+    Args:
+        components: variance components of a pilot, `Difference.components`.
+        seeds: runs of each arm, 2 or more; infinity is the limit of many.
+        units: images or groups of images, 2 or more.
+        effect: difference of the expected scores. Broadcast with `seeds` and `units`.
+        alpha: two-sided level.
+
+    Returns:
+        An array of the shape of all three, in 0..1.
+
+    Raises:
+        ValueError: fewer than two seeds or units.
+
+    Example:
+        >>> from analysis import difference, example_scores, power, score_matrices
+        >>> matrix = next(matrix for _, _, matrix in score_matrices(example_scores()))
+        >>> pilot = difference(matrix, "sme", "baseline").components
+        >>> power(pilot, seeds=[2, 3, 5], units=30, effect=0.01).round(2).tolist()
+        [0.36, 0.62, 0.82]
     """
     by_seeds, by_units = _variances(components, seeds, units)
     variance = by_seeds + by_units
@@ -73,10 +92,24 @@ def power(
 
 
 def detectable(components: Components, seeds: float, units: float, power: float = POWER, alpha: float = ALPHA) -> float:
-    """The smallest difference that p < alpha finds with chance `power`, in units of the score.
+    """Smallest detectable difference: the one that the test finds with probability `power`, in the unit of the score.
+
+    Args:
+        components: variance components of a pilot, `Difference.components`.
+        seeds: runs of each arm, 2 or more.
+        units: images or groups of images, 2 or more.
+        power: probability of p < alpha.
+        alpha: two-sided level.
 
     Raises:
-        ValueError: as `expected_se`; or power isn't between alpha and 1.
+        ValueError: fewer than two seeds or units, or power isn't between alpha and 1.
+
+    Example:
+        >>> from analysis import detectable, difference, example_scores, score_matrices
+        >>> matrix = next(matrix for _, _, matrix in score_matrices(example_scores()))
+        >>> pilot = difference(matrix, "sme", "baseline").components
+        >>> round(detectable(pilot, seeds=5, units=30), 4)
+        0.0098
     """
     if not alpha < power < 1:
         raise ValueError(f"power is {power}; expected a value between alpha, {alpha}, and 1")
@@ -94,9 +127,24 @@ def detectable(components: Components, seeds: float, units: float, power: float 
 def seeds_needed(
     components: Components, effect: float, units: int, power: float = POWER, alpha: float = ALPHA
 ) -> int | None:
-    """The least number of seeds an arm that finds `effect` with chance `power` on so many units.
+    """Smallest number of seeds of each arm with which `effect` is found with probability `power`.
 
-    None where `MOST_SEEDS` don't.
+    Args:
+        components: variance components of a pilot, `Difference.components`.
+        effect: difference of the expected scores.
+        units: images or groups of images.
+        power: probability of p < alpha.
+        alpha: two-sided level.
+
+    Returns:
+        None if more than `MOST_SEEDS` would be needed.
+
+    Example:
+        >>> from analysis import difference, example_scores, score_matrices, seeds_needed
+        >>> matrix = next(matrix for _, _, matrix in score_matrices(example_scores()))
+        >>> pilot = difference(matrix, "sme", "baseline").components
+        >>> seeds_needed(pilot, effect=0.01, units=30)
+        5
     """
     return _first(np.arange(2, MOST_SEEDS + 1), lambda seeds: _power(components, seeds, units, effect, alpha) >= power)
 
@@ -104,9 +152,24 @@ def seeds_needed(
 def units_needed(
     components: Components, effect: float, seeds: int, power: float = POWER, alpha: float = ALPHA
 ) -> int | None:
-    """The least number of units on which so many seeds an arm find `effect` with chance `power`.
+    """Smallest number of units (images or groups of images) on which `effect` is found with probability `power`.
 
-    None where `MOST_UNITS` don't.
+    Args:
+        components: variance components of a pilot, `Difference.components`.
+        effect: difference of the expected scores.
+        seeds: runs of each arm.
+        power: probability of p < alpha.
+        alpha: two-sided level.
+
+    Returns:
+        None if more than `MOST_UNITS` would be needed.
+
+    Example:
+        >>> from analysis import difference, example_scores, score_matrices, units_needed
+        >>> matrix = next(matrix for _, _, matrix in score_matrices(example_scores()))
+        >>> pilot = difference(matrix, "sme", "baseline").components
+        >>> units_needed(pilot, effect=0.01, seeds=3)
+        48
     """
     return _first(np.arange(2, MOST_UNITS + 1), lambda units: _power(components, seeds, units, effect, alpha) >= power)
 
@@ -114,11 +177,27 @@ def units_needed(
 def power_table(
     components: Components, seeds: tuple[int, ...] = (2, 3, 5, 10, 20), units: tuple[int, ...] = (30, 75, 300)
 ) -> pd.DataFrame:
-    """Designs beside each other.
+    """Compare designs: standard error and smallest detectable difference by number of seeds and units.
+
+    Args:
+        components: variance components of a pilot, `Difference.components`.
+        seeds: numbers of runs of each arm.
+        units: numbers of images or groups of images.
 
     Returns:
-        A row for each number of units and seeds, with columns units, seeds (an arm), se, df and detectable: the
-        difference found with chance 0.8 at p < 0.05, in units of the score.
+        A row for each number of units and seeds, with columns units, seeds, se, df and detectable: the difference found
+        with probability 0.8 at p < 0.05, in the unit of the score.
+
+    Example:
+        >>> from analysis import difference, example_scores, power_table, score_matrices
+        >>> matrix = next(matrix for _, _, matrix in score_matrices(example_scores()))
+        >>> pilot = difference(matrix, "sme", "baseline").components
+        >>> power_table(pilot, seeds=(3, 10), units=(30, 300)).round(4)
+           units  seeds      se       df  detectable
+        0     30      3  0.0039   8.3504      0.0124
+        1     30     10  0.0028  46.9857      0.0081
+        2    300      3  0.0014   6.8802      0.0047
+        3    300     10  0.0010  70.4020      0.0028
     """
     designs = pd.MultiIndex.from_product([units, seeds], names=["units", "seeds"]).to_frame(index=False)
     r, n = designs["seeds"].to_numpy(), designs["units"].to_numpy()

@@ -10,6 +10,7 @@ from benchmarks.training.ivadomed_peer import IvadomedPeer
 from benchmarks.training.ours import Ours
 from benchmarks.training.work import Work
 from metaseg.device import half_precision, training_format
+from metaseg.packages import install
 
 OURS, OURS_FLOAT32 = "ours", "ours float32"
 
@@ -32,7 +33,7 @@ def _monai(dtype: str) -> MakeTrainer:
         try:
             from benchmarks.training.monai_peer import monai_loop
         except ModuleNotFoundError as error:
-            raise NotMeasuredError("MONAI isn't installed: pip install 'metaseg[scores]'") from error
+            raise NotMeasuredError(f"MONAI isn't installed: {install('scores')}") from error
         return monai_loop(work, seed, epochs, our_parameters(work), dtype)
 
     return make

@@ -1,17 +1,23 @@
-"""Command-line options of every study, made from typed configuration: a field is an option, its docstring the help."""
+"""Command-line options of every study, made from typed configuration: a field is an option, its docstring the help.
+
+This module imports nothing slow, so that help and wrong options are answered at once.
+"""
 
 import argparse
 import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any, Literal, TypeVar, get_origin, get_type_hints
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
 
 import tyro
 
+from metaseg.cli.option_file import read_file, several_values, with_file
+from metaseg.command_line import misused, tell_version
 from metaseg.config import ConfigError, DataConfig, EngineConfig, ExtraScore, NetworkConfig, ScheduleConfig
+from metaseg.packages import install
 from metaseg.store.address import shown
-from metaseg.terminal import revealed
 
 _NO_PREFIX = tyro.conf.arg(name="")
 NetworkOptions = Annotated[NetworkConfig, _NO_PREFIX]
@@ -24,11 +30,11 @@ EngineOptions = Annotated[EngineConfig, _NO_PREFIX]
 Preset = Literal["quick", "small", "paper"]
 
 REQUIRED: Any = tyro.MISSING
-"""The value, in a preset, of an option that has to be given."""
+"""Value, in a preset, of an option that must be given."""
 
 
 def default_storage() -> str:
-    """`METASEG_STORE`, else `~/metaseg-store`: one place wherever a command runs, also under `ray job submit`."""
+    """`METASEG_STORE`, else `~/metaseg-store`: the same place wherever a command runs, also under `ray job submit`."""
     return os.environ.get("METASEG_STORE", "~/metaseg-store")
 
 
@@ -37,7 +43,12 @@ def _default_shown(default: str) -> str:
 
 
 _STORAGE = tyro.conf.arg(help_behavior_hint=_default_shown)
-"""METASEG_STORE may hold what help isn't to show."""
+"""METASEG_STORE may hold secrets, which help mustn't show."""
+
+_EXTRA_SCORES = tyro.conf.arg(
+    help="Score test images by these too after training (`metaseg score` does it later): surface-dice within 2 pixels, "
+    f"hd95, objects. The first two need {install('scores')}."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,25 +56,26 @@ class StudyOptions:
     """Options that every study has."""
 
     preset: Preset = "quick"
-    """What the other options are unless they are given: quick (minutes on two CPU cores), small (for one GPU) or
-    paper (the paper's own)."""
+    """Defaults of the other options: quick (minutes on two CPU cores), small (for one GPU) or paper (as published)."""
+
+    config: Path | None = None
+    """TOML or YAML file of options, such as a report's config.toml: their names without dashes, epochs = 30. Options
+    on the command line override the file, which overrides the preset."""
 
     arms: tuple[str, ...] = ("baseline", "me", "sme", "sme-dummy", "film")
-    """Arms to train; the one that the others are compared with must be among them."""
+    """Arms to train. The arm that the others are compared with must be among them."""
 
     seeds: int = 3
-    """How many seeds an arm is trained with: 0, 1, 2 ..."""
+    """Number of seeds per arm: 0, 1, 2 ..."""
 
     storage: Annotated[str, _STORAGE] = field(default_factory=default_storage)
-    """Folder or bucket (s3://..., gs://...) where runs are kept. A run that is there already is never trained again."""
+    """Folder or bucket (s3://..., gs://...) where runs are kept. A finished run is never trained again."""
 
     dry_run: bool = False
-    """List the runs, their ids and which are done, with parameters, memory and time estimated from a few real steps;
-    train nothing."""
+    """List the runs, their ids and which are done, with parameters, memory and time estimated from a few real steps.
+    Trains nothing."""
 
-    extra_scores: tuple[ExtraScore, ...] = ()
-    """Score test images by these too when all is trained (metaseg score does it later): surface-dice within 2 pixels,
-    hd95, objects. The first two need pip install 'metaseg[scores]'."""
+    extra_scores: Annotated[tuple[ExtraScore, ...], _EXTRA_SCORES] = ()
 
     network: NetworkOptions = field(default_factory=NetworkConfig)
     schedule: ScheduleOptions = field(default_factory=ScheduleConfig)
@@ -74,31 +86,39 @@ class StudyOptions:
 Options = TypeVar("Options", bound=StudyOptions)
 
 
-def several_values(options: type[StudyOptions]) -> list[str]:
-    """Names, as on the command line, of a page's own options that take several values."""
-    kinds = get_type_hints(options)
-    return [f"--{name.replace('_', '-')}" for name, kind in kinds.items() if get_origin(kind) is tuple]
-
-
 def parse(presets: Mapping[Preset, Options], description: str | None) -> Options:
-    """A page's options: the command line's, and for the rest those of the preset that it names.
+    """Options of a page: those of the command line, else of the file that `--config` names, else of the preset.
 
-    A setting that can't be ends the process with a line and code 2.
+    A wrong option or setting ends the process with a message and code 2, `--version` and `--help` with code 0.
     """
+    if "--version" in sys.argv[1:]:
+        tell_version("metaseg")
     given = [argument.partition("=")[0].replace("_", "-") for argument in sys.argv[1:]]
-    for name in several_values(type(next(iter(presets.values())))):  # tyro would forget all but the last
-        if given.count(name) > 1:
-            print(f"error: {name} is given twice; expected once, with all its values after it", file=sys.stderr)
-            raise SystemExit(2)
-    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    first.add_argument("--preset", choices=presets, default="quick")
+    for name in several_values(type(next(iter(presets.values())))):
+        if given.count(name) > 1:  # tyro would forget all but the last
+            misused(f"{name} is given twice; expected once, with all its values after it")
     try:
-        preset: Preset = first.parse_known_args()[0].preset
-    except argparse.ArgumentError:
-        preset = "quick"  # tyro says what is wrong
-    default = replace(presets[preset], preset=preset)
-    try:
-        return tyro.cli(type(default), default=default, description=description)
+        default = _default(presets)
+        about = f"{(description or '').rstrip()}\n\n`--version` prints the version."
+        return tyro.cli(type(default), default=default, description=about)
     except ConfigError as error:
-        print(revealed(f"error: {error}"), file=sys.stderr)
-        raise SystemExit(2) from None
+        misused(str(error))
+
+
+def _default(presets: Mapping[Preset, Options]) -> Options:
+    """What options are that the command line doesn't give: its preset's, or its file's."""
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    first.add_argument("--preset", choices=presets)
+    first.add_argument("--config", type=Path)
+    try:
+        chosen = first.parse_known_args()[0]
+    except argparse.ArgumentError:
+        chosen = argparse.Namespace(preset=None, config=None)  # tyro says what is wrong
+    content = {} if chosen.config is None else read_file(chosen.config)
+    preset: Preset = chosen.preset or content.get("preset", "quick")
+    if not isinstance(preset, str) or preset not in presets:
+        raise ConfigError(f"{chosen.config}: preset is {preset!r}; expected one of {', '.join(presets)}")
+    default = replace(presets[preset], preset=preset)
+    if not content:
+        return default
+    return with_file(default, {**content, "preset": preset}, chosen.config)

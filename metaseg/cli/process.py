@@ -1,4 +1,7 @@
-"""What every command that trains does around its work: signals and errors become exit codes, store and data open."""
+"""The process of a command that trains: signals and errors become exit codes; its store and data are opened.
+
+This module imports nothing slow; its functions do, since they are called when the options are known to be right.
+"""
 
 import os
 import shlex
@@ -8,36 +11,39 @@ import threading
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.text import Text
 
-from analysis.results.store_rows import ResultsError
+from metaseg.command_line import MISUSED
 from metaseg.config import ConfigError, DataConfig
-from metaseg.data.dataset import Dataset
-from metaseg.data.manifest import Manifest, ManifestError
-from metaseg.data.preparation import prepare
-from metaseg.store.folder import FolderStorage
-from metaseg.store.runs import Store
 from metaseg.terminal import Terminal
 
-FAILED, MISUSED, INTERRUPTED = 1, 2, 130
-"""Exit codes: a run or the store failed; a setting, a file or a value was wrong; Ctrl-C (SIGTERM: 143)."""
+if TYPE_CHECKING:
+    from metaseg.data.dataset import Dataset
+    from metaseg.data.manifest import Manifest
+    from metaseg.store.runs import Store
+
+FAILED, INTERRUPTED = 1, 130
+"""Exit codes besides `MISUSED`: a run or the store failed; Ctrl-C (SIGTERM: 143)."""
 
 FAREWELL_SECONDS = 20
-"""For what has to be tidied up after a signal: Ray doesn't always let go."""
+"""Time for tidying up after a signal, before the process is ended by force: Ray doesn't always let go."""
 
 Progressed = Callable[[int, int], None]
 """Called with how many items are done, and how many there are."""
 
-Read = Callable[[Path, Progressed], Manifest]
+Read = Callable[[Path, Progressed], "Manifest"]
 """Makes a manifest; gets a folder that it may write to, and a progress callback."""
 
 
 def guarded(body: Callable[[Console], int]) -> int:
-    """Call `body` with a console; what it raises, and signals, become a line on it and an exit code."""
+    """Call `body` with a console; errors and signals become a line on it and an exit code."""
+    from analysis.results.declaration import ResultsError
+    from metaseg.data.manifest import ManifestError
+
     console = Terminal()
     signals: list[int] = []
 
@@ -71,18 +77,25 @@ def guarded(body: Callable[[Console], int]) -> int:
 
 
 def command() -> list[str]:
-    """The command line that this process was started by."""
+    """The command line that started this process."""
     return [Path(sys.executable).name, *sys.argv]
 
 
 def complain(console: Console, kind: Literal["error", "failed", "warning"], message: str) -> None:
-    """Print what is wrong; `message` is shown as it is, brackets included."""
+    """Print an error or warning; `message` is shown as it is, brackets included."""
     style = "bold yellow" if kind == "warning" else "bold red"
     console.print(Text.assemble((f"{kind}: ", style), message), soft_wrap=True)
 
 
-def open_store(where: str) -> Store:
-    """The store at a path or URL; raises `ConfigError` where it can't be written to, or where a job would lose it."""
+def open_store(where: str) -> "Store":
+    """The store at a path or URL.
+
+    Raises:
+        ConfigError: it can't be written to, or is a relative path in a submitted job, whose folder is temporary.
+    """
+    from metaseg.store.folder import FolderStorage
+    from metaseg.store.runs import Store
+
     relative = "://" not in where and not where.startswith(("/", "~"))
     if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ and relative:
         raise ConfigError(
@@ -94,8 +107,10 @@ def open_store(where: str) -> Store:
     return store
 
 
-def prepare_shown(config: DataConfig, read: Read, store: Store, console: Console) -> Dataset:
+def prepare_shown(config: DataConfig, read: Read, store: "Store", console: Console) -> "Dataset":
     """Read the manifest and decode its images, with progress and warnings on the console."""
+    from metaseg.data.preparation import prepare
+
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, console=console, transient=True) as progress:
 

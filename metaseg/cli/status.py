@@ -1,6 +1,6 @@
-"""How a store's studies and sweeps stand: what is done, what has failed, and what the drivers that live are doing.
+"""State of a store's studies and sweeps: runs that are done or have failed, and what running drivers are doing.
 
-Files that can't be read, because others have left them or they are half written, are named and passed over.
+Files that can't be read, because they are foreign or half written, are named and passed over.
 """
 
 import time
@@ -17,31 +17,31 @@ from metaseg.store.runs import Store, from_json
 from metaseg.terminal import visible
 
 LAST_TIME = 1e11
-"""Seconds since 1970: what is later is no time."""
+"""Seconds since 1970; a later time stamp is taken for damage."""
 
 QUIET_SECONDS = 30.0
-"""After which a driver's sign of life is called old."""
+"""Age in seconds from which a driver's last sign of life is called old."""
 
 
 @dataclass(frozen=True)
 class StudyStatus:
-    """Runs of a study, counted."""
+    """Counts of a study's runs."""
 
     name: str
     runs: int
     done: int
     failed: dict[str, str]
-    """Labels of failed runs, and why."""
+    """Reason of failure by the run's label."""
     drivers: tuple[dict[str, Any], ...]
-    """Status of the drivers that are training it (`metaseg.store.claims.Claimant`)."""
+    """Status records of the drivers that train it (`metaseg.store.claims.Claimant`)."""
 
 
 def study_statuses(store: Store, unreadable: list[str]) -> Iterator[StudyStatus]:
-    """The state of each study of the store, from its files alone: Ray may be running or not.
+    """Yield the state of each study of the store, from its files alone: Ray needn't be running.
 
     Args:
         store: the store.
-        unreadable: gets the studies' files that can't be read.
+        unreadable: receives the paths of studies' files that can't be read.
     """
     done, failed, drivers = store.done(), store.failed(), living_drivers(store)
     for file in store.storage.names("studies"):
@@ -63,7 +63,7 @@ def study_statuses(store: Store, unreadable: list[str]) -> Iterator[StudyStatus]
 
 
 def living_drivers(store: Store) -> list[dict[str, Any]]:
-    """What drivers tell of themselves (`metaseg.store.claims.Claimant`); one that was killed may be among them."""
+    """Status records of drivers (`metaseg.store.claims.Claimant`); one that was killed may be among them."""
     told = (_object(store, f"sessions/{name}") for name in store.storage.names("sessions"))
     return [driver for driver in told if _is_driver(driver)]
 
@@ -79,7 +79,7 @@ def _is_driver(about: dict[str, Any]) -> bool:
 
 
 def _object(store: Store, name: str) -> dict[str, Any]:
-    """A JSON object of the store; empty where the file is gone, or isn't one."""
+    """A JSON object of the store; empty if the file is gone or holds something else."""
     return from_json(store.storage.read_foreign(name)) or {}
 
 
@@ -88,7 +88,7 @@ def _last_words(store: Store, run_id: str) -> str:
 
 
 def print_status(store: Store, console: Console) -> None:
-    """Print how the store's studies and sweeps stand.
+    """Print the state of the store's studies and sweeps.
 
     Raises:
         ConfigError: there are none.
@@ -112,7 +112,7 @@ def print_sweeps(store: Store, console: Console, unreadable: list[str]) -> None:
     Args:
         store: the store.
         console: to print on.
-        unreadable: gets the sweeps' files that can't be read.
+        unreadable: receives the paths of sweeps' files that can't be read.
     """
     # Only where there are sweeps: Optuna takes its time to be imported.
     from metaseg.sweeps.status import sweep_statuses
@@ -156,7 +156,7 @@ def print_studies(store: Store, console: Console, unreadable: list[str]) -> None
     Args:
         store: the store.
         console: to print on.
-        unreadable: gets the studies' files that can't be read.
+        unreadable: receives the paths of studies' files that can't be read.
     """
     statuses = list(study_statuses(store, unreadable))
     table = Table("study", box=None)

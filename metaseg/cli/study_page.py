@@ -8,6 +8,7 @@ import pandas as pd
 from rich.console import Console
 from rich.text import Text
 
+from metaseg.cli.option_file import to_toml
 from metaseg.cli.options import StudyOptions
 from metaseg.cli.process import FAILED, Read, command, complain, guarded, open_store, prepare_shown
 from metaseg.config import SPLITS, Scoring
@@ -92,7 +93,7 @@ def _launch(page: Page, options: StudyOptions, console: Console) -> int:
 
 def carry_out(study: Study, store: Store, options: StudyOptions, pictures: Pictures, console: Console) -> int:
     """Train what is missing of a study and report; returns the exit code."""
-    store.write_study(study.name, study.record(command()))
+    study.declare(store, command(), to_toml(options))
 
     # Only now: neither a dry run nor a wrong setting has to wait for Ray's or matplotlib's import.
     from analysis.report.study import report

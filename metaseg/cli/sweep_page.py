@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from metaseg import datasets
+from metaseg.cli.option_file import to_toml
 from metaseg.cli.options import Preset, StudyOptions
 from metaseg.cli.presets import PAPER_NETWORK, PAPER_SCHEDULE, SMALL_NETWORK, SMALL_SCHEDULE
 from metaseg.cli.process import FAILED, command, complain, guarded, open_store, prepare_shown
@@ -146,6 +147,7 @@ def _launch(page: str, space: Space, options: SweepOptions, console: Console) ->
     with session() if options.tune_each_arm else contextlib.nullcontext():
         for sweep in sweeps:
             study = run_sweep(sweep, store, options.engine, console, command())
+            store.storage.write(f"sweeps/{sweep.name}/config.toml", to_toml(options).encode())
             report_sweep(store.storage, sweep.name)
             best = best_trial(sweep, study)
             if best is None:

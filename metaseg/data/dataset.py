@@ -25,7 +25,16 @@ class TestWithheldError(RuntimeError):
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Decoded, validated samples in uint8 memory maps."""
+    """A prepared dataset: decoded and validated samples in uint8 memory maps. `metaseg.prepare` makes one.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from metaseg import DataConfig, SyntheticConfig, make_seven_cells, prepare
+        >>> cells = make_seven_cells(Path("cells"), SyntheticConfig(size=64, images_per_line=3, wells_per_line=3))
+        >>> dataset = prepare(cells, DataConfig(), Path("cache"))
+        >>> dataset.image(0).shape, dataset.mask(0).shape, len(dataset.indices("test"))
+        ((64, 64, 1), (64, 64), 7)
+    """
 
     path: Path
     """Folder of the dataset; `Dataset.open(path)` opens it again, in any process."""

@@ -41,6 +41,14 @@ def decode_image(path: Path) -> Pixels:
 
     Raises:
         ManifestError: the file can't be read, has several pages or another bit depth; it is named.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from PIL import Image
+        >>> from metaseg import decode_image
+        >>> Image.new("L", (30, 20)).save("grey.png")
+        >>> decode_image(Path("grey.png")).shape
+        (20, 30, 1)
     """
     stored = _load(path, is_mask=False)
     if stored.dtype == np.bool_:

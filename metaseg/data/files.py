@@ -39,11 +39,13 @@ def source_files(manifest: Manifest, table: pd.DataFrame) -> list[Files]:
 
 def digests_of(files: Files) -> list[str]:
     """Compute SHA-256 of a sample's files, the image's first."""
-    digests = []
-    for path in (files[0], *files[1]):
-        with path.open("rb") as file:
-            digests.append(hashlib.file_digest(file, "sha256").hexdigest())
-    return digests
+    return [sha256(path) for path in (files[0], *files[1])]
+
+
+def sha256(path: Path) -> str:
+    """Compute a file's SHA-256, as hex digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def warn_of_duplicates(manifest: Manifest, table: pd.DataFrame, digests: Sequence[str]) -> None:

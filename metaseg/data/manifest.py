@@ -23,7 +23,16 @@ _SHOWN = 10
 
 
 class ManifestError(ValueError):
-    """Raised for data that can't be used; the message names the place, the value and what was expected."""
+    """Raised for data that can't be used; the message names the place, the value and what was expected.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from metaseg import read_table
+        >>> read_table(Path("absent.csv"), ["cell_line"])
+        Traceback (most recent call last):
+            ...
+        metaseg.data.manifest.ManifestError: absent.csv doesn't exist; expected a table with columns image and mask
+    """
 
     @classmethod
     def check(cls, source: str, problems: Sequence[str]) -> None:
@@ -45,6 +54,14 @@ class Manifest:
         ManifestError: the table breaks a rule that can be checked without opening a file: a missing column or value, an
             unknown split, a group in two splits, an image listed twice, a continuous metadata value that isn't a
             number.
+
+    Example:
+        >>> from pathlib import Path
+        >>> import pandas as pd
+        >>> from metaseg import Manifest
+        >>> table = pd.DataFrame({"image": ["a.png", "b.png"], "mask": ["a-mask.png", "b-mask.png"]})
+        >>> Manifest("two", Path("images"), table, metadata=(), source="two images").where(1)
+        'row 2'
     """
 
     name: str

@@ -43,6 +43,14 @@ def prepare(
     Raises:
         ManifestError: files are missing or unreadable, sizes or bit depths don't fit, a split is empty, or training
             lacks a class or a metadata value. Problems of one kind are listed together.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from metaseg import DataConfig, SyntheticConfig, make_seven_cells, prepare
+        >>> cells = make_seven_cells(Path("cells"), SyntheticConfig(size=64, images_per_line=3, wells_per_line=3))
+        >>> dataset = prepare(cells, DataConfig(), Path("cache"))
+        >>> dataset.classes, len(dataset.table)
+        (('foreground',), 21)
     """
     config = replace(config, classes=_class_names(manifest, config))
     table = _kept_samples(manifest, config)
@@ -52,7 +60,7 @@ def prepare(
         warn_of_duplicates(manifest, table, [image for image, *_ in digests])
         deep = any(pool.map(is_16_bit, dict.fromkeys(image for image, _ in files)))
         fingerprint = _fingerprint(manifest, config, table, digests, deep)
-        folder = cache / fingerprint
+        folder = cache.absolute() / fingerprint  # workers may be in another folder
         if not _is_checked(folder):
             temporary, before = (cache / f".{fingerprint}.{uuid.uuid4().hex}" for _ in range(2))
             temporary.mkdir(parents=True)

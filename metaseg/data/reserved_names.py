@@ -5,14 +5,15 @@ from collections.abc import Iterator, Sequence
 import pandas as pd
 
 from metaseg.data.manifest import PAIR, ROW, Manifest
+from metaseg.schema import ALL, MACRO, OVERALL
 
 OWN = ("image", "mask", "split", "group", "subgroup", "height", "width", "mean", "std")
 """Columns that preparing adds to a dataset's table."""
 
-RESERVED_SUBGROUPS = frozenset({"Average", "all"})
+RESERVED_SUBGROUPS = frozenset({OVERALL, ALL})
 """Names of all subgroups together in reports."""
 
-RESERVED_CLASSES = frozenset({"macro"})
+RESERVED_CLASSES = frozenset({MACRO})
 """Name of all classes together in reports."""
 
 
@@ -45,7 +46,7 @@ def sample_names(image: pd.Series, subgroup: pd.Series, per: pd.DataFrame) -> pd
 def reserved_problems(manifest: Manifest, classes: Sequence[str], table: pd.DataFrame) -> Iterator[str]:
     """Yield problems: subgroups and classes of the kept samples with names that reports use for something else."""
     subgroups = set(table["subgroup"].astype(str))
-    for name in sorted(subgroups & RESERVED_SUBGROUPS if subgroups != {"all"} else ()):
+    for name in sorted(subgroups & RESERVED_SUBGROUPS if subgroups != {ALL} else ()):
         row = table[ROW][table["subgroup"] == name].iloc[0]
         yield (
             f"{manifest.where(row)}: {manifest.subgroup_column!r} is {name!r}, which is reserved for all subgroups "

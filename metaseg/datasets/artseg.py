@@ -16,6 +16,7 @@ import pandas as pd
 from PIL import Image
 
 from metaseg.data.decode import load_mask
+from metaseg.data.files import sha256
 from metaseg.data.manifest import Manifest, ManifestError, inside
 from metaseg.datasets.derived import derive
 from metaseg.datasets.source import Source
@@ -122,7 +123,7 @@ def _derive_masks(source: Source, polarity: Polarity, pairs: Mapping[str, str], 
     files = {image: inside(source.path, mask) for image, mask in pairs.items()}
     empty = sorted({size for image, size in sizes.items() if image not in pairs})
     made_from = {
-        "masks": [[pairs[image], sizes[image], _sha256(file)] for image, file in files.items()],
+        "masks": [[pairs[image], sizes[image], sha256(file)] for image, file in files.items()],
         "empty": empty,
     }
     content = hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()
@@ -171,8 +172,3 @@ def _artefact(path: Path, polarity: Polarity, size: Size) -> npt.NDArray[np.bool
 def _save(mask: npt.NDArray[np.bool_], path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.where(mask, np.uint8(255), np.uint8(0))).save(path)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -18,6 +18,7 @@ from PIL import Image
 
 from metaseg.config import ConfigError
 from metaseg.data.manifest import ManifestError
+from metaseg.packages import install
 
 Mask = npt.NDArray[np.bool_]
 
@@ -121,9 +122,7 @@ def pycocotools() -> Any:
     try:
         return importlib.import_module("pycocotools.mask")
     except ImportError as error:
-        raise ConfigError(
-            f"COCO annotations need another package ({error}): pip install 'metaseg[livecell]'"
-        ) from error
+        raise ConfigError(f"COCO annotations need another package ({error}): {install('livecell')}") from error
 
 
 def _image_problem(entry: object) -> str:

@@ -15,6 +15,7 @@ from PIL import Image
 
 from metaseg.config import ConfigError
 from metaseg.data.manifest import ManifestError
+from metaseg.packages import install
 
 Volume = npt.NDArray[np.uint8]
 """`(slices, height, width)`"""
@@ -179,7 +180,7 @@ class _Stream:
         try:
             import nibabel
         except ImportError as error:
-            raise ConfigError(f"{path} needs another package ({error}): pip install 'metaseg[kits]'") from error
+            raise ConfigError(f"{path} needs another package ({error}): {install('kits')}") from error
         self._path = path
         self._file = gzip.open(path)  # noqa: SIM115 (closed by __exit__)
         try:

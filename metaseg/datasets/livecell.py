@@ -15,7 +15,7 @@ import hashlib
 import json
 import re
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import cast
 
@@ -24,10 +24,11 @@ import pandas as pd
 from PIL import Image
 
 from metaseg.config import SPLITS, Split
+from metaseg.data.files import sha256
 from metaseg.data.manifest import Manifest, ManifestError
 from metaseg.datasets.coco import draw_outlines, pycocotools, read_coco, read_json
 from metaseg.datasets.derived import PARAMETERS, derive
-from metaseg.datasets.source import Source
+from metaseg.datasets.source import Progress, Source
 from metaseg.datasets.table import to_manifest
 
 LINES = ("A172", "BT474", "BV2", "Huh7", "MCF7", "SHSY5Y", "SkBr3", "SKOV3")
@@ -64,7 +65,7 @@ def read_livecell(source: Source) -> Manifest:
     """
     root = source.path
     files = _annotation_files(root)
-    parameters = {"importer": "livecell", "version": _VERSION, "annotations": {s: _sha256(f) for s, f in files.items()}}
+    parameters = {"importer": "livecell", "version": _VERSION, "annotations": {s: sha256(f) for s, f in files.items()}}
     digest = hashlib.sha256(json.dumps(parameters, sort_keys=True).encode()).hexdigest()[:12]
     on_disk = _images_on_disk(root)
     folder = derive(
@@ -175,9 +176,7 @@ def _about(root: Path, lines: int) -> str:
     return f"SIMULATED images of {lines} cell lines in LIVECell's layout, metadata effect {effect:g} (0: none)"
 
 
-def _write_masks(
-    folder: Path, files: Mapping[Split, Path], on_disk: Mapping[str, str], progress: Callable[[int, int], None]
-) -> None:
+def _write_masks(folder: Path, files: Mapping[Split, Path], on_disk: Mapping[str, str], progress: Progress) -> None:
     """Write `masks/NAME.png`, 255 in cells, and `images.csv` with the name, split and listings of each image."""
     pycocotools()  # so that a missing package is reported before minutes of reading
     (folder / "masks").mkdir()
@@ -219,8 +218,3 @@ def _parse(name: str) -> tuple[str, str, float]:
     if line not in LINES:
         raise ValueError(f"image {name!r} is of the cell line {line!r}; expected one of {', '.join(LINES)}")
     return line, well, 24 * int(days) + int(hours) + int(minutes) / 60
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -33,6 +33,15 @@ def read_table(path: Path, metadata: Sequence[str], group_by: str | None = None,
 
     Raises:
         ManifestError: the file isn't such a table.
+
+    Example:
+        >>> from pathlib import Path
+        >>> import pandas as pd
+        >>> from metaseg import read_table
+        >>> table = pd.DataFrame({"image": ["a.png"], "mask": ["b.png"], "cell_line": ["HeLa"], "dose": [0.5]})
+        >>> table.to_csv("images.csv", index=False)
+        >>> [column.kind for column in read_table(Path("images.csv"), ["cell_line", "dose"]).metadata]
+        ['categorical', 'continuous']
     """
     frame = read_frame(path, metadata, group_by, per)
     return to_manifest(frame, path.parent, metadata, group_by, str(path), per=per)

@@ -36,7 +36,8 @@ def read_tasks(path: Path, group_by: str | None = None) -> Manifest:
 def join_tasks(first: Manifest, second: Manifest, tasks: tuple[str, str]) -> Manifest:
     """Join two manifests into one; rows of the first are of task `tasks[0]`, those of the second of `tasks[1]`.
 
-    Images in both (the same file) get a row for each task, and their groups are merged. Other metadata are left out.
+    Images in both (the same file) get a row for each task, and their groups are merged. Other metadata are left
+    out, and so are classes unless both name the same.
 
     Raises:
         ManifestError: one has splits and the other hasn't, or an image is in different splits.
@@ -73,7 +74,7 @@ def join_tasks(first: Manifest, second: Manifest, tasks: tuple[str, str]) -> Man
         per=(TASK,),
         lines=(),
         about="; ".join(abouts),
-        classes=(),
+        classes=first.classes if first.classes == second.classes else (),
     )
 
 

@@ -17,13 +17,18 @@ from metaseg.store.claims import Claimant, tidy
 from metaseg.store.runs import Store
 from metaseg.study.execution import execute
 from metaseg.study.plan import PlannedRun, Study
+from metaseg.terminal import Terminal
 
 MOST_NAMED = 5
 """Most files of others that a warning names."""
 
 
 def run_study(
-    study: Study, store: Store, config: EngineConfig, console: Console, execute: Execute = execute
+    study: Study,
+    store: Store,
+    config: EngineConfig | None = None,
+    console: Console | None = None,
+    execute: Execute = execute,
 ) -> Outcome:
     """Train the runs of a study that the store doesn't have yet. Ray isn't started when nothing is missing.
 
@@ -31,10 +36,35 @@ def run_study(
     first, then of their place in the study. A run that fails is recorded in the store with its traceback and doesn't
     stop the others. A run that another driver has claimed is left to it, and this function waits until it is done.
 
+    Args:
+        study: the runs.
+        store: where results are kept; other processes can use it at the same time.
+        config: resources, by default those of `EngineConfig`.
+        console: where progress is shown, by default standard output.
+        execute: trains one run; called in Ray's workers.
+
+    Returns:
+        The runs trained by this call, those that failed with the reason, and the number of retries.
+
     Raises:
         ConfigError: a run needs more workers than Ray has room for, and no autoscaler could make room.
         StorageError: the store is full or can't be reached.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from metaseg import NetworkConfig, ScheduleConfig, Store, plan, run_study
+        >>> from metaseg import DataConfig, SyntheticConfig, make_seven_cells, prepare
+        >>> cells = make_seven_cells(Path("cells"), SyntheticConfig(size=64, images_per_line=3, wells_per_line=3))
+        >>> dataset = prepare(cells, DataConfig(), Path("cache"))
+        >>> store, network = Store.at("store"), NetworkConfig(width=2, depth=1)
+        >>> study = plan("cells", dataset, ["baseline"], 1, network, ScheduleConfig(epochs=1, crop=32))
+        >>> study.declare(store)
+        >>> outcome = run_study(study, store)
+        Starting Ray ...
+        >>> len(outcome.trained), outcome.failed
+        (1, {})
     """
+    config, console = config or EngineConfig(), console or Terminal()
     missing = study.missing(store)
     if not missing:
         remove_leftovers(store, console)
@@ -67,7 +97,7 @@ def remove_leftovers(store: Store, console: Console) -> None:
         more = [f"and {len(foreign) - MOST_NAMED} more"] if len(foreign) > MOST_NAMED else []
         if foreign:
             names = ", ".join([*foreign[:MOST_NAMED], *more])
-            console.print(f"warning: others' files are passed over: {names}", style="yellow", soft_wrap=True)
+            console.print(f"warning: files of others are skipped: {names}", style="yellow", soft_wrap=True)
 
 
 def _require_room(missing: Sequence[PlannedRun], config: EngineConfig, worker: Worker, total: int) -> None:

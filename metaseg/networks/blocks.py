@@ -204,6 +204,13 @@ BLOCKS: dict[str, type[ChannelModulation]] = {
     "film": FeatureWiseLinearModulation,
     "film-ivadomed": IvadomedFiLM,
 }
+"""Blocks by name: what `build_block` makes, and what an arm's `block` can be.
+
+Example:
+    >>> from metaseg import BLOCKS
+    >>> BLOCKS["sme"].needs_metadata
+    True
+"""
 
 
 def block_class(name: str) -> type[ChannelModulation]:
@@ -213,9 +220,29 @@ def block_class(name: str) -> type[ChannelModulation]:
     return BLOCKS[name]
 
 
-def build_block(name: str, channels: int, metadata_size: int, mlp: MLPConfig) -> ChannelModulation:
-    """Build the block called `name`; raises `ConfigError` when it is unknown or lacks the metadata that it needs."""
+def build_block(name: str, channels: int, metadata_size: int, mlp: MLPConfig | None = None) -> ChannelModulation:
+    """Build a channel-modulation block.
+
+    Args:
+        name: key of `BLOCKS`.
+        channels: C of the feature maps.
+        metadata_size: M, elements of a sample's metadata vector; 0 where there is none.
+        mlp: settings of the block's MLP, by default those of `MLPConfig`.
+
+    Returns:
+        A module that maps feature maps `(N, C, H, W)` and metadata `(N, M)` to `(N, C, H, W)`.
+
+    Raises:
+        ConfigError: the name is unknown, or the block needs metadata and `metadata_size` is 0.
+
+    Example:
+        >>> import torch
+        >>> from metaseg import build_block
+        >>> film = build_block("film", channels=16, metadata_size=3)
+        >>> film(torch.ones(2, 16, 8, 8), torch.eye(3)[:2]).shape
+        torch.Size([2, 16, 8, 8])
+    """
     block = block_class(name)
     if block.needs_metadata and metadata_size == 0:
         raise ConfigError(f"block {name!r} needs metadata, but the metadata vector has 0 elements (mode 'absent'?)")
-    return block(channels, metadata_size, mlp)
+    return block(channels, metadata_size, mlp or MLPConfig())

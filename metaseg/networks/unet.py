@@ -54,20 +54,19 @@ class Level(nn.Module):
 class UNet(nn.Module):
     """U-Net (Ronneberger et al. 2015) with channel modulation (paper, figure 1), for images of any size.
 
-    `torch.export` and ONNX take batch, height and width as dynamic; an exported network needs H and W above
-    `2**depth`.
+    `torch.export` and ONNX take batch, height and width as dynamic; an exported network needs H and W above `2**depth`.
 
     Args:
         in_channels: channels of the image.
-        out_channels: logits a pixel: 1 for one class (sigmoid), else background and one a class (softmax).
+        out_channels: logits per pixel: 1 for one class (sigmoid), else background and one per class (softmax).
         block: name of the block (`metaseg.networks.blocks.BLOCKS`).
-        metadata_size: M, elements of a sample's metadata vector; 0 when there is none.
-        network: its size, where blocks sit, what they re-weight, and how they are made.
-        heads: whether the image's metadata, a one-hot vector, picks one of `metadata_size` output layers instead of
-            reaching the blocks (paper, section 3.3, "two heads").
+        metadata_size: M, elements of a sample's metadata vector; 0 if there is none.
+        network: size of the network, and the place and size of its blocks.
+        heads: if True, a sample's metadata, a one-hot vector, selects one of `metadata_size` output layers and doesn't
+            reach the blocks (paper, section 3.3, "two heads").
 
     Raises:
-        ConfigError: an unknown block, or one that needs metadata where there is none.
+        ConfigError: the block is unknown, or needs metadata and `metadata_size` is 0.
 
     Example:
         >>> import torch

@@ -10,6 +10,7 @@ import pandas as pd
 from metaseg.cli.study_page import Pictures
 from metaseg.config import IGNORED
 from metaseg.data.dataset import Dataset
+from metaseg.schema import AS_TRAINED, COUNTS, IMAGES, KEY
 from metaseg.store.runs import Store
 from metaseg.study.plan import PlannedRun, Study
 from metaseg.study.predict import Predictor
@@ -61,9 +62,9 @@ def overlays(arms: tuple[str, str], label: str | None = None) -> Pictures:
             name = PurePosixPath(row["image"]).stem
             caption = name if row["subgroup"] == "all" else f"{row['subgroup']}\n{name}"
             rows.append(OverlayRow(caption, dataset.image(sample), dataset.mask(sample) == number, tuple(panels)))
-        what = "" if label is None else f" ({label})"
+        of = "" if label is None else f" ({label})"
         return {
-            "overlays.png": draw_overlays(rows, f"{study.name}: what {' and '.join(arms)} miss{what}", _about(dataset))
+            "overlays.png": draw_overlays(rows, f"{study.name}: errors of {' and '.join(arms)}{of}", _about(dataset))
         }
 
     return draw
@@ -97,7 +98,7 @@ def probabilities(arms: tuple[str, str], column: str) -> Pictures:
             for code in second.encoder.codes:
                 for value in getattr(code, "vocabulary", ()) if code.column == column else ():
                     told = {**metadata, column: value}
-                    panels.append(ProbabilityPanel(f"{arms[1]} told {value}", second.probabilities(image, told)[0]))
+                    panels.append(ProbabilityPanel(f"{arms[1]} given {value}", second.probabilities(image, told)[0]))
             name = PurePosixPath(row["image"]).stem
             rows.append(ProbabilityRow(name, image, dataset.mask(sample) == 1, tuple(panels)))
         title = f"{study.name}: probability of {dataset.classes[0]}"
@@ -143,7 +144,7 @@ def sweep(arm: str, label: str) -> Pictures:
             masks,
             dataset.classes,
             column,
-            f"{study.name}: {arm} told another {column}, the image held fixed",
+            f"{study.name}: {arm} given other values of {column} with the same image",
             _about(dataset),
             float(dataset.values[column].iloc[sample]),
         )
@@ -171,8 +172,7 @@ def _runs(study: Study, store: Store, arm: str) -> list[PlannedRun]:
 
 
 def _rows(store: Store, run: PlannedRun) -> pd.DataFrame:
-    text, numbers = ("image", "subgroup", "class", "evaluation"), ("tp", "fp", "fn", "tn")
-    return store.open_run(run.run_id).table("images.parquet", text, numbers)
+    return store.open_run(run.run_id).table(IMAGES, KEY, COUNTS)
 
 
 def _scores(study: Study, store: Store, arm: str, label: str) -> pd.Series:
@@ -181,8 +181,8 @@ def _scores(study: Study, store: Store, arm: str, label: str) -> pd.Series:
     if not tables:
         return pd.Series(dtype=float)
     rows = pd.concat(tables)
-    rows = rows[(rows["evaluation"] == "as-trained") & (rows["class"] == label)]
-    rows["f1"] = f1_score(rows[["tp", "fp", "fn", "tn"]].to_numpy())
+    rows = rows[(rows["evaluation"] == AS_TRAINED) & (rows["class"] == label)]
+    rows["f1"] = f1_score(rows[COUNTS].to_numpy())
     return rows.groupby(["image", "subgroup"])["f1"].mean()
 
 

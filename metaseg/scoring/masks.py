@@ -13,7 +13,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from metaseg.config import ConfigError, ExtraScore
+from metaseg.config import ConfigError
+from metaseg.packages import install
+from metaseg.schema import HD95, OBJECTS, SURFACE, ExtraScore
 
 Mask = npt.NDArray[np.bool_]
 
@@ -29,7 +31,7 @@ def require_packages(scores: Collection[ExtraScore]) -> None:
     boundary = sorted({"surface-dice", "hd95"}.intersection(scores))
     if boundary and find_spec("monai") is None:
         raise ConfigError(
-            f"extra score {boundary[0]!r} needs the package monai, which isn't installed: pip install 'metaseg[scores]'"
+            f"extra score {boundary[0]!r} needs the package monai, which isn't installed: {install('scores')}"
         )
 
 
@@ -46,12 +48,11 @@ def score_masks(
     """
     row: dict[str, float] = {}
     if "surface-dice" in scores:
-        row |= {"surface_dice": surface_dice(predicted, reference, tolerance), "surface_tolerance": tolerance}
+        row |= dict(zip(SURFACE, (surface_dice(predicted, reference, tolerance), tolerance), strict=True))
     if "hd95" in scores:
-        row["hd95"] = hd95(predicted, reference)
+        row[HD95] = hd95(predicted, reference)
     if "objects" in scores:
-        tp, fp, fn = object_counts(predicted, reference)
-        row |= {"object_tp": tp, "object_fp": fp, "object_fn": fn}
+        row |= dict(zip(OBJECTS, object_counts(predicted, reference), strict=True))
     return row
 
 

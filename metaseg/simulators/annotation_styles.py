@@ -8,7 +8,7 @@ The annotator is simulated, not the image: outlines are simplified by the Dougla
 import hashlib
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
@@ -23,12 +23,13 @@ from skimage.draw import polygon2mask
 
 from metaseg.config import check_settings
 from metaseg.data.decode import decode_mask, load_mask
-from metaseg.data.files import source_files
+from metaseg.data.files import sha256, source_files
 from metaseg.data.manifest import ROW, Manifest, ManifestError
 from metaseg.data.mask_values import MaskValues
 from metaseg.data.metadata import MetadataColumn
 from metaseg.data.split import assign_splits, seeded_order
 from metaseg.datasets.derived import derive
+from metaseg.datasets.source import Progress
 
 STYLES = ("accurate", "fine", "coarse")
 """Values of the column `style`."""
@@ -84,7 +85,7 @@ def with_styles(
     manifest: Manifest,
     scratch: Path,
     config: StyleConfig,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = lambda done, total: None,
 ) -> Manifest:
     """Redraw a manifest's masks in several styles, and make the style their only metadata.
 
@@ -105,7 +106,7 @@ def with_styles(
 
     Returns:
         A manifest with the metadata column `style`, whose results are broken down as before. The former categorical
-        metadata columns are strata.
+        metadata columns are strata. Several classes become one without a name.
 
     Raises:
         ManifestError: the manifest has several masks per image or a column `style`, or a mask can't be read.
@@ -199,14 +200,14 @@ def _styles(image: pd.Series, subgroup: pd.Series, training: pd.Series, seed: in
 
 
 def _derive_masks(
-    manifest: Manifest, table: pd.DataFrame, scratch: Path, config: StyleConfig, progress: Callable[[int, int], None]
+    manifest: Manifest, table: pd.DataFrame, scratch: Path, config: StyleConfig, progress: Progress
 ) -> tuple[list[str], Path]:
     """Write the masks; return their names and their folder, which is named by a hash of what they are made from."""
     files = [masks for _, masks in source_files(manifest, table.assign(**{ROW: range(len(table))}))]
     names = [_mask_name(image) for image in table["image"]]
     tolerances = [config.tolerances[style] for style in table["style"]]
     made = {
-        name: [tolerance, [_sha256(file) for file in masks]]
+        name: [tolerance, [sha256(file) for file in masks]]
         for name, tolerance, masks in zip(names, tolerances, files, strict=True)
     }
     digest = hashlib.sha256(json.dumps(made, sort_keys=True).encode()).hexdigest()
@@ -235,8 +236,3 @@ def _read(files: Sequence[Path], tolerance: float) -> Mask:
 def _mask_name(image: str) -> str:
     """Make a file name that no other image's mask has."""
     return f"{PurePosixPath(image).stem[:100]}-{hashlib.sha256(image.encode()).hexdigest()[:8]}.png"
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

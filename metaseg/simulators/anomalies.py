@@ -16,7 +16,6 @@ An image is a function of (seed, index) and of whether its anomalies are visible
 """
 
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -29,6 +28,7 @@ from scipy.ndimage import label
 from metaseg.config import Split, check_settings
 from metaseg.data.manifest import Manifest
 from metaseg.datasets.derived import derive
+from metaseg.datasets.source import Progress
 from metaseg.datasets.table import read_frame, to_manifest
 from metaseg.simulators.artefacts import draw_artefacts
 from metaseg.simulators.seven_cells import LINES, SyntheticConfig, field_of_view
@@ -140,9 +140,7 @@ class AnomalyScene:
         return nuclei, anomalies
 
 
-def make_anomalies(
-    folder: Path, config: AnomalyConfig, progress: Callable[[int, int], None] = lambda done, total: None
-) -> Manifest:
+def make_anomalies(folder: Path, config: AnomalyConfig, progress: Progress = lambda done, total: None) -> Manifest:
     """Write the images, masks and manifest.csv into `folder`, or reuse them if they exist.
 
     Args:
@@ -209,7 +207,7 @@ def _generator(config: AnomalyConfig, index: int, stream: int) -> np.random.Gene
     return np.random.default_rng(np.random.SeedSequence([config.seed, index], spawn_key=(stream,)))
 
 
-def _write(folder: Path, config: AnomalyConfig, progress: Callable[[int, int], None]) -> None:
+def _write(folder: Path, config: AnomalyConfig, progress: Progress) -> None:
     for name in ("images", "masks/nuclei", "masks/anomaly"):
         (folder / name).mkdir(parents=True)
     rows = []

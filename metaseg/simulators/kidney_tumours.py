@@ -21,7 +21,6 @@ Consequences for a study:
 Every slice is a function of (seed, case, slice), so it doesn't depend on the number of slices.
 """
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from enum import IntEnum
 from pathlib import Path
@@ -34,6 +33,7 @@ from PIL import Image
 from metaseg.config import check_settings
 from metaseg.data.manifest import Manifest
 from metaseg.datasets.derived import derive
+from metaseg.datasets.source import Progress
 from metaseg.datasets.table import read_table
 from metaseg.simulators.abdomen import LEAST_RADIUS, Lesion, Slice, draw_slice
 from metaseg.simulators.seven_cells import well_splits
@@ -115,9 +115,7 @@ class RenalConfig:
         check_settings(self, rules)
 
 
-def make_renal(
-    folder: Path, config: RenalConfig, progress: Callable[[int, int], None] = lambda done, total: None
-) -> Manifest:
+def make_renal(folder: Path, config: RenalConfig, progress: Progress = lambda done, total: None) -> Manifest:
     """Write the images, masks and manifest.csv into `folder`, or reuse them if they exist.
 
     Args:
@@ -170,7 +168,7 @@ def _generator(config: RenalConfig, stream: _Stream, case: int, number: int = 0)
     return np.random.default_rng([config.seed, stream, case, number])
 
 
-def _write(folder: Path, config: RenalConfig, progress: Callable[[int, int], None]) -> None:
+def _write(folder: Path, config: RenalConfig, progress: Progress) -> None:
     for name in ("images", "masks"):
         (folder / name).mkdir()
     total = config.cases * config.slices_per_case

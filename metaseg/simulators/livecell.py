@@ -7,7 +7,6 @@ outlines of the look-alike lines change with it. Every image is a function of (s
 """
 
 import json
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from skimage.measure import find_contours
 from metaseg.config import SPLITS, Split, check_settings
 from metaseg.datasets.derived import derive
 from metaseg.datasets.livecell import FOLDERS
+from metaseg.datasets.source import Progress
 from metaseg.simulators.brightfield import Look, Scene, draw_scene, draw_well
 from metaseg.simulators.seven_cells import LINES as SEVEN_CELLS
 from metaseg.simulators.seven_cells import MAX_EFFECT, OFFSET, CellLine, well_splits
@@ -99,9 +99,7 @@ class LiveCellSimulation:
         check_settings(self, rules)
 
 
-def simulate_livecell(
-    folder: Path, config: LiveCellSimulation, progress: Callable[[int, int], None] = lambda done, total: None
-) -> Path:
+def simulate_livecell(folder: Path, config: LiveCellSimulation, progress: Progress = lambda done, total: None) -> Path:
     """Write `images/` and `annotations/LIVECell/` into `folder`, or reuse them if they exist.
 
     Args:
@@ -144,7 +142,7 @@ def to_polygons(mask: npt.NDArray[np.bool_]) -> list[list[float]]:
     return polygons
 
 
-def _write(folder: Path, config: LiveCellSimulation, progress: Callable[[int, int], None]) -> None:
+def _write(folder: Path, config: LiveCellSimulation, progress: Progress) -> None:
     splits = well_splits(config.wells_per_line)
     content: dict[Split, dict[str, list[dict[str, Any]]]] = {s: {"images": [], "annotations": []} for s in SPLITS}
     total = len(LINES) * config.images_per_line

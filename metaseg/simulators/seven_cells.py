@@ -18,7 +18,6 @@ Consequences for a study:
 Every field of view is a function of (seed, line, well, field), so it doesn't depend on the number of fields.
 """
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -30,6 +29,7 @@ from PIL import Image
 from metaseg.config import Split, check_settings
 from metaseg.data.manifest import Manifest
 from metaseg.datasets.derived import derive
+from metaseg.datasets.source import Progress
 from metaseg.datasets.table import read_table
 from metaseg.simulators.brightfield import Look, Scene, draw_scene, draw_well
 
@@ -90,7 +90,13 @@ LINES: dict[str, CellLine] = {
 
 @dataclass(frozen=True)
 class SyntheticConfig:
-    """What the simulator makes."""
+    """What the simulator makes.
+
+    Example:
+        >>> from metaseg import SyntheticConfig
+        >>> SyntheticConfig(images_per_line=40, metadata_effect=0).count
+        280
+    """
 
     size: int = 128
     """Side of the square images, in pixels."""
@@ -134,10 +140,10 @@ class SyntheticConfig:
         check_settings(self, rules)
 
 
-def make_seven_cells(
-    folder: Path, config: SyntheticConfig, progress: Callable[[int, int], None] = lambda done, total: None
-) -> Manifest:
-    """Write the images, masks and manifest.csv into `folder`, or reuse them if they exist.
+def make_seven_cells(folder: Path, config: SyntheticConfig, progress: Progress = lambda done, total: None) -> Manifest:
+    """Simulate brightfield images of seven cell lines: write images, masks and manifest.csv into `folder`.
+
+    Files that this function wrote for the same `config` are reused.
 
     Args:
         folder: doesn't exist, is empty, or holds what this function wrote for the same `config`. It appears complete or
@@ -147,6 +153,13 @@ def make_seven_cells(
 
     Raises:
         ConfigError: `folder` holds something else.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from metaseg import SyntheticConfig, make_seven_cells
+        >>> cells = make_seven_cells(Path("cells"), SyntheticConfig(size=64, images_per_line=3, wells_per_line=3))
+        >>> cells.metadata[0].name, len(cells.table)
+        ('cell_line', 21)
     """
     made = {"simulator": VERSION, **asdict(config)}
     derive(folder, made, lambda complete: _write(complete, config, progress))
@@ -177,7 +190,7 @@ def well_splits(wells: int) -> list[Split]:
     return [split for split, count in share.items() for _ in range(count)]
 
 
-def _write(folder: Path, config: SyntheticConfig, progress: Callable[[int, int], None]) -> None:
+def _write(folder: Path, config: SyntheticConfig, progress: Progress) -> None:
     for name in ("images", "masks"):
         (folder / name).mkdir()
     splits = well_splits(config.wells_per_line)

@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from metaseg.config import ConfigError
+from metaseg.packages import Extra, install
 from metaseg.store.address import EXPECTED
 from metaseg.store.storage import Storage, StorageError, first_line
 
 OPENING_SECONDS = 20.0
 """Patience with the first request: a mistyped address isn't worth minutes."""
 
-EXTRAS = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs"}
+EXTRAS: dict[str, Extra] = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs"}
 """Packages that fsspec needs for buckets, by protocol."""
 
 ONE_ATTEMPT = {"config_kwargs": {"retries": {"total_max_attempts": 1}}}
@@ -100,8 +101,8 @@ def open_bucket(url: str) -> BucketStorage:
     try:
         fs, prefix = fsspec.url_to_fs(url, use_listings_cache=False, **OPTIONS.get(protocol, {}))
     except ImportError as error:
-        package = EXTRAS.get(protocol)
-        hint = f"pip install {package}" if package else "see fsspec's documentation"
+        extra = EXTRAS.get(protocol)
+        hint = install(extra) if extra else "see fsspec's documentation"
         raise ConfigError(f"storage is {url!r}, which needs another package ({first_line(error)}): {hint}") from error
     except Exception as error:  # each kind of storage raises its own
         raise ConfigError(f"storage is {url!r}; expected {EXPECTED} ({first_line(error)})") from None

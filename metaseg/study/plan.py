@@ -21,15 +21,20 @@ from metaseg.config import (
 )
 from metaseg.data.dataset import Dataset
 from metaseg.networks.blocks import block_class
+from metaseg.schema import BASELINE as BASELINE
 from metaseg.store.runs import Store
 from metaseg.study.run_id import run_id
-
-BASELINE = "baseline"
 
 
 @dataclass(frozen=True)
 class Arm:
-    """One column of an ablation: a block, how it sees metadata and which part of the data it sees."""
+    """One column of an ablation: a block, how it sees metadata, and the part of the data it sees.
+
+    Example:
+        >>> from metaseg import Arm
+        >>> Arm("film-last", block="film", metadata_mode="shuffled")
+        Arm(name='film-last', block='film', metadata_mode='shuffled', subset=None, stratified=False)
+    """
 
     name: str
     block: str
@@ -62,6 +67,13 @@ ARMS: dict[str, Arm] = {
         Arm("heads", "se", "heads"),
     )
 }
+"""Arms that every study can have, by name.
+
+Example:
+    >>> from metaseg import ARMS
+    >>> ARMS["sme-dummy"].metadata_mode
+    'zeros'
+"""
 
 
 def find_arm(name: str, more: Sequence[Arm] = ()) -> Arm:
@@ -111,7 +123,17 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Study:
-    """A named set of runs; each arm is compared with the baseline."""
+    """A named set of runs, with the comparisons that are declared before training.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from metaseg import DataConfig, SyntheticConfig, make_seven_cells, prepare, plan
+        >>> cells = make_seven_cells(Path("cells"), SyntheticConfig(size=64, images_per_line=3, wells_per_line=3))
+        >>> dataset = prepare(cells, DataConfig(), Path("cache"))
+        >>> study = plan("cells", dataset, ["baseline", "sme", "sme-dummy"], seeds=3)
+        >>> [f"{each.arm} {each.claim}: {each.reference}" for each in study.comparisons]
+        ['sme differs: baseline', 'sme-dummy equal: baseline', 'sme differs: sme-dummy']
+    """
 
     name: str
     dataset: Dataset
@@ -170,14 +192,25 @@ class Study:
             "command": shlex.join(command),
         }
 
+    def declare(self, store: Store, command: Sequence[str] = (), options: str = "") -> None:
+        """Write to the store what is compared, before anything is trained; `analysis` reads it.
+
+        Args:
+            store: where the runs will be.
+            command: the command line that started the study, if any; the report shows it.
+            options: the resolved options as TOML, if any; the report has them as `config.toml`.
+        """
+        record = self.record(command)
+        store.write_study(self.name, {**record, "config": options} if options else record)
+
 
 def plan(
     name: str,
     dataset: Dataset,
     arms: Sequence[str],
     seeds: int,
-    network: NetworkConfig,
-    schedule: ScheduleConfig,
+    network: NetworkConfig = NetworkConfig(),
+    schedule: ScheduleConfig = ScheduleConfig(),
     *,
     more_arms: Sequence[Arm] = (),
     baseline: str = BASELINE,
@@ -185,24 +218,34 @@ def plan(
     own_settings: Mapping[str, tuple[NetworkConfig, ScheduleConfig]] | None = None,
     sweeps: Mapping[str, str] | None = None,
 ) -> Study:
-    """Resolve a study: every arm with seeds 0 to `seeds` - 1, one seed of all arms after the other.
+    """Plan a study: resolve every arm with seeds 0 to `seeds` - 1 into runs, one seed of all arms after the other.
 
     Args:
-        name: of the study.
-        dataset: what all runs are trained and tested on.
+        name: the study's name.
+        dataset: samples that all runs are trained and tested on.
         arms: names of arms in `ARMS` or `more_arms`.
-        seeds: how many.
-        network: of all runs but those of arms with settings of their own.
-        schedule: likewise.
-        more_arms: the study's own.
-        baseline: the arm that the others are compared with.
-        scoring: how results are made of counts.
-        own_settings: network and schedule of arms that have their own.
-        sweeps: names of the sweeps that found them.
+        seeds: number of runs of each arm.
+        network: settings of the network, for arms without settings of their own.
+        schedule: settings of training, likewise.
+        more_arms: arms besides those in `ARMS`.
+        baseline: name of the arm that the others are compared with.
+        scoring: how scores are computed from counts of pixels.
+        own_settings: network and schedule by the name of an arm that has its own.
+        sweeps: names of the sweeps that found these settings, by arm.
 
     Raises:
-        ConfigError: an unknown or repeated arm, no baseline to compare with, no seed, or an arm that the dataset isn't
-            fit for: it needs metadata, or a subset, that there isn't.
+        ConfigError: an arm is unknown or repeated, the baseline isn't among the arms, `seeds` is below 1, or the
+        dataset
+            lacks the metadata or the subset that an arm needs.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from metaseg import DataConfig, SyntheticConfig, make_seven_cells, prepare, plan
+        >>> cells = make_seven_cells(Path("cells"), SyntheticConfig(size=64, images_per_line=3, wells_per_line=3))
+        >>> dataset = prepare(cells, DataConfig(), Path("cache"))
+        >>> study = plan("cells", dataset, ["baseline", "sme"], seeds=2)
+        >>> [run.label for run in study.runs]
+        ['baseline seed 0', 'sme seed 0', 'baseline seed 1', 'sme seed 1']
     """
     chosen = tuple(find_arm(arm, more_arms) for arm in arms)
     if len(set(chosen)) < len(chosen):

@@ -17,46 +17,46 @@ from metaseg.sweeps.objectives import Constraint, Direction, find_objective
 from metaseg.sweeps.space import Space
 
 FACTS = "facts"
-"""The attribute of Optuna's trial that holds what became of it."""
+"""The attribute of Optuna's trial that holds its outcome (`metaseg.sweeps.trial.Facts`)."""
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
 def readable(value: Any) -> str:
-    """A setting as a line of text shows it."""
+    """Format the value of a setting for a line of text."""
     return f"{value:.3g}" if isinstance(value, float) else "+".join(value) if isinstance(value, tuple) else str(value)
 
 
 @dataclass(frozen=True)
 class SearchConfig:
-    """How settings are searched for."""
+    """Settings of a search."""
 
     trials: int = 24
-    """Settings to try in each arm. More of them later continue the same sweep."""
+    """Number of trials in each arm. A larger number later continues the same sweep."""
 
     sampler: str = "tpe"
-    """Who proposes settings: tpe (multivariate, aware of trials that still run), gp, cmaes, random, grid or qmc."""
+    """Sampler that proposes settings: tpe (multivariate, aware of running trials), gp, cmaes, random, grid or qmc."""
 
     startup: int = 8
-    """Trials, spread evenly (quasi-Monte Carlo), before the sampler proposes."""
+    """Number of first trials, spread evenly (quasi-Monte Carlo), before the sampler proposes."""
 
     pruner: str = "asha"
-    """Who ends trials that do badly, by epoch: asha, hyperband, median or none."""
+    """Pruner that ends trials that do badly, by epoch: asha, hyperband, median or none."""
 
     objectives: tuple[str, ...] = ("val_f1",)
-    """What is optimised: val_f1, and besides it parameters, flops or seconds_an_image, which gives a Pareto front."""
+    """Objectives: val_f1, and besides it parameters, flops or seconds_an_image, which gives a Pareto front."""
 
     constraints: tuple[str, ...] = ()
-    """What settings must keep to: parameters<=500000, flops<=1e9, seconds_an_image<=0.05."""
+    """Limits on the network's cost: parameters<=500000, flops<=1e9, seconds_an_image<=0.05."""
 
     max_epochs: int | None = None
-    """Start no more trials in an arm once so many epochs have been trained in it."""
+    """Start no more trials in an arm once this many epochs have been trained in it."""
 
     search_seed: int = 0
-    """Of the sampler."""
+    """Seed of the sampler."""
 
     tuning_seed: int = 1000
-    """Of the trials' weights and crops: a seed that no study has, so that tuned settings are tested with fresh ones."""
+    """Seed of the trials' weights and crops. No study uses it, so that tuned settings are tested with fresh seeds."""
 
     def __post_init__(self) -> None:
         check_settings(
@@ -73,15 +73,15 @@ class SearchConfig:
 
 @dataclass(frozen=True)
 class Sweep:
-    """What is searched, where and how."""
+    """A search: its space, the arm and dataset that it searches in, and how it searches."""
 
     name: str
     dataset: Dataset
     arm: Arm
     network: NetworkConfig
-    """Of all trials, but for what the space says."""
+    """Network settings of all trials, where the space doesn't vary them."""
     schedule: ScheduleConfig
-    """Of all trials, but for what the space says."""
+    """Schedule of all trials, where the space doesn't vary it."""
     space: Space
     search: SearchConfig
 
@@ -104,22 +104,22 @@ class Sweep:
 
     @cached_property
     def constraints(self) -> tuple[Constraint, ...]:
-        """Parsed."""
+        """The search's constraints, parsed."""
         return tuple(map(Constraint.parse, self.search.constraints))
 
     @cached_property
     def measured(self) -> tuple[str, ...]:
-        """What has to be measured of each trial besides its validation F1."""
+        """Names of the quantities to measure for each trial besides its validation F1."""
         constrained = (constraint.quantity for constraint in self.constraints)
         return tuple(dict.fromkeys(name for name in (*self.search.objectives, *constrained) if name != "val_f1"))
 
     @cached_property
     def directions(self) -> list[Direction]:
-        """Of the objectives."""
+        """Directions of the objectives."""
         return [find_objective(name).direction for name in self.search.objectives]
 
     def record(self, command: Sequence[str]) -> dict[str, Any]:
-        """What the store keeps of the sweep, for `analysis` and for whoever continues it."""
+        """The sweep's record in the store, for `analysis` and for continuing it."""
         search = self.search
         conditions = {dimension.name: dimension.when for dimension in self.space.dimensions if dimension.when}
         return {

@@ -49,7 +49,7 @@ def test_a_killed_driver_loses_nothing_that_was_done(tmp_path):
     output = finish(start(store, "--seeds", "4"))
     assert f"8 runs, {done} already done" in output
     assert {path: stamp for path, stamp in stamps(store).items() if path in before} == before
-    rows = pd.read_parquet(store / "results" / "study=seven_cells" / "images.parquet")
+    rows = pd.read_parquet(store / "results" / "study=seven_cells")
     assert not rows.duplicated(["run_id", "image", "class", "evaluation"]).any()
     assert rows["run_id"].nunique() == 8
     assert (rows["evaluation"] == "as-trained").sum() == 8 * rows["image"].nunique()

@@ -11,10 +11,12 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent.parent))
 
+from metaseg.packages import install  # noqa: E402 (where it is was said just above)
+
 try:
     import atheris
 except ImportError:
-    sys.exit("error: fuzzing needs another package: pip install 'metaseg[fuzz]'")
+    sys.exit(f"error: fuzzing needs another package: {install('fuzz')}")
 
 with atheris.instrument_imports(include=["analysis", "metaseg"]):
     from targets import TARGETS

@@ -146,12 +146,16 @@ def test_a_study_of_own_images_trains_reports_and_computes_nothing_twice(own):
     (report,) = (store / "reports").iterdir()
     files = {path.name for path in report.iterdir()}
     assert files >= {"table.md", "table.csv", "tests.csv", "f1.png", "controls.csv", "swapped.png", "distribution.csv"}
+    assert "config.toml" in files
 
     stamps = {path: path.stat().st_mtime_ns for path in (store / "runs").rglob("*")}
     again = run_page("own_data", *arguments, store=store)
     assert again.returncode == 0, again.stderr
     assert "2 runs, 2 already done" in again.stdout
     assert "Starting Ray" not in again.stdout
+    repeated = run_page("own_data", "--config", report / "config.toml", "--dry-run", store=store)
+    assert repeated.returncode == 0, repeated.stderr
+    assert "2 runs, 2 already done" in repeated.stdout
     assert {path: path.stat().st_mtime_ns for path in (store / "runs").rglob("*")} == stamps
 
 

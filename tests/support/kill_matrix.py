@@ -204,7 +204,7 @@ class Attacked:
             assert list(histories[1]["epoch"]) == list(range(1, EPOCHS + 1))
             same = ["epoch", "train_loss", "val_f1", "learning_rate"]
             pd.testing.assert_frame_equal(histories[0][same], histories[1][same], check_exact=True)
-        rows = pd.read_parquet(self.store / "results" / "study=attacked" / "images.parquet")
+        rows = pd.read_parquet(self.store / "results" / "study=attacked")
         assert rows["run_id"].nunique() == len(whole)
         assert not rows.duplicated(["run_id", "image", "class", "evaluation"]).any()
         for folder in ("claims", "sessions", "checkpoints", "failures"):

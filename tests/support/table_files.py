@@ -8,18 +8,16 @@ import pandas as pd
 from PIL import Image
 
 
-def write_dataset(folder: Path, samples: int = 12, **columns: list[Any]) -> Path:
+def write_dataset(folder: Path, count: int = 12, **columns: list[Any]) -> Path:
     """A CSV of distinct 8x6 grey images i0.png ... and masks m0.png ... (left half foreground), with `columns`."""
     folder.mkdir(parents=True, exist_ok=True)
     generator = np.random.default_rng(0)
-    for number in range(samples):
+    for number in range(count):
         Image.fromarray(generator.integers(0, 256, (6, 8), dtype=np.uint8)).save(folder / f"i{number}.png")
         mask = np.zeros((6, 8), np.uint8)
         mask[:, :4] = 255
         Image.fromarray(mask).save(folder / f"m{number}.png")
-    table = pd.DataFrame(
-        {"image": [f"i{n}.png" for n in range(samples)], "mask": [f"m{n}.png" for n in range(samples)]}
-    )
+    table = pd.DataFrame({"image": [f"i{n}.png" for n in range(count)], "mask": [f"m{n}.png" for n in range(count)]})
     table.assign(**columns).to_csv(folder / "manifest.csv", index=False)
     return folder / "manifest.csv"
 

@@ -1,15 +1,16 @@
-"""What if networks aren't told the truth? The same weights with metadata zeroed, swapped, or varied."""
+"""What if the metadata are wrong? The same weights with metadata zeroed, swapped, or varied."""
 
 from dataclasses import replace
 
 import pandas as pd
 
-from analysis.figures.controls import draw_response, draw_swapped
+from analysis.figures.controls import build_response, build_swapped
+from analysis.figures.scores import to_drawing
 from analysis.probes.controls import WORST, ZEROED, metadata_controls, swapped_matrices
 from analysis.probes.response import response_curves, responses
 from analysis.report.data import ReportData
 from analysis.report.grid import Cell, Grid
-from analysis.report.section import Part, Section, to_csv
+from analysis.report.section import Part, Section, picture, to_csv
 from analysis.results.declaration import Study
 
 
@@ -19,23 +20,21 @@ def section(data: ReportData) -> Section | None:
     controls = metadata_controls(images, study.average) if data.counted else pd.DataFrame()
     if controls.empty:
         return None
-    grid = controls_grid(controls, "What if they aren't told the truth? F1 of networks that see metadata")
+    grid = controls_grid(controls, "F1 of networks that see metadata, when the metadata are wrong")
     words = controls_caption(controls, study, images["class"].nunique() > 1)
     parts = [Part((grid,), (words,), files={"controls.csv": to_csv(controls)})]
     matrices = swapped_matrices(images)
     if len(matrices):
-        title = replace(figure, text=f"{figure.text}, told each value instead of the true one")
-        files = {"swapped.csv": to_csv(matrices), "swapped.png": draw_swapped(matrices, title)}
-        words = swapped_caption(matrices)
-        parts.append(Part((), (words,), (), files=files, pictures={"swapped.png": "F1 by true and told value"}))
+        title = replace(figure, text=f"{figure.text}, given each value instead of the true one")
+        drawing, table = to_drawing(build_swapped(matrices), title), {"swapped.csv": to_csv(matrices)}
+        parts.append(picture("swapped", drawing, "F1 by true and given value", (swapped_caption(matrices),), table))
     told = responses(images)
     if len(told):
-        title = replace(figure, text=f"{figure.text}, told other values with the image held fixed")
-        content = draw_response(told, study.arms, study.baseline, title)
-        files = {"response.csv": to_csv(response_curves(told)), "response.png": content}
-        words = response_caption(told)
-        parts.append(Part((), (words,), (), files=files, pictures={"response.png": "Predicted area and F1"}))
-    return Section("What if networks aren't told the truth?", tuple(parts))
+        title = replace(figure, text=f"{figure.text}, given other values with the image held fixed")
+        drawing = to_drawing(build_response(told, study.arms, study.baseline), title)
+        table = {"response.csv": to_csv(response_curves(told))}
+        parts.append(picture("response", drawing, "Predicted area and F1", (response_caption(told),), table))
+    return Section("What if the metadata are wrong?", tuple(parts))
 
 
 def controls_grid(controls: pd.DataFrame, title: str) -> Grid:
@@ -67,35 +66,35 @@ def _cell(row: pd.Series) -> Cell:
 
 
 def controls_caption(controls: pd.DataFrame, study: Study, macro: bool) -> str:
-    """What the networks were told, and what the numbers are."""
+    """Explains the controls that there are, and the numbers."""
     columns = [column for column in dict.fromkeys(controls["column"]) if column]
-    told = ["zeros: metadata zeroed at test time."] if (controls["control"] == ZEROED).any() else []
+    kinds = ["zeros: metadata set to zero at test time."] if (controls["control"] == ZEROED).any() else []
     for column in columns:
-        told.append(f"wrong {column}: told another value than the image's, the mean over all others.")
-        told.append(f"worst {column}: the swap (true as told) of the lowest F1, on its images.")
+        kinds.append(f"wrong {column}: given another value than the image's own, the mean over all others.")
+        kinds.append(f"worst {column}: the swap (true as given) with the lowest F1, on its images.")
     averaged = "" if study.average == "images" else ", by subgroups as in row Average but for the worst swap"
     return (
-        f"The same weights, told something else at test time. Numbers are mean F1{' (macro)' if macro else ''} over "
-        f"images and seeds{averaged}, and the difference from F1 as trained of the same images. {' '.join(told)}"
+        f"The same weights, given other metadata at test time. Numbers are mean F1{' (macro)' if macro else ''} over "
+        f"images and seeds{averaged}, and the difference from F1 as trained on the same images. {' '.join(kinds)}"
     )
 
 
 def swapped_caption(matrices: pd.DataFrame) -> str:
-    """The worst swap of each arm, below the heat map."""
+    """Names the worst swap of each arm, below the heat map."""
     wrong = matrices[matrices["true"] != matrices["given"]]
     worst = wrong.loc[wrong.groupby(["column", "arm"], sort=False)["f1"].idxmin()]
     listed = [
         f"{arm}, {true} as {given}: {f1:.3f}"
         for arm, true, given, f1 in worst[["arm", "true", "given", "f1"]].itertuples(index=False, name=None)
     ]
-    return f"F1 where networks are told each value (swapped.csv). Worst swaps: {'; '.join(listed)}."
+    return f"F1 for each pair of true and given value (swapped.csv). Worst swaps: {'; '.join(listed)}."
 
 
 def response_caption(told: pd.DataFrame) -> str:
-    """What the curves are."""
+    """Explains the curves."""
     columns = ", ".join(told["column"].unique())
     return (
-        f"How predictions follow {columns} as told, with the image held fixed (response.csv). Above: the predicted "
-        "area of all images over their true area; thin lines are single images that hold the class. Below: F1 minus F1 "
-        "told the truth, against how far the value told is from the truth."
+        f"Predictions as a function of the {columns} that is given, with the image held fixed (response.csv). Above: "
+        "the predicted area of all images over their true area; thin lines are single images that contain the class. "
+        "Below: F1 minus F1 with the true value, against how far the given value is from the true one."
     )

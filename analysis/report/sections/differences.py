@@ -1,12 +1,13 @@
-"""By how much do arms differ? The declared comparisons in full, and all of them as a forest plot."""
+"""By how much do arms differ? The declared comparisons in full, and all comparisons as a forest plot."""
 
 import numpy as np
 import pandas as pd
 
-from analysis.figures.forest import draw_forest
+from analysis.figures.forest import build_forest
+from analysis.figures.style import rendered
 from analysis.report.data import ReportData
 from analysis.report.grid import Cell, Grid, p_cell
-from analysis.report.section import Part, Section
+from analysis.report.section import Part, Section, picture
 from analysis.report.sections.verdicts import VERDICTS, verdict_grids
 from analysis.results.declaration import Study
 from analysis.stats.comparisons import ALPHA
@@ -38,13 +39,11 @@ def _forest(data: ReportData) -> tuple[Part, ...]:
     shown = data.tests[data.tests["reference"] == data.study.baseline].dropna(subset="difference")
     if shown.empty:
         return ()
-    content = draw_forest(shown, data.figure, data.study.margin)
+    drawn = build_forest(shown, data.study.margin, data.names)
     caption = f"Differences from {data.study.baseline}"
     if shown["ci_low"].notna().any():
-        caption += (
-            f", with intervals for new {data.names.units} and new seeds: thick 95 %, thin at the level of the verdicts"
-        )
-    return (Part(printed=(), files={"forest.png": content}, pictures={"forest.png": caption}),)
+        caption += f", with intervals for new {data.names.units} and new seeds (thick: 95 %; thin: corrected)"
+    return (picture("forest", rendered(drawn, data.figure), caption),)
 
 
 def interval_grid(tests: pd.DataFrame, title: str) -> Grid:
@@ -88,7 +87,7 @@ def _interval(test: pd.Series, kind: str = "") -> str:
 
 
 def interval_caption(tests: pd.DataFrame, study: Study, names: Names) -> str:
-    """What the columns of the full table are."""
+    """Explains the columns of the full table."""
     adjusted = (
         " adjusted: the interval at the level of the corrected test: it excludes 0 where corrected p is below "
         f"{ALPHA}, and nowhere else."
@@ -96,12 +95,11 @@ def interval_caption(tests: pd.DataFrame, study: Study, names: Names) -> str:
         else ""
     )
     return (
-        f"95 % interval: for new {names.units} with new seeds, of this comparison alone.{adjusted} df: degrees of "
-        f"freedom "
-        "of the F test. equal: corrected p of the two one-sided tests that the difference is within "
-        f"±{study.margin:g}, {names.margin}. d: the difference over the standard deviation of a difference of two new "
-        f"runs on one new {names.image}. wins: chance that a new run of the arm beats one of the reference on a new "
-        f"{names.image}. detectable: the difference that so many seeds and {names.images} find four times in five, "
-        f"before "
-        "correction." + (f" d and wins are of the mean of one of the {names.units}." if names.grouped else "")
+        f"95 % interval: for new {names.units} with new seeds, for this comparison alone.{adjusted} df: degrees of "
+        "freedom of the F test. Holm: p corrected by Holm's method. equal: TOST p-value, the larger of the two "
+        f"one-sided p-values, corrected; the margin is ±{study.margin:g} ({names.margin}). d: standardised effect size "
+        f"(Cohen's d) for one run of each arm on the same new {names.image}. wins: probability that a new run of the "
+        f"arm scores higher than one of the reference on a new {names.image}. detectable: the difference that so many "
+        f"seeds and {names.images} detect with 80 % power, before correction."
+        + (f" d and wins refer to the mean of one of the {names.units}." if names.grouped else "")
     )

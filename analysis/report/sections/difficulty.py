@@ -11,19 +11,19 @@ from analysis.wording import format_p
 
 
 def section(data: ReportData) -> Section | None:
-    """How much metadata alone explains; the same rows give the same p-values."""
+    """Shares of variance that metadata alone explain; the same rows give the same p-values."""
     baseline = data.study.baseline
     found = difficulty(data.collected.images, baseline, np.random.default_rng(0)) if data.counted else pd.DataFrame()
     if found.empty:
         return None
-    grid = frame_grid(found, f"How much of {baseline}'s F1 does metadata alone explain?")
+    grid = frame_grid(found, f"How much of {baseline}'s F1 do metadata alone explain?")
     line, words = difficulty_caption(found, baseline)
     part = Part((grid,), (line, words), (line,), False, {"difficulty.csv": to_csv(found)})
     return Section("Which images are hard?", (part,))
 
 
 def difficulty_caption(found: pd.DataFrame, baseline: str) -> tuple[str, str]:
-    """One line that says how much, and a paragraph that says what of."""
+    """A line with the shares, and a paragraph that explains them."""
     listed = []
     for _, row in found.iterrows():
         categorical = row["kind"] == "categorical"
@@ -32,13 +32,14 @@ def difficulty_caption(found: pd.DataFrame, baseline: str) -> tuple[str, str]:
         known = f"{100 * share:.0f} % ({format_p(row['p'])}{sign})"
         listed.append(f"{row['column']} {known if pd.notna(row['explained']) else 'nothing: all scores are equal'}")
     line = (
-        f"Difficulty: how much of the variance of {baseline}'s F1 metadata alone explains, without any network: "
+        f"Difficulty: share of the variance of {baseline}'s F1 that metadata alone explain, without any network: "
         f"{'; '.join(listed)}."
     )
     words = (
         "F1 of images (macro over classes, mean over seeds), averaged within groups. explained: eta squared of a "
-        "one-way analysis of variance, or Spearman's correlation squared; corrected: epsilon squared, which is 0 in "
-        "the mean where the column says nothing (negative values are printed as 0 % above); p: of 9999 permutations. "
-        "A column that explains much tells which images are hard, which isn't the same as helping to segment them."
+        "one-way analysis of variance, or Spearman's correlation squared. corrected: epsilon squared, which is 0 on "
+        "average where the column explains nothing (negative values are printed as 0 % above). p: from 9999 "
+        "permutations. A column that explains much shows which images are hard, which isn't the same as helping to "
+        "segment them."
     )
     return line, words

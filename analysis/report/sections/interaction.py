@@ -1,4 +1,4 @@
-"""Does it help some more than others? Tests of arm x subgroup, and what is predicted for each subgroup."""
+"""Does the gain differ by subgroup? Tests of arm x subgroup, and what is predicted for each subgroup."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -16,7 +16,7 @@ SOURCE = "Kenward, Roger (1997), Biometrics 53:983."
 
 
 def section(data: ReportData) -> Section | None:
-    """Whether gains differ among subgroups; None where there is one."""
+    """Tests arm x subgroup; None where there is one subgroup."""
     found = data.interactions
     if not found:
         return None
@@ -29,17 +29,17 @@ def section(data: ReportData) -> Section | None:
     )
     grids = interaction_grids(found, data.column)
     part = Part(grids, words, (), False, {"subgroups.csv": to_csv(rows)})
-    return Section("Does it help some more?", (part,), *_methods(found, data))
+    return Section(f"Does the gain differ by {data.column}?", (part,), *_methods(found, data))
 
 
 def _methods(found: Sequence[Interaction], data: ReportData) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """How subgroups were compared, and what that cites."""
+    """A sentence on how subgroups were compared, and its source."""
     count = sum(pd.notna(each.p) for each in found)
     if not count or not data.tests["p_adjusted"].notna().any():
         return (), ()
     said = (
-        f"Whether differences differ among values of {data.column} was tested by Wald's F with "
-        f"Kenward's and Roger's degrees of freedom for {count} comparison{'s' if count > 1 else ''}."
+        f"The interaction of arm and {data.column} was tested by a Wald F test with Kenward-Roger degrees of freedom "
+        f"for {count} comparison{'s' if count > 1 else ''}."
     )
     return (said,), (SOURCE,)
 
@@ -76,15 +76,13 @@ def interaction_grids(found: Sequence[Interaction], corner: str) -> tuple[Grid, 
 
 
 def interaction_caption(corner: str, comparisons: int, left_out: int, least: int, names: Names) -> str:
-    """What the F test of arm x subgroup is, of so many comparisons and with so many subgroups left out."""
+    """Explains the F test of arm x subgroup, for so many comparisons and with so many subgroups left out."""
     return (
-        f"F: test that the arm's difference is the same for all values of {corner}, seeds and {names.images} being "
-        f"drawn "
-        "anew"
+        f"F: tests whether the arm's difference is the same for all values of {corner}, with seeds and {names.images} "
+        "as random"
         + ("; p is corrected by Holm's method over these arms. " if comparisons > 1 else ". ")
         + (f"{left_out} values with fewer than {least} {names.units} are left out. " if left_out else "")
-        + "spread: standard deviation of the true differences among them, sampling noise taken off. Below: each "
-        "difference, drawn towards the mean by as much as it is noise (best linear unbiased prediction), ± its "
-        "standard "
-        "error."
+        + "spread: standard deviation of the true differences among them, with sampling noise removed. Second "
+        "table: each difference, shrunk towards the mean in proportion to its noise (best linear unbiased "
+        "prediction), ± its standard error."
     )

@@ -1,4 +1,4 @@
-"""What can't these results say? The caveats of every test here, and those of this study."""
+"""What are the limits? Caveats of every test here, and of this study."""
 
 import pandas as pd
 
@@ -10,47 +10,46 @@ from analysis.wording import listed
 
 
 def section(data: ReportData) -> Section:
-    """What no test of these results can say."""
+    """The caveats that apply to these results."""
     study, names = data.study, data.names
     if from_elsewhere(data.collected):
-        settings = "whatever settings and split they were made with, of which the table says nothing."
-        words = [f"All is conditional on these scores, and on {settings}"]
+        words = [
+            "All results are conditional on these scores, and on the settings and the split that they were made with, "
+            "of which the table says nothing."
+        ]
     else:
         settings = (
             "the settings that one search in each arm found: another search may find others."
             if data.supplement.tuned
-            else "the settings that the study gave its arms: an arm may gain by others of its own."
+            else "the settings that the study gave its arms: an arm may gain from settings of its own."
         )
-        words = [f"All is conditional on one split of one dataset, and on {settings}"]
+        words = [f"All results are conditional on one split of one dataset, and on {settings}"]
+    related = (
+        f"{names.groups} are related to each other (a slide, a site)"
+        if names.grouped
+        else f"{names.images} are related (wells, patients)"
+    )
     words.append(
-        f"{names.tested.capitalize()} are taken as a sample of those that matter. "
-        + (
-            ""
-            if names.grouped
-            else f"Where {names.images} belong together (wells, patients), and the table doesn't say so, "
-        )
-        + (
-            f"Where {names.groups} themselves belong together (a slide, a site), and the table doesn't say so, "
-            if names.grouped
-            else ""
-        )
-        + "p-values are too small."
+        f"{names.tested.capitalize()} are treated as a random sample of those of interest. If {related} and the table "
+        "doesn't say so, p-values are too small."
     )
     tested = data.declared[data.declared["p_adjusted"].notna()]
     if len(tested):
-        words.append("The F test takes means of runs for normal. " + _calibration(tested))
+        words.append("The F test assumes that means of runs are normally distributed. " + _calibration(tested))
     if (data.tests["verdict"] == "no evidence").any():
         words.append(
             "no evidence isn't evidence of no effect: look at the interval, and at the difference that would have been "
-            "found."
+            "detected."
         )
     if "SIMULATED" in study.about:
-        words.insert(0, "The images are simulated: this shows that the system finds what was put there, nothing else.")
+        words.insert(
+            0, "The images are simulated: this shows that the system finds what was put there, and nothing else."
+        )
     return Section("Caveats", (Part((), tuple(words), ()),))
 
 
 def _calibration(tests: pd.DataFrame) -> str:
-    """What is known of each comparison's design; once where that is the same for all."""
+    """Error rates known for each comparison's design; said once where they are the same for all."""
     said = {f"{row['arm']} against {row['reference']}": calibration_sentence(row) for _, row in tests.iterrows()}
     if len(set(said.values())) == 1:
         return next(iter(said.values()))

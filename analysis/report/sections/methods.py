@@ -12,7 +12,7 @@ from analysis.wording import listed
 
 
 def section(data: ReportData) -> Section:
-    """What was done here and nothing else, with what it cites."""
+    """One paragraph on what was done here and nothing else, and its sources."""
     text = [
         _arms(data),
         *(sentence for each in data.before for sentence in each.methods),
@@ -24,7 +24,7 @@ def section(data: ReportData) -> Section:
 
 
 def _arms(data: ReportData) -> str:
-    """Which arms were scored, how often, and on what."""
+    """Names the arms, their numbers of runs, and the images that they were scored on."""
     collected, names = data.collected, data.names
     trained = collected.images[collected.images["evaluation"] == AS_TRAINED]
     images, groups, subgroups = (trained[column].nunique() for column in ("image", "group", "subgroup"))
@@ -34,7 +34,7 @@ def _arms(data: ReportData) -> str:
     counts = listed([f"{arm} ({arms[arm]})" for arm in data.study.arms if arm in arms.index])
     verb = "There were" if from_elsewhere(collected) else "We trained"
     return (
-        f"{verb} these arms, with the number of runs (seeds) of each: {counts}. All were scored on {where} by "
+        f"{verb} the following arms (number of runs, each with its own seed): {counts}. All were scored on {where} by "
         f"{score_formula(collected, names)}."
     )
 

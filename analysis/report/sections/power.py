@@ -1,4 +1,4 @@
-"""What would more seeds or images buy? The differences that designs of other sizes would find."""
+"""What would more seeds or images buy? Differences that designs of other sizes detect."""
 
 import pandas as pd
 
@@ -9,13 +9,14 @@ from analysis.stats.mrmc import difference
 from analysis.stats.power import plan, power_table
 
 CAPTION = (
-    "From the variances found here, taken for known: the difference of mean {score} found four times in five at "
-    "p < 0.05, before correction for several comparisons. The sentences ask for {margin:g}, {whose}."
+    "Computed from the variance components that were estimated here, treated as known: the difference of mean {score} "
+    "that is detected with 80 % power at p < 0.05, before correction for several comparisons. The sentences ask for "
+    "{margin:g}, {whose}."
 )
 
 
 def section(data: ReportData) -> Section | None:
-    """What these numbers of seeds and images find, and what more would, for the class that is concluded on."""
+    """Detectable differences of this and of other designs, for the class that is concluded on."""
     matrix, study, names = data.overall, data.study, data.names
     if matrix is None:
         return None
@@ -58,5 +59,5 @@ def power_grids(table: pd.DataFrame, unit: str) -> tuple[Grid, ...]:
         wide = part.pivot(index="seeds", columns="units", values="detectable")
         rows = tuple((f"{seeds} seeds", tuple(Cell(f"{value:.4f}") for value in row)) for seeds, row in wide.iterrows())
         columns = tuple(f"{units} {unit}" for units in wide.columns)
-        grids.append(Grid(f"What is found four times in five: {arm}", "", columns, rows))
+        grids.append(Grid(f"Difference detected with 80 % power: {arm}", "", columns, rows))
     return tuple(grids)

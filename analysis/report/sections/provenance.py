@@ -12,7 +12,7 @@ from metaseg.store.storage import Storage
 
 
 def section(data: ReportData) -> Section:
-    """What can be the same for all runs in words, and the runs themselves as a table."""
+    """The command and the versions in words, and the runs as a table."""
     words = [f"Command: {data.study.command}"]
     runs = data.supplement.runs
     if runs is None or runs.empty:
@@ -59,7 +59,7 @@ def provenance(storage: Storage, collected: Collected) -> pd.DataFrame:
 
 
 def _listed(collected: Collected) -> Grid:
-    """Finished runs, of which no more is known than what the study declared."""
+    """Finished runs as the study declared them, where no more is known."""
     runs = [run for run in collected.study.runs if run not in collected.missing]
     rows = ((run.run_id, (Cell(f"{run.arm} {run.part}".strip()), Cell(str(run.seed)))) for run in runs)
     return Grid("Runs", "run id", ("arm", "seed"), tuple(rows))

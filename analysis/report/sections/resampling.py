@@ -1,4 +1,4 @@
-"""What else could be asked, by resampling? Each column answers another question than the verdict."""
+"""Does resampling agree? A bootstrap and permutations beside the F test."""
 
 import numpy as np
 import pandas as pd
@@ -10,14 +10,12 @@ from analysis.stats.robustness import DRAWS, PERMUTATIONS, resample
 from analysis.wording import Names
 
 CAPTION = (
-    "Each column answers a question of its own; none is the verdict's, and none can be taken "
-    "in "
-    "its place. bootstrap: how wide is the interval (95 %, not corrected) if scores aren't normal? Seeds and {units} "
-    "are "
-    "resampled. runs exchanged: could other seeds have made the difference on these {images}? p of permuting runs "
-    "between the two arms; with few seeds it can't be below least. signs flipped: do these very networks differ on "
-    "other {images}? p of flipping the sign of each of the {units}' differences. The last two each leave one source of "
-    "variance out, seeds or {images}; the verdict's test takes both for random."
+    "A check by other methods: each column answers a question of its own, and none replaces the verdict. bootstrap: "
+    "95 % interval (not corrected) without the assumption of normal scores; seeds and {units} are resampled. runs "
+    "exchanged: could other seeds have made the difference on these {images}? p of permuting runs between the two "
+    "arms, which with few seeds can't be below that in column least. signs flipped: do these very networks differ on "
+    "other {images}? p of flipping the sign of the difference on each of the {units}. The last two each leave out one "
+    "source of variance, seeds or {images}; the test behind the verdict includes both."
 )
 BOOTSTRAP = (
     "Rao, Wu (1988), Journal of the American Statistical Association 83:231. Weng (1989), Annals of Statistics 17:705. "
@@ -37,17 +35,17 @@ def section(data: ReportData) -> Section | None:
     grid = resampling_grid(found, "The comparisons by resampling")
     words = CAPTION.format(units=data.names.units, images=data.names.images)
     part = Part((grid,), (words,), (), False, {"resampling.csv": to_csv(found)})
-    return Section("What else could be asked, by resampling", (part,), *_methods(found, data.names))
+    return Section("Does resampling agree?", (part,), *_methods(found, data.names))
 
 
 def _methods(found: pd.DataFrame, names: Names) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """What was resampled, and what that cites."""
+    """A sentence on what was resampled, and its sources."""
     if found["low"].isna().all():
         return (), ()
     said = (
-        f"Intervals were checked by a bootstrap of {DRAWS} draws that reweights runs and {names.units}, each by itself "
-        f"and rescaled for small numbers, and by permutations of runs and of signs (all of them, or {PERMUTATIONS} "
-        "at random where there are more)."
+        f"Intervals were checked by a bootstrap of {DRAWS} draws that reweights runs and {names.units} independently, "
+        f"rescaled for small numbers, and by permutations of runs and of signs (all of them, or {PERMUTATIONS} at "
+        "random where there are more)."
     )
     return (said,), (BOOTSTRAP, *([BCA] if (found["method"] == "bca").any() else []), PERMUTATION)
 

@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import pandas as pd
 
-from analysis.figures.scores import draw
+from analysis.figures.scores import build_scores, to_drawing
 from analysis.report.data import ReportData
 from analysis.report.declared import from_elsewhere, names_of
 from analysis.report.grid import MARKS, Cell, Emphasis, Grid
-from analysis.report.section import Part, Section, to_csv
+from analysis.report.section import Part, Section, picture, to_csv
 from analysis.results.declaration import Study
 from analysis.results.store_rows import Collected
 from analysis.scores.image_scores import MACRO, OVERALL
@@ -25,16 +25,16 @@ def section(data: ReportData) -> Section:
     study, figure, collected = data.study, data.figure, data.collected
     if study.average == "subgroups":
         figure = replace(figure, text=f"{figure.text}; {OVERALL} is the mean of the others")
-    content = draw(data.scores, study.arms, study.baseline, figure, data.column, study.average)
+    drawn = build_scores(data.scores, study.arms, study.baseline, data.names, data.column, study.average)
     ranks = RANKS_IN_STYLE if data.styled else RANKS_IN_PLAIN_TEXT
     table = Part(
         tuple(score_grids(data.cells, study.arms, f"{data.names.score} of each arm{data.scope}")),
         (score_caption(data.cells, data.scores, collected, *RANKS_IN_STYLE),),
         (score_caption(data.cells, data.scores, collected, *ranks),),
-        files={"table.csv": to_csv(data.cells), "f1.png": content},
-        pictures={"f1.png": f"{data.names.score} of each arm and seed"},
+        files={"table.csv": to_csv(data.cells)},
     )
-    return Section("Scores", (table,))
+    shown = picture("f1", to_drawing(drawn, figure), f"{data.names.score} of each arm and seed")
+    return Section("Scores", (table, shown))
 
 
 def score_grids(cells: pd.DataFrame, arms: Sequence[str], title: str) -> list[Grid]:
@@ -62,9 +62,9 @@ def score_grids(cells: pd.DataFrame, arms: Sequence[str], title: str) -> list[Gr
 
 
 def score_caption(cells: pd.DataFrame, scores: pd.DataFrame, collected: Collected, best: str, second: str) -> str:
-    """What the table of scores shows, and the conventions for empty masks and images that lack.
+    """Explains the table of scores, and the conventions for empty masks and missing images.
 
-    `best` and `second` say how ranks look.
+    `best` and `second` say how ranks look, e.g. "in bold".
     """
     study, names = collected.study, names_of(collected)
     overall = (
@@ -74,7 +74,7 @@ def score_caption(cells: pd.DataFrame, scores: pd.DataFrame, collected: Collecte
     )
     few, many = cells["n_seeds"].min(), cells["n_seeds"].max()
     seeds = f"{few}" if few == many else f"{few} to {many}"
-    spread = "± the SD of these means across seeds" if many > 1 else "one seed, so no spread is known"
+    spread = "± the SD of these means across seeds" if many > 1 else "one seed, so the spread is unknown"
     columns = (
         f"{OVERALL}: {overall}; values of {names.subgroup} in alphabetical order. "
         if cells["subgroup"].nunique() > 1
@@ -84,16 +84,16 @@ def score_caption(cells: pd.DataFrame, scores: pd.DataFrame, collected: Collecte
     if any(len(part) < part["arm"].nunique() * part["subgroup"].nunique() for _, part in shown):
         columns += f"A dash: no run of the arm covers all {names.images} of the column. "
     counted = "tp" in collected.images
-    what = f"{score_formula(collected, names)} of each {names.image}"
     return (
-        f"{what}. A cell is the mean over {names.images}, averaged over seeds "
-        f"({seeds} an arm; {spread}). {columns}Best of a column {best}, second {second}; equal printed values share a "
-        f"rank. {_partial(cells, names)}{_empty(scores, study, names) if counted else _given(collected)}"
+        f"Score: {score_formula(collected, names)} of each {names.image}. Each cell is the mean over {names.images}, "
+        f"averaged over seeds ({seeds} an arm; {spread}). {columns}The best of each column is {best}, the second "
+        f"{second}; values that print alike share a rank. "
+        f"{_partial(cells, names)}{_empty(scores, study, names) if counted else _given(collected)}"
     )
 
 
 def score_formula(collected: Collected, names: Names) -> str:
-    """What a score is, with its formula where it comes from counts of pixels."""
+    """Name of the score, with its formula where it comes from counts of pixels."""
     if "tp" not in collected.images:
         return names.score
     formula = FORMULAS[collected.metric]
@@ -101,17 +101,21 @@ def score_formula(collected: Collected, names: Names) -> str:
 
 
 def _given(collected: Collected) -> str:
-    return "Scores are as they were given." if from_elsewhere(collected) else "Scores are those of metaseg score."
+    return (
+        "Scores are shown as they were given."
+        if from_elsewhere(collected)
+        else "Scores were computed by metaseg score."
+    )
 
 
 def _partial(cells: pd.DataFrame, names: Names) -> str:
-    """Says what runs lack and what stands there instead; nothing where nothing lacks."""
+    """Says which scores are missing and how they were estimated; empty where none is."""
     most = int(cells.groupby(["class", "subgroup"], observed=True)["n_partial"].sum().max())
     if not most:
         return ""
     said = (
-        f"{most} {'run lacks' if most == 1 else 'runs lack'} some {names.images} of a column (half at most); each "
-        f"missing score is estimated from other runs on the {names.image}, so that all means are over the same "
+        f"{most} {'run lacks' if most == 1 else 'runs lack'} some {names.images} of a column (half at most). Each "
+        f"missing score was estimated from the other runs on that {names.image}, so that all means are over the same "
         f"{names.images}. "
     )
     overall = cells[(cells["subgroup"] == OVERALL) & (cells["n_lacking"] > 0)]
@@ -122,7 +126,7 @@ def _partial(cells: pd.DataFrame, names: Names) -> str:
         )
         said += (
             f"{arms} in all its runs: it is compared on the others, and its mean assumes the same difference from the "
-            "other arms where it lacks them. "
+            "other arms on those that it lacks. "
         )
     return said
 
@@ -130,9 +134,9 @@ def _partial(cells: pd.DataFrame, names: Names) -> str:
 def _empty(scores: pd.DataFrame, study: Study, names: Names) -> str:
     own = scores[scores["class"] != MACRO]
     if study.empty == "left out":
-        return f"{names.images.capitalize()} whose reference lacks a class are left out of its scores."
+        return f"{names.images.capitalize()} whose reference mask lacks a class are excluded from its scores."
     article = "An" if names.image[:1].lower() in "aeiou" else "A"
     return (
-        f"{article} {names.image} whose reference and prediction are both empty counts as 1: "
-        f"{own['empty'].sum()} of {len(own)} scores here."
+        f"{article} {names.image} whose reference and prediction are both empty scores 1: {own['empty'].sum()} of "
+        f"{len(own)} scores here."
     )

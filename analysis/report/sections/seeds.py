@@ -1,9 +1,10 @@
-"""Do seeds agree? The spread of each arm's runs, how many fail, and what no run explains."""
+"""Do seeds agree? The spread of each arm's runs, failures, and residuals."""
 
 import pandas as pd
 
-from analysis.figures.residuals import draw_residuals
-from analysis.figures.run_means import draw_run_means
+from analysis.figures.residuals import build_residuals
+from analysis.figures.run_means import build_run_means
+from analysis.figures.style import rendered
 from analysis.report.data import ReportData
 from analysis.report.declared import from_elsewhere
 from analysis.report.grid import Cell, Grid
@@ -22,14 +23,16 @@ def section(data: ReportData) -> Section | None:
     means = run_means(dict(data.matrices))
     words = _words(table, from_elsewhere(data.collected), names)
     several = data.collected.images["subgroup"].nunique() > 1
-    across = f"Each run on each {f'value of {data.column}' if several else 'class'}"
+    across = f"Mean {names.score} of each run on each {f'value of {data.column}' if several else 'class'}"
     parts = [
         Part((_grid(table, baseline, names),), words, (), False, {"seeds.csv": to_csv(table)}),
-        picture("run_means.png", draw_run_means(means, data.figure), across),
+        picture("run_means", rendered(build_run_means(means, data.names), data.figure), across),
     ]
     if len(means) > 1:
-        caption = f"What runs and {names.units} don't explain, against what they do"
-        parts.append(picture("residuals.png", draw_residuals(residuals(matrix), data.figure), caption))
+        caption = "Residuals against fitted values"
+        parts.append(
+            picture("residuals", rendered(build_residuals(residuals(matrix), data.names), data.figure), caption)
+        )
     return Section("Do seeds agree?", tuple(parts))
 
 
@@ -56,26 +59,27 @@ def _grid(table: pd.DataFrame, baseline: str, names: Names) -> Grid:
 
 
 def _words(table: pd.DataFrame, elsewhere: bool, names: Names) -> tuple[str, ...]:
-    counted = "collapsed or failed" if table["n_failed"].any() else "collapsed"
+    failed = bool(table["n_failed"].any())
     words = [
-        f"Descriptive, without tests. SD: among means of an arm's seeds. worst seed: the lowest of these means. 10 % "
-        f"of "
-        f"{names.images}: a tenth of them score lower (mean over seeds). collapsed: seeds with less than half the mean "
-        f"{names.score} of the arm's best. failures up to: with 95 % confidence, no more than so many seeds of the arm "
-        f"{'collapse or fail' if table['n_failed'].any() else 'collapse'} (Clopper and Pearson)."
+        "Descriptive only; nothing is tested. SD: standard deviation among the means of an arm's seeds. worst seed: "
+        f"the lowest of these means. 10 % of {names.images}: the tenth percentile of {names.images} (means over "
+        f"seeds). collapsed: seeds with less than half the mean {names.score} of the arm's best. failures up to: upper "
+        f"95 % confidence limit of the share of seeds that {'collapse or fail' if failed else 'collapse'} "
+        "(Clopper-Pearson)."
     ]
+    counted = "collapsed or failed" if failed else "collapsed"
     clean = table[(table["n_collapsed"] == 0) & (table["n_failed"] == 0)]
     if len(clean):
         seeds = int(clean["n_seeds"].max())
         limit = float(clean["failure_limit"].min())
-        words.append(f"0 of {seeds} that {counted} leaves room for up to {100 * limit:.0f} % that do.")
+        words.append(f"Where 0 of {seeds} seeds {counted}, up to {100 * limit:.0f} % may do so (95 % confidence).")
     others = table[(table["n_collapsed"] > 0) | (table["n_failed"] > 0)]
     if len(others):
         said = [
             f"{row['n_collapsed'] + row['n_failed']} of {row['n_seeds'] + row['n_failed']} of {row['arm']}"
             for _, row in others.iterrows()
         ]
-        words.append(f"Seeds that {counted}: {listed(said)}. Means and tests are with those that finished.")
+        words.append(f"Seeds that {counted}: {listed(said)}. Means and tests are of those that finished.")
     if elsewhere:
-        words.append("Whether other seeds were trained and left out, the table doesn't say.")
+        words.append("The table doesn't say whether other seeds were trained and left out.")
     return tuple(words)

@@ -1,4 +1,4 @@
-"""What does the study itself add? Pictures that it drew, and tables that it made."""
+"""Does the study add anything? Pictures that it drew, and tables that it made."""
 
 import re
 
@@ -6,10 +6,10 @@ import pandas as pd
 
 from analysis.report.data import ReportData
 from analysis.report.grid import frame_grid
-from analysis.report.section import Part, Section, picture, to_csv
+from analysis.report.section import Part, Section, to_csv
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
-"""What pictures and tables that are handed in may be called, but for the suffix."""
+"""Allowed names of pictures and tables that are handed in, without the suffix."""
 
 
 def section(data: ReportData) -> Section | None:
@@ -28,8 +28,9 @@ def section(data: ReportData) -> Section | None:
     for name, content in data.supplement.pictures.items():
         stem = name.removesuffix(".png")
         _check_name(stem)
-        parts.append(picture(f"{stem}.png", content, stem.replace("_", " ").capitalize()))
-    return Section("", tuple(parts)) if parts else None
+        caption = stem.replace("_", " ").capitalize()
+        parts.append(Part(printed=(), files={f"{stem}.png": content}, pictures={f"{stem}.png": caption}))
+    return Section("From the study", tuple(parts)) if parts else None
 
 
 def _check_name(name: str) -> None:

@@ -6,10 +6,11 @@ import numpy as np
 import pandas as pd
 
 from analysis.figures.scores import Title
-from analysis.figures.sweep_course import draw_best_so_far, draw_expected
+from analysis.figures.style import rendered
+from analysis.figures.sweep_course import build_best_so_far, build_expected
 from analysis.report.data import ReportData
 from analysis.report.grid import Cell, Grid
-from analysis.report.section import Part, Section, to_csv
+from analysis.report.section import Part, Section, picture, to_csv
 from analysis.report.sweep_sections.course import ADAPTIVE, expected_curve, independent
 from analysis.sweeps.expected_best import best_so_far, trial_scores
 from analysis.sweeps.trials import SCORE, Sweep, best_trial, settings_of
@@ -54,23 +55,24 @@ def section(data: ReportData) -> Section | None:
     note = "" if all(independent(sweeps[arm][0]) for arm in tuned) else ADAPTIVE
     frame = pd.concat([curve.assign(arm=arm) for arm, curve in curves.items()], ignore_index=True)
     files = {
-        "tuning.png": draw_expected(curves, courses, _to(title, "expected best of each arm's search"), note),
-        "tuning_cost.png": draw_best_so_far(courses, _to(title, "best so far of each arm's search")),
         "tuning.csv": to_csv(frame[["arm", "budget", "expected", "low", "high", "with_replacement"]]),
         # With all digits: these settings are there to be used again.
         "tuned.csv": to_csv(pd.DataFrame(chosen), digits=None),
     }
-    captions = {
-        "tuning.png": "Expected best validation F1 by number of trials",
-        "tuning_cost.png": "Best validation F1 so far by what was spent",
-    }
+    expected = rendered(build_expected(curves, courses, note), _to(title, "expected best of each arm's search"))
+    spent = rendered(build_best_so_far(courses), _to(title, "best so far of each arm's search"))
     every = pd.concat([sweeps[arm][1] for arm in tuned], ignore_index=True)
     words = (*_fairness(sweeps, tuned), *_orders(curves), expected_caption(every))
-    return Section("Were arms tuned alike?", (Part((table,), words, (), True, files, captions),))
+    parts = (
+        Part((table,), words, files=files),
+        picture("tuning", expected, "Expected best validation F1 by number of trials"),
+        picture("tuning_cost", spent, "Best validation F1 so far by what was spent"),
+    )
+    return Section("Were arms tuned alike?", parts)
 
 
 def _fairness(sweeps: ArmSweeps, tuned: Sequence[str]) -> list[str]:
-    """Whether budgets and spaces are equal, and what these scores are not."""
+    """Says whether budgets and spaces are equal, and warns of taking these scores for results."""
     planned = {arm: sweeps[arm][0].trials_planned for arm in tuned}
     ended = {arm: len(trial_scores(sweeps[arm][1])) for arm in tuned}
     words = []
@@ -84,16 +86,16 @@ def _fairness(sweeps: ArmSweeps, tuned: Sequence[str]) -> list[str]:
     more = [f"{arm} also {listed(sorted(own - everywhere))}" for arm, own in spaces.items() if own - everywhere]
     words[0] += f" Searched in all arms: {listed(sorted(everywhere))}." + (f" {listed(more)}." if more else "")
     words.append(
-        "These are validation scores of one seed that were chosen for being the highest: they say what the searches "
-        "were worth, not which arm is better. Arms are compared above, by test images and fresh seeds with the chosen "
-        "settings. lower limit: of the expected best of so many trials, at 97.5 %; where it is far below the best, "
+        "These are validation scores of one seed, chosen for being the highest: they show what the searches achieved, "
+        "not which arm is better. Arms are compared above, on test images and with fresh seeds at the chosen settings. "
+        "lower limit: 97.5 % confidence limit of the expected best of so many trials; where it is far below the best, "
         "another search of the same length might have found less."
     )
     return words
 
 
 def _orders(curves: Mapping[str, pd.DataFrame]) -> list[str]:
-    """Whether the two estimators put arms in the same order at every number of trials that all arms have."""
+    """Warns where the two estimators rank the arms differently at a number of trials that all arms have."""
     if len(curves) < 2:
         return []
     names = ("expected", "with_replacement")
@@ -111,7 +113,7 @@ def _orders(curves: Mapping[str, pd.DataFrame]) -> list[str]:
     counts = f"{unlike[0]}" if len(unlike) == 1 else f"{len(unlike)} numbers from {unlike[0]} to {unlike[-1]}"
     return [
         f"At {counts} of trials the two estimators of the expected best (with and without replacement) put arms in "
-        "different orders: there, not even the order of these curves is to be read."
+        "different orders: don't compare these curves there."
     ]
 
 

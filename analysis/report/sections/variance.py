@@ -1,6 +1,7 @@
 """Where does variance come from: images, seeds, or how arms take to single images?"""
 
-from analysis.figures.variance import draw_variance, variance_table
+from analysis.figures.style import rendered
+from analysis.figures.variance import build_variance, variance_table
 from analysis.report.data import ReportData
 from analysis.report.section import Section, picture
 from analysis.stats.mrmc import difference
@@ -16,7 +17,6 @@ def section(data: ReportData) -> Section | None:
     known = [each for each in found if each.components is not None]
     if not known:
         return None
-    caption = f"Where variance comes from: {data.names.images}, seeds, arm x {data.names.image}, and what is left"
-    return Section(
-        "A closer look", (picture("variance.png", draw_variance(variance_table(known), data.figure), caption),)
-    )
+    caption = f"Variance components: {data.names.images}, seeds, arm x {data.names.image}, and error"
+    drawing = rendered(build_variance(variance_table(known), data.names), data.figure)
+    return Section("Where does variance come from?", (picture("variance", drawing, caption),))

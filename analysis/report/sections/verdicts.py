@@ -13,7 +13,7 @@ from analysis.stats.comparisons import ALPHA, FEWEST_UNITS, leading_class
 from analysis.wording import NAMES, Names, format_p, listed
 
 VERDICTS: dict[str, Emphasis] = {"helps": "helps", "hurts": "hurts", "equal": "plain"}
-"""How verdicts look; those not named here are faint."""
+"""Style of each verdict; others are faint."""
 
 TEST = (
     "Dorfman, Berbaum, Metz (1992), Investigative Radiology 27:723. Hillis (2007), Statistics in Medicine 26:596; "
@@ -42,10 +42,10 @@ def section(data: ReportData) -> Section:
 
 
 def _warnings(declared: pd.DataFrame) -> list[str]:
-    """Names declared comparisons whose arms' seeds are unlike, so that the test may err more than it says."""
+    """Names declared comparisons whose arms' seeds vary unequally, so that the test may err more often than it says."""
     tested = declared[declared["p_adjusted"].notna()]
     unlike = [said for _, row in tested.iterrows() if (said := unlike_seeds(row))]
-    return [f"WARNING: p-values may be less sure than they look: {'; '.join(unlike)}."] if unlike else []
+    return [f"WARNING: p-values may be less reliable than they look: {'; '.join(unlike)}."] if unlike else []
 
 
 def verdict_grids(tests: pd.DataFrame, title: str, corner: str, names: Names = NAMES) -> list[Grid]:
@@ -81,7 +81,7 @@ def _verdict(test: pd.Series) -> Cell:
 
 
 def verdict_caption(tests: pd.DataFrame, study: Study, names: Names) -> list[str]:
-    """What the verdicts are; each sentence only where what it is about is there."""
+    """Explains the verdicts; each sentence only where what it is about occurs."""
     if tests.empty:
         return [f"No comparison: finished runs of {study.baseline} and of another arm are needed."]
     unit = names.units
@@ -90,57 +90,55 @@ def verdict_caption(tests: pd.DataFrame, study: Study, names: Names) -> list[str
     first = (tests["subgroup"] == OVERALL) & (tests["class"] == leading)
     if tests["p_adjusted"].notna().any():
         paragraphs.append(
-            f"Numbers are differences of mean {names.score}, and p of an F test for which runs of other seeds and "
-            f"other "
-            f"{unit} might have been drawn as well: it is about new {unit} with new seeds. "
+            f"Numbers are differences of mean {names.score}, with p of an F test that treats seeds and {unit} as "
+            f"random: it holds for new {unit} with new seeds. "
             f"{_corrections(tests[first], tests[~first], leading, names)}"
         )
-        equal = tests["p_equivalence_adjusted"].notna().any()
+        equal = (
+            f" equal: shown to differ by less than {study.margin:g}, {names.margin} (two one-sided tests, corrected "
+            f"p < {ALPHA})."
+        )
         paragraphs.append(
             f"helps, hurts: corrected p < {ALPHA}."
-            + (
-                f" equal: shown to differ by less than {study.margin:g}, {names.margin} (two one-sided tests, "
-                f"corrected "
-                f"p < {ALPHA})."
-                if equal
-                else ""
-            )
-            + " no evidence: neither, which isn't evidence of no effect."
+            + (equal if tests["p_equivalence_adjusted"].notna().any() else "")
+            + " no evidence: neither of these, which isn't evidence of no effect."
         )
     else:
         paragraphs.append(f"Numbers are differences of mean {names.score}. Nothing is tested.")
     if study.average == "subgroups" and (tests["subgroup"] != OVERALL).any():
         paragraphs[0] += f" In row {OVERALL} each {names.subgroup} counts the same."
     if (tests["verdict"] == "one seed").any():
-        paragraphs.append("one seed: an arm has one, so any difference may be the seed's alone. Nothing is tested.")
+        paragraphs.append(
+            "one seed: an arm has a single seed, so any difference may be due to that seed alone. Nothing is tested."
+        )
     few = tests[tests["verdict"] == "too few"]
     if len(few):
         of = ", ".join(few["subgroup"].astype(str).unique())
         uneven = " (those of unequal size count as fewer: n_effective in tests.csv)" if names.grouped else ""
         paragraphs.append(
-            f"too few: below {FEWEST_UNITS} {unit}{uneven} p-values aren't reliable and aren't shown: {of}."
+            f"too few: with fewer than {FEWEST_UNITS} {unit}{uneven} p-values are unreliable and aren't shown: {of}."
         )
     return paragraphs
 
 
 def _corrections(first: pd.DataFrame, others: pd.DataFrame, leading: str, names: Names) -> str:
-    """How p-values are corrected, and for how many."""
+    """Says how p-values are corrected, and for how many tests."""
     count = int(first["p_adjusted"].notna().sum())
     row = f"row {OVERALL}" + (f" of class {leading}" if others["class"].nunique() > 1 else "")
     said = (
-        f"On {row}, {names.compared}, p is corrected by Holm's method over all {count}."
+        f"In {row} ({names.compared}), p is corrected by Holm's method for {count} tests."
         if count > 1
-        else f"On {row}, {names.compared}, there is one test, so that its p needs no correction."
+        else f"In {row} ({names.compared}), there is one test, so its p needs no correction."
         if count
-        else f"On {row}, {names.compared}, nothing is tested."
+        else f"In {row} ({names.compared}), nothing is tested."
     )
     if others["p_adjusted"].notna().any():
-        said += " In all others, which are exploration, p is corrected by Benjamini's and Hochberg's method."
+        said += " All other rows are exploratory; their p is corrected by the Benjamini-Hochberg method."
     return said
 
 
 def _methods(data: ReportData) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """How arms were compared, and what that cites."""
+    """Sentences on how arms were compared, and their sources."""
     study, names, tests = data.study, data.names, data.tests
     known = tests[tests["p_adjusted"].notna()]
     if known.empty:
@@ -149,27 +147,25 @@ def _methods(data: ReportData) -> tuple[tuple[str, ...], tuple[str, ...]]:
     first = (known["subgroup"] == OVERALL) & (known["class"] == leading)
     pairs = listed([f"{row['arm']} with {row['reference']}" for _, row in known[first].iterrows()])
     text = (
-        f"Arms were compared by a multi-reader multi-case analysis of variance: runs (seeds) are random readers, "
-        f"nested "
-        f"in their arm, and {names.units} are random cases, crossed with all runs; the split-plot "
-        f"Dorfman-Berbaum-Metz F "
-        "test was used with Hillis' degrees of freedom, extended by a term for the cases. For each comparison, the "
-        "variance "
-        f"among seeds and that of seed x case were pooled over its two arms. "
+        "Arms were compared by a multi-reader multi-case analysis of variance: runs (seeds) are random readers, nested "
+        f"in their arm, and {names.units} are random cases, crossed with all runs. The split-plot "
+        "Dorfman-Berbaum-Metz F test was used with Hillis' degrees of freedom, extended by a term for the cases. For "
+        "each comparison, the variance among seeds and that of seed x case were pooled over its two arms. "
     )
     if (tests["n_common"] < tests["n_images"]).any() if "n_common" in tests else False:
-        text += f"{names.images.capitalize()} that all runs of an arm lack entered no variance. "
+        text += f"{names.images.capitalize()} that all runs of an arm lack didn't contribute to variances. "
     if first.any():
         whose = "declared beforehand" if names.of_test else "declared with the report"
         whose = "not declared" if "comparisons" in names.undeclared else whose
         text += f"The comparisons on all {names.tested} were {pairs} ({whose})"
         text += (
-            f", whose p-values were corrected by Holm's method for {int(first.sum())} tests" if first.sum() > 1 else ""
+            f"; their p-values were corrected by Holm's method for {int(first.sum())} tests" if first.sum() > 1 else ""
         )
         text += ". "
     if (~first).any():
         text += (
-            f"The other {int((~first).sum())} tests are exploration and were corrected by Benjamini's and Hochberg's. "
+            f"The other {int((~first).sum())} tests are exploratory and were corrected by the Benjamini-Hochberg "
+            "method. "
         )
     text += (
         f"The level is {ALPHA}. Equivalence was tested by two one-sided tests with a margin of {study.margin:g} "

@@ -15,7 +15,7 @@ from analysis.results.declaration import ResultsError
 from checkout import ROOT
 from fake_controls import count_rows, write_parts
 
-REASON = "the notebooks need metaseg[notebooks]"
+REASON = "the notebooks need the extra 'notebooks'"
 nbclient = pytest.importorskip("nbclient", reason=REASON)
 nbformat = pytest.importorskip("nbformat", reason=REASON)
 pytest.importorskip("duckdb", reason=REASON)

@@ -244,10 +244,12 @@ def test_the_report_has_the_controls_and_what_they_are_of(tmp_path: Path, capsys
     result = report(FolderStorage(tmp_path), "parts", None, {"overlays.png": png()}, tables)
     out = tmp_path / "reports" / "parts"
     assert sorted(path.name for path in out.iterdir()) == [
-        "controls.csv", "difficulty.csv", "distribution.csv", "f1.png", "forest.png", "learning.png", "overlays.png",
-        "paired.png", "power.csv", "ranks.png", "report.html", "resampling.csv", "residuals.png", "response.csv",
-        "response.png", "run_means.png", "runs.csv", "seeds.csv", "size.png", "subgroups.csv", "swapped.csv",
-        "swapped.png", "table.csv", "table.md", "table.tex", "tests.csv", "variance.png",
+        "controls.csv", "difficulty.csv", "distribution.csv", "f1.png", "f1.svg", "forest.png", "forest.svg",
+        "learning.png", "learning.svg", "overlays.png", "paired.png", "paired.svg", "power.csv", "ranks.png",
+        "ranks.svg", "report.html", "resampling.csv", "residuals.png", "residuals.svg", "response.csv", "response.png",
+        "response.svg", "run_means.png", "run_means.svg", "runs.csv", "seeds.csv", "size.png", "size.svg",
+        "subgroups.csv", "swapped.csv", "swapped.png", "swapped.svg", "table.csv", "table.md", "table.tex",
+        "tests.csv", "variance.png", "variance.svg",
     ]  # fmt: skip
     assert all(Path(path).exists() for path in result.files)
     assert (out / "overlays.png").read_bytes() == png()
@@ -260,9 +262,10 @@ def test_the_report_has_the_controls_and_what_they_are_of(tmp_path: Path, capsys
     assert list(sections) == [
         "F1 of each arm by line", "Differences by line from baseline", "In full: against baseline, on all test images",
         "Is the difference the same for every line?", "Predicted differences by line",
-        "What is found four times in five: sme", "A closer look", "Seeds of each arm",
-        "What if they aren't told the truth? F1 of networks that see metadata",
-        "How much of baseline's F1 does metadata alone explain?", "The comparisons by resampling", "Distribution",
+        "Difference detected with 80 % power: sme", "Where does variance come from?", "Which images gain?",
+        "Which arm is best?", "Does size matter?", "Seeds of each arm", "Did networks learn?",
+        "F1 of networks that see metadata, when the metadata are wrong",
+        "How much of baseline's F1 do metadata alone explain?", "The comparisons by resampling", "Distribution",
         "Methods", "Caveats", "Runs",
     ]  # fmt: skip
     assert all(f"Computed on: {about}" in sections[name] for name in ("F1 of each arm by line", "Distribution", "Runs"))
@@ -277,8 +280,8 @@ def test_the_report_has_the_controls_and_what_they_are_of(tmp_path: Path, capsys
 
     printed = capsys.readouterr().out
     assert f"Data: {about}" in printed
-    assert "What if they aren't told the truth?" in printed
-    assert printed.count("Difficulty: how much of the variance of baseline's F1") == 1
+    assert "when the metadata are wrong" in printed
+    assert printed.count("Difficulty: share of the variance of baseline's F1") == 1
     assert "Distribution" not in printed
 
 

@@ -37,8 +37,8 @@ def interaction(p: float, arm: str = "sme", reference: str = "baseline") -> Inte
 
 def test_an_arm_that_helps_is_named_with_its_difference_interval_and_corrected_p() -> None:
     assert said(row("sme", "helps", 0.041), row("me", "no evidence", 0.002)) == (
-        "Against baseline, on new images with new seeds (3 seeds an arm, 60 images): sme +0.041 (95 % interval +0.031 "
-        "to +0.051, corrected p<0.001). There is no such evidence for me."
+        "Compared with baseline, on new images with new seeds (3 seeds an arm, 60 images): sme +0.041 (95 % interval "
+        "+0.031 to +0.051, corrected p<0.001). There is no such evidence for me."
     )
 
 
@@ -48,21 +48,21 @@ def test_arms_are_named_by_how_much_they_differ_and_one_that_hurts_is_among_them
     assert "no such evidence" not in text
 
 
-def test_an_arm_that_is_as_good_as_equal_isnt_called_without_evidence() -> None:
+def test_an_arm_that_is_equivalent_isnt_called_without_evidence() -> None:
     text = said(row("sme", "helps", 0.02), row("me", "equal", 0.001))
-    assert "me is as good as equal to baseline, within ±0.01." in text
+    assert "me is equivalent to baseline, within ±0.01." in text
     assert "no such evidence" not in text
     text = said(row("sme", "equal", 0.002), row("me", "equal", 0.001))
-    assert text.startswith("No arm is shown to differ from baseline")
-    assert text.endswith("sme and me are as good as equal to baseline, within ±0.01.")
+    assert text.startswith("No arm was shown to differ from baseline")
+    assert text.endswith("sme and me are equivalent to baseline, within ±0.01.")
 
 
 def test_where_nothing_is_shown_the_largest_difference_and_what_would_be_found_are_told() -> None:
     text = said(row("me", "no evidence", 0.002), row("sme", "no evidence", -0.008, p_adjusted=0.3))
     assert text == (
-        "No arm is shown to differ from baseline on new images with new seeds (3 seeds an arm, 60 images). The largest "
-        "difference is that of sme, -0.008 (95 % interval -0.018 to +0.002, corrected p=0.30); one of 0.012 would be "
-        "found four times in five, before correction."
+        "No arm was shown to differ from baseline on new images with new seeds (3 seeds an arm, 60 images). The "
+        "largest difference is that of sme, -0.008 (95 % interval -0.018 to +0.002, corrected p=0.30); a difference of "
+        "0.012 would be detected with 80 % power, before correction."
     )
 
 
@@ -77,18 +77,18 @@ def test_seeds_images_and_groups_are_told(seeds: tuple[int, int], units: int, da
 
 def test_one_seed_concludes_nothing() -> None:
     text = said(row("sme", "one seed", 0.2), row("me", "one seed", 0.1), row("sme", "one seed", 0.3, "HeLa"))
-    assert text == "Nothing is concluded: where an arm has one seed, any difference may be the seed's alone."
+    assert text == "No conclusion: with one seed in an arm, any difference may be due to that seed alone."
 
 
 def test_too_few_units_conclude_nothing() -> None:
     assert said(row("sme", "too few", 0.2, n_units=3, n_images=3)) == (
-        f"Nothing is concluded: 3 images are too few for a test, which needs {FEWEST_UNITS}."
+        f"No conclusion: 3 images are too few for a test, which needs {FEWEST_UNITS}."
     )
     assert "3 groups of images are too few" in said(row("sme", "too few", 0.2, n_units=3))
 
 
 def test_without_a_comparison_with_the_baseline_nothing_is_concluded() -> None:
-    expected = "Nothing is concluded: finished runs of baseline and of another arm are needed."
+    expected = "No conclusion: finished runs of baseline and of another arm are needed."
     assert said() == expected
     assert said(row("sme", "helps", 0.1, reference="sme-dummy")) == expected
 
@@ -96,22 +96,22 @@ def test_without_a_comparison_with_the_baseline_nothing_is_concluded() -> None:
 @pytest.mark.parametrize(
     ("verdicts", "expected"),
     [
-        (["equal"], "sme-dummy is as good as equal to baseline, within ±0.01."),
-        (["equal", "equal"], "sme-dummy and me-dummy are as good as equal to baseline, within ±0.01."),
+        (["equal"], "sme-dummy is equivalent to baseline, within ±0.01."),
+        (["equal", "equal"], "sme-dummy and me-dummy are equivalent to baseline, within ±0.01."),
         (["hurts"], "sme-dummy is worse than baseline."),
         (["helps"], "sme-dummy is better than baseline."),
-        (["no evidence"], "for sme-dummy neither a difference nor equality is shown."),
+        (["no evidence"], "for sme-dummy neither a difference nor equivalence is shown."),
         (
             ["equal", "no evidence"],
-            "sme-dummy is as good as equal to baseline, within ±0.01; for me-dummy neither a difference nor equality "
-            "is shown.",
+            "sme-dummy is equivalent to baseline, within ±0.01; for me-dummy neither a difference nor "
+            "equivalence is shown.",
         ),
     ],
 )
-def test_arms_that_are_told_nothing_are_equal_worse_or_undecided(verdicts: list[str], expected: str) -> None:
+def test_arms_that_receive_no_metadata_are_equal_worse_or_undecided(verdicts: list[str], expected: str) -> None:
     rows = [row(arm, verdict) for arm, verdict in zip(["sme-dummy", "me-dummy"], verdicts, strict=False)]
-    assert said(row("sme", "helps", 0.04), *rows).endswith(f"Of arms that are told nothing, {expected}")
-    assert said(*rows) == f"Of arms that are told nothing, {expected}"
+    assert said(row("sme", "helps", 0.04), *rows).endswith(f"Among the arms that receive no metadata: {expected}")
+    assert said(*rows) == f"Among the arms that receive no metadata: {expected}"
 
 
 def test_subgroups_of_the_arm_that_helps_most_are_told_by_verdict() -> None:
@@ -120,8 +120,8 @@ def test_subgroups_of_the_arm_that_helps_most_are_told_by_verdict() -> None:
     rows += [row("sme", "no evidence", 0.02, "e"), row("sme", "too few", 0.03, "f")]
     text = said(row("me", "helps", 0.03), row("sme", "helps", 0.04), *rows, interactions=(interaction(0.002),))
     assert text.endswith(
-        "By cell_line, which is exploration, sme helps on a (+0.080) and b (+0.060); it hurts on c (-0.020); it "
-        "changes little on d (+0.001); it is undecided on e (+0.020) and f (+0.030). On the whole, the gain differs "
+        "By cell_line (exploratory): sme helps on a (+0.080) and b (+0.060); it hurts on c (-0.020); it "
+        "changes little on d (+0.001); it is undecided on e (+0.020) and f (+0.030). The gain differs "
         "among them (corrected p=0.002)."
     )
 
@@ -129,11 +129,11 @@ def test_subgroups_of_the_arm_that_helps_most_are_told_by_verdict() -> None:
 def test_an_interaction_that_isnt_shown_is_said_so_and_anothers_isnt_taken() -> None:
     rows = [row("sme", "helps", 0.04), row("sme", "helps", 0.04, "a"), row("sme", "helps", 0.04, "b")]
     assert said(*rows, interactions=(interaction(0.4),)).endswith(
-        "On the whole, it isn't shown that the gain differs among them (corrected p=0.40)."
+        "The gain isn't shown to differ among them (corrected p=0.40)."
     )
     others = (interaction(0.001, "me"), interaction(0.001, "sme", "sme-dummy"), interaction(np.nan))
     for other in others:
-        assert "On the whole" not in said(*rows, interactions=(other,))
+        assert "The gain" not in said(*rows, interactions=(other,))
 
 
 def test_a_gain_on_a_subgroup_alone_isnt_kept_back() -> None:
@@ -141,8 +141,8 @@ def test_a_gain_on_a_subgroup_alone_isnt_kept_back() -> None:
         row("sme", "no evidence", 0.01), row("sme", "helps", 0.07, "a"), row("sme", "no evidence", 0.0, "b"),
         row("me", "no evidence", 0.02), row("me", "no evidence", 0.01, "a"),
     )  # fmt: skip
-    assert text.startswith("No arm is shown to differ from baseline")
-    assert "By cell_line, which is exploration, sme helps on a (+0.070); it is undecided on b" in text
+    assert text.startswith("No arm was shown to differ from baseline")
+    assert "By cell_line (exploratory): sme helps on a (+0.070); it is undecided on b" in text
 
 
 def test_it_is_about_the_endpoint_or_else_the_macro_average() -> None:
@@ -159,14 +159,18 @@ def test_sentences_follow_from_what_was_planted() -> None:
     comparisons = [Comparison("sme", "baseline"), Comparison("sme-dummy", "baseline", "equal")]
     tests = compare(make_scores(f1, ["a", "b"] * 30), comparisons, 0.01)
     first, second, third = conclude(tests, [], STUDY, "line")
-    assert first.startswith("Against baseline, on new images with new seeds (3 seeds an arm, 60 images): sme +0.04")
-    assert second.startswith("Of arms that are told nothing, sme-dummy is as good as equal to baseline")
-    assert third.startswith("By line, which is exploration, sme helps on a (+0.0")
+    assert first.startswith(
+        "Compared with baseline, on new images with new seeds (3 seeds an arm, 60 images): sme +0.04"
+    )
+    assert second.startswith("Among the arms that receive no metadata: sme-dummy is equivalent to baseline")
+    assert third.startswith("By line (exploratory): sme helps on a (+0.0")
 
 
 def test_an_arm_of_one_seed_is_left_out_of_the_conclusion_and_named() -> None:
     """It differs most; seeds, images and the largest difference are those of the arms that are tested."""
     text = said(row("sme", "helps", 0.04), row("me", "one seed", 0.2, n_seeds=1))
-    assert text.startswith("Against baseline, on new images with new seeds (3 seeds an arm, 60 images): sme +0.040")
+    assert text.startswith(
+        "Compared with baseline, on new images with new seeds (3 seeds an arm, 60 images): sme +0.040"
+    )
     assert "me +0.2" not in text
-    assert text.endswith("Not tested, for want of seeds or images: me.")
+    assert text.endswith("Not tested, for lack of seeds or images: me.")

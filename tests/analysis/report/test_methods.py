@@ -12,9 +12,10 @@ import pytest
 from analysis.report.data import Supplement, report_data
 from analysis.report.section import Section
 from analysis.report.sections import interaction, limits, methods, provenance, resampling, verdicts
-from analysis.results.store_rows import Collected, collect
+from analysis.results.merge import collect
+from analysis.results.store_rows import Collected
 from fake_store import image_rows, run_id, seal, write_study
-from metaseg.store.storage import FolderStorage
+from metaseg.store.folder import FolderStorage
 
 
 def rows(arm: str, seed: int) -> pd.DataFrame:

@@ -11,8 +11,8 @@ from scipy import stats
 from analysis.report.sections.verdicts import verdict_grids
 from analysis.report.study import report
 from analysis.results.declaration import Comparison
+from analysis.results.merge import collect as collect_from
 from analysis.results.store_rows import Collected, ResultsError
-from analysis.results.store_rows import collect as collect_from
 from analysis.scores.image_scores import OVERALL, image_scores, summarise, with_overall
 from analysis.scores.score_matrix import score_matrices
 from analysis.stats.comparisons import compare

@@ -58,9 +58,10 @@ def test_the_report_of_a_study_is_complete_and_right(tmp_path: Path, capsys: pyt
 
     out = tmp_path / "reports" / "cells"
     assert sorted(path.name for path in out.iterdir()) == [
-        "difficulty.csv", "f1.png", "forest.png", "learning.png", "paired.png", "power.csv", "ranks.png", "report.html",
-        "resampling.csv", "residuals.png", "run_means.png", "runs.csv", "seeds.csv", "size.png",
-        "subgroups.csv", "table.csv", "table.md", "table.tex", "tests.csv", "variance.png",
+        "difficulty.csv", "f1.png", "f1.svg", "forest.png", "forest.svg", "learning.png", "learning.svg", "paired.png",
+        "paired.svg", "power.csv", "ranks.png", "ranks.svg", "report.html", "resampling.csv", "residuals.png",
+        "residuals.svg", "run_means.png", "run_means.svg", "runs.csv", "seeds.csv", "size.png", "size.svg",
+        "subgroups.csv", "table.csv", "table.md", "table.tex", "tests.csv", "variance.png", "variance.svg",
     ]  # fmt: skip
     assert all(Path(path).exists() for path in result.files)
     table, written = pd.read_csv(out / "table.csv"), pd.read_csv(out / "tests.csv")
@@ -70,11 +71,11 @@ def test_the_report_of_a_study_is_complete_and_right(tmp_path: Path, capsys: pyt
     assert (len(table), len(written)) == (5 * 8, 5 * 8)
     assert written["verdict"].tolist() == result.tests["verdict"].tolist()
     markdown = (out / "table.md").read_text()
-    assert markdown.startswith("# Study cells: F1 with and without metadata\n\n> Against baseline")
+    assert markdown.startswith("# Study cells: F1 with and without metadata\n\n> Compared with baseline")
     row = next(line for line in markdown.split("from baseline")[-2].splitlines() if line.startswith("| MDCK"))
     assert row.split(" | ")[1] == "12"
     assert any(cell.startswith("**helps** +0.1") for cell in row.split(" | "))
-    for words in ("new images with new seeds", "Holm", "Benjamini", "both empty counts as 1: 0 of 1260"):
+    for words in ("new images with new seeds", "Holm", "Benjamini", "both empty scores 1: 0 of 1260"):
         assert words in markdown
     for name in ("f1", "forest", "learning", "paired", "ranks", "size", "variance"):
         assert f"({name}.png)" in markdown
@@ -107,7 +108,7 @@ def test_a_study_of_a_single_arm_has_a_table_but_no_comparison(
     write_study(tmp_path, two_lines, unfinished=[(unfinished, 0), (unfinished, 1)])
     result = report(FolderStorage(tmp_path), "cells")
     assert result.tests.empty
-    assert result.result == ("Nothing is concluded: finished runs of baseline and of another arm are needed.",)
+    assert result.result == ("No conclusion: finished runs of baseline and of another arm are needed.",)
     assert "No comparison: finished runs of baseline and of another arm are needed." in capsys.readouterr().out
     files = {path.name for path in (tmp_path / "reports" / "cells").iterdir()}
     assert {"table.csv", "tests.csv", "report.html", "f1.png"} <= files
@@ -121,8 +122,10 @@ def test_one_seed_an_arm_is_a_table_without_a_single_p_value(
     result = report(FolderStorage(tmp_path), "cells")
     assert result.tests["verdict"].eq("one seed").all()
     printed = capsys.readouterr().out
-    assert "Nothing is concluded: where an arm has one seed" in printed
-    assert "one seed: an arm has one, so any difference may be the seed's alone." in " ".join(printed.split())
+    assert "No conclusion: with one seed in an arm" in printed
+    assert "one seed: an arm has a single seed, so any difference may be due to that seed alone." in " ".join(
+        printed.split()
+    )
     tables = printed.partition("Differences")[2].partition("Numbers are")[0]
     assert "p=" not in tables
     assert "p<" not in tables
@@ -137,9 +140,10 @@ def test_images_in_groups_are_announced_as_such(tmp_path: Path, capsys: pytest.C
     assert "24 test images in 4 groups" in printed
     assert "a 12 in 2 too few" in printed
     assert (
-        f"too few: below {FEWEST_UNITS} groups of images (those of unequal size count as fewer: n_effective" in printed
+        f"too few: with fewer than {FEWEST_UNITS} groups of images (those of unequal size count as fewer: n_effective"
+        in printed
     )
-    assert result.result[0].startswith("Nothing is concluded: 4 groups of images are too few for a test")
+    assert result.result[0].startswith("No conclusion: 4 groups of images are too few for a test")
 
 
 def test_a_study_without_subgroups_has_no_rows_for_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

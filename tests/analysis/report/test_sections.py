@@ -11,9 +11,9 @@ from analysis.report import sections, sweep_sections
 from analysis.report.data import ReportData, Supplement, report_data
 from analysis.report.section import Part, Section
 from analysis.report.study import made_sections, report
-from analysis.results.store_rows import collect
+from analysis.results.merge import collect
 from fake_store import image_rows, write_study
-from metaseg.store.storage import FolderStorage
+from metaseg.store.folder import FolderStorage
 
 
 def rows(arm: str, seed: int) -> pd.DataFrame:
@@ -61,7 +61,7 @@ def test_a_test_of_ones_own_takes_a_section_and_a_line(
 def test_a_question_that_cant_be_asked_has_no_section(data: ReportData) -> None:
     headings = [section.heading for section in made_sections(data)]
     assert "Were arms tuned alike?" not in headings
-    assert "What if networks aren't told the truth?" not in headings
+    assert "What if the metadata are wrong?" not in headings
     without = made_sections(replace(data, matrices={}, interactions=[]))
     assert "Do seeds agree?" in headings
     assert "Do seeds agree?" not in [section.heading for section in without]

@@ -1,6 +1,7 @@
-"""From a store's runs to one checked Parquet file."""
+"""From a store's runs to the checked results dataset that it keeps."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,8 +10,9 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
+from analysis.results.dataset import read_results, result_studies
+from analysis.results.merge import collect as collect_from
 from analysis.results.store_rows import Collected, ResultsError
-from analysis.results.store_rows import collect as collect_from
 from fake_store import copy_up, image_rows, run_id, seal, write_study
 from metaseg.store.folder import FolderStorage
 from metaseg.store.storage import open_storage
@@ -22,6 +24,15 @@ def rows(arm: str, seed: int) -> pd.DataFrame:
 
 def collect(store: Path, name: str) -> Collected:
     return collect_from(FolderStorage(store), name)
+
+
+def folder(store: Path) -> Path:
+    """Where a store keeps the results of the study."""
+    return store / "results" / "study=cells" / "dataset=fake-f00d"
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 def change(store: Path, arm: str, seed: int, table: pd.DataFrame) -> Path:
@@ -39,30 +50,31 @@ def store(tmp_path: Path) -> Path:
 
 
 def test_each_run_and_image_is_one_row_with_its_origin(store: Path) -> None:
-    path = collect(store, "cells").path
-    table = pq.read_table(path).to_pandas()
-    assert path == str(store / "results" / "study=cells" / "images.parquet")
+    collected = collect(store, "cells")
+    table = collected.images
+    assert collected.path == str(folder(store))
     assert list(table.columns[:9]) == [
         "study", "dataset", "run_id", "arm", "part", "block", "metadata_mode", "seed", "parameters",
     ]  # fmt: skip
-    assert list(table.columns[9:]) == list(rows("sme", 0).columns)
+    assert set(table.columns[9:]) == set(rows("sme", 0).columns)
     assert len(table) == 4 * 4
     assert not table.duplicated(["run_id", "image", "class", "evaluation"]).any()
     sme = table[(table["arm"] == "sme") & (table["seed"] == 1)]
     assert set(sme["run_id"]) == {run_id("sme", 1)}
     assert set(sme["block"]) == {"sme"}
     assert set(sme["parameters"]) == {1234}
-    pd.testing.assert_frame_equal(sme[rows("sme", 1).columns].reset_index(drop=True), rows("sme", 1))
+    found = sme[rows("sme", 1).columns].reset_index(drop=True).astype(rows("sme", 1).dtypes)
+    pd.testing.assert_frame_equal(found, rows("sme", 1))
+    pd.testing.assert_frame_equal(table, read_results(store / "results", "cells").images)
+    as_it_comes = pd.read_parquet(store / "results" / "study=cells")[rows("sme", 1).columns]
+    pd.testing.assert_frame_equal(as_it_comes, table[rows("sme", 1).columns], check_dtype=False)
 
 
 def test_the_folder_of_results_reads_as_one_dataset_of_studies(store: Path) -> None:
-    (store / "again").mkdir()
-    write_study(store / "again", rows, name="second")
+    shutil.copy(store / "studies" / "cells.json", store / "studies" / "second.json")
     collect(store, "cells")
-    collected = collect(store / "again", "second").path
-    target = store / "results" / "study=second" / "images.parquet"
-    target.parent.mkdir()
-    Path(collected).rename(target)
+    collect(store, "second")
+    assert result_studies(FolderStorage(store / "results")) == ["cells", "second"]
     assert pd.read_parquet(store / "results").groupby("study", observed=True).size().to_dict() == {
         "cells": 16,
         "second": 16,
@@ -70,15 +82,34 @@ def test_the_folder_of_results_reads_as_one_dataset_of_studies(store: Path) -> N
 
 
 def test_the_same_runs_give_the_same_bytes_and_no_other_file(store: Path) -> None:
-    first = Path(collect(store, "cells").path).read_bytes()
-    again = Path(collect(store, "cells").path)
-    assert again.read_bytes() == first
-    assert [path.name for path in again.parent.iterdir()] == ["images.parquet"]
+    first = files(Path(collect(store, "cells").path))
+    assert files(Path(collect(store, "cells").path)) == first
+    assert len(first) == 2, "rows and their record"
+
+
+def test_only_what_a_study_is_now_is_kept(store: Path) -> None:
+    """Whoever reads the folder as it comes would count rows of another dataset, or of the older layout, too."""
+    old = store / "results" / "study=cells"
+    (old / "dataset=cells-beef").mkdir(parents=True)
+    for file in ("images.parquet", "dataset=cells-beef/rows.parquet", "dataset=cells-beef/_study.json"):
+        (old / file).write_bytes(b"old")
+    collect(store, "cells")
+    assert [path.name for path in old.iterdir()] == [folder(store).name]
+    assert len(pd.read_parquet(old)) == 16
+
+
+def test_a_store_that_was_moved_has_one_source(store: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    collect(store, "cells")
+    moved = tmp_path_factory.mktemp("elsewhere") / "store"
+    store.rename(moved)
+    path = moved / "studies" / "cells.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"margin": 0.03}))
+    assert collect(moved, "cells").study.margin == 0.03
 
 
 def test_a_crash_while_writing_leaves_the_old_file(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = Path(collect(store, "cells").path)
-    before = path.read_bytes()
+    before = files(path)
 
     def half(where: Path, content: bytes) -> None:
         where.write_bytes(content[: len(content) // 2])
@@ -87,20 +118,22 @@ def test_a_crash_while_writing_leaves_the_old_file(store: Path, monkeypatch: pyt
     monkeypatch.setattr("metaseg.store.folder._write_flushed", half)
     with pytest.raises(OSError, match="no more"):
         collect(store, "cells")
-    assert path.read_bytes() == before
-    assert [path.name for path in path.parent.iterdir()] == ["images.parquet"]
+    assert files(path) == before
 
 
-def test_the_file_appears_by_renaming_a_whole_one(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_appear_by_renaming_whole_ones_and_their_record_last(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     renamed: list[int] = []
 
     def replace(source: Path, target: Path) -> None:
-        renamed.append(pq.read_table(source).num_rows)
+        whole = json.loads(source.read_text()) if target.suffix == ".json" else pq.read_table(source)
+        renamed.append(len(whole["parts"]) if isinstance(whole, dict) else whole.num_rows)
         source.rename(target)
 
     monkeypatch.setattr("metaseg.store.folder.os.replace", replace)
     collect(store, "cells")
-    assert renamed == [16]
+    assert renamed == [16, 4]
 
 
 def test_unfinished_runs_are_missing_by_name(tmp_path: Path) -> None:
@@ -231,19 +264,22 @@ def test_results_are_collected_from_a_bucket_as_from_a_folder(store: Path) -> No
     bucket = open_storage("memory://a-bucket/collected")
     copy_up(store, bucket)
     collected = collect_from(bucket, "cells")
-    assert collected.path == "memory://a-bucket/collected/results/study=cells/images.parquet"
-    in_folder = Path(collect(store, "cells").path).read_bytes()
-    assert bucket.read("results/study=cells/images.parquet") == in_folder
+    kept = folder(store).relative_to(store)
+    assert collected.path == f"memory://a-bucket/collected/{kept}"
+    pd.testing.assert_frame_equal(collected.images, collect(store, "cells").images)
+    assert bucket.names(str(kept)) == sorted(files(folder(store)))
     bucket.delete(f"runs/{run_id('sme', 1)}/config.json")
     with pytest.raises(ResultsError, match=rf"memory://a-bucket/.*{run_id('sme', 1)}/config\.json: can't be read"):
         collect_from(bucket, "cells")
 
 
+SHARED = ("command_line", "config", "schema", "store", "store.address", "store.names", "store.storage", "terminal")
+"""Modules of metaseg that analysis needs."""
+
+
 def test_analysis_needs_of_metaseg_only_its_storage() -> None:
-    code = (
-        "import sys, analysis.__main__; print(*sorted(name for name in sys.modules if name.startswith(('torch', 'ray', "
-    )
-    code += "'metaseg', 'fsspec'))))"
+    commands = "analysis.commands.collect, analysis.commands.report, analysis.commands.sweep"
+    started = "('torch', 'ray', 'metaseg', 'fsspec')"
+    code = f"import sys, {commands}; print(*sorted(name for name in sys.modules if name.startswith({started})))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    files = ("", ".config", ".store", ".store.address", ".store.names", ".store.storage", ".terminal")
-    assert done.stdout.split() == [f"metaseg{name}" for name in files]
+    assert done.stdout.split() == ["metaseg", *(f"metaseg.{name}" for name in SHARED)]

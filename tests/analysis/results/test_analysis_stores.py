@@ -9,8 +9,7 @@ import pytest
 from analysis.__main__ import main
 from analysis.results.dataset import read_results
 from analysis.results.declaration import ResultsError
-from analysis.results.merge import gather
-from analysis.results.store_rows import collect
+from analysis.results.merge import collect, gather
 from fake_store import run_id, seal, write_study
 from metaseg.store.folder import FolderStorage
 from results_dataset import assert_same_rows, change, gather_one, rows, state

@@ -45,13 +45,14 @@ def test_nothing_is_called_declared_that_nobody_declared(tmp_path: Path, capsys:
     for name, text in texts.items():
         for untrue in (
             "study declares", "the study's", "declared margin", "declared comparisons", "declared beforehand",
-            "one setting of learning rate", "test slices", "test images", "told nothing", "one split of one dataset",
+            "one setting of learning rate", "test slices", "test images", "receive no metadata",
+            "one split of one dataset",
         ):  # fmt: skip
             assert untrue not in text, (name, untrue)
     for name in ("report.html", "table.md", "terminal"):
         text = " ".join(texts[name].split())
-        assert "Not declared: a margin of equivalence (0.01 is taken); comparisons (each arm is compared with" in text
-        assert "an average (the mean of all slices is taken)" in text
+        assert "Not declared: a margin of equivalence (0.01 is assumed); comparisons (each arm is compared with" in text
+        assert "an average (the mean of all slices is assumed)" in text
 
 
 def test_what_is_declared_is_used_and_said_and_things_have_the_tables_names(tmp_path: Path, capsys: Capture) -> None:
@@ -67,8 +68,8 @@ def test_what_is_declared_is_used_and_said_and_things_have_the_tables_names(tmp_
     for said in (
         "Declared with the report: a margin of 0.03; the comparisons: new:er against plain and dummy equals plain; "
         "Average as the mean of each organ.",
-        "dummy is as good as equal to plain, within ±0.03 (the declared margin)",
-        "Of arms that are claimed to be equal, dummy",
+        "dummy is equivalent to plain, within ±0.03 (the declared margin)",
+        "Among the arms that are expected to be equal: dummy",
         "each organ counts the same",
     ):
         assert said in text
@@ -120,7 +121,7 @@ def test_an_average_of_one_subgroup_is_refused(tmp_path: Path, capsys: Capture) 
 def test_a_study_that_declared_its_own_takes_no_other(tmp_path: Path, capsys: Capture) -> None:
     write_study(tmp_path, lambda arm, seed: image_rows([0.5 + 0.1 * seed, 0.6]))
     assert main(["report", str(tmp_path), "--margin", "0.1"]) == 1
-    assert "study 'cells': it has declared what it compares when it was started" in capsys.readouterr().err
+    assert "study 'cells': the study declared its comparisons when it was started" in capsys.readouterr().err
 
 
 def test_a_dataset_that_was_collected_from_a_table_takes_the_same_options(tmp_path: Path) -> None:

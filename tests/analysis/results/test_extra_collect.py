@@ -12,10 +12,10 @@ import pytest
 
 from analysis.results.dataset import read_results
 from analysis.results.declaration import ResultsError
-from analysis.results.merge import gather
-from analysis.results.store_rows import AS_TRAINED, collect
+from analysis.results.merge import collect, gather
 from analysis.scores.extra_scores import with_scores
 from fake_store import image_rows, run_id, write_study
+from metaseg.schema import AS_TRAINED
 from metaseg.store.storage import open_storage
 
 RUNS = [(arm, seed) for seed in (0, 1) for arm in ("baseline", "sme")]

@@ -417,9 +417,9 @@ def test_optunas_own_importance_takes_the_study(storage: Storage):
 
 
 def test_the_notebook_runs_on_a_store_and_says_what_is_in_it(storage: Storage, tmp_path: Path, monkeypatch):
-    nbclient = pytest.importorskip("nbclient", reason="the notebooks need metaseg[notebooks]")
-    nbformat = pytest.importorskip("nbformat", reason="the notebooks need metaseg[notebooks]")
-    pytest.importorskip("ipykernel", reason="the notebooks need metaseg[notebooks]")
+    nbclient = pytest.importorskip("nbclient", reason="the notebooks need the extra 'notebooks'")
+    nbformat = pytest.importorskip("nbformat", reason="the notebooks need the extra 'notebooks'")
+    pytest.importorskip("ipykernel", reason="the notebooks need the extra 'notebooks'")
     write_sweep(storage, NAME, make_trials())
     monkeypatch.setenv("METASEG_STORE", storage.where)
     for variable in ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR"):

@@ -116,7 +116,7 @@ def test_the_fingerprint_changes_with_what_changes_results(table, change):
 
 
 def test_without_a_split_column_groups_are_split_by_the_seed(tmp_path):
-    table = write_dataset(tmp_path / "d", samples=20, well=[f"w{n // 2}" for n in range(20)])
+    table = write_dataset(tmp_path / "d", count=20, well=[f"w{n // 2}" for n in range(20)])
     manifest = read_table(table, [], group_by="well")
     datasets = [prepare(manifest, DataConfig(split_seed=seed), tmp_path / "cache") for seed in (0, 0, 1)]
     first, same, other = (dataset.table for dataset in datasets)
@@ -128,7 +128,7 @@ def test_without_a_split_column_groups_are_split_by_the_seed(tmp_path):
 
 
 def test_only_what_the_limit_keeps_is_decoded(tmp_path):
-    table = write_dataset(tmp_path / "d", samples=30, line=["a"] * 20 + ["b"] * 10)
+    table = write_dataset(tmp_path / "d", count=30, line=["a"] * 20 + ["b"] * 10)
     totals = set()
     dataset = prepare_table(table, DataConfig(limit_per_group=5), ["line"], lambda done, total: totals.add(total))
     assert totals == {10}

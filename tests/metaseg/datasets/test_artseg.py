@@ -24,7 +24,7 @@ def save(path, pixels):
 
 
 def artefact(number):
-    """Where image `number` has an artefact, of another size where the number is odd; 1 has none, 2 nothing else."""
+    """Pixels of the artefact in image `number`; odd numbers have another size, 1 has no artefact, 2 nothing else."""
     mask = np.zeros((8, 6 + number % 2 * 3), np.bool_)
     mask[:, :number] = number != 1
     return np.ones_like(mask) if number == 2 else mask
@@ -54,7 +54,7 @@ def read(path, config=None, metadata=(), scratch="scratch", **options):
 
 
 def masks(manifest, cache):
-    """Of each image, where the prepared dataset's mask is 1."""
+    """Pixels of each image where the prepared dataset's mask is 1."""
     dataset = prepare(manifest, DataConfig(classes=("anomaly",)), cache)
     return {image: dataset.mask(i).astype(bool) for i, image in enumerate(dataset.table["image"])}
 

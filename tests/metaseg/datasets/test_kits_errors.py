@@ -1,4 +1,4 @@
-"""What of a KiTS release is an error, and what the error says."""
+"""A damaged or incomplete KiTS release is an error, which says what is wrong."""
 
 import gzip
 import json
@@ -151,7 +151,7 @@ def test_slices_must_lie_along_the_first_axis_and_be_of_a_believable_number(kits
 
 def test_without_nibabel_the_error_says_how_to_install_it(kits19: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "nibabel", None)
-    with pytest.raises(ConfigError, match=r"pip install 'metaseg\[kits\]'"):
+    with pytest.raises(ConfigError, match="pip install 'nibabel>="):
         read(kits19)
 
 

@@ -1,4 +1,4 @@
-"""What is written for nnU-Net is in its format, and reads back as the same dataset."""
+"""An export for nnU-Net has its format, and reads back as the same dataset."""
 
 import json
 import re

@@ -55,6 +55,13 @@ def test_two_manifests_are_joined_by_file_and_keep_their_groups_apart(tmp_path):
     assert (same.table["group"].nunique(), set(same.table["both_masks"])) == (12, {"yes"})
 
 
+def test_classes_that_both_manifests_name_are_kept_and_others_arent(tmp_path):
+    named = replace(read_table(write_dataset(tmp_path / "a"), ()), classes=("object",))
+    other = read_table(write_dataset(tmp_path / "b"), ())
+    assert join_tasks(named, replace(other, classes=("object",)), ("nuclei", "anomaly")).classes == ("object",)
+    assert join_tasks(named, other, ("nuclei", "anomaly")).classes == ()
+
+
 def test_a_group_of_one_manifest_joins_the_others_that_share_an_image_with_it(tmp_path):
     """Wells 0 to 5 of two images each; the second manifest calls them otherwise, and lacks every other image."""
     nuclei = read_table(write_dataset(tmp_path / "a", well=[k // 2 for k in range(12)]), (), "well")

@@ -1,4 +1,4 @@
-"""Whose fault a failure is, out of what Ray makes of it."""
+"""Causes of failures, found inside Ray's errors."""
 
 import pickle
 
@@ -24,7 +24,7 @@ DETAIL = "Worker exits with an exit code 1. The process receives a SIGTERM."
 
 
 def died(kind: str = "SYSTEM_ERROR", detail: str = DETAIL, node_death: int | None = None) -> ActorDiedError:
-    """What Ray says of an actor that is dead."""
+    """Ray's error about a dead actor."""
     context = ActorDiedErrorContext(
         actor_id=b"0" * 16,
         error_message="The actor is dead because its worker process has died. "

@@ -128,7 +128,7 @@ def test_a_stopped_job_goes_on_with_the_same_command(head, tmp_path):
     assert len(re.findall(r"^done .*\(\d/\d\)$", again.stdout, re.MULTILINE)) == 8 - done
     assert len(finished(store)) == 8
     assert {path: path.stat().st_mtime_ns for path in stamps} == stamps, "what was done wasn't done again"
-    rows = pd.read_parquet(store / "results" / "study=seven_cells" / "images.parquet")
+    rows = pd.read_parquet(store / "results" / "study=seven_cells")
     assert rows["run_id"].nunique() == 8
     assert not rows.duplicated(["run_id", "image", "class", "evaluation"]).any()
 

@@ -1,4 +1,4 @@
-"""Sweeps whose driver is killed together with the Ray that it started, and that the same command goes on with."""
+"""Sweeps whose driver is killed together with the Ray that it started: the same command continues them."""
 
 import json
 import random
@@ -25,7 +25,7 @@ IN_FLIGHT = 2
 
 
 def trials_of(store: Store, name: str = NAME) -> list[optuna.trial.FrozenTrial]:
-    """What the journal holds; none before there is one."""
+    """Trials in the journal; none before there is a journal."""
     record = load_record(store, name)
     if record is None:
         return []

@@ -1,4 +1,4 @@
-"""What a study shows while it runs, where there is no terminal to draw in."""
+"""A study's progress, printed without a terminal to draw in."""
 
 import io
 
@@ -41,7 +41,7 @@ def test_runs_epochs_best_scores_and_time_left_are_told(tiny_dataset, monkeypatc
 
 
 def test_time_left_counts_samples_not_runs(tiny_dataset, monkeypatch):
-    """Of a stratified arm's two networks and a whole one, the parts have half of the samples each."""
+    """Each of a stratified arm's two networks has half of the samples of a whole one."""
     network, schedule = NetworkConfig(), ScheduleConfig(epochs=10)
     study = plan("study", tiny_dataset, ["baseline", "baseline-stratified"], 1, network, schedule)
     whole, *parts = study.runs

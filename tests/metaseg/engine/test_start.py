@@ -1,4 +1,4 @@
-"""How Ray is found and started: dead addresses are told at once, what is started is closed to others."""
+"""Finding and starting Ray: dead addresses are reported at once, and a Ray started here is closed to others."""
 
 import io
 import os

@@ -1,4 +1,4 @@
-"""Sweeps on real Ray: every trial is told, nothing runs twice, and faults are tried again or recorded."""
+"""Sweeps on real Ray: every trial is recorded, nothing runs twice, and faults are retried or recorded."""
 
 import io
 import os

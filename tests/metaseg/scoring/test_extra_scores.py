@@ -25,7 +25,7 @@ from scipy.ndimage import label as components
 from scipy.spatial.distance import cdist
 
 from analysis.results.declaration import ResultsError
-from analysis.results.store_rows import collect
+from analysis.results.merge import collect
 from analysis.scores.extra_scores import with_scores
 from analysis.scores.image_scores import image_scores
 from metaseg.__main__ import main
@@ -36,9 +36,10 @@ from metaseg.config import EXTRA_SCORES, ConfigError, DataConfig, NetworkConfig,
 from metaseg.data.dataset import Dataset
 from metaseg.data.preparation import prepare
 from metaseg.datasets.table import read_table
+from metaseg.packages import install
+from metaseg.schema import score_file
 from metaseg.scoring import masks as extra_scores
 from metaseg.scoring.masks import hd95, object_counts, score_masks, surface_dice
-from metaseg.scoring.run import score_file
 from metaseg.scoring.study import score_study
 from metaseg.store.runs import Store
 from metaseg.study.execution import execute
@@ -174,7 +175,7 @@ def test_pixels_that_touch_by_a_corner_are_one_object():
 
 def test_a_missing_package_is_named_with_what_installs_it(monkeypatch):
     monkeypatch.setattr(extra_scores, "find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match=r"'hd95' needs the package monai.*pip install 'metaseg\[scores\]'"):
+    with pytest.raises(ConfigError, match=f"'hd95' needs the package monai.*{install('scores')}"):
         extra_scores.require_packages(["hd95", "objects"])
     extra_scores.require_packages(["objects"])  # needs none
 
@@ -289,7 +290,7 @@ def test_damaged_files_of_a_run_are_named_and_the_others_are_scored(trained, sto
     ok, told = score(store, "objects")
     assert not ok
     assert f"{damaged}/weights.safetensors: corrupt: its SHA-256 is" in told
-    assert f"{gone}/weights.safetensors: gone, though its run is done" in told
+    assert f"{gone}/weights.safetensors: missing, though its run is done" in told
     assert f"{changed}: its weights predict" in told
     assert len(list((Path(store.where) / "scores").iterdir())) == len(trained[1].runs) - 3
 
@@ -362,7 +363,7 @@ def test_a_study_that_wants_scores_says_before_it_trains_that_their_package_is_m
     monkeypatch.setattr(extra_scores, "find_spec", lambda name: None)
     page = Page(name="page", read=lambda folder, progress: read_table(tiny_manifest, ["line"]))
     assert launch(page, options) == MISUSED
-    assert "pip install 'metaseg[scores]'" in capsys.readouterr().out
+    assert install("scores") in capsys.readouterr().out
     assert not list(tmp_path.iterdir())
 
 

@@ -53,7 +53,7 @@ def dice_of(a: Mask, b: Mask) -> float:
 
 
 NEARLY_CLOSED = np.pad(np.array([[0, 1, 1], [1, 0, 1], [1, 1, 1]], dtype=np.bool_), 1)
-"""Of seven connected pixels around one; as a hole, it leaves that one connected by a corner."""
+"""Seven connected pixels around one; as a hole, they leave that one connected by a corner."""
 
 
 @settings(max_examples=150, deadline=None)
@@ -216,6 +216,11 @@ def test_networks_see_the_style_alone_and_arms_may_be_restricted_to_one(cells: M
     dataset = prepare(manifest, DataConfig(), tmp_path / "cache")
     accurate = dataset.indices("train", Subset("style", "accurate", ("train",)))
     assert len(accurate) == len(dataset.indices("train")) // 3
+
+
+def test_one_class_keeps_its_name_and_several_become_one_without_a_name(cells: Manifest, tmp_path: Path) -> None:
+    assert styled(dataclasses.replace(cells, classes=("disk",)), tmp_path).classes == ("disk",)
+    assert styled(dataclasses.replace(cells, classes=("disk", "ring")), tmp_path).classes == ()
 
 
 def test_splits_that_are_there_are_kept(cells: Manifest, tmp_path: Path) -> None:

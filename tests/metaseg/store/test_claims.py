@@ -1,4 +1,4 @@
-"""Claims: a run has one driver at a time, and a dead one's runs are taken over; whatever the clocks say."""
+"""Claims: a run has one driver at a time, and a dead driver's runs are taken over, whatever the clocks say."""
 
 import json
 import multiprocessing
@@ -90,7 +90,7 @@ def two_machines(monkeypatch):
 
 @pytest.mark.parametrize("skew", [-86400.0, 0.0, 86400.0])
 def test_a_driver_on_another_machine_is_dead_after_a_lease_without_a_beat(storage, monkeypatch, two_machines, skew):
-    """Whether its clock is a day ahead or behind."""
+    """It doesn't matter whether that machine's clock is a day ahead or behind."""
     monkeypatch.setattr(module, "BEAT_SECONDS", 0.05)
     monkeypatch.setattr(module, "LEASE_SECONDS", 0.5)
     true_time = time.time

@@ -1,4 +1,4 @@
-"""Files in a store that others have left there: they are named or passed over, and stop nobody."""
+"""Files that others have left in a store: they are named or skipped, and stop nobody."""
 
 import errno
 import io
@@ -204,7 +204,7 @@ def test_a_study_that_is_done_names_others_files_and_ends_well(storage: FolderSt
 
     out = io.StringIO()
     remove_leftovers(Store(storage), Console(file=out, width=300))
-    assert out.getvalue().startswith(f"warning: others' files are passed over: {storage.locate('claims/a folder')}, ")
+    assert out.getvalue().startswith(f"warning: files of others are skipped: {storage.locate('claims/a folder')}, ")
     assert out.getvalue().endswith(" more\n")
 
 

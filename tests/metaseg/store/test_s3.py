@@ -1,4 +1,4 @@
-"""A store on an S3 server that fails, hangs, hangs up and loses answers; test_storage.py has what works without."""
+"""A store on an S3 server that fails, hangs, hangs up and loses answers; test_storage.py tests a server that works."""
 
 import hashlib
 import json
@@ -9,8 +9,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
+from analysis.results.dataset import read_results
 from fake_store import copy_up, image_rows, run_id, write_study
 from metaseg.config import ConfigError
 from metaseg.store.runs import Store
@@ -188,8 +190,10 @@ def test_the_analysis_reports_from_and_to_a_bucket(server, storage, tmp_path):
     assert f"  {storage.where}/reports/cells/report.html\n" in done.stdout
     subprocess.run([sys.executable, "-m", "analysis", "report", str(tmp_path)], check=True, capture_output=True)
     files = [f"reports/cells/{path.name}" for path in (tmp_path / "reports" / "cells").iterdir()]
-    for file in (*files, "results/study=cells/images.parquet"):
+    for file in files:
         assert storage.read(file) == (tmp_path / file).read_bytes()
+    kept = [read_results(f"{where}/results", "cells").images for where in (storage.where, tmp_path)]
+    pd.testing.assert_frame_equal(*kept)
     assert [f"reports/cells/{name}" for name in storage.names("reports/cells")] == sorted(files)
 
 

@@ -1,4 +1,4 @@
-"""What every storage promises: a folder, memory and an S3 server."""
+"""The contract of every storage: a folder, memory and an S3 server."""
 
 import errno
 import multiprocessing
@@ -27,7 +27,7 @@ def bucket() -> Iterator[str]:
 
 @pytest.fixture(params=["folder", "s3"])
 def shared(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """Where a storage is that other threads and processes can open, too."""
+    """Path or URL of a storage that other threads and processes can open, too."""
     return str(tmp_path) if request.param == "folder" else f"{request.getfixturevalue('bucket')}/{tmp_path.name}"
 
 
@@ -183,12 +183,12 @@ def test_an_unknown_kind_of_url_lists_what_is_expected():
 def test_a_missing_package_is_named_with_how_to_install_it(monkeypatch, url, package):
     monkeypatch.setitem(sys.modules, package, None)
     monkeypatch.delitem(_registry, url.partition(":")[0], raising=False)
-    with pytest.raises(ConfigError, match=f"{url}', which needs another package .*: pip install {package}$"):
+    with pytest.raises(ConfigError, match=f"{url}', which needs another package .*: pip install '{package}>=.*'$"):
         open_storage(url)
 
 
 class NoCredentialsError(Exception):
-    """Of a cloud's client that has none."""
+    """The error of a cloud's client without credentials."""
 
 
 class WithoutCredentials:

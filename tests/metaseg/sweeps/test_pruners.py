@@ -28,7 +28,7 @@ def report(
 
 
 def ended(settings: PrunerSettings, trials: list[tuple[int, float]]) -> list[int]:
-    """When trials end, of (epochs, final F1), one after the other; each rises evenly."""
+    """Last epochs of trials that run one after the other, given as (epochs, final F1); each score rises evenly."""
     study = optuna.create_study(study_name="sweep", direction="maximize", pruner=build_pruner(settings))
     return [report(study, study.ask(), settings, epochs, lambda share, f1=f1: f1 * share) for epochs, f1 in trials]
 

@@ -1,4 +1,4 @@
-"""Losses and counts against closed forms and scikit-learn-free references written out by hand."""
+"""Losses and counts against closed forms and references written out by hand."""
 
 import numpy as np
 import pytest

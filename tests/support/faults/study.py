@@ -22,7 +22,7 @@ def main() -> None:
     write = folder_storage._write_flushed
 
     def write_flushed(path: Path, content: bytes) -> Any:
-        if path.parents[1].name == "results":  # what analysis collects
+        if path.parents[2].name == "results":  # what analysis collects
             points.half_written(path, content)
             points.wait_at(Path(folder), "study", "collection")
         return write(path, content)

@@ -1,4 +1,4 @@
-"""A sweep's journal in a bucket: what was asked and told is there again, whoever wrote beside."""
+"""A sweep's journal in a bucket: all proposals and results are read back, even with several writers."""
 
 import json
 import threading

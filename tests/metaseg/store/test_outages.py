@@ -1,4 +1,4 @@
-"""What isn't a death: the store's disk is full or away, clocks disagree, drivers meet, the power fails."""
+"""Outages other than killed processes: the store's disk is full or away, clocks disagree, drivers meet, power fails."""
 
 import contextlib
 import hashlib
@@ -135,7 +135,7 @@ RUNS = 200
 
 
 def test_a_study_of_200_runs_killed_at_random_moments_has_200_complete_runs(tmp_path):
-    """On a Ray of its own with two cores; the moments are in the report of a failure."""
+    """It has a Ray of its own with two cores; a failure reports the moments."""
     seed = int(os.environ.get("METASEG_KILL_SEED", random.SystemRandom().randrange(10**6)))
     moments = random.Random(seed)
     store = Store.at(tmp_path / "store")

@@ -1,7 +1,6 @@
 """Training one run in plain PyTorch: reproducible, independent of the number of workers, and loud when it fails."""
 
 import dataclasses
-import math
 import subprocess
 import sys
 import warnings
@@ -15,12 +14,10 @@ from safetensors.torch import load_file
 
 from checkout import ROOT
 from metaseg.config import ConfigError, NetworkConfig, RunConfig, ScheduleConfig
-from metaseg.networks.unet import UNet
 from metaseg.store.runs import Store
 from metaseg.study.execution import execute
 from metaseg.study.run_id import run_id
-from metaseg.training import evaluate as evaluation
-from metaseg.training.evaluate import evaluate, evaluation_batches, predict_logits
+from metaseg.training.evaluate import evaluate
 from metaseg.training.fit import DivergedError, build_network, fit
 from single_precision import in_single_precision
 
@@ -67,7 +64,7 @@ def test_a_gpu_trains_in_mixed_precision_to_about_the_cpus_result(tiny_dataset, 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_a_gpu_isnt_waited_for_within_an_epoch(tiny_dataset, config):
-    """What an epoch waits for doesn't grow with its steps."""
+    """The number of waits in an epoch doesn't grow with its steps."""
 
     def waits(batch_size: int) -> int:
         schedule = dataclasses.replace(config.schedule, epochs=1, batch_size=batch_size)
@@ -164,53 +161,3 @@ def test_history_has_a_row_an_epoch_and_images_a_row_an_image(tiny_dataset, conf
     assert (images[["tp", "fp", "fn", "tn"]].sum(axis=1) == (test["height"] * test["width"]).to_numpy()).all()
     truth = [int(tiny_dataset.mask(sample).sum()) for sample in tiny_dataset.indices("test")]
     assert (images["tp"] + images["fn"]).tolist() == truth
-
-
-def test_batches_of_evaluation_hold_images_of_one_size(tiny_dataset):
-    samples = np.arange(len(tiny_dataset.table))
-    batches = evaluation_batches(tiny_dataset, samples)
-    assert sorted(np.concatenate(batches)) == samples.tolist()
-    sizes = tiny_dataset.table[["height", "width"]]
-    assert all(len(sizes.iloc[batch].drop_duplicates()) == 1 for batch in batches)
-
-
-def test_tiles_cover_the_image_and_agree_with_the_whole(monkeypatch):
-    """A purely local network (no normalisation over the image, no squeeze) must not see the tiling at all."""
-    torch.manual_seed(0)
-    local = torch.nn.Conv2d(1, 1, 3, padding=1)
-    image = torch.randn(1, 1, 50, 75)
-
-    class Local(UNet):
-        def forward(self, image, metadata=None):
-            return local(image)
-
-    model = Local(1, 1, "none", network=NetworkConfig(width=2, depth=1))
-    monkeypatch.setattr(evaluation, "TILED_ABOVE", 100)
-    monkeypatch.setattr(evaluation, "TILE", 16)
-    monkeypatch.setattr(evaluation, "MARGIN", 8)
-    torch.testing.assert_close(predict_logits(model, image, torch.zeros(1, 0)), local(image))
-
-
-def test_run_ids_change_with_every_setting_and_with_nothing_else(config):
-    variants = [
-        config,
-        dataclasses.replace(config, seed=1),
-        dataclasses.replace(config, block="me"),
-        dataclasses.replace(config, metadata_mode="zeros"),
-        dataclasses.replace(config, dataset="other"),
-        *(
-            dataclasses.replace(config, **{part: dataclasses.replace(getattr(config, part), **{name: value})})
-            for part, name, value in (
-                ("network", "width", 5), ("network", "depth", 3), ("network", "reduction", 2),
-                ("network", "positions", ("decoder",)), ("network", "hidden_layers", 2),
-                ("network", "activation", "silu"), ("network", "embedding", 2), ("network", "modulate", "normalised"),
-                ("schedule", "epochs", 4), ("schedule", "cycles", 2), ("schedule", "shape", "cosine"),
-                ("schedule", "weight_decay", 1e-2),
-                ("schedule", "lr_min", 1e-4), ("schedule", "lr_max", 1e-2), ("schedule", "batch_size", 6),
-                ("schedule", "crop", 32), ("schedule", "validate_every", 2),
-            )
-        ),
-    ]  # fmt: skip
-    assert len({run_id(variant) for variant in variants}) == len(variants)
-    assert run_id(dataclasses.replace(config)) == run_id(config)
-    assert math.log2(16 ** len(run_id(config))) == 64

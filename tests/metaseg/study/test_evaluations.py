@@ -1,4 +1,4 @@
-"""What a network is told when it is tested: the truth, zeros, and every other value."""
+"""Evaluations of a network with true metadata, zeros, and every other value."""
 
 import dataclasses
 
@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from metaseg.config import NetworkConfig, RunConfig, ScheduleConfig, Subset
-from metaseg.study.evaluations import SWEPT_VALUES, evaluate_test_images
+from metaseg.study.evaluations import SWAPPED_QUANTILES, evaluate_test_images
 from metaseg.training.fit import fit
 
 CPU = torch.device("cpu")
@@ -32,10 +32,10 @@ def test_each_test_image_is_tested_with_zeros_and_with_every_value_that_isnt_its
         told = table[table["evaluation"] == f"line={line}"]
         assert set(told["image"]) == set(test["image"][test["line"] != line])
         assert set(told["meta_line"]) == set("abc") - {line}  # what the image is, not what was told
-    swept = sizes[sizes.index.str.startswith("dose=")]
-    assert len(swept) == SWEPT_VALUES
+    swapped = sizes[sizes.index.str.startswith("dose=")]
+    assert len(swapped) == SWAPPED_QUANTILES
     training = tiny_dataset.table["dose"].iloc[tiny_dataset.indices("train")]
-    values = sorted(float(name.removeprefix("dose=")) for name in swept.index)
+    values = sorted(float(name.removeprefix("dose=")) for name in swapped.index)
     assert values[0] == pytest.approx(training.min(), rel=0.01)
     assert values[-1] == pytest.approx(training.max(), rel=0.01)
     pixels = table[["tp", "fp", "fn", "tn"]].sum(axis=1)

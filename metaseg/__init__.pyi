@@ -1,0 +1,44 @@
+from .config import ConfigError, DataConfig, EngineConfig, NetworkConfig, RunConfig, ScheduleConfig
+from .data.dataset import Dataset
+from .data.decode import decode_image
+from .data.manifest import Manifest, ManifestError
+from .data.preparation import prepare
+from .datasets.table import read_table
+from .engine.study import run_study
+from .networks.blocks import BLOCKS, build_block
+from .networks.unet import UNet
+from .simulators.seven_cells import SyntheticConfig, make_seven_cells
+from .store.runs import Store
+from .study.plan import ARMS, Arm, Study, plan
+from .study.predict import Predictor
+from .training.fit import fit
+
+__version__: str
+
+__all__ = [
+    "ARMS",
+    "BLOCKS",
+    "Arm",
+    "ConfigError",
+    "DataConfig",
+    "Dataset",
+    "EngineConfig",
+    "Manifest",
+    "ManifestError",
+    "NetworkConfig",
+    "Predictor",
+    "RunConfig",
+    "ScheduleConfig",
+    "Store",
+    "Study",
+    "SyntheticConfig",
+    "UNet",
+    "build_block",
+    "decode_image",
+    "fit",
+    "make_seven_cells",
+    "plan",
+    "prepare",
+    "read_table",
+    "run_study",
+]
