@@ -90,7 +90,7 @@ def make_tests(arms: int, subgroups: int, seeds: int = 3, classes: Sequence[str]
 
 
 def make_matrix(**arms: Array) -> ScoreMatrix:
-    """Of `(seeds, units)` scores by arm."""
+    """Make a matrix from `(seeds, units)` scores by arm."""
     values = list(arms.values())
     arm = np.repeat(np.arange(len(values)), [len(each) for each in values])
     seed = np.concatenate([np.arange(len(each)) for each in values])

@@ -98,7 +98,7 @@ def test_what_a_score_is_is_known_by_its_columns_name(
 
 
 def summary(tp: int) -> str:
-    """As nnU-Net v2 writes it; its Dice of an empty case is NaN."""
+    """Make a `summary.json` of nnU-Net v2, which gives an empty case the Dice NaN."""
     counts = [{"TP": tp, "FP": 1, "FN": 10 - tp, "TN": 5}, {"TP": 0, "FP": 0, "FN": 0, "TN": 9}]
     cases = [
         {

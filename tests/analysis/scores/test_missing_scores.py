@@ -171,7 +171,7 @@ def test_one_missing_score_moves_no_statistic_far(seed: int) -> None:
 
 
 def test_scores_lost_at_random_are_estimated_as_by_a_mixed_model() -> None:
-    """Where units count equally and all components are there, the likelihood's estimate is close."""
+    """If units have equal weights and all components are positive, the likelihood's estimate is close."""
     f1 = simulate(np.random.default_rng(12), 80, seed=0.006, arm_image=0.02, error=0.02, baseline=0.0, sme=0.01)
     scores = lost_at_random(make_scores(f1, ["all"] * 80), 0.1)
     row, matrix = row_of(scores), matrix_of(make_scores(f1, ["all"] * 80))

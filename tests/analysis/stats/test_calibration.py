@@ -87,7 +87,7 @@ def test_images_of_a_well_are_alike() -> None:
 
 
 def test_mean_squares_give_the_size_of_draws() -> None:
-    """Where our test is least exact: two seeds, whose variance adds as much as that of images."""
+    """Our test is least exact here: two seeds, whose variance contributes as much as that of images."""
     regime = Regime((2, 2), 75, 0.006, 0.03, 0.02)
     rng = np.random.default_rng(5)
     exact = size_by_mean_squares(rng, regime, 100_000)

@@ -1,4 +1,4 @@
-"""What a report says of seeds: their spread, those that failed, and what the test's promise covers."""
+"""Seeds in a report: their spread, failed seeds, and the conditions of the test's promise."""
 
 from pathlib import Path
 
