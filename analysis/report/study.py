@@ -145,7 +145,7 @@ def write_report(
         >>> from analysis.results.external_study import Table, adopt
         >>> from metaseg.store.storage import open_storage
         >>> example_scores(seeds=2, images=12).to_csv("scores.csv", index=False)
-        >>> collected = adopt(open_storage("results"), [Table(Path("scores.csv"))], "example", {"score": "f1"})
+        >>> collected = adopt(open_storage("results"), [Table(Path("scores.csv"))], "example", {})
         >>> with redirect_stdout(StringIO()):
         ...     report = write_report(read_results("results", "example"), "report")
         >>> Path("report/report.html").is_file(), len(report.tests)

@@ -58,3 +58,22 @@ def first_rows(numbers: Codes, size: int) -> Codes:
     first = np.empty(size, np.int64)
     first[numbers[::-1]] = np.arange(len(numbers) - 1, -1, -1)  # the last to be written is the first row
     return first
+
+
+def named_codes(column: pd.Series) -> tuple[Codes, npt.NDArray[np.object_]]:
+    """Each row's place among the column's distinct values, and these as text, in alphabetical order."""
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        number, here = dense(codes(column)[0])
+        values = column.cat.categories[here]
+    else:
+        number, values = pd.factorize(column)
+    names = np.array([str(value) for value in values], dtype=object)
+    order = np.argsort(names, kind="stable")
+    place = np.empty(len(order), np.int64)
+    place[order] = np.arange(len(order))
+    return place[number], names[order]
+
+
+def raw_codes(column: pd.Series) -> npt.NDArray[np.integer]:
+    """Equal numbers for equal values: those of categories as they are stored."""
+    return column.cat.codes.to_numpy() if isinstance(column.dtype, pd.CategoricalDtype) else pd.factorize(column)[0]

@@ -196,7 +196,7 @@ def read_results(out: Storage | Path | str, study: str, dataset: str | None = No
         >>> from analysis.results.external_study import Table, adopt
         >>> from metaseg.store.storage import open_storage
         >>> example_scores(seeds=2, images=12).to_csv("scores.csv", index=False)
-        >>> collected = adopt(open_storage("results"), [Table(Path("scores.csv"))], "example", {"score": "f1"})
+        >>> collected = adopt(open_storage("results"), [Table(Path("scores.csv"))], "example", {})
         >>> results = read_results("results", "example")
         >>> results.study.arms, len(results.images)
         (('baseline', 'sme'), 48)

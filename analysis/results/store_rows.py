@@ -35,7 +35,7 @@ class Collected:
         >>> from analysis.results.external_study import Table, adopt
         >>> from metaseg.store.storage import open_storage
         >>> example_scores(seeds=2, images=12).to_csv("scores.csv", index=False)
-        >>> collected = adopt(open_storage("results"), [Table(Path("scores.csv"))], "example", {"score": "f1"})
+        >>> collected = adopt(open_storage("results"), [Table(Path("scores.csv"))], "example", {})
         >>> results = read_results("results", "example")
         >>> results.study.baseline, results.missing
         ('baseline', ())

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from analysis.results.codes import Codes, codes, combined_codes, dense
+from analysis.results.codes import Codes, codes, combined_codes, dense, named_codes, raw_codes
 from analysis.scores.image_scores import cells_of_class, split
 from analysis.scores.missing import completed
 from metaseg.schema import Average
@@ -239,7 +239,7 @@ def _equal_runs(rows: pd.DataFrame) -> int:
     Args:
         rows: of one class.
     """
-    arm, seed = _numbers(rows["arm"]), rows["seed"].to_numpy()
+    arm, seed = raw_codes(rows["arm"]), rows["seed"].to_numpy()
     length = int(np.argmax((arm != arm[0]) | (seed != seed[0]))) or len(rows)
     if len(rows) % length:
         return 0
@@ -247,7 +247,7 @@ def _equal_runs(rows: pd.DataFrame) -> int:
     if runs.duplicated(["arm", "seed"]).any() or first.duplicated(["subgroup", "image"]).any():
         return 0
     of_run = [column.reshape(-1, length) for column in (arm, seed)]
-    of_item = [_numbers(rows[column]).reshape(-1, length) for column in ("subgroup", "group", "image")]
+    of_item = [raw_codes(rows[column]).reshape(-1, length) for column in ("subgroup", "group", "image")]
     equal = all((each == each[:, :1]).all() for each in of_run) and all((each == each[0]).all() for each in of_item)
     return length if equal else 0
 
@@ -290,27 +290,8 @@ def _columns(
     cell: pd.DataFrame, average: Average
 ) -> tuple[npt.NDArray[np.int64], tuple[str, ...], npt.NDArray[np.int64]]:
     """Each row's column; each column's unit and stratum."""
-    unit, units = _names(cell["group"])
+    unit, units = named_codes(cell["group"])
     stratum, _ = dense(codes(cell["stratum"])[0] if average == "subgroups" else np.zeros(len(cell), np.int64))
     column, columns = dense(stratum * len(units) + unit)
     of_column, of_unit = np.divmod(columns, len(units))
     return column, tuple(units[of_unit]), of_column
-
-
-def _names(column: pd.Series) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.object_]]:
-    """Each row's place among the column's distinct values, and these as text, in alphabetical order."""
-    if isinstance(column.dtype, pd.CategoricalDtype):
-        number, here = dense(codes(column)[0])
-        values = column.cat.categories[here]
-    else:
-        number, values = pd.factorize(column)
-    names = np.array([str(value) for value in values], dtype=object)
-    order = np.argsort(names, kind="stable")
-    place = np.empty(len(order), np.int64)
-    place[order] = np.arange(len(order))
-    return place[number], names[order]
-
-
-def _numbers(column: pd.Series) -> npt.NDArray[np.integer]:
-    """Equal numbers for equal values: those of categories as they are stored."""
-    return column.cat.codes.to_numpy() if isinstance(column.dtype, pd.CategoricalDtype) else pd.factorize(column)[0]

@@ -14,8 +14,10 @@ class Equivalence:
     """The claim that a difference lies within a margin of 0, on new units and new seeds."""
 
     p: float
-    """TOST p-value: the larger of the two one-sided p-values. Below 0.05 the arms are equivalent at the 5 % level,
-    which is the case exactly where the interval lies within the margin. NaN if there is no test."""
+    """TOST p-value: the larger of the two one-sided p-values.
+
+    Below 0.05 the arms are equivalent at the 5 % level; that is the case exactly where the interval lies within the
+    margin. NaN if there is no test."""
     margin: float
     low: float
     """90 % confidence interval of the difference, `low` to `high`."""

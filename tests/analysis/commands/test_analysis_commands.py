@@ -124,7 +124,7 @@ TABLE = table()
             id="NaN scores are refused",
         ),
         pytest.param(
-            TABLE[TABLE["arm"] == "big"], "a single arm, 'big'; expected two or more", id="one arm is refused"
+            TABLE[TABLE["arm"] == "big"], "a single arm, 'big'; expected at least two", id="one arm is refused"
         ),
         pytest.param(TABLE.iloc[:-13], "big seed 2 lacks image '011'", id="arms with different images are refused"),
     ],

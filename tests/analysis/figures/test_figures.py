@@ -496,7 +496,7 @@ def test_curves_of_size_are_means_with_intervals_of_groups() -> None:
     copied = size_curves(twice, "baseline")
     row = copied[(copied["bin"] == 0) & (copied["arm"] == "sme")].iloc[0]
     narrow = own[own["area"].isin(sized_images(twice).query("bin == 0")["area"])]
-    units = narrow[narrow["arm"] == "sme"].groupby("image")["f1"].mean()
+    units = narrow[narrow["arm"] == "sme"].groupby("image")["score"].mean()
     half = stats.t.ppf(0.975, len(units) - 1) * units.sem()
     assert row["high"] - row["low"] == pytest.approx(2 * half), "an image's copy in its group tells nothing new"
 

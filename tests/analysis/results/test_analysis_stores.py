@@ -92,7 +92,7 @@ def test_other_datasets_are_other_folders(tmp_path: Path, out: FolderStorage, mo
         seal(folder)
     gathered = gather(out, [FolderStorage(tmp_path / name) for name in ("first", "second")], "cells")
     assert [each.rows for each in gathered] == [16, 8]
-    with pytest.raises(ResultsError, match="of several datasets; expected one of fake-beef, fake-f00d"):
+    with pytest.raises(ResultsError, match="has several datasets; expected one of fake-beef, fake-f00d"):
         read_results(out, "cells")
     assert len(read_results(out, "cells", "fake-beef").images) == 8
 

@@ -154,7 +154,7 @@ BASE = frame()
         (BASE.assign(seed=[0.5, *BASE["seed"][1:]]), r"row 1: seed is 0\.5; expected an integer"),
         (BASE.assign(arm=[None, *BASE["arm"][1:]]), "row 1: arm is .*; expected a name"),
         (pd.concat([BASE, BASE.iloc[[3]]]), "1 rows are there twice; the first is row 25: arm 'sme', seed 0"),
-        (BASE[BASE["arm"] == "sme"], "a single arm, 'sme'; expected two or more"),
+        (BASE[BASE["arm"] == "sme"], "a single arm, 'sme'; expected at least two"),
         (BASE.iloc[:-4], "baseline seed 1 lacks image '002'"),
         (BASE.drop(columns="arm"), "no column 'arm'; it has .*--table ARM=FILE"),
         (BASE.drop(columns="image"), "no column 'image'"),
