@@ -1,4 +1,4 @@
-"""How often tests call equal arms different: ours and the usual ones on the same draws, over a grid of regimes.
+"""False positives of our test and of the usual tests on the same simulated scores, over a grid of regimes.
 
     python -m benchmarks.calibration      # about five minutes of one core
 
@@ -59,7 +59,7 @@ def grid() -> Iterator[tuple[str, Regime]]:
 
 
 def promised(regime: Regime) -> bool:
-    """Where the test's size is said to be 4 to 6 %: 3 seeds an arm and 30 units, or more.
+    """True for regimes with the promised size of 4 to 6 %: at least 3 seeds per arm and 30 units.
 
     Wells of n images count as (sum n)² / sum n² units, which is their number where they are equal.
     """

@@ -1,4 +1,4 @@
-"""What the engine adds to a run: runs of known length in this process, by the engine, and by other ways of Ray.
+"""Overhead of the engine per run: runs of known length in this process, by the engine, and by other ways of Ray.
 
     python -m benchmarks.engine_overhead                # about ten minutes on two cores; leave the machine alone
     python -m benchmarks.engine_overhead --runs 10 100 --repeats 1 --tune-runs 0
@@ -44,7 +44,7 @@ from metaseg.training.history import Epoch
 
 SLOTS = 2
 SECONDS = 0.2
-"""That a run sleeps."""
+"""Time that a run sleeps."""
 
 FILES = {"config.json": 2_000, "history.parquet": 5_000, "images.parquet": 15_000, "weights.safetensors": 500_000}
 """Bytes of a run's files."""
@@ -52,7 +52,7 @@ FILES = {"config.json": 2_000, "history.parquet": 5_000, "images.parquet": 15_00
 
 @dataclass(frozen=True)
 class Options:
-    """How much to measure."""
+    """Amount of work to measure."""
 
     runs: tuple[int, ...] = (10, 100, 1000)
     """Sizes of the studies."""
@@ -91,7 +91,7 @@ def in_process(study: Study, store: Store) -> None:
 
 
 def by_engine(study: Study, store: Store) -> None:
-    """As `metaseg.cli.study_page` does."""
+    """Run the study in the way of `metaseg.cli.study_page`."""
     run_study(study, store, EngineConfig(), Console(file=io.StringIO()), nap)
 
 
@@ -108,7 +108,7 @@ def by_tasks(study: Study, store: Store) -> None:
 
 
 def by_tune_and_trainer(study: Study, store: Store) -> None:
-    """As Ray documents tuning with Ray Train: a trial is a function that fits a TorchTrainer, here of one worker."""
+    """Run the study as Ray documents tuning with Ray Train: a trial fits a TorchTrainer, here with one worker."""
     dataset, records = study.dataset.path, tempfile.mkdtemp()
 
     def loop(settings: dict[str, Any]) -> None:

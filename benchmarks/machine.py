@@ -1,4 +1,4 @@
-"""What a benchmark's figures were measured on, and where they are kept."""
+"""Description of the machine that a benchmark ran on, and the files of its results."""
 
 import json
 import os

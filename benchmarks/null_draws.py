@@ -23,7 +23,7 @@ ODDS, STEEPNESS = 3.2, 16.0
 
 @dataclass(frozen=True)
 class Regime:
-    """What scores are drawn from."""
+    """Distribution that scores are drawn from."""
 
     seeds: tuple[int, int]
     images: int
@@ -62,7 +62,7 @@ def simulate(rng: np.random.Generator, regime: Regime, draws: int, effect: float
 
 
 def expected_difference(regime: Regime, effect: float) -> float:
-    """Of the first arm's score from the second's."""
+    """Expected difference of the first arm's score from the second arm's."""
     if not regime.skewed:
         return effect
     sd = np.sqrt(IMAGE_SD**2 + regime.seed_sd**2 + regime.arm_image_sd**2 + regime.residual_sd**2)
@@ -136,7 +136,7 @@ def size_by_mean_squares(rng: np.random.Generator, regime: Regime, draws: int) -
 
 
 def peers(scores: Floats, seeds: tuple[int, int]) -> dict[str, Bools]:
-    """Which draws the usual tests of images or of runs call significant at 5 %."""
+    """Draws that the usual tests over images or over runs call significant at 5 %."""
     first = seeds[0]
     changes = scores[:, :first].mean(axis=1) - scores[:, first:].mean(axis=1)
     runs = scores.mean(axis=2)
@@ -148,7 +148,7 @@ def peers(scores: Floats, seeds: tuple[int, int]) -> dict[str, Bools]:
 
 
 def costly_peers(scores: Floats, seeds: tuple[int, int]) -> dict[str, Bools]:
-    """As `peers`, analyses in the way of two packages.
+    """Like `peers`, for the analyses of two packages.
 
     autorank: the paired t test where both arms' seed averages look normal by Shapiro and Wilk's test, at 5 % for the
     two together, else Wilcoxon's. rliable: the 95 % percentile interval of the difference of means excludes 0, by a
@@ -169,6 +169,6 @@ def costly_peers(scores: Floats, seeds: tuple[int, int]) -> dict[str, Bools]:
 
 @lru_cache(maxsize=2)
 def _weights(runs: int, images: int, key: int) -> Floats:
-    """Of bootstrap means, `(RESAMPLES, runs * images)`; the same for all draws, whose scores differ anyway."""
+    """Weights of bootstrap means, `(RESAMPLES, runs * images)`; the same for all draws, whose scores differ anyway."""
     counts = np.random.default_rng((runs, images, key)).multinomial(runs, [1 / runs] * runs, (RESAMPLES, images))
     return np.swapaxes(counts, 1, 2).reshape(RESAMPLES, -1) / (runs * images)

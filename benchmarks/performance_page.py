@@ -80,7 +80,7 @@ def evaluation(figures: Figures) -> str:
 
 
 def blocks(figures: Figures) -> str:
-    """What blocks cost."""
+    """The cost of each block."""
     rows = [
         (row["name"], f"{row['parameters']:,}", spread(row["images_per_second"], 3), ratio(row["ratio_to_none"]))
         for row in figures["blocks"]["figures"]
@@ -89,7 +89,7 @@ def blocks(figures: Figures) -> str:
 
 
 def operators(figures: Figures) -> str:
-    """Where a step's time goes."""
+    """The share of each operator in the time of a step."""
     rows = [
         (f"{row['of']}: `{row['operator']}`", f"{100 * row['share']:.1f} %", f"{row['calls']:,}")
         for row in figures["profile"]["figures"]
@@ -161,7 +161,7 @@ def _memory(point: Figures) -> list[str]:
 
 
 def beginnings(figures: Figures) -> str:
-    """What it costs to begin."""
+    """The cost of starting up."""
     rows = [
         (row["what"], f"`{row['code']}`", spread(row["seconds"]), ", ".join(row.get("brings", [])))
         for row in figures["scale"]["beginnings"]
@@ -179,7 +179,7 @@ TABLES: dict[str, Callable[[Figures], str]] = {
     **{f"growth of {name}": growth(name) for name in CURVES},
     "beginnings": beginnings,
 }
-"""What writes each table."""
+"""The function that writes each table."""
 
 
 def written(page: str, figures: Figures) -> str:

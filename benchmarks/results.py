@@ -1,4 +1,4 @@
-"""How long it takes to collect, read, score and test ten million rows, and how much memory.
+"""Time and memory to collect, read, score and test ten million rows.
 
 `python -m benchmarks.results [--runs 100] [--images 100000]` makes a store of simulated counts in a temporary folder,
 and prints JSON: seconds of wall clock and of processor for each step, and the largest memory that the process held.

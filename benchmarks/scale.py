@@ -1,4 +1,4 @@
-"""How cost grows: with images, with their side, with runs; and what it costs to begin.
+"""Growth of cost with the number of images, their size and the number of runs; cost of starting up.
 
     python -m benchmarks.scale                                  # leave the machine alone
     python -m benchmarks.scale --images 100 1000 --sides 256 512 --runs 10 100 --rows 10000 100000 --repeats 1
@@ -45,7 +45,7 @@ SMALL = 32
 """Side, in pixels, of the images of which there are many."""
 
 STEPS = 200
-"""Of an epoch that are cut: enough to average over, whatever the number of images."""
+"""Steps of an epoch for which crops are cut: enough for an average, whatever the number of images."""
 
 PER_SIDE = 12
 """Images of each side."""
@@ -60,21 +60,21 @@ IMPORTS = {
     "a study's page": "import metaseg.cli.study_page",
     "training": "import metaseg.training.fit",
 }
-"""What is imported, by whom it concerns."""
+"""The statement that is run, by the kind of use that needs it."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """How far the curves go."""
+    """Range of the curves."""
 
     images: tuple[int, ...] = (100, 1_000, 10_000, 100_000)
     sides: tuple[int, ...] = (256, 512, 1024, 2048)
     runs: tuple[int, ...] = (10, 100, 1000)
     rows: tuple[int, ...] = (10_000, 100_000, 1_000_000, 10_000_000)
-    """Of results, from a hundred runs."""
+    """Numbers of rows of results, from a hundred runs."""
 
     repeats: int = 5
-    """Of what is quick."""
+    """Repeated measurements of quick operations."""
 
 
 def seconds(what: Callable[[], object], repeats: int) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""What a search saves: sweeps by several methods against a reference grid of the same space, side by side.
+"""Compute that a search saves: sweeps by several methods compared with a grid over the same space.
 
     python -m benchmarks.sweep_evidence STORE grid_schedule.sme grid_bottleneck.sme     # five minutes
 
@@ -40,21 +40,21 @@ METHODS = {
     "tpe + hyperband": Method("tpe", "hyperband"),
     "tpe + median": Method("tpe", "median"),
 }
-"""As `studies/sweep_*.py` build them, start-up 8 unless said; cmaes searches ranges alone, one at most here."""
+"""Methods as `studies/sweep_*.py` build them, by default with a start-up of 8; cmaes only searches ranges."""
 
 MARGINS = (0.005, 0.01)
-"""Of validation F1, below the grid's best."""
+"""Distances in validation F1 from the grid's best."""
 
 SHARES = np.linspace(0, 1, 101)
-"""Of the grid's compute, at which the best so far is drawn."""
+"""Shares of the grid's compute at which the best so far is drawn."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """What to replay."""
+    """Sweeps to replay."""
 
     store: Positional[str]
-    """Where the grids have been trained."""
+    """The store in which the grids were trained."""
 
     grids: Positional[tuple[str, ...]]
     """Names of their sweeps."""
@@ -78,7 +78,7 @@ def quartiles(values: Sequence[float]) -> list[float | None]:
 
 
 def summarise(grid: Grid, sweeps: Sequence[Replayed]) -> dict[str, Any]:
-    """What the sweeps of one method needed and did.
+    """Summarise the sweeps of one method: compute that they needed, and what they found.
 
     Returns:
         `needed`: by margin, quartiles of compute as a share of the grid's, and `found`, the share of sweeps that got
@@ -118,7 +118,7 @@ def explained(grid: Grid) -> float:
 
 
 def describe_grid(grid: Grid) -> dict[str, Any]:
-    """What a sweep has to find."""
+    """Describe the grid's scores: the target of a sweep."""
     points = list(grid.points.values())
     worth = [point.best for point in points]
     best = next(settings for settings, point in grid.points.items() if point.best == grid.best)

@@ -11,7 +11,7 @@ from analysis.figures.scores import BASELINE_COLOUR, COLOURS, Title, to_png
 
 COLUMNS = 3
 LOWEST = 0.05
-"""How far below the grid's best panels reach, in F1."""
+"""Distance in F1 from the grid's best to the lower end of a panel."""
 
 
 def draw_search(grid: dict[str, Any], shares: npt.NDArray[np.float64], margin: float) -> bytes:

@@ -1,4 +1,4 @@
-"""What a sweep adds to a trial: trials whose score is a formula, a thousand in a row, and trainings of about a second.
+"""Overhead of a sweep per trial: a thousand trials whose score is a formula, and trainings of about a second.
 
     python -m benchmarks.sweep_overhead                 # two minutes on two cores; leave the machine alone
     python -m benchmarks.sweep_overhead --trials 200 --samplers qmc --trainings 0
@@ -43,7 +43,7 @@ from metaseg.sweeps.trial import Execute, Facts, Judge, execute_trial
 
 SLOTS = 2
 PARTS = 10
-"""In which a sweep's trials are timed, or fewer: of ten trials at least."""
+"""Maximum number of parts in which a sweep's trials are timed; a part has at least ten trials."""
 
 NETWORK = NetworkConfig(width=4, depth=2, reduction=1)
 SCHEDULE = ScheduleConfig(epochs=9, cycles=1, batch_size=4, crop=64)
@@ -52,13 +52,13 @@ SPACE = Space((Float("lr_max", 1e-3, 1.0, log=True), Choice("batch_size", (2, 4,
 
 @dataclass(frozen=True)
 class Options:
-    """How much to measure."""
+    """Amount of work to measure."""
 
     trials: int = 1000
-    """Of each sweep over a formula."""
+    """Trials of each sweep over a formula."""
 
     samplers: tuple[str, ...] = ("random", "qmc", "tpe")
-    """Who proposes them."""
+    """Samplers that propose the trials."""
 
     trainings: int = 40
     """Trials of a sweep that trains; 0 leaves it out."""

@@ -25,21 +25,21 @@ from metaseg.sweeps.space import Space
 from metaseg.sweeps.sweep import FACTS
 
 WORKERS = 2
-"""That train trials at the same time."""
+"""Number of workers that train trials at the same time."""
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
 @dataclass(frozen=True)
 class Point:
-    """What training a grid's point gave: its validated epochs, ascending, the last one its last."""
+    """Result of training one point of a grid: its validated epochs, ascending, up to its last epoch."""
 
     curve: tuple[tuple[int, float], ...]
     """Epochs and their validation F1."""
     images: int
-    """Of an epoch."""
+    """Training images per epoch."""
     seconds: float
-    """Of an epoch, validation included."""
+    """Duration of an epoch, including validation."""
 
     @property
     def best(self) -> float:
@@ -52,7 +52,7 @@ class Point:
         return self.curve[-1][0]
 
     def image_epochs(self, stage: int) -> int:
-        """Of training from one validation, or from the start, to the next."""
+        """Image-epochs of training from one validation, or from the start, to the next."""
         return self.images * (self.curve[stage][0] - (self.curve[stage - 1][0] if stage else 0))
 
 
@@ -64,7 +64,7 @@ class Grid:
     space: Space
     validate_every: int
     points: dict[frozenset[tuple[str, Stored]], Point]
-    """By settings, as Optuna keeps them."""
+    """Points by their settings, as Optuna stores them."""
 
     @cached_property
     def compute(self) -> int:
@@ -180,7 +180,7 @@ class Method:
 
 @dataclass(frozen=True)
 class Replayed:
-    """What came of a replayed sweep."""
+    """Result of a replayed sweep."""
 
     steps: tuple[tuple[float, float], ...]
     """Compute, as a share of the grid's, and the best complete trial's validation F1 from then on; all workers' compute

@@ -1,4 +1,4 @@
-"""How often the main test errs where the seeds of two arms vary unlike, or where one arm has more of them.
+"""Error rate of the main test if the seeds of two arms vary unequally, or if one arm has more seeds.
 
     python -m benchmarks.unlike_seeds      # about a minute of one core
 

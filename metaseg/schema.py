@@ -23,7 +23,7 @@ EXTRA_SCORES: tuple[ExtraScore, ...] = get_args(ExtraScore)
 """Scores of a run's predictions that pixel counts can't give (`metaseg.scoring.masks`)."""
 
 Direction = Literal["maximize", "minimize"]
-"""Whether more of an objective is better."""
+"""Direction in which an objective improves."""
 
 BASELINE = "baseline"
 """Arm that the others are compared with, unless a study declares another."""

@@ -80,7 +80,7 @@ def cluster() -> Iterator["Cluster"]:
 
 @pytest.fixture(scope="session")
 def references(tiny_dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
-    """By number of workers: a store with the runs of an attacked study, trained by plain PyTorch in peace."""
+    """Undisturbed reference stores by number of workers: the attacked study's runs, trained by plain PyTorch."""
     import torch.multiprocessing
 
     from kill_matrix import train_undisturbed
@@ -94,7 +94,7 @@ def references(tiny_dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) 
 
 @pytest.fixture(scope="session")
 def table(pytestconfig: pytest.Config) -> Iterator["Table"]:
-    """Of what was done to attacked studies; printed at the end, and written to the file METASEG_KILL_MATRIX."""
+    """Faults that attacked studies survived; printed at the end, and written to the file METASEG_KILL_MATRIX."""
     from kill_matrix import Table
 
     table = Table()

@@ -78,7 +78,7 @@ def paired_means(scores: pd.DataFrame, arm: str, reference: str) -> pd.DataFrame
     """
     key = ["class", "subgroup", "group", "image"]
     means = [
-        scores[scores["arm"] == name].groupby(key, observed=True)["f1"].mean().rename(column)
+        scores[scores["arm"] == name].groupby(key, observed=True)["score"].mean().rename(column)
         for name, column in ((arm, "arm"), (reference, "reference"))
     ]
     pairs = pd.concat(means, axis=1, join="inner").reset_index()

@@ -132,8 +132,8 @@ def _draw_class(
         colour, marker = styles[arm]
         rows = seeds[seeds["arm"] == arm]
         x = rows["subgroup"].map({name: i for i, name in enumerate(subgroups)}).astype(float) + offset
-        panel.scatter(x + beside, rows["f1"], s=9, color=colour, alpha=0.45, linewidths=0, zorder=2)
-        means = rows.groupby("subgroup", observed=True)["f1"].mean()
+        panel.scatter(x + beside, rows["score"], s=9, color=colour, alpha=0.45, linewidths=0, zorder=2)
+        means = rows.groupby("subgroup", observed=True)["score"].mean()
         centres = np.array([subgroups.index(name) for name in means.index], dtype=float)
         panel.scatter(
             centres + offset, means, s=34, color=colour, marker=marker, edgecolors="white", linewidths=0.6, zorder=3

@@ -1,4 +1,4 @@
-"""What networks that see metadata do when they are told something else at test time: nothing, or another value."""
+"""Counterfactual controls: networks that see metadata, given zeros or another value at test time."""
 
 import pandas as pd
 
@@ -6,7 +6,7 @@ from analysis.scores.image_scores import f1
 from metaseg.schema import AS_TRAINED, META, ZEROS, Average
 
 ZEROED, WRONG, WORST = "zeros", "wrong", "worst"
-"""The controls: metadata zeroed; told each other value, in the mean; the swap with the lowest F1."""
+"""Controls: metadata zeroed; the mean over all other values; the swap with the lowest F1."""
 
 RUN_IMAGE = ["arm", "seed", "image", "subgroup"]
 
@@ -36,7 +36,7 @@ def macro_scores(images: pd.DataFrame) -> pd.DataFrame:
 
 
 def told_otherwise(images: pd.DataFrame) -> pd.DataFrame:
-    """Each image's macro F1 where a network wasn't told the truth, and, beside it, as the same network was trained.
+    """Macro F1 of each image with wrong or zeroed metadata, beside that of the same network as trained.
 
     Returns:
         The columns of `macro_scores`; column and given (the evaluation's "COLUMN=VALUE"; both empty where metadata
@@ -91,7 +91,7 @@ def swapped_matrices(images: pd.DataFrame) -> pd.DataFrame:
 
 
 def metadata_controls(images: pd.DataFrame, average: Average = "images") -> pd.DataFrame:
-    """How much of their F1 networks keep when they aren't told the truth.
+    """F1 of each arm with zeroed or wrong metadata, compared with F1 as trained.
 
     Args:
         images: rows of `analysis.results.store_rows.Collected.images`.

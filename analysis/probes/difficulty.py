@@ -1,4 +1,4 @@
-"""How much metadata alone tells about how hard an image is: the baseline's F1, explained without any network."""
+"""Image difficulty explained by metadata alone: the variance of the baseline's F1, without using another network."""
 
 from collections.abc import Iterable, Iterator
 
@@ -12,7 +12,7 @@ from metaseg.schema import AS_TRAINED, META
 
 PERMUTATIONS = 9999
 CHUNK = 2_000_000
-"""Numbers that are permuted at a time: what bounds the memory."""
+"""Numbers that are permuted at a time, which bounds the memory."""
 
 COLUMNS = ["column", "kind", "n_images", "n_units", "n_values", "explained", "corrected", "correlation", "p"]
 
@@ -75,10 +75,10 @@ def _p(observed: float, permuted: Iterable[Floats]) -> float:
 
 
 def difficulty(images: pd.DataFrame, baseline: str, generator: np.random.Generator) -> pd.DataFrame:
-    """How much of the variance of the baseline's F1 each metadata column explains by itself.
+    """Share of the variance of the baseline's F1 that each metadata column explains by itself.
 
-    The baseline sees no metadata: where its F1 differs by a column's values, the column tells how hard images are. F1
-    is the macro over classes and the mean over seeds. The units are groups: images are averaged within group and value
+    The baseline sees no metadata: if its F1 differs between a column's values, the column predicts difficulty. F1 is
+    the macro over classes and the mean over seeds. The units are groups: images are averaged within group and value
     first (for a continuous column, values are, too). Images without a value are left out.
 
     Args:

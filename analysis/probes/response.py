@@ -1,4 +1,4 @@
-"""How predictions follow a continuous metadata value that networks are told while the image is held fixed."""
+"""Response curves: predictions as a function of a continuous metadata value, with the image held fixed."""
 
 import numpy as np
 import pandas as pd
@@ -77,11 +77,13 @@ def response_curves(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 OFFSETS = 9
-"""How many intervals of given minus true value, about, changes of F1 are averaged in; one is centred on 0."""
+"""Approximate number of intervals of given minus true value over which changes of F1 are averaged.
+
+One of them is centred on 0."""
 
 
 def offset_curves(rows: pd.DataFrame) -> pd.DataFrame:
-    """How F1 changes from that as trained when the value given is too small or too large.
+    """Change of F1, compared with F1 as trained, when the given value is too small or too large.
 
     Args:
         rows: of `responses`; images without a true value are left out.

@@ -191,7 +191,7 @@ def write_report(
         ),
         soft_wrap=True,
     )
-    return Report(declared.name, tuple(result), data.cells, data.tests, collected.missing, (*files, collected.path))
+    return Report(declared.name, tuple(result), data.cells, data.tests, collected.missing, files)
 
 
 def made_sections(data: ReportData) -> tuple[Section, ...]:

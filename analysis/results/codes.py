@@ -13,7 +13,7 @@ SMALL = 2**20
 
 
 def codes(column: pd.Series) -> tuple[Codes, int]:
-    """Each row's value as a number from 0, and how many numbers there are; quick for categories and integers."""
+    """Each row's value as a number from 0, and the count of numbers; fast for categories and integers."""
     if isinstance(column.dtype, pd.CategoricalDtype):
         return column.cat.codes.to_numpy().astype(np.int64), len(column.cat.categories)
     if pd.api.types.is_integer_dtype(column.dtype) and len(column):
@@ -25,7 +25,7 @@ def codes(column: pd.Series) -> tuple[Codes, int]:
 
 
 def distinct(numbers: Codes, size: int) -> Codes:
-    """Which numbers of 0 to `size` - 1 occur, ascending; counted where that is quicker than hashed."""
+    """Numbers from 0 to `size` - 1 that occur, ascending; found by counting where that is faster than hashing."""
     if size < max(SMALL, 4 * len(numbers)):
         return np.flatnonzero(np.bincount(numbers, minlength=size))
     return np.sort(np.asarray(pd.unique(numbers)))

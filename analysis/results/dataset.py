@@ -34,12 +34,12 @@ RECORD = "_study.json"
 """Readers of Parquet datasets skip names that begin with an underscore."""
 
 AGREED = ["baseline", "average", "empty", "margin", "endpoint"]
-"""What all who declare a study must declare alike."""
+"""Keys that all sources of a study must declare alike."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """What one store, or one table from elsewhere, declares of a study."""
+    """A study as declared by one store, or by one table from elsewhere."""
 
     where: str
     study: Study
@@ -50,41 +50,41 @@ class Part:
     """A collected run."""
 
     file: str
-    """In the record's folder; other runs may be in it, too."""
+    """File name in the record's folder; the file may hold other runs, too."""
     where: str
     """The store that it was read from."""
     sha256: str
-    """Of the file that it was read from: as long as it stays so, the run isn't read again."""
+    """Checksum of the file that it was read from: as long as it stays the same, the run isn't read again."""
     images_sha256: str
-    """Of the images, subgroups, classes and groups that it was evaluated on, in whatever order."""
+    """Checksum of the images, subgroups, classes and groups that it was evaluated on; their order doesn't matter."""
     rows: int
     scores_sha256: str = ""
-    """Of its file of extra scores, where it has one."""
+    """Checksum of its file of extra scores, where it has one."""
 
 
 @dataclass(frozen=True)
 class Record:
-    """What a folder of the dataset holds, besides rows."""
+    """The record of one folder of the dataset: everything in it besides rows."""
 
     study: str
     dataset: str
-    """As the study calls it."""
+    """The study's name for it."""
     fingerprint: str
-    """Of the dataset's bytes; empty for tables from elsewhere."""
+    """Fingerprint of the dataset's bytes; empty for tables from elsewhere."""
     subgroup_column: str
     metric: str
-    """What scores are where rows hold no counts; else f1."""
+    """Name of the score where rows hold no counts; else f1."""
     sources: tuple[Source, ...]
     parts: Mapping[str, Part]
-    """By run id."""
+    """Collected runs by run id."""
 
     @property
     def folder(self) -> str:
-        """Where it is in the dataset."""
+        """Path of the folder in the dataset."""
         return folder(self.study, f"{self.dataset}-{self.fingerprint[:8]}" if self.fingerprint else self.dataset)
 
     def declared(self) -> Study:
-        """What the sources declare, together.
+        """The study as all sources declare it together.
 
         Raises:
             ResultsError: they disagree.
@@ -131,7 +131,7 @@ class Record:
         return record
 
     def _check(self, path: str) -> None:
-        """Whatever a file may say, names are text, and files are in the record's folder."""
+        """Refuse a record whose names aren't text or whose files aren't in its own folder."""
         texts = [self.study, self.dataset, self.fingerprint, self.subgroup_column, self.metric]
         texts += [source.where for source in self.sources]
         for part in self.parts.values():
@@ -166,7 +166,7 @@ def result_studies(out: Storage) -> list[str]:
 
 
 def records(out: Storage, study: str) -> list[Record]:
-    """Those of a study, a dataset each."""
+    """Records of a study, one for each dataset."""
     within = folder(study, "").partition("/")[0]
     found = []
     for name in out.names(within):
@@ -210,7 +210,7 @@ def read_results(out: Storage | Path | str, study: str, dataset: str | None = No
         found = [each for each in found if dataset in (each.dataset, each.folder.partition("/dataset=")[2])] or found
     if len(found) > 1:
         names = ", ".join(each.folder.partition("/dataset=")[2] for each in found)
-        raise ResultsError(f"study {study!r} in {storage.where} is of several datasets; expected one of {names}")
+        raise ResultsError(f"study {study!r} in {storage.where} has several datasets; expected one of {names}")
     (record,) = found
     return to_results(record, storage.locate(record.folder), lambda file: _content(storage, f"{record.folder}/{file}"))
 

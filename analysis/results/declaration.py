@@ -1,4 +1,4 @@
-"""What a study declared when it was started: its runs, and what they are compared by."""
+"""The declaration of a study, made when it was started: its runs, and how they are compared."""
 
 import json
 import re
@@ -17,10 +17,10 @@ from metaseg.schema import Empty as Empty
 from metaseg.store.storage import Storage
 
 LARGEST = 2**53
-"""Of seeds and counts: floating-point numbers tell whole ones apart up to here."""
+"""Largest seed or count: floating-point numbers represent every integer up to here."""
 
 HALF = re.compile(rb"\\u[dD][89a-fA-F]")
-"""Half a character, which is valid in JSON, and in nothing that is written."""
+"""An unpaired surrogate: valid in JSON, but it can't be encoded as UTF-8."""
 
 
 class ResultsError(ValueError):
@@ -66,25 +66,25 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Study:
-    """What a study declared when it was started."""
+    """The declaration of a study, made when it was started."""
 
     name: str
     dataset: str
     baseline: str
     arms: tuple[str, ...]
-    """In the order of display."""
+    """Arms in the order of display."""
     runs: tuple[Run, ...]
     command: str
     about: str = ""
-    """One sentence on the data, which says SIMULATED where they are; empty where the study doesn't tell."""
+    """One sentence on the data, which says SIMULATED if they are; empty if the study has none."""
     average: Average = "images"
     comparisons: tuple[Comparison, ...] = ()
-    """Declared beforehand; all others are exploration."""
+    """Comparisons that were declared beforehand; all others are exploratory."""
     empty: Empty = "one"
     margin: float = MARGIN
-    """Arms whose scores differ by less than this are as good as equal."""
+    """Equivalence margin: arms whose scores differ by less count as equal."""
     endpoint: str | None = None
-    """The class that the study is about; the macro average of several by default."""
+    """Class that the study is about; with several classes, their macro average by default."""
 
 
 def study_names(storage: Storage) -> list[str]:
@@ -102,7 +102,7 @@ def readable_studies(storage: Storage, warn: Callable[[str], None]) -> list[str]
 
 
 def readable(storage: Storage, files: Mapping[str, str], keys: Sequence[str], warn: Callable[[str], None]) -> list[str]:
-    """Names of those files that are records, be they right or wrong; of each other, `warn` gets a line.
+    """Names of the files that are records, valid or not; `warn` is called with one line for each of the others.
 
     Args:
         storage: of the files.
@@ -222,7 +222,7 @@ def check_runs(study: Study, path: str) -> None:
 
 
 def is_name(text: str) -> bool:
-    """Whether a file or folder can be called so, and lies in its folder then."""
+    """Tell whether the text is a valid name of a file or folder that doesn't lead out of its parent."""
     return PurePosixPath(text).name == text and text not in ("", ".", "..") and "\0" not in text
 
 

@@ -27,13 +27,13 @@ def adopt(
     baseline: str | None = None,
     command: str = "",
 ) -> Gathered:
-    """Write tables into a results dataset as a study: in the place of what it was before.
+    """Write tables into a results dataset as a study, which replaces an earlier one of that name.
 
     Args:
         out: the dataset.
         tables: the study's, all together.
         study: its name.
-        columns: what the tables call columns that are called otherwise here.
+        columns: the tables' names of columns that are called otherwise here, by the name here.
         baseline: the arm that others are compared with; "baseline" by default, or the first.
         command: what made the study, for its record.
 
@@ -61,7 +61,7 @@ def adopt(
     if baseline is not None and baseline not in arms:
         raise ResultsError(f"{where}: no arm {baseline!r} to be the baseline; its arms are {', '.join(arms)}")
     if len(arms) < 2:
-        raise ResultsError(f"{where}: a single arm, {arms[0]!r}; expected two or more to be compared")
+        raise ResultsError(f"{where}: a single arm, {arms[0]!r}; expected at least two to compare")
     chosen = baseline or (BASELINE if BASELINE in arms else arms[0])
     number, keys = pd.factorize(pd.MultiIndex.from_frame(rows[["arm", "seed"]]))
     runs = tuple(
@@ -103,8 +103,10 @@ def _joined(scores: Sequence[Scores], tables: Sequence[Table]) -> Scores:
 
 
 def _check(rows: pd.DataFrame, where: str) -> None:
-    """An image is in one group and is assigned to subgroups alike by all runs, and no run lacks more than `LACKING` of
-    all rows: fewer are missing data, for tests to allow for; with more, runs were of different images."""
+    """Refuse images in two groups or in different subgroups, and runs that lack more than `LACKING` of all rows.
+
+    Fewer are missing data, which the tests allow for; with more, the runs were made on different images.
+    """
     image, images = pd.factorize(rows["image"])
     group = pd.factorize(rows["group"])[0]
     wrong = np.flatnonzero(group[first_rows(image.astype(np.int64), len(images))][image] != group)
@@ -136,7 +138,7 @@ def _check(rows: pd.DataFrame, where: str) -> None:
 
 
 def _check_references(rows: pd.DataFrame, where: str) -> None:
-    """An image's reference mask is one, so that tp + fn is the same for all runs."""
+    """Each image has a single reference mask, so tp + fn is the same for all runs."""
     pixels = rows["tp"] + rows["fn"]
     first = pixels.groupby([rows[name] for name in ("image", "class", "subgroup")], sort=False).transform("first")
     wrong = (pixels != first).to_numpy()
@@ -151,7 +153,7 @@ def _check_references(rows: pd.DataFrame, where: str) -> None:
 
 
 def _check_subgroups(rows: pd.DataFrame, where: str) -> None:
-    """Two subgroups of an image are two tasks, which some run has both of; else runs disagree where it belongs."""
+    """Refuse an image in two subgroups unless some run has it in both, which makes them two tasks."""
     placed = rows[["image", "class", "subgroup"]].drop_duplicates()
     if not placed.duplicated(["image", "class"]).any():
         return

@@ -15,7 +15,7 @@ from analysis.results.parquet import is_scalar, read_parquet, refused
 from metaseg.schema import ALL, COUNTS
 
 SYNONYMS = {"f1": "f1", "dice": "f1", "dsc": "f1", "iou": "iou", "jaccard": "iou"}
-"""Names of columns that hold a score, and what the score is."""
+"""Column names that are recognised as scores, and the score that each one is."""
 
 NEEDED = ["tp", "fp", "fn"]
 """Counts that make a score; `tn` isn't needed."""
@@ -24,16 +24,16 @@ TEXT = ["image", "arm", "class", "subgroup", "group"]
 KEY = ["arm", "seed", "image", "class", "subgroup"]
 
 DEFAULTS: dict[str, str | int] = {"class": "foreground", "subgroup": ALL, "seed": 0}
-"""Of columns that a table needn't have; an image is its own group."""
+"""Values of optional columns where a table lacks them. Without a group, each image is its own group."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """A file, and what it doesn't say itself."""
+    """A file, and the arm and seed that it doesn't state itself."""
 
     path: Path
     arm: str | None = None
-    """Of all its rows, where it has no such column."""
+    """Arm of all rows, where the file has no such column."""
     seed: int | None = None
 
 
@@ -43,7 +43,7 @@ class Scores:
 
     rows: pd.DataFrame
     metric: str
-    """What the score is; f1 where there are counts."""
+    """Name of the score; f1 where there are counts."""
 
 
 def read_table(table: Table, columns: Mapping[str, str]) -> Scores:
@@ -51,7 +51,7 @@ def read_table(table: Table, columns: Mapping[str, str]) -> Scores:
 
     Args:
         table: CSV (commas, semicolons or tabs), Parquet, or the summary.json of nnU-Net v2. Headers may be upper case.
-        columns: what the table calls columns that are called otherwise here, by the name here.
+        columns: the table's names of columns that are called otherwise here, by the name here.
 
     Raises:
         ResultsError: names the file, the row (the first below the header is 1), what is there and what was expected.

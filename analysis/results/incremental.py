@@ -30,13 +30,13 @@ class NewRuns:
     """Runs that were read."""
 
     parts: dict[str, Part] = field(default_factory=dict)
-    """By run id, as all that follow."""
+    """By run id, like the two mappings that follow."""
     fingerprints: dict[str, str] = field(default_factory=dict)
     subgroup_columns: dict[str, str | None] = field(default_factory=dict)
     files: dict[str, bytes] = field(default_factory=dict)
-    """By name: what is to be written."""
+    """Content of the files to write, by name."""
     text: RunText | None = None
-    """Of the last one."""
+    """Text columns of the last run that was read."""
 
 
 @dataclass(frozen=True)
@@ -45,16 +45,16 @@ class _Read:
 
     run: Run
     sha256: str
-    """Of its file."""
+    """Checksum of its file."""
     constants: dict[str, str | int]
-    """Columns of which all rows have the same value."""
+    """Columns that have the same value in all rows."""
     table: pa.Table
     """The other columns."""
     images_sha256: str
     about: dict[str, Any]
-    """For the metadata of its new file."""
+    """Entry in the metadata of its new file."""
     scores_sha256: str
-    """Of its file of extra scores, or empty."""
+    """Checksum of its file of extra scores; empty if it has none."""
     subgroup_column: str | None
 
 
@@ -150,19 +150,19 @@ def _constant(values: Sequence[str | int], lengths: Sequence[int]) -> pa.Chunked
 
 
 def file_name(sha256: Mapping[str, str]) -> str:
-    """Of runs whose files have these checksums: the same for the same runs."""
+    """Name of the file of these runs, from the checksums of their files: the same runs give the same name."""
     return hashlib.sha256(json.dumps(dict(sha256)).encode()).hexdigest()[:16] + ".parquet"
 
 
 def _scores_sha256(store: Storage, run: Run, scored: Collection[str]) -> str:
-    """Of the run's file of extra scores; empty where it isn't among the `scored` ones."""
+    """Checksum of the run's file of extra scores; empty if it isn't among the `scored` ones."""
     file = score_file(run.run_id)
     content = store.read_or_none(file) if file.rpartition("/")[2] in scored else None
     return hashlib.sha256(content).hexdigest() if content else ""
 
 
 def _read_one(store: Storage, wanted: tuple[Run, dict[str, str], str], new: NewRuns) -> _Read:
-    """Read and check a run, of which `DONE` says the checksums."""
+    """Read and check a run against the checksums in its `DONE`."""
     run, done, scores_sha256 = wanted
     config, content = read_run(store, run, done)
     last = new.text

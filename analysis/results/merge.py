@@ -17,7 +17,7 @@ from metaseg.store.storage import Storage
 
 @dataclass(frozen=True)
 class Gathered:
-    """What collecting a study of one dataset came to."""
+    """Outcome of collecting a study on one dataset."""
 
     record: Record
     where: str
@@ -31,7 +31,7 @@ class Gathered:
 
     @property
     def rows(self) -> int:
-        """Of all its runs."""
+        """Number of rows of all its runs."""
         return sum(part.rows for part in self.record.parts.values())
 
 
@@ -124,7 +124,7 @@ def _remove_others(store: Storage, record: Record) -> None:
 
 
 def _with_store(store: Storage, study: str, known: Sequence[Record], new: NewRuns, scored: Collection[str]) -> Record:
-    """The record of the dataset that a store's runs of a study are of, with these; of several `known`, the last one."""
+    """The record of the dataset that a store's runs were made on, with them added; of `known` ones the last counts."""
     declared, done = read_study(store, study), store.subfolders_with("runs", DONE)
     finished = [run for run in declared.runs if run.run_id in done]
     if not finished:
@@ -164,7 +164,7 @@ def _write(out: Storage, before: Record | None, record: Record, new: NewRuns) ->
 
 
 def _completed(record: Record, new: NewRuns) -> tuple[Record, list[Run], dict[str, bytes]]:
-    """The record with those of its runs that are declared; these; and the files among theirs that are new."""
+    """The record restricted to declared runs, these runs, and those of their files that are new."""
     runs = [run for run in record.declared().runs if run.run_id in record.parts]
     columns = [new.subgroup_columns.get(run.run_id) for run in runs]
     column = record.subgroup_column or next((name for name in columns if name), "subgroup")
@@ -209,7 +209,7 @@ def publish(out: Storage, record: Record, files: Mapping[str, bytes], within: st
 
 
 def _check(record: Record, runs: Sequence[Run], content: Callable[[str], bytes]) -> None:
-    """As `check_comparable`; of runs that were evaluated on the same images, one is read."""
+    """Call `check_comparable`, reading only one of the runs that were evaluated on the same images."""
     whole: dict[str, Run] = {}
     for run in runs:
         if not run.part:

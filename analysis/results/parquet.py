@@ -13,7 +13,7 @@ Kind = Literal["text", "integers", "numbers", "booleans", "lists of numbers"]
 
 
 def open_parquet(content: bytes, path: str, advice: str = "") -> pq.ParquetFile:
-    """A file's reader. What is read of it belongs within `refused`.
+    """Open a file's reader; reads from it belong inside `refused`.
 
     Raises:
         ResultsError: names `path`: it isn't Parquet, or two of its columns have one name; `advice` stands at the end.
@@ -41,7 +41,7 @@ def read_parquet(content: bytes, path: str, advice: str = "") -> pa.Table:
 
 @contextmanager
 def refused(path: str, advice: str = "") -> Iterator[None]:
-    """Makes a `ResultsError` of what a damaged file raises within."""
+    """Turn anything that a damaged file raises inside the block into a `ResultsError`."""
     try:
         yield
     except ResultsError:
@@ -71,12 +71,12 @@ def require(table: pa.Table, columns: Sequence[str], kind: Kind, path: str, advi
 
 
 def is_scalar(found: pa.DataType) -> bool:
-    """Whether values of a type are text, numbers or booleans, if there are any."""
+    """Tell whether the type holds text, numbers or booleans, or nothing but nulls."""
     return pa.types.is_null(found) or bool({"text", "numbers", "booleans"} & set(kinds_of(found)))
 
 
 def kinds_of(found: pa.DataType) -> Collection[Kind]:
-    """What values of a type are; nothing of what we have no use for."""
+    """Kinds that values of a type belong to; empty for types that aren't used here."""
     kinds: list[Kind] = []
     if (
         pa.types.is_string(found)

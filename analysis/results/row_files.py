@@ -27,10 +27,10 @@ SCHEMA = pa.schema(
         ("metric", TEXT),
     ]
 )
-"""Of each file, before its `meta_` columns; study and dataset are the folders' names."""
+"""Columns of each file, before its `meta_` columns; study and dataset are the names of the folders."""
 
 FILLED = ("run_id", "arm", "seed", "image", "class", "evaluation", "group", "subgroup")
-"""Columns of which no row lacks its value."""
+"""Columns without missing values."""
 
 ROWS = 2**21
 """Runs share a file up to about so many rows: they have most names in common, which are then kept once."""

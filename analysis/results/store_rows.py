@@ -19,10 +19,10 @@ from metaseg.store.storage import Storage
 TEXT = [*KEY, "group"]
 
 OWN = {"study", "dataset", "run_id", "arm", "part", "block", "metadata_mode", "seed", "parameters", "score", "metric"}
-"""Columns that results have of runs, besides those of the runs' own files."""
+"""Columns that results add to those of the runs' own files."""
 
 Evaluated = tuple[Run, str, pd.DataFrame]
-"""A finished run, its dataset's fingerprint, and what it was evaluated on as it was trained: `ROW` and group."""
+"""A finished run, its dataset's fingerprint, and the `ROW` and group of each of its rows as trained."""
 
 
 @dataclass(frozen=True)
@@ -51,15 +51,15 @@ class Collected:
     subgroup_column: str
     """The metadata column that `subgroup` holds, or "subgroup" where the runs don't say."""
     metric: str = "f1"
-    """What scores are where the rows hold `score` instead of counts."""
+    """Name of the score where rows hold `score` instead of counts."""
     declared: frozenset[str] = frozenset()
-    """Of scores from elsewhere, what was declared of margin, average, endpoint and comparisons."""
+    """For scores from elsewhere: which of margin, average, endpoint and comparisons were declared."""
     names: Mapping[str, str] = field(default_factory=dict)
-    """What some of `analysis.wording.RENAMED` are called."""
+    """Words to use for some of `analysis.wording.RENAMED`."""
 
 
 def checksums(storage: Storage, run: Run) -> dict[str, str]:
-    """SHA-256 of a finished run's files, as its `DONE` says; raises `ResultsError` where it doesn't."""
+    """SHA-256 of a finished run's files, from its `DONE`; raises `ResultsError` if that has none."""
     path = storage.locate(f"{run_folder(run.run_id)}/{DONE}")
     recorded = read_json(storage.read(f"{run_folder(run.run_id)}/{DONE}"), path).get("sha256")
     done = recorded if isinstance(recorded, dict) else {}
@@ -154,7 +154,7 @@ def _too_large(counts: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def check_comparable(evaluated: list[Evaluated]) -> None:
-    """Paired tests need all runs to be of one dataset and, but for parts, to have been evaluated on the same images."""
+    """Refuse runs of different datasets or, apart from parts, of different images: paired tests need both to agree."""
     first, first_fingerprint, _ = evaluated[0]
     for run, fingerprint, _ in evaluated:
         if fingerprint != first_fingerprint:
@@ -181,7 +181,7 @@ def check_comparable(evaluated: list[Evaluated]) -> None:
 
 
 def _check_parts(parts: list[tuple[Run, pd.DataFrame]]) -> None:
-    """No two parts of an arm's seed were evaluated on the same image, and an image is in one group for all arms."""
+    """Refuse parts of one arm and seed that share an image, and images whose group differs between arms."""
     rows = pd.concat(
         [rows.assign(arm=run.arm, seed=run.seed, run=number) for number, (run, rows) in enumerate(parts)],
         ignore_index=True,

@@ -11,7 +11,7 @@ from analysis.results.parquet import open_parquet, refused
 from metaseg.schema import AS_TRAINED, ROW
 
 Stored = dict[str, tuple[str, bytes]]
-"""How each text column is stored in a Parquet file, and its bytes there: where both are equal, so are the values."""
+"""Encoding and bytes of each text column in a Parquet file: if both are equal, so are the values."""
 
 
 @dataclass(frozen=True)
@@ -20,11 +20,11 @@ class RunText:
 
     stored: Stored
     plain: pa.Table
-    """As read."""
+    """Columns as they were read."""
     encoded: pa.Table
-    """As dictionaries."""
+    """Columns as dictionaries."""
     images_sha256: str
-    """Of what was evaluated as trained, in whatever order."""
+    """Checksum of the rows evaluated as trained; their order doesn't matter."""
 
 
 def read_images(content: bytes, path: str, last: RunText | None) -> tuple[pa.Table, Stored]:

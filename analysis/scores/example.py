@@ -26,7 +26,7 @@ def example_scores(gain: float = 0.03, seeds: int = 3, images: int = 30, seed: i
     Example:
         >>> from analysis import example_scores
         >>> scores = example_scores(gain=0.03, seeds=3, images=30)
-        >>> scores.groupby("arm", observed=True)["f1"].mean().round(2).to_dict()
+        >>> scores.groupby("arm", observed=True)["score"].mean().round(2).to_dict()
         {'baseline': 0.8, 'sme': 0.82}
     """
     generator = np.random.default_rng(seed)
@@ -35,12 +35,12 @@ def example_scores(gain: float = 0.03, seeds: int = 3, images: int = 30, seed: i
     for number, arm in enumerate(ARMS):
         by_image = 0.8 + gain * number + difficulty + generator.normal(0, 0.01, images)
         for run in range(seeds):
-            f1 = by_image + generator.normal(0, 0.005) + generator.normal(0, 0.02, images)
+            score = by_image + generator.normal(0, 0.005) + generator.normal(0, 0.02, images)
             names = [f"image{image:03d}" for image in range(images)]
             run_rows = {"class": "foreground", "arm": arm, "seed": run, "group": names, "image": names}
             subgroup = np.where(np.arange(images) % 2, "b", "a")
-            rows.append(pd.DataFrame(run_rows | {"subgroup": subgroup, "f1": f1.clip(0, 1), "empty": False}))
+            rows.append(pd.DataFrame(run_rows | {"subgroup": subgroup, "score": score.clip(0, 1), "empty": False}))
     orders = {"class": ["foreground"], "arm": list(ARMS), "subgroup": [OVERALL, "a", "b"]}
     types = {column: pd.CategoricalDtype(order, ordered=True) for column, order in orders.items()}
-    columns = ["class", "arm", "seed", "subgroup", "group", "image", "f1", "empty"]
+    columns = ["class", "arm", "seed", "subgroup", "group", "image", "score", "empty"]
     return pd.concat(rows, ignore_index=True)[columns].astype(types)

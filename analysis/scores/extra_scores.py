@@ -1,4 +1,4 @@
-"""Results by scores that counts of pixels don't give, of boundaries and of objects: those that `metaseg score` made."""
+"""Boundary and object scores, which pixel counts don't give: results by the scores that `metaseg score` made."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -22,21 +22,20 @@ COLUMNS: dict[str, list[str]] = {
     "hd95": [HD95],
     "object_f1": OBJECTS,
 }
-"""By metric: what it is made of."""
+"""Columns that each metric is computed from."""
 
 METRICS: Mapping[str, str] = {"surface_dice": "surface Dice", "hd95": "negative HD95 (px)", "object_f1": "object F1"}
-"""What can be asked for, and what its scores are called: more is always better."""
+"""Metrics that can be asked for, and the name of each in reports; higher is always better."""
 
 WANTED: Mapping[str, ExtraScore] = {"surface_dice": "surface-dice", "hd95": "hd95", "object_f1": "objects"}
-"""What `metaseg score` calls it."""
+"""The name of each metric in `metaseg score`."""
 
 HD95_MARGIN = 1.0
-"""Pixels. Studies declare a margin of F1, which says nothing of lengths; this is what a mask can resolve."""
+"""Equivalence margin of HD95, in pixels: the resolution of a mask. A study's declared margin is one of F1."""
 
 
 def with_scores(collected: Collected, storage: Storage, metric: str) -> tuple[Collected, str]:
-    """The study by another score, in the form that `analysis.scores.image_scores.image_scores` takes, and sentences on
-    that score.
+    """Score a study by another metric, and say in sentences what that is.
 
     Args:
         collected: its results: of `analysis.results.merge.collect`, or of `analysis.results.dataset.read_results`.
@@ -82,7 +81,7 @@ def with_scores(collected: Collected, storage: Storage, metric: str) -> tuple[Co
 
 
 def _scored(images: pd.DataFrame, metric: str) -> tuple[Floats, str]:
-    """Each row's score, more being better, and what it is."""
+    """Each row's score, higher being better, and a description of it."""
     if metric == "object_f1":
         found, invented, missed = (images[name].to_numpy(np.int64) for name in OBJECTS)
         return f1(found, invented, missed), (
@@ -106,7 +105,7 @@ def _scored(images: pd.DataFrame, metric: str) -> tuple[Floats, str]:
 
 
 def _known(images: pd.DataFrame, score: Floats) -> Bools:
-    """Rows of those images (subgroups, classes) of which all runs have a score."""
+    """Mask of the rows whose image, subgroup and class has a score in all runs."""
     undefined = pd.MultiIndex.from_frame(images.loc[np.isnan(score), ROW].astype(str)).drop_duplicates()
     if not len(undefined):
         return np.ones(len(images), bool)
@@ -114,7 +113,7 @@ def _known(images: pd.DataFrame, score: Floats) -> Bools:
 
 
 def _undefined(images: pd.DataFrame, score: Floats, known: Bools) -> str:
-    """How many images are left out since a mask was empty, and whose."""
+    """A sentence on the images that are left out because a mask was empty, and on whose mask it was."""
     nothing = np.isnan(score)
     if not nothing.any():
         return " Every run has one of every image."
@@ -159,7 +158,7 @@ def _joined(collected: Collected, images: pd.DataFrame, storage: Storage, metric
 
 
 def _lacking(images: pd.DataFrame, metric: str) -> list[str]:
-    """Ids of runs that have no such scores. Of HD95, which is missing where undefined, of runs without any."""
+    """Ids of runs without such scores; a run lacks HD95, which can be undefined, only if all its values are missing."""
     there = images[COLUMNS[metric][0]].notna().groupby(images["run_id"], observed=True).any()
     return list(map(str, there.index[~there]))
 

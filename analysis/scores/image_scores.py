@@ -17,7 +17,7 @@ from metaseg.schema import MACRO as MACRO
 from metaseg.schema import OVERALL as OVERALL
 
 BLOCK = 2**16
-"""Rows that are scored at once: what is computed on the way stays in the processor's cache."""
+"""Rows that are scored at once: intermediate results stay in the processor's cache."""
 
 CELL = ["class", "subgroup", "arm"]
 
@@ -39,10 +39,10 @@ def image_scores(
             else 0; `left out` excludes the image from this class, and the class from the image's macro average.
 
     Returns:
-        Columns class, arm, seed, subgroup, group, image, f1 (the score, whatever the metric) and empty (True if
-        reference and prediction both lack the class; False if that isn't known). With several classes there are also
-        rows of class `macro`, empty if all are. Class, arm and subgroup are ordered categories: in order of appearance,
-        as in `arms`, and `OVERALL` before the others in alphabetical order.
+        Columns class, arm, seed, subgroup, group, image, score (of the metric) and empty (True if reference and
+        prediction both lack the class; False if that isn't known). With several classes there are also rows of class
+        `macro`, empty if all are. Class, arm and subgroup are ordered categories: in order of appearance, as in `arms`,
+        and `OVERALL` before the others in alphabetical order.
 
     Raises:
         ResultsError: a class or subgroup has a name that the tables use for something else; the rows have scores of
@@ -53,10 +53,10 @@ def image_scores(
         >>> from analysis import image_scores
         >>> images = pd.DataFrame({"image": ["a", "b"], "tp": [8, 0], "fp": [2, 0], "fn": [2, 0], "tn": [88, 100]})
         >>> images = images.assign(arm="sme", seed=0, subgroup="all", group=images["image"], evaluation="as-trained")
-        >>> image_scores(images.assign(**{"class": "nucleus"}), ["sme"])[["image", "f1", "empty"]]
-          image   f1  empty
-        0     a  0.8  False
-        1     b  1.0   True
+        >>> image_scores(images.assign(**{"class": "nucleus"}), ["sme"])[["image", "score", "empty"]]
+          image  score  empty
+        0     a    0.8  False
+        1     b    1.0   True
     """
     trained = images["evaluation"] == AS_TRAINED
     if not trained.all():
@@ -70,7 +70,7 @@ def image_scores(
     columns = ["class", "arm", "seed", "subgroup", "group", "image"]
     score, nothing = _scored(images, metric)
     scores = pd.DataFrame(
-        {column: images[column].array for column in columns} | {"f1": score, "empty": nothing}, copy=False
+        {column: images[column].array for column in columns} | {"score": score, "empty": nothing}, copy=False
     )
     classes, subgroups = list(map(str, scores["class"].unique())), sorted(map(str, scores["subgroup"].unique()))
     for column, names, taken in (("class", classes, MACRO), ("subgroup", subgroups, OVERALL)):
@@ -102,7 +102,7 @@ def _scored(images: pd.DataFrame, metric: str) -> tuple[npt.NDArray[np.float64],
 
 
 def _covered(images: pd.DataFrame) -> pd.DataFrame:
-    """Without rows of arms of several networks in subgroups of which a seed's networks lack some image or class."""
+    """Drop rows of multi-network arms in subgroups where the seed's networks lack some image or class."""
     subgroup, subgroups = codes(images["subgroup"])
     item, size = combined_codes([images["subgroup"], images["image"], images["class"]])
     wanted = np.bincount(distinct(item, size) // (size // subgroups), minlength=subgroups)
@@ -113,7 +113,7 @@ def _covered(images: pd.DataFrame) -> pd.DataFrame:
 
 
 def _macro(scores: pd.DataFrame) -> pd.DataFrame:
-    """The mean over classes of each image of each run, as rows of class `MACRO`, in order of appearance.
+    """Macro average: the mean over classes for each image and run, as rows of class `MACRO` in order of appearance.
 
     Where a run lacks a class of an image that another run has of it, the class's score is filled in first
     (`analysis.scores.missing`): the mean would be over others. It is a measured one where most of its classes are.
@@ -125,13 +125,13 @@ def _macro(scores: pd.DataFrame) -> pd.DataFrame:
         item, count = _images_of_runs(scores)
         whole = count[item] == _classes_of_images(scores)
     first = first_rows(item, len(count))
-    mean = np.bincount(item, scores["f1"]) / count
+    mean = np.bincount(item, scores["score"]) / count
     empty = np.bincount(item, scores["empty"]) == count
     known = whole[first]
     if "filled" in scores:
         known &= np.bincount(item, ~scores["filled"].to_numpy()) > count / 2
         scores = scores.drop(columns="filled")
-    macro: pd.DataFrame = scores.take(first).assign(f1=mean, empty=empty)[known]
+    macro: pd.DataFrame = scores.take(first).assign(score=mean, empty=empty)[known]
     return macro.assign(**{"class": _constant(MACRO, scores["class"], len(macro))})
 
 
@@ -199,7 +199,7 @@ def _cell(rows: pd.DataFrame, average: Average) -> pd.DataFrame:
 
 
 def with_overall(scores: pd.DataFrame, average: Average = "images") -> pd.DataFrame:
-    """The scores a second time as subgroup `OVERALL`; only as that where there is a single subgroup.
+    """Repeat the scores as subgroup `OVERALL`; with a single subgroup, return them only as that.
 
     Every run of a cell has a row for each of the cell's images: a score that it lacks is filled in
     (`analysis.scores.missing`), so that means of all runs are over the same images. A run (arm and seed, all parts
@@ -219,13 +219,13 @@ def with_overall(scores: pd.DataFrame, average: Average = "images") -> pd.DataFr
 
 
 def run_means(rows: pd.DataFrame) -> pd.Series:
-    """Mean F1 of each run in each cell, by class, subgroup, arm and seed; `rows` are those of `with_overall`."""
-    weighted = rows.assign(f1=rows["f1"] * rows["weight"])
-    return weighted.groupby([*CELL, "seed"], observed=True)["f1"].mean()
+    """Mean score of each run in each cell, by class, subgroup, arm and seed; `rows` are those of `with_overall`."""
+    weighted = rows.assign(score=rows["score"] * rows["weight"])
+    return weighted.groupby([*CELL, "seed"], observed=True)["score"].mean()
 
 
 def summarise(scores: pd.DataFrame, average: Average = "images") -> pd.DataFrame:
-    """Mean F1 of each arm in each subgroup, and its standard deviation across seeds.
+    """Mean score of each arm in each subgroup, and its standard deviation across seeds.
 
     Args:
         scores: table of `image_scores`.
@@ -249,7 +249,7 @@ def summarise(scores: pd.DataFrame, average: Average = "images") -> pd.DataFrame
     counts = rows.groupby(cell, observed=True).agg(n_images=("image", "nunique"), n_groups=("group", "nunique"))
     runs = run_means(rows).to_frame().assign(partial=rows.groupby([*CELL, "seed"], observed=True)["filled"].any())
     of_arm = runs.groupby(cell, observed=True).agg(
-        n_seeds=("f1", "size"), n_partial=("partial", "sum"), mean=("f1", "mean"), sd=("f1", "std")
+        n_seeds=("score", "size"), n_partial=("partial", "sum"), mean=("score", "mean"), sd=("score", "std")
     )
     of_arm.insert(2, "n_lacking", 0)
     if rows["filled"].any():

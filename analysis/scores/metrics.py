@@ -1,4 +1,4 @@
-"""Scores from counts of pixels: of an image, or of all pixels of many images together ("pooled").
+"""Scores from pixel counts, per image or pooled over all pixels of many images.
 
 Where a ratio is 0 / 0 there is a convention, the same for all four: 1 where reference and prediction are both empty,
 since nothing was to be found and nothing was; 0 where only one of them is (precision without a predicted pixel, recall
@@ -31,12 +31,12 @@ def iou(tp: Counts, fp: Counts, fn: Counts) -> Floats:
 
 
 def precision(tp: Counts, fp: Counts, fn: Counts) -> Floats:
-    """What part of the predicted pixels is right: tp / (tp + fp), in 0..1, elementwise."""
+    """Precision, or positive predictive value: tp / (tp + fp), in 0..1, elementwise."""
     return _ratio(tp, tp + fp, tp + fp + fn)
 
 
 def recall(tp: Counts, fp: Counts, fn: Counts) -> Floats:
-    """What part of the reference's pixels is found: tp / (tp + fn), in 0..1, elementwise."""
+    """Recall, or sensitivity: tp / (tp + fn), in 0..1, elementwise."""
     return _ratio(tp, tp + fn, tp + fp + fn)
 
 
@@ -46,12 +46,12 @@ METRICS: dict[str, Callable[[Counts, Counts, Counts], Floats]] = {
 
 
 def is_empty(tp: Counts, fp: Counts, fn: Counts) -> npt.NDArray[np.bool_]:
-    """Where reference and prediction are both without the class."""
+    """Mask of the images whose reference and prediction both lack the class."""
     return np.asarray(tp + fp + fn == 0)
 
 
 def pooled(images: pd.DataFrame, arms: Sequence[str]) -> pd.DataFrame:
-    """Scores of each run's pixels of a class and subgroup, all its images taken as one: large objects count more.
+    """Pooled scores of each run by class and subgroup, all images taken as one: large objects count more.
 
     Args:
         images: rows of `analysis.results.store_rows.Collected.images`.

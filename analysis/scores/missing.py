@@ -1,4 +1,4 @@
-"""Scores that some runs lack, filled in, so that every mean is over the same images whatever is missing.
+"""Imputation of scores that some runs lack, so that every mean is over the same images.
 
 A run's mean over the images that it happens to have would be as much about which images these are as about the run.
 Here each missing score is estimated in two steps, by least squares:
@@ -29,10 +29,10 @@ Bools = npt.NDArray[np.bool_]
 
 
 def completed(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows, and one for each score that a run lacks of a subgroup of which it has some.
+    """Add a row for each score that a run lacks in a subgroup where it has other scores.
 
     Args:
-        rows: of one class, with columns arm, seed, subgroup, image, f1, and others that are an image's own.
+        rows: of one class, with columns arm, seed, subgroup, image, score, and others that are an image's own.
 
     Returns:
         The same columns and `filled`: whether the score isn't a measured one. A filled score isn't `empty`.
@@ -53,14 +53,14 @@ def completed(rows: pd.DataFrame) -> pd.DataFrame:
         return rows.assign(filled=False)
     _refuse_repeated(rows, run, item)
     values = np.full(shape, np.nan)
-    values[run, item] = rows["f1"]
+    values[run, item] = rows["score"]
     heads = rows.iloc[first_rows(run, len(runs))]
     arm = dense(combined_codes([heads["arm"]])[0])[0]
     names = [f"{row.arm} seed {row.seed}" for row in heads.itertuples()]
     filled = _filled(values, arm, stratum, wanted, names)
     lacking, at = np.nonzero(wanted & ~has)
     added = rows.iloc[first[at]].assign(
-        arm=heads["arm"].array.take(lacking), seed=heads["seed"].to_numpy()[lacking], f1=filled[lacking, at]
+        arm=heads["arm"].array.take(lacking), seed=heads["seed"].to_numpy()[lacking], score=filled[lacking, at]
     )
     if "empty" in added:
         added["empty"] = False
@@ -68,7 +68,7 @@ def completed(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def additive(values: Floats, names: Iterable[str] = ()) -> tuple[Floats, Floats]:
-    """Least squares of value = row + column on the cells that are there.
+    """Least-squares fit of value = row + column to the observed cells.
 
     Args:
         values: `(rows, columns)`, NaN where missing; each column has a value in some row.

@@ -18,10 +18,10 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Filled:
-    """What of a matrix isn't measured (`analysis.scores.missing`)."""
+    """Imputed part of a score matrix (`analysis.scores.missing`)."""
 
     share: Floats
-    """`(runs, columns)` of a unit's images, what the run lacks and other runs of its arm have."""
+    """`(runs, columns)` share of a unit's images that the run lacks and other runs of its arm have."""
     lacked: npt.NDArray[np.bool_]
     """`(arms, images)` whether no run of the arm has the image."""
     weights: Floats
@@ -55,13 +55,13 @@ class ScoreMatrix:
     units: tuple[str, ...]
     """`(columns,)` names."""
     images: int
-    """How many."""
+    """Number of images."""
     weights: Floats = field(default_factory=lambda: np.zeros(0))
     """`(columns,)` shares in a run's mean; they sum to 1. Equal by default."""
     stratum: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     """`(columns,)` numbers from 0. One stratum by default."""
     filled: Filled | None = None
-    """None where all is measured."""
+    """None if all scores were measured."""
 
     def __post_init__(self) -> None:
         columns = len(self.units)
@@ -72,12 +72,12 @@ class ScoreMatrix:
 
     @property
     def complete(self) -> bool:
-        """Whether every run has every unit."""
+        """True if every run has every unit."""
         return not np.isnan(self.values).any()
 
     @cached_property
     def effective(self) -> Floats:
-        """`(strata,)` units of equal weight that would tell as much: (sum n)² / sum n², n images a unit."""
+        """`(strata,)` effective number of units: (sum n)² / sum n², with n images per unit."""
         squares = np.bincount(self.stratum, self._share**2)
         # Rounded, so that units of equal weight count as what they are.
         return np.asarray(np.round(1 / squares, 9))
@@ -89,7 +89,7 @@ class ScoreMatrix:
 
     @property
     def size(self) -> float:
-        """Units of equal weight that the whole mean is worth."""
+        """Effective number of units of the whole mean."""
         return float(np.round(1 / np.sum(self.weights**2), 9)) if len(self.weights) else 0.0
 
     @cached_property
@@ -113,7 +113,7 @@ class ScoreMatrix:
         return 1.0 - float(self.filled.weights[self._apart(arm, reference)].sum()) if self.filled else 1.0
 
     def common_images(self, arm: str, reference: str) -> int:
-        """How many images some run of each of the two arms has."""
+        """Number of images that at least one run of each of the two arms has."""
         return self.images - int(self._apart(arm, reference).sum()) if self.filled else self.images
 
     def _apart(self, arm: str, reference: str) -> npt.NDArray[np.bool_]:
@@ -131,7 +131,7 @@ class ScoreMatrix:
         return tuple(sorted(self.seed[self.arm == self.arms.index(arm)].tolist()))
 
     def deviations(self, values: Floats) -> Floats:
-        """How far each unit moves the mean, so that the sum of squares estimates the variance of the mean on new units.
+        """Influence of each unit on the mean; the sum of squares estimates the variance of the mean over new units.
 
         With weights w that sum to 1 in a stratum and deviations c from its mean, units of equal variance have
         E c² = variance x (1 - 2 w + sum w²): w c over the root of that bracket is what is returned, times the stratum's
@@ -162,7 +162,7 @@ class ScoreMatrix:
         return np.asarray(((moved @ of_unit) ** 2).sum(axis=-1))
 
     def freedom_of(self, values: Floats) -> float:
-        """Degrees of freedom of `variance`, of `(columns,)` values: Satterthwaite's, over strata."""
+        """Satterthwaite degrees of freedom of `variance` for `(columns,)` values, over strata."""
         parts = np.bincount(self.stratum, self.deviations(values) ** 2)
         if not parts.sum() > 0:
             return self.freedom
@@ -199,7 +199,8 @@ def score_matrix(cell: pd.DataFrame, average: Average = "images") -> ScoreMatrix
     """The matrix of one class and subgroup.
 
     Args:
-        cell: rows of `analysis.scores.image_scores.with_overall`, with arm, seed, stratum, group, image, f1 and filled.
+        cell: rows of `analysis.scores.image_scores.with_overall`, with arm, seed, stratum, group, image, score
+            and filled.
         average: whether subgroups are strata.
     """
     arms, run, of_run, seeds = _runs(cell["arm"], cell["seed"])
@@ -207,7 +208,7 @@ def score_matrix(cell: pd.DataFrame, average: Average = "images") -> ScoreMatrix
     place = run * len(units) + column
     total, shape = len(of_run) * len(units), (len(of_run), len(units))
     counts = np.bincount(place, minlength=total).reshape(shape)
-    values = np.bincount(place, cell["f1"].to_numpy(), total).reshape(shape) / counts
+    values = np.bincount(place, cell["score"].to_numpy(), total).reshape(shape) / counts
     images = counts[0].astype(np.float64)
     of_stratum = np.bincount(of_column, images)
     weights = images / of_stratum[of_column] / len(of_stratum)
@@ -223,7 +224,7 @@ def score_matrix(cell: pd.DataFrame, average: Average = "images") -> ScoreMatrix
 def _not_measured(
     filled: npt.NDArray[np.bool_], arm: Codes, item: Codes, place: Codes, weights: Floats, counts: Codes
 ) -> Filled:
-    """What is filled in of a cell, from each row's arm, image and place in runs x columns."""
+    """Imputed part of a cell, from each row's arm, image and position in runs x columns."""
     shape = int(arm.max()) + 1, len(weights)
     at = arm * shape[1] + item
     lacked = np.bincount(at[~filled], minlength=shape[0] * shape[1]) == 0
@@ -233,7 +234,7 @@ def _not_measured(
 
 
 def _equal_runs(rows: pd.DataFrame) -> int:
-    """How many rows each run has, where all have those of the first, in its order, and none twice; else 0.
+    """Number of rows per run if all runs have the rows of the first one, in its order and without repeats; else 0.
 
     Args:
         rows: of one class.
@@ -268,8 +269,8 @@ def _with_all_runs(
     column, place = _columns(cell, average)[0], cell["place"].to_numpy()
     images = np.bincount(column)
     values = np.empty((len(heads), len(images)))
-    for number, f1 in zip(run, rows["f1"].to_numpy().reshape(-1, length), strict=True):
-        values[number] = np.bincount(column, f1[place]) / images
+    for number, score in zip(run, rows["score"].to_numpy().reshape(-1, length), strict=True):
+        values[number] = np.bincount(column, score[place]) / images
     return replace(laid, arms=arms, arm=of_run, seed=seeds, values=values)
 
 

@@ -1,4 +1,4 @@
-"""False positives of the main test by design, as simulated nulls measured them: docs/results/calibration."""
+"""False-positive rates of the main test by design, measured on simulated nulls: docs/results/calibration."""
 
 import math
 from typing import Any
@@ -23,7 +23,7 @@ SAME = 1e-12
 
 
 def seed_ratio(row: "pd.Series[Any]") -> float:
-    """The SD among the arm's seeds over that among the reference's; NaN where it isn't known."""
+    """Ratio of the arm's SD across seeds to the reference's; NaN where it isn't known."""
     ours, theirs = (float(row.get(name, math.nan)) for name in ("seed_sd", "seed_sd_reference"))
     if math.isnan(ours) or math.isnan(theirs):
         return math.nan

@@ -1,4 +1,4 @@
-"""The comparisons that a study declared, tested on the whole and on each subgroup: one tidy table."""
+"""Tests of a study's declared comparisons, overall and on each subgroup, in one tidy table."""
 
 from collections.abc import Iterable, Sequence
 
@@ -18,7 +18,8 @@ from metaseg.schema import ALPHA as ALPHA
 from metaseg.schema import MACRO, OVERALL, Average
 
 FEWEST_UNITS = 5
-"""With fewer effective units the test isn't calibrated (docs/results/calibration): the verdict is `too few`."""
+"""Smallest effective number of units at which the test is calibrated (docs/results/calibration); below, the verdict is
+`too few`."""
 
 COLUMNS = ["class", "subgroup", "arm", "reference", "claim", "n_images", "n_common", "n_units", "n_effective"]
 COLUMNS += ["n_seeds", "n_seeds_reference", "seed_sd", "seed_sd_reference"]
@@ -105,7 +106,7 @@ def compare(
 
 
 def leading_class(classes: Iterable[str], endpoint: str | None) -> str:
-    """The class that is concluded on: the endpoint, else the macro average where there are several."""
+    """Class that conclusions are drawn on: the endpoint, else the macro average if there are several."""
     known = list(map(str, classes))
     if endpoint in known:
         return str(endpoint)

@@ -1,4 +1,4 @@
-"""How large is a difference? In units of the spread of scores, and as the chance that an arm wins."""
+"""Effect size: standardised difference (Cohen's d) and probability of superiority."""
 
 import numpy as np
 from scipy import stats

@@ -1,4 +1,4 @@
-"""Is an arm as good as another? Two one-sided tests against a margin that was declared beforehand."""
+"""Equivalence of two arms: two one-sided tests (TOST) against a margin that was declared beforehand."""
 
 import math
 from dataclasses import dataclass
@@ -14,11 +14,11 @@ class Equivalence:
     """The claim that a difference lies within a margin of 0, on new units and new seeds."""
 
     p: float
-    """Of the two one-sided tests the larger: the arms are equivalent at 5 % where it is below 0.05, which is where the
-    interval lies within the margin. NaN where there is no test."""
+    """TOST p-value: the larger of the two one-sided p-values. Below 0.05 the arms are equivalent at the 5 % level,
+    which is the case exactly where the interval lies within the margin. NaN if there is no test."""
     margin: float
     low: float
-    """90 % interval of the difference."""
+    """90 % confidence interval of the difference, `low` to `high`."""
     high: float
 
 

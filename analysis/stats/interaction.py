@@ -55,12 +55,12 @@ class SubgroupDifference:
 
 @dataclass(frozen=True)
 class Interaction:
-    """How much an arm's difference from another differs among subgroups."""
+    """Arm x subgroup interaction: variation of the arms' difference among subgroups."""
 
     arm: str
     reference: str
     seeds: tuple[int, int]
-    """Of the arm and of the reference, in all subgroups."""
+    """Number of seeds of the arm and of the reference that all subgroups share."""
     f: float
     """The statistic. NaN, as the p-value, the spread, errors and predictions, where an arm has one seed."""
     df_num: int
@@ -128,7 +128,7 @@ def interaction(matrices_by_subgroup: Mapping[str, ScoreMatrix], arm: str, refer
 
 @dataclass(frozen=True, eq=False)
 class _Variances:
-    """What the covariance of differences is made of, with the variances of these estimates."""
+    """Variance components of the differences' covariance, with the variances of their estimates."""
 
     seed: float
     seed_subgroup: float
@@ -220,7 +220,7 @@ def _wald(estimates: Floats, noise: Floats, variances: _Variances, h: float) -> 
 
 
 def _kenward_roger(a1: float, a2: float, contrasts: int) -> tuple[float, float]:
-    """What to multiply F by, and its denominator's freedom: the names are theirs."""
+    """Scale factor and denominator degrees of freedom of F (Kenward & Roger); variable names follow the paper."""
     if contrasts == 1:  # the limit of what follows, which is 0 / 0 at 2 degrees of freedom
         return 1.0, 2 / a2
     b = (a1 + 6 * a2) / (2 * contrasts)

@@ -33,9 +33,9 @@ ERROR = 3
 LOWEST = 1e-9
 """Share of the error's variance in the data's below which there is no error to speak of."""
 CONVERGED = 1e-11
-"""What a step promises to take from the deviance."""
+"""Smallest expected decrease of the deviance for which another step is taken."""
 CONFOUNDED = 1e-8
-"""Of the information's eigenvalues, scaled to a unit diagonal: below, cells can't tell components apart."""
+"""Smallest eigenvalue of the information, scaled to a unit diagonal, at which components can be told apart."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,11 +49,11 @@ class Fit:
     hessian: Floats
     """`(4, 4)`"""
     information: Floats
-    """`(4, 4)` what the Hessian is expected to be."""
+    """`(4, 4)` expected Hessian."""
     estimate: float
     """The first arm's mean minus the second's, by generalised least squares."""
     variance: float
-    """Of the estimate."""
+    """Variance of the estimate."""
     slope: Floats
     """`(4,)` the variance's derivatives."""
 
@@ -204,7 +204,7 @@ def _maximise(y: Floats, found: Floats, arms: Floats, what: str) -> tuple[Floats
 
 
 def _step(fit: Fit, variances: Floats, what: str) -> Floats:
-    """What to take from the variances, without those at 0 that would fall further."""
+    """Step to subtract from the variances, leaving out those at 0 that would fall further."""
     free = (variances > 0) | (fit.gradient < 0)
     while True:
         step = np.zeros(4)

@@ -1,4 +1,4 @@
-"""Multi-reader multi-case analysis of variance: does an arm differ on new images and with new seeds?
+"""Multi-reader multi-case (MRMC) analysis of variance: the difference of two arms on new images with new seeds.
 
 Y[i, j, k] = mu + arm_i + seed_ij + unit_k + (arm x unit)_ik + e_ijk: seeds are random readers, nested in their arm;
 units (images, or groups of them) are random cases, crossed with everything. The variance of an arm's difference from
@@ -31,12 +31,12 @@ from scipy import stats
 from analysis.scores.score_matrix import Floats, ScoreMatrix
 
 Seeds = Literal["nested", "crossed"]
-"""Whether seeds of two arms are different readers, or the same ones where they have the same number."""
+"""Design of the seeds: `nested` in arms, or `crossed`, where runs of equal seed in both arms are one reader."""
 
 Freedom = Literal["hillis", "satterthwaite"]
 
 LEVEL = 0.95
-"""Of intervals."""
+"""Confidence level of intervals."""
 
 
 @dataclass(frozen=True)
@@ -44,23 +44,23 @@ class Components:
     """Variance components of a score, of one image unit and one run; estimates may be below 0."""
 
     seed: float
-    """Among seeds of an arm: by how much runs differ on all units alike."""
+    """Variance among the seeds of an arm: differences of runs that are the same on all units."""
     unit: float
-    """Among units: by how much some are harder for all runs of both arms."""
+    """Variance among units: some are harder than others for all runs of both arms."""
     arm_unit: float
-    """Arm x unit: by how much an arm is better on some units than on others, whatever the seed."""
+    """Arm x unit interaction: the arms' difference varies from unit to unit, whatever the seed."""
     error: float
-    """Seed x unit within an arm, and what is left."""
+    """Seed x unit interaction within an arm, and the residual."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """An arm minus another, on one class and subgroup."""
+    """Estimated difference of an arm from a reference arm, on one class and subgroup."""
 
     arm: str
     reference: str
     seeds: tuple[int, int]
-    """Of the arm and of the reference."""
+    """Number of seeds of the arm and of the reference."""
     units: int
     estimate: float
     """Difference of mean scores."""
@@ -72,13 +72,13 @@ class Difference:
     """Two-sided."""
     ci_low: float
     ci_high: float
-    """95 % interval, not corrected for other comparisons."""
+    """95 % confidence interval, not corrected for multiple comparisons."""
     components: Components | None
     """None where they can't be estimated."""
 
     @property
     def t(self) -> float:
-        """The statistic; its square is F with 1 and `df` degrees of freedom."""
+        """The t statistic; its square is F with 1 and `df` degrees of freedom."""
         return self.estimate / self.se if self.se else float(np.sign(self.estimate)) * np.inf
 
 
@@ -92,11 +92,9 @@ def difference(
         arm: name of the arm.
         reference: name of the arm it is compared with.
         seeds: `nested` if seeds of the arms are unrelated; `crossed` if runs of equal seed are two readings of one
-        reader
-            (other runs are left out).
+            reader (other runs are left out).
         freedom: `hillis` (see above), or `satterthwaite` as in lmerTest, with equal results on balanced data:
-        conservative
-            if the variance among units is mostly error.
+            conservative if the variance among units is mostly error.
 
     Returns:
         Difference, standard error, degrees of freedom, p-value, 95 % interval and variance components; NaN where an arm
@@ -149,7 +147,7 @@ def _crossed(matrix: ScoreMatrix, arm: str, reference: str, freedom: Freedom) ->
 
 
 def testable(matrix: ScoreMatrix) -> bool:
-    """Whether there are two units or more in each stratum, so that their variance is known."""
+    """True if each stratum has two units or more, so that their variance can be estimated."""
     return bool(len(matrix.units) > 1 and (matrix.effective > 1 + 1e-9).all())
 
 
@@ -216,7 +214,7 @@ def _squares(values: Floats) -> float:
 
 
 def seed_unit_variance(arms: Sequence[Floats], matrix: ScoreMatrix) -> float:
-    """Sum over runs of the variance that seed x unit gives to a run's mean: to be divided by their freedom.
+    """Sum over runs of the seed x unit variance of a run's mean, to be divided by the degrees of freedom.
 
     Args:
         arms: `(seeds, columns)` values of each.

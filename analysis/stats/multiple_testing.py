@@ -1,4 +1,4 @@
-"""Many comparisons at once: p-values corrected for the size of their family."""
+"""Multiple testing: p-values corrected for the size of their family."""
 
 import numpy as np
 import numpy.typing as npt
@@ -72,7 +72,7 @@ def holm_levels(p: Floats, alpha: float) -> Floats:
 
 
 def benjamini_hochberg_levels(p: Floats, alpha: float) -> Floats:
-    """As `holm_levels`, for Benjamini's and Hochberg's method.
+    """Levels as in `holm_levels`, for the Benjamini-Hochberg method.
 
     With R of m found it is R alpha / m for those: the intervals that keep the share of false ones among those that are
     looked at (Benjamini & Yekutieli 2005, J Am Stat Assoc 100:71). It is (R + 1) alpha / m for the others.

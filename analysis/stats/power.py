@@ -1,4 +1,4 @@
-"""What more seeds or units would buy: from a pilot's variance components to power, and the difference that is found.
+"""Power analysis: from the variance components of a pilot to power, and to the smallest detectable difference.
 
 With the components of `analysis.stats.mrmc` (s² among seeds, a² arm x unit, e² the rest), r seeds an arm and U units,
 the expected variance of an arm's difference from another, and the degrees of freedom of its test, are
@@ -28,12 +28,12 @@ from metaseg.schema import ALPHA
 Counts = npt.NDArray[np.int64]
 
 POWER = 0.8
-"""The chance of finding a difference that designs are asked for."""
+"""Power that designs are planned for."""
 MOST_SEEDS = 100
-"""An arm; more are called out of reach."""
+"""Largest number of seeds per arm that is considered."""
 MOST_UNITS = 10_000
 MANY_SEEDS = 10
-"""An arm, for which `plan` tells how many units would do."""
+"""Seeds per arm for which `plan` tells the number of units needed."""
 
 
 def expected_se(components: Components, seeds: npt.ArrayLike, units: npt.ArrayLike) -> Floats:
@@ -209,7 +209,7 @@ def power_table(
 
 
 def plan(components: Components, effect: float, seeds: int, units: int, noun: str = "images") -> str:
-    """What a design finds, and what would find `effect`, in plain sentences.
+    """Sentences on the differences that a design can detect, and on the seeds and units needed to detect `effect`.
 
     Args:
         components: of a pilot.

@@ -1,6 +1,6 @@
-"""Bootstrap and permutation: an arm's difference without the assumption that scores are normal.
+"""Bootstrap and permutation tests of two arms' difference, without assuming normally distributed scores.
 
-A partner of `analysis.stats.mrmc`, which is the primary test. All is vectorised over draws, in blocks of bounded
+They complement `analysis.stats.mrmc`, the primary test. Everything is vectorised over draws, in blocks of bounded
 memory.
 """
 
@@ -23,12 +23,12 @@ BLOCK = 2**22
 """Numbers held at a time: 32 MiB."""
 
 SHAPE = 4.0
-"""Of the gamma weights: with 4 they have the multinomial's first three moments (Weng 1989, Ann Stat 17:705)."""
+"""Shape of the gamma weights: 4 gives the first three moments of the multinomial (Weng 1989, Ann Stat 17:705)."""
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A 95 % bootstrap interval of a difference of mean scores."""
+    """95 % bootstrap confidence interval of a difference of mean scores."""
 
     low: float
     high: float
@@ -40,23 +40,24 @@ class Interval:
 
 @dataclass(frozen=True)
 class Permutation:
-    """A two-sided test by relabelling."""
+    """Result of a two-sided permutation test."""
 
     p: float
     """NaN, as `smallest`, where there is no test."""
     smallest: float
-    """What p would be at least, whatever the scores, ties aside."""
+    """Smallest p-value that the design allows, whatever the scores, ties aside."""
     exact: bool
-    """Whether all relabellings were counted."""
+    """True if all relabellings were counted."""
 
 
 def bootstrap(
     matrix: ScoreMatrix, arm: str, reference: str, generator: Generator, draws: int = 4999, seeds: Seeds = "nested"
 ) -> Interval:
-    """95 % interval of an arm's difference on new units and new seeds, resampling seeds within arms, and units.
+    """95 % bootstrap confidence interval of an arm's difference on new units and new seeds.
 
-    The difference is taken as its mean, plus each arm's seed effects, plus the units' effects: the terms of first
-    order. Each is reweighted by itself, a unit's weight being the same in both arms:
+    Seeds are resampled within arms, and units. The difference is taken as its mean, plus each arm's seed effects, plus
+    the units' effects: the terms of first order. Each is reweighted by itself, a unit's weight being the same in both
+    arms:
 
     - Few seeds need two corrections. A plain bootstrap of r seeds has a variance (r - 1) / r of what it should be:
       deviations are rescaled (Rao & Wu 1988, J Am Stat Assoc 83:231). And it has few distinct values: weights are
@@ -116,7 +117,7 @@ def bootstrap(
 
 
 def permutation(matrix: ScoreMatrix, arm: str, reference: str, generator: Generator, draws: int = 9999) -> Permutation:
-    """Test whether an arm's runs could as well be the reference's, exchanging whole runs.
+    """Permutation test that exchanges whole runs between the two arms.
 
     It is conditional on the test images: it asks whether other seeds could have made the difference *on these images*,
     not whether it holds on new ones. The other half is `sign_flip`. The variance that the joint test of
@@ -165,7 +166,7 @@ def permutation(matrix: ScoreMatrix, arm: str, reference: str, generator: Genera
 
 
 def sign_flip(matrix: ScoreMatrix, arm: str, reference: str, generator: Generator, draws: int = 9999) -> Permutation:
-    """Test whether units' differences, averaged over seeds, are as often below 0 as above, flipping their signs.
+    """Sign-flip test of the units' differences, averaged over seeds.
 
     It is conditional on the networks: it asks whether *these* networks differ on new images, not whether networks of
     other seeds would. The other half is `permutation`. The statistic is the absolute mean; studentised it gives the

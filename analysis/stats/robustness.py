@@ -1,4 +1,4 @@
-"""Declared comparisons by resampling: the partner of the F test."""
+"""Declared comparisons by resampling, as a check of the F test."""
 
 from collections.abc import Sequence
 
@@ -10,13 +10,13 @@ from analysis.scores.score_matrix import ScoreMatrix
 from analysis.stats.resampling import bootstrap, permutation, sign_flip
 
 DRAWS, PERMUTATIONS = 4999, 9999
-"""Of the bootstrap; and of relabellings, where there are more."""
+"""Number of bootstrap draws, and of random relabellings where there are more than can all be counted."""
 
 COLUMNS = ["arm", "reference", "difference", "low", "high", "method", "p_runs", "p_runs_least", "p_signs"]
 
 
 def resample(matrix: ScoreMatrix, comparisons: Sequence[Comparison], generator: np.random.Generator) -> pd.DataFrame:
-    """Bootstrap intervals and permutation tests of each comparison whose arms there are.
+    """Bootstrap confidence interval and permutation tests of each comparison whose arms have scores.
 
     Returns:
         A row per comparison: arm, reference, difference; low, high and method of the 95 % bootstrap interval; p_runs

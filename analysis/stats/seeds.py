@@ -1,4 +1,4 @@
-"""How an arm's runs differ from each other: their spread, their worst, and those that failed."""
+"""Variation among the runs of an arm: standard deviation, worst run, collapsed and failed runs."""
 
 from collections.abc import Collection, Sequence
 
@@ -13,16 +13,16 @@ COLLAPSED = 0.5
 """A run whose mean is below this share of its arm's best run's has collapsed."""
 
 LOW = 0.1
-"""The quantile of images that is shown."""
+"""Quantile of the images' scores that is shown."""
 
 LEVEL = 0.95
-"""Of the upper limit, one-sided."""
+"""Confidence level of the one-sided upper limit."""
 
 
 def seed_table(
     matrix: ScoreMatrix, scores: pd.DataFrame, baseline: str, missing: Sequence[Run] = (), failed: Collection[str] = ()
 ) -> pd.DataFrame:
-    """Each arm's runs in numbers.
+    """Table of the runs of each arm.
 
     Args:
         matrix: of one class, all images.
@@ -39,7 +39,7 @@ def seed_table(
         %
         (Clopper & Pearson 1934, Biometrika 26:404; 0 of 3 still allows 63 %).
     """
-    lows = scores.groupby(["arm", "seed"], observed=True)["f1"].quantile(LOW).groupby("arm", observed=True).mean()
+    lows = scores.groupby(["arm", "seed"], observed=True)["score"].quantile(LOW).groupby("arm", observed=True).mean()
     rows = []
     for arm in matrix.arms:
         means = matrix.of(arm) @ matrix.weights
@@ -67,13 +67,13 @@ def seed_table(
 
 
 def collapsed(means: Floats) -> "np.ndarray[tuple[int], np.dtype[np.bool_]]":
-    """Which of an arm's runs lie far below its best: by more than half of it. The best tells what the arm can do."""
+    """Mask of the runs that lie below the arm's best run by more than half of its mean."""
     best = means.max()
     return np.asarray(means < best - COLLAPSED * abs(best))
 
 
 def upper_limit(count: int, of: int) -> float:
-    """The exact one-sided upper limit at 95 % of a chance that came true so many times: 0 of 3 gives 0.63."""
+    """Exact one-sided 95 % upper confidence limit of a proportion (Clopper-Pearson): 0 of 3 gives 0.63."""
     return 1.0 if count >= of else float(stats.beta.ppf(LEVEL, count + 1, of - count))
 
 
@@ -90,7 +90,7 @@ def run_means(matrices: "dict[str, ScoreMatrix]") -> pd.DataFrame:
 
 
 def residuals(matrix: ScoreMatrix) -> pd.DataFrame:
-    """What an additive model of runs and units leaves: a row a run and unit, with arm, fitted and residual.
+    """Residuals of an additive model of runs and units: one row per run and unit, with arm, fitted and residual.
 
     fitted = mean of the run + mean of the unit over runs - mean of all, with the units' weights.
     """

@@ -1,4 +1,4 @@
-"""What a search of a given budget can be expected to find: the expected best validation score, and the best so far."""
+"""Expected best validation score of a search as a function of its budget, and the best so far."""
 
 from collections.abc import Sequence
 
@@ -42,7 +42,7 @@ def expected_best(
     near its best has (uniform: 18 % against 20 at all trials; exponential: 7 against 8), and more often where they have
     an upper tail (normal: 39 % against 37). Both are returned; that the two order arms alike is a condition for reading
     an order, not a proof of it.
-    Of an adaptive search's trials it says what random orders of these very trials give, no more.
+    For the trials of an adaptive search, it describes random orders of these very trials and nothing more.
 
     With costs: the mean over random orders of the best that is finished before the budget is spent.
 
@@ -147,7 +147,7 @@ def _mean_of_orders(
 
 
 def trial_scores(trials: pd.DataFrame) -> pd.Series:
-    """What each trial counts in an expected best; running trials are left out.
+    """Score of each trial in an expected best; running trials are left out.
 
     A pruned one counts with its best validation so far, a lower bound of what it might have become: that is what the
     search got of it. One that failed before its first validation, or breaks a constraint, counts 0: it was paid for.

@@ -1,4 +1,4 @@
-"""How much each searched setting matters for the validation score, as far as a sweep's trials can tell."""
+"""Hyperparameter importance: the effect of each searched setting on the validation score, from a sweep's trials."""
 
 import math
 import warnings
@@ -17,13 +17,13 @@ from analysis.sweeps.expected_best import trial_scores
 from analysis.sweeps.trials import SCORE, Objective, Sweep, memory_study, to_optuna
 
 FEWEST_TRIALS = 10
-"""With fewer, nothing is said of importance."""
+"""Fewest trials for which importance is computed."""
 
 TREES = 32
-"""Of fANOVA's forest."""
+"""Trees of fANOVA's random forest."""
 
 FEWEST_BEST = 5
-"""Trials that count as the best, at least: what PED-ANOVA's authors advise."""
+"""Fewest trials that count as the best, as PED-ANOVA's authors advise."""
 
 
 def importance(

@@ -1,4 +1,4 @@
-"""Sweeps of a store: what was searched and how, its table of trials, and both as a study of Optuna."""
+"""Sweeps of a store: the search as it was declared, its table of trials, and both as an Optuna study."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -48,12 +48,12 @@ class Objective:
 
 @dataclass(frozen=True)
 class Sweep:
-    """What a sweep was told to search."""
+    """Declaration of a sweep: its search space, objectives and settings."""
 
     name: str
     dataset: str
     about: str
-    """One sentence on the data; empty where the sweep doesn't tell."""
+    """One sentence on the data; empty if the sweep has none."""
     arm: str
     space: Mapping[str, BaseDistribution]
     conditions: Mapping[str, tuple[str, tuple[Any, ...]]]
@@ -64,7 +64,7 @@ class Sweep:
     pruner: str
     seed: int
     tuning_seed: int
-    """Of all trials' weights and crops."""
+    """Seed of the weights and crops of all trials."""
     trials_planned: int
     network: Mapping[str, Any]
     schedule: Mapping[str, Any]
@@ -86,7 +86,7 @@ def readable_sweeps(storage: Storage, warn: Callable[[str], None]) -> list[str]:
 
 
 def read_sweep(storage: Storage, name: str) -> Sweep:
-    """What a sweep was told; raises `ResultsError` for an unknown or malformed one."""
+    """Read a sweep's declaration; raises `ResultsError` for an unknown or malformed one."""
     names = sweep_names(storage)
     if name not in names:
         raise ResultsError(f"unknown sweep {name!r} in {storage.where}; known: {', '.join(names)}")
@@ -213,7 +213,7 @@ def settings_of(trial: Mapping[str, Any] | pd.Series, sweep: Sweep) -> dict[str,
 
 
 def _same(choice: Any, value: Any) -> bool:
-    """Whether a cell of the table stands for a choice: there, names are joined by "+", and numbers may be text."""
+    """True if a cell of the table stands for the choice: names there are joined by "+", and numbers may be text."""
     return bool(choice == value) or choice_label(choice) == str(value)
 
 
@@ -225,7 +225,7 @@ def choice_label(choice: Any) -> str:
 
 
 def in_space(settings: Mapping[str, Any], sweep: Sweep) -> bool:
-    """Whether all values lie in the space as it is now."""
+    """True if all values lie in the present search space."""
     for name, value in settings.items():
         kind = sweep.space[name]
         if isinstance(kind, CategoricalDistribution):

@@ -1,4 +1,4 @@
-"""What a sweep's report says: the question, the best settings as options, and how far to believe their score."""
+"""Sentences of a sweep's report: the question, the best settings as options, and the bias of their score."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -37,7 +37,7 @@ CAPTION_EXPECTED = (
 
 
 def expected_caption(trials: pd.DataFrame) -> str:
-    """What the expected best is, and what trials count with that have no score of their own."""
+    """Caption of the expected best, with the scores that trials without one of their own are given."""
     said = []
     if (trials["state"] == "pruned").any():
         said.append("pruned trials with their best validation so far")
@@ -51,7 +51,7 @@ def expected_caption(trials: pd.DataFrame) -> str:
 
 
 def search_sentences(sweep: Sweep, trials: pd.DataFrame) -> list[str]:
-    """Question, data, and how was searched."""
+    """Sentences on the question, the data and the search."""
     wanted = listed(
         [f"{'the highest' if each.sign > 0 else 'the lowest'} {objective_name(each.name)}" for each in sweep.objectives]
     )
@@ -65,7 +65,7 @@ def search_sentences(sweep: Sweep, trials: pd.DataFrame) -> list[str]:
 
 
 def result_sentences(sweep: Sweep, trials: pd.DataFrame) -> list[str]:
-    """What was found, in short."""
+    """One sentence on the best trial."""
     best = best_trial(trials)
     complete = int((trials["state"] == "complete").sum())
     if best is None:
@@ -82,7 +82,7 @@ def result_sentences(sweep: Sweep, trials: pd.DataFrame) -> list[str]:
 
 
 def belief_sentences(sweep: Sweep, trials: pd.DataFrame) -> list[str]:
-    """Why the best score is too high, and what to do about it."""
+    """Sentences on the optimism of the best score, and on the next steps."""
     scored = int((trials[SCORE].notna() & (trials["state"] != "running")).sum())
     words = [
         (
@@ -142,7 +142,7 @@ def options_line(settings: Mapping[str, Any]) -> str:
 
 
 def range_of(kind: BaseDistribution) -> str:
-    """What was searched, as `0.0001..0.1 (log)` or `a, b`."""
+    """Search range of a setting, as `0.0001..0.1 (log)` or `a, b`."""
     if isinstance(kind, CategoricalDistribution):
         return ", ".join(map(choice_label, kind.choices))
     assert isinstance(kind, FloatDistribution | IntDistribution)
@@ -150,7 +150,7 @@ def range_of(kind: BaseDistribution) -> str:
 
 
 def objective_name(name: str) -> str:
-    """What an objective is called in a sentence."""
+    """Name of an objective in a sentence."""
     return OBJECTIVES.get(name, name)
 
 

@@ -1,4 +1,4 @@
-"""How fast training and evaluation are, each as a ratio to the bare loop, beside peers that do the same work.
+"""Speed of training and evaluation as ratios to the bare loop, compared with peers that do the same work.
 
     python -m benchmarks.training                  # leave the machine alone
     python -m benchmarks.training --quick          # a rough look, minutes
@@ -44,16 +44,16 @@ SLOWER = 1
 """Exit code of a check that failed."""
 
 M_ARENA_MAX = -8
-"""Of glibc's `mallopt`."""
+"""Parameter of glibc's `mallopt`."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """What is measured, and how long."""
+    """Selection and length of the measurements."""
 
     device: Literal["cpu", "cuda"] = "cpu"
     threads: int = os.cpu_count() or 1
-    """Of each contender, on a CPU."""
+    """Threads of each contender, on a CPU."""
 
     parts: tuple[Part, ...] = ()
     """Default: all; on a CPU all but sizes and packing."""
@@ -68,7 +68,7 @@ class Options:
     """Measure bare loops with torch.compile too, which takes long to warm up."""
 
     epochs: int = 12
-    """Of the trainings whose final F1 is compared."""
+    """Epochs of the trainings whose final F1 is compared."""
 
     seeds: int = 3
     """Trainings of each."""
@@ -77,7 +77,7 @@ class Options:
     """Fewer images, 2 rounds, 2 epochs and seeds."""
 
     out: Path | None = None
-    """Where to write the JSON; without it benchmarks/results/training_DEVICE.json, unless --quick or --contenders."""
+    """File for the JSON. By default benchmarks/results/training_DEVICE.json, and none with --quick or --contenders."""
 
     check: bool = False
     """Only compare ratios with the committed ones."""

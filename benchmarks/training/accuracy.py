@@ -1,4 +1,4 @@
-"""What speed is worth: the validation F1 that each training ends with after as many epochs on the same images."""
+"""Accuracy of each training: its final validation F1 after the same number of epochs on the same images."""
 
 from collections.abc import Callable
 from statistics import mean, stdev

@@ -25,7 +25,7 @@ def precision(device: torch.device, dtype: Dtype) -> contextlib.AbstractContextM
 
 @dataclass(frozen=True)
 class Arithmetic:
-    """How a bare loop computes."""
+    """Number format, memory layout and compilation of a bare loop."""
 
     dtype: Dtype = "float32"
     channels_last: bool = False
@@ -37,7 +37,7 @@ class Arithmetic:
 
     @property
     def memory_format(self) -> torch.memory_format:
-        """Of the images and weights."""
+        """Memory layout of the images and weights."""
         return torch.channels_last if self.channels_last else torch.contiguous_format
 
     def network(self, work: Work, block: str = "sme") -> UNet:
@@ -53,13 +53,13 @@ ALL = tuple(Arithmetic(dtype, last) for dtype in ("float32", "bfloat16") for las
 
 
 def wait(device: torch.device) -> None:
-    """Until the device has done what it was given."""
+    """Wait until the device has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 class BareLoop:
-    """As many steps as an epoch has, all on one batch of noise: nothing is read, cut or moved."""
+    """Takes the steps of an epoch, all on one batch of noise: nothing is read, cropped or moved."""
 
     def __init__(self, work: Work, arithmetic: Arithmetic, block: str = "sme") -> None:
         self.work, self.arithmetic = work, arithmetic

@@ -1,4 +1,4 @@
-"""What a large device does with the paper's network: images a second, share of its peak, memory, runs packed on it."""
+"""The paper's network on a large device: images per second, share of peak, memory, and several runs packed on it."""
 
 import random
 import tempfile
@@ -25,7 +25,7 @@ PACKED = (1, 2, 4, 8)
 
 @dataclass(frozen=True)
 class Peak:
-    """What the device reaches when it multiplies two square matrices: nothing of a network is faster."""
+    """Speed of the device when it multiplies two square matrices: no part of a network is faster."""
 
     side: int = 8192
     products: int = 20
@@ -43,7 +43,7 @@ class Peak:
 
 
 def flops(loop: BareLoop) -> float:
-    """Of an image, forward and backward: two for each multiplication of convolutions and matrix products."""
+    """Operations per image, forward and backward: two for each multiplication of convolutions and matrix products."""
     with FlopCounterMode(display=False) as counter:
         images = loop.lap().images
     return counter.get_total_flops() / images

@@ -1,4 +1,4 @@
-"""What takes part in a benchmark."""
+"""Contenders of a benchmark: the interface that they share."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -39,11 +39,11 @@ class Trainer(Contender, Protocol):
     parameters: int
     """Weights of its network."""
     about: str
-    """What a reader has to know of it."""
+    """Note for the reader."""
 
     def score(self) -> float:
         """Mean F1 over the validation images at full size, now."""
 
 
 MakeTrainer = Callable[[Work, int, int], Trainer]
-"""Of work, the seed and the number of epochs that its schedule is for."""
+"""Makes a trainer from the work, the seed, and the number of epochs in its schedule."""

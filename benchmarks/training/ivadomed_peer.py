@@ -14,7 +14,7 @@ WORKER = Path(__file__).with_name("ivadomed_worker.py")
 
 
 def interpreter() -> Path:
-    """Of the environment that has ivadomed.
+    """Python interpreter of the environment that has ivadomed.
 
     Raises:
         NotMeasuredError: none is named, or it isn't there.

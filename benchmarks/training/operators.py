@@ -1,4 +1,4 @@
-"""Where the time of a training step and of an evaluation goes, by operator."""
+"""Time of a training step and of an evaluation, by operator."""
 
 from typing import Any
 

@@ -59,7 +59,7 @@ class Ours:
         return Lap(self.work.crops, training, seconds - training)
 
     def score(self) -> float:
-        """Of the last epoch, by the training's own validation."""
+        """Validation F1 of the last epoch, from the training's own validation."""
         if self._last is None or self._last.val_f1 is None:
             raise ValueError("score is of a lap that was validated; there was none")
         return self._last.val_f1

@@ -21,7 +21,7 @@ class Spread:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> "Spread":
-        """Of one value or more."""
+        """Median and quartiles of one or more values."""
         return cls(*(quantiles(values, n=4, method="inclusive") if len(values) > 1 else [values[0]] * 3))
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""Who takes part: our training and its peers."""
+"""The contenders: our training and its peers."""
 
 from collections.abc import Callable
 
@@ -58,7 +58,7 @@ TRAINERS: dict[str, MakeTrainer] = {
     "ivadomed": _ivadomed("flips"),
     "ivadomed, its transforms": _ivadomed("default"),
 }
-"""By name."""
+"""Functions that make trainers, by name."""
 
 
 def limit_of(name: str, device: torch.device) -> Arithmetic:

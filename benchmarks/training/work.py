@@ -13,10 +13,10 @@ from metaseg.simulators.seven_cells import SyntheticConfig, make_seven_cells
 
 @dataclass(frozen=True)
 class Size:
-    """How much work there is."""
+    """Amount of work."""
 
     side: int = 256
-    """Of the square images, in pixels."""
+    """Side of the square images, in pixels."""
 
     images: int = 504
     """Training, validation and test together; half of them are for training, a sixth for validation."""
@@ -35,12 +35,12 @@ class Size:
 FULL = Size()
 QUICK = Size(images=126)
 CHECK = Size(images=126)
-"""What the regression check measures: little, but the same network and batch, so that ratios are those of FULL."""
+"""Size for the regression check: little work, but the same network and batch, so that ratios are those of FULL."""
 
 
 @dataclass(frozen=True)
 class Work:
-    """What every contender does in a lap: one crop of each training image."""
+    """Work of every contender in a lap: one crop of each training image."""
 
     data: Path
     """The folder of the images' table, for those who read files."""
@@ -52,12 +52,12 @@ class Work:
 
     @property
     def crops(self) -> int:
-        """Of a lap."""
+        """Number of crops in a lap."""
         return len(self.dataset.indices("train"))
 
     @property
     def steps(self) -> int:
-        """Of a lap; the last may be short."""
+        """Number of batches in a lap; the last may be smaller."""
         return -(-self.crops // self.size.batch)
 
     def config(self, seed: int = 0, epochs: int = 100, **schedule: object) -> RunConfig:

@@ -10,7 +10,7 @@ from metaseg.simulators.seven_cells import LINES
 
 ROWS = (("image", None), ("effect 1", 1.0), ("effect 0", 0.0))
 COLOURS = ("#33dd33", "#ff33ff")
-"""Of the outlines of what the tasks `nuclei` and `anomaly` ask for."""
+"""Colours of the outlines for the tasks `nuclei` and `anomaly`."""
 
 
 def contact_sheet(path: Path, config: AnomalyConfig) -> None:

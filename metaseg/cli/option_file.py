@@ -6,7 +6,6 @@ Names are those of the command line without the dashes: `epochs = 30`, and `size
 
 import difflib
 import json
-import sys
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
@@ -111,8 +110,7 @@ def to_toml(options: object) -> str:
             value = reduce(getattr, option.path, options)
             groups.setdefault(group, []).append(f"{key} = {_toml(value)}\n")
     tables = [f"\n[{group}]\n{''.join(lines)}" for group, lines in groups.items() if group]
-    page = Path(*Path(sys.argv[0]).parts[-2:])
-    about = f"# Options of {page}, metaseg {__version__}. To repeat: python {page} --config THIS_FILE\n\n"
+    about = f"# Options of a study, metaseg {__version__}. To repeat it: python studies/PAGE.py --config THIS_FILE\n\n"
     return about + "".join(groups.get("", [])) + "".join(tables)
 
 

@@ -134,7 +134,7 @@ def print_sweeps(store: Store, console: Console, unreadable: list[str]) -> None:
         ended = sum(count for state, count in status.counts.items() if state != "running")
         if not own and ended < status.planned:
             console.print(
-                Text(visible(f"{status.name}: nobody is running it; its command goes on with it.")), soft_wrap=True
+                Text(visible(f"{status.name}: no driver is running it; the same command continues it.")), soft_wrap=True
             )
 
 
@@ -143,7 +143,7 @@ def _print_driver(name: str, driver: dict[str, Any], console: Console) -> None:
     seconds = time.time() - driver["time"]
     age = f"{max(0.0, seconds):.0f} s ago" + (": has it died?" if seconds > QUIET_SECONDS else "")
     if seconds < -QUIET_SECONDS:
-        age = f"at {-seconds:.0f} s from now: its clock and this one differ"
+        age = f"{-seconds:.0f} s in the future: the clocks of the two machines differ"
     where = f"{driver['host']}, process {driver['pid']}"
     console.print(Text("\n" + visible(f"{name}: driver on {where}, last seen {age}"), "bold"), soft_wrap=True)
     for run in driver["status"].get("running", ()):
@@ -176,6 +176,6 @@ def print_studies(store: Store, console: Console, unreadable: list[str]) -> None
             console.print(Text.assemble(("failed: ", "bold red"), visible(f"{label}: {reason}")), soft_wrap=True)
         if not status.drivers and status.done < status.runs:
             console.print(
-                Text(visible(f"{status.name}: nobody is training it; its command goes on with what is missing.")),
+                Text(visible(f"{status.name}: no driver is training it; the same command trains what is missing.")),
                 soft_wrap=True,
             )

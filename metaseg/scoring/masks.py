@@ -1,7 +1,7 @@
-"""Scores that counts of pixels can't give, of boundaries and of objects: two masks of one class in, numbers out.
+"""Boundary and object scores of two masks of one class, which pixel counts can't give.
 
-All lengths are in pixels. A mask's boundary are its pixels with a neighbour (of four) outside it; beyond the image is
-outside. Boundaries are found and measured by MONAI, objects by scikit-image and SciPy.
+All lengths are in pixels. The boundary of a mask consists of its pixels with a neighbour (of four) outside it; beyond
+the image is outside. Boundaries are found and measured by MONAI, objects by scikit-image and SciPy.
 """
 
 import contextlib
@@ -20,10 +20,10 @@ from metaseg.schema import HD95, OBJECTS, SURFACE, ExtraScore
 Mask = npt.NDArray[np.bool_]
 
 TOLERANCE = 2.0
-"""Pixels that boundaries may be apart for surface Dice, unless said otherwise."""
+"""Default tolerance of surface Dice, in pixels."""
 
 PERCENTILE = 95.0
-"""Of the distances between boundaries: HD95."""
+"""Percentile of the distances between boundaries that HD95 takes."""
 
 
 def require_packages(scores: Collection[ExtraScore]) -> None:
@@ -57,7 +57,7 @@ def score_masks(
 
 
 def surface_dice(predicted: Mask, reference: Mask, tolerance: float) -> float:
-    """Which part of both boundaries is within `tolerance` pixels of the other one, in 0..1 (Nikolov et al. 2021).
+    """Surface Dice: the share of both boundaries within `tolerance` pixels of the other, in 0..1 (Nikolov et al. 2021).
 
     Each boundary pixel counts once (Seidlitz et al. 2022, equation 1). 1 where both masks are empty, as of F1; 0 where
     one is.
@@ -72,10 +72,10 @@ def surface_dice(predicted: Mask, reference: Mask, tolerance: float) -> float:
 
 
 def hd95(predicted: Mask, reference: Mask) -> float:
-    """The 95 % Hausdorff distance in pixels: 0 is best.
+    """95 % Hausdorff distance in pixels; 0 is best.
 
-    Of distances from each boundary pixel to the other mask's boundary, the 95th percentile (linearly interpolated) of
-    each direction; the larger of the two. NaN where either mask is empty, or both are: there is no distance.
+    It is the larger of two 95th percentiles (linearly interpolated), one for each direction, of the distances from each
+    boundary pixel to the other mask's boundary. NaN where either mask is empty, or both are: there is no distance.
     """
     from monai.metrics.hausdorff_distance import compute_hausdorff_distance
 
@@ -87,7 +87,7 @@ def hd95(predicted: Mask, reference: Mask) -> float:
 
 
 def object_counts(predicted: Mask, reference: Mask) -> tuple[int, int, int]:
-    """Objects that are found, invented and missed: tp, fp, fn.
+    """Object counts: true positives, false positives and false negatives (tp, fp, fn).
 
     Objects are connected components; pixels that touch by a corner are connected. A predicted and a reference object
     match where their intersection is at least half of their union; as many as can be are matched, one to one. (Above
@@ -111,7 +111,7 @@ def object_counts(predicted: Mask, reference: Mask) -> tuple[int, int, int]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what MONAI has to say of MONAI's own calls."""
+    """Silence MONAI's warnings about its own calls."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=FutureWarning, module="monai")
         yield

@@ -1,4 +1,4 @@
-"""Extra scores of finished runs: their test images are predicted once more, from the stored weights.
+"""Extra scores of finished runs: the test images are predicted again from the stored weights.
 
 A run isn't touched: its scores are a file of their own, `scores/RUN_ID.parquet`, which can be made again.
 """
@@ -43,14 +43,15 @@ from metaseg.training.fit import Fitted, encode_metadata
 from metaseg.training.metrics import confusion_counts
 
 MOST_DIFFERENT = 0.01
-"""Share of an image's pixels that may be predicted otherwise than in the evaluation, which another kind of processor
-does at the edge of the threshold. Beyond, the files don't belong together."""
+"""Largest share of an image's pixels that may be predicted differently than in the evaluation.
+
+Another kind of processor differs at the edge of the threshold. Beyond this share, the files don't belong together."""
 
 
 def score_run(
     store: Store, run_id: str, scores: Collection[ExtraScore], tolerance: float = TOLERANCE
 ) -> dict[str, Any]:
-    """Score a finished run's test images, as it was trained, and write them to `score_file`.
+    """Score a finished run's test images, evaluated as trained, and write the scores to `score_file`.
 
     Scores that the file has already are made again beside those wanted, with the same tolerance.
 
@@ -127,7 +128,7 @@ def _predict_and_score(
 def _differences(
     table: pd.DataFrame, counts: npt.NDArray[np.int64], counted: pd.DataFrame, folder: str
 ) -> npt.NDArray[np.float64]:
-    """The share of each row's pixels, at least, that are predicted otherwise than the run's `images.parquet` says."""
+    """Lower bound of the share of each row's pixels that are predicted differently than `images.parquet` says."""
     before = counted[counted["evaluation"] == AS_TRAINED].reset_index(drop=True)
     if not before[ROW].astype(str).equals(table[ROW].astype(str)):
         raise DamagedRunError(f"{folder}/images.parquet: not of the images that the decoded dataset has for test")
@@ -143,7 +144,7 @@ def _differences(
 
 
 def is_scored(store: Store, run_id: str, scores: Collection[ExtraScore], tolerance: float) -> bool:
-    """Whether the run has these scores, of the weights that it has, with this tolerance."""
+    """True if the run has these scores, made from its present weights with this tolerance."""
     there, run = _settings(store, run_id), store.open_run(run_id)
     return (
         set(scores) <= set(there.get("scores", ()))
@@ -153,7 +154,7 @@ def is_scored(store: Store, run_id: str, scores: Collection[ExtraScore], toleran
 
 
 def _settings(store: Store, run_id: str) -> dict[str, Any]:
-    """How the run's score file was made; nothing where there is none, or one that can't be read or is of old code."""
+    """Settings of the run's score file; empty if there is none, or it can't be read or is of another version."""
     content = store.storage.read_foreign(score_file(run_id))
     try:
         notes = pq.read_schema(pa.BufferReader(content or b"")).metadata or {}

@@ -20,7 +20,7 @@ from metaseg.store.runs import DamagedRunError, Store, from_json, require_finger
 from metaseg.terminal import Terminal
 
 MOST_PROCESSES = 8
-"""Unless said otherwise: each holds PyTorch."""
+"""Default limit of processes: each one holds PyTorch."""
 
 
 def score_study(
@@ -31,7 +31,7 @@ def score_study(
     jobs: int | None = None,
     console: Console | None = None,
 ) -> bool:
-    """Score all finished runs of a study that aren't yet; say what was done, and of which runs it couldn't be.
+    """Score the finished runs of a study that aren't scored yet, and print which were scored and which failed.
 
     Args:
         store: of the runs.
@@ -118,7 +118,7 @@ def _is_scored(store: Store, run_id: str, scores: Collection[ExtraScore], tolera
 
 
 def _fingerprint(store: Store, run_id: str) -> str | None:
-    """Of a run's dataset; None where the run is damaged."""
+    """Fingerprint of a run's dataset; None if the run is damaged."""
     try:
         return require_fingerprint(store.open_run(run_id).description()["dataset"]["fingerprint"])
     except (DamagedRunError, KeyError, TypeError, ValueError):

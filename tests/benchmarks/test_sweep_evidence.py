@@ -31,7 +31,7 @@ SPACE = Space(
         Choice("batch_size", (4, 8)),
     )
 )
-"""Of 3 x 3 x 2 points, with three values of the rate."""
+"""Space of 3 x 3 x 2 points, with three values of the rate."""
 
 
 def planted(good: int, curve: Callable[[float], tuple[tuple[int, float], ...]] | None = None) -> Grid:

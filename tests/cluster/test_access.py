@@ -1,4 +1,4 @@
-"""Who a real cluster lets in: its token, its dashboard's address, and what it tells others."""
+"""Access to a real cluster: its token, the address of its dashboard, and what others can see."""
 
 import json
 import os

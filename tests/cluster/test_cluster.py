@@ -31,7 +31,7 @@ def stamps(store: Path) -> dict[Path, int]:
 
 
 def test_a_killed_driver_loses_nothing_that_was_done(tmp_path):
-    """Of 8 runs, those in slots may still end after the kill; those that the driver hadn't given out can't."""
+    """Runs in slots may still end after the kill, but of all 8 runs those that the driver hadn't started can't."""
     store, whole = tmp_path / "killed", tmp_path / "whole"
     driver = start(store, "--seeds", "4")
     deadline = time.monotonic() + 240

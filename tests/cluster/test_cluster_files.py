@@ -25,7 +25,7 @@ SPOT = {
     "gcp": ("scheduling", "provisioningModel"),
     "azure": ("azure_arm_parameters", "priority"),
 }
-"""Where a worker's configuration says that it is one."""
+"""Keys under which a worker's configuration says that it is a spot machine."""
 
 # What KubeRay 1.6's custom resources are made of, as far as it is used here: what must be there, and what may.
 CLUSTER_FORM = (
@@ -51,7 +51,7 @@ def kuberay() -> dict[str, dict[str, Any]]:
 
 
 def pods() -> dict[str, dict[str, Any]]:
-    """What runs in Kubernetes: each pod's specification."""
+    """Specification of each pod in Kubernetes."""
     cluster = kuberay()["RayCluster"]["spec"]
     workers = {group["groupName"]: group["template"]["spec"] for group in cluster["workerGroupSpecs"]}
     return {"head": cluster["headGroupSpec"]["template"]["spec"], **workers}

@@ -30,7 +30,7 @@ class User:
     cluster: Path
     """The filled-in cluster file."""
     port: int
-    """Where `ray dashboard` brings the cluster's dashboard."""
+    """Local port to which `ray dashboard` forwards the cluster's dashboard."""
 
     @property
     def environment(self) -> dict[str, str]:

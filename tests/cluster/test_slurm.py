@@ -59,7 +59,7 @@ def nodes(tmp_path: Path) -> Iterator[list[Machine]]:
 
 @pytest.fixture
 def shared(nodes: list[Machine], tmp_path: Path) -> Path:
-    """What all nodes see at /shared: homes, a clone with its environment, and the stand-in."""
+    """Folder that all nodes see at /shared: homes, a clone with its environment, and the simulated commands."""
     folder = tmp_path / "machines" / "shared"
     clone = folder / "home" / "metaseg"
     clone.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""What is fuzzed: readers of files that others write. Each takes any bytes, and may refuse them by its own error alone.
+"""Targets of fuzzing: readers of files that others write. Each takes any bytes, and may only raise its own error.
 
 `seeds` are whole files, from which fuzzing starts.
 """
@@ -39,7 +39,7 @@ from metaseg.datasets.nnunet_description import describe
 from metaseg.store.folder import FolderStorage
 
 REFUSED = (ResultsError, ManifestError, ConfigError)
-"""What a reader may raise."""
+"""Errors that a reader may raise."""
 
 FOLDER = Path(tempfile.mkdtemp(prefix="metaseg-fuzz-"))
 

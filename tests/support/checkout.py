@@ -1,4 +1,4 @@
-"""Where the project lies that is tested."""
+"""Location of the tested project."""
 
 from pathlib import Path
 

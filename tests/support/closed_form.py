@@ -47,7 +47,7 @@ def score(config: RunConfig) -> float:
 
 
 def executions(store: Store) -> Counter[int]:
-    """How often each trial was begun."""
+    """Number of times that each trial was started."""
     folder = Path(store.where) / "executions"
     return Counter(int(path.name.partition("-")[0]) for path in folder.iterdir()) if folder.exists() else Counter()
 

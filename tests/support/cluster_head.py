@@ -31,9 +31,9 @@ class Head:
     """A started head node."""
 
     environment: dict[str, str]
-    """Of processes that are its clients."""
+    """Environment of its client processes."""
     address: str
-    """Of its GCS, HOST:PORT: what other nodes and drivers connect to."""
+    """Address of its GCS, HOST:PORT, to which other nodes and drivers connect."""
     dashboard: str
     """URL, for jobs."""
     home: Path

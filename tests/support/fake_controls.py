@@ -65,7 +65,7 @@ def told_rows(
 
 
 def collected_rows(tables: Mapping[tuple[str, int], pd.DataFrame]) -> pd.DataFrame:
-    """As `collect` returns them, by arm and seed."""
+    """Rows like those of `collect`, from tables by arm and seed."""
     frames = [table.assign(arm=arm, seed=seed, part="") for (arm, seed), table in tables.items()]
     return pd.concat(frames, ignore_index=True)
 

@@ -22,7 +22,7 @@ def make_scores(f1: Mapping[str, Array], subgroup: Sequence[str], group: Sequenc
     image = [f"{i:03}.png" for i in range(len(subgroup))]
     frames = [
         pd.DataFrame(
-            {"arm": arm, "seed": seed, "subgroup": subgroup, "group": group or image, "image": image, "f1": row}
+            {"arm": arm, "seed": seed, "subgroup": subgroup, "group": group or image, "image": image, "score": row}
         )
         for arm, values in f1.items()
         for seed, row in enumerate(values)

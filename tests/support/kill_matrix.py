@@ -26,7 +26,7 @@ from metaseg.study.plan import plan
 FAULTS = Path(__file__).parent / "faults"
 
 RUNS, EPOCHS, STEPS = 4, 3, 4
-"""Of the study, of a run, of an epoch; a checkpoint is kept after each epoch."""
+"""Runs of the study, epochs of a run, steps of an epoch; a checkpoint is kept after each epoch."""
 
 
 @dataclass
@@ -129,7 +129,7 @@ class Attacked:
         (self.faults / f"{run}.{point}.armed").touch()
 
     def reached(self) -> list[Path]:
-        """Of points at which a process waits."""
+        """Files of the points at which a process waits."""
         return sorted(self.faults.glob("*.reached"))
 
     def start(self, *prefix: str) -> subprocess.Popen[str]:
@@ -142,7 +142,7 @@ class Attacked:
         return self._driver
 
     def text(self) -> str:
-        """What the command has printed since it was last given."""
+        """Output of the command since it was last given."""
         return (self.faults / f"output{self.starts}").read_text()
 
     def train(self, target: str, name: str, hit: "Hit", on_end: Callable[[int, str], None] | None = None) -> None:
@@ -191,7 +191,7 @@ class Attacked:
                 self._stamps.setdefault(path, (path.stat().st_ino, path.stat().st_mtime_ns))
 
     def check(self, reference: Path) -> None:
-        """That the study is what it would have been without faults."""
+        """Check that the study is the same as without faults."""
         for path in self._stamps:
             assert (path.stat().st_ino, path.stat().st_mtime_ns) == self._stamps[path], f"{path} was written again"
         whole = sorted(path.parent.name for path in reference.glob("runs/*/DONE"))
@@ -243,7 +243,7 @@ def family(pid: int) -> list[int]:
 
 @dataclass
 class Record:
-    """What a row of the table tells."""
+    """A row of the table."""
 
     workers: int
     injected: list[Fault]
@@ -251,12 +251,12 @@ class Record:
     """Times that the command was given."""
     survived: int = 0
     steps: int = 0
-    """That were trained again."""
+    """Steps that were trained again."""
 
 
 @dataclass
 class Table:
-    """Of what was injected and survived."""
+    """Table of injected and survived faults."""
 
     records: list[Record] = field(default_factory=list)
 

@@ -14,7 +14,7 @@ from metaseg.datasets.kits import KitsConfig, read_kits
 from metaseg.datasets.source import Source
 
 AFFINE = np.array([[0, 0, -0.8, 0], [0, -0.8, 0, 0], [-2.5, 0, 0, 0], [0, 0, 0, 1.0]])
-"""Of the published volumes: slices, rows, columns."""
+"""Affine matrix of the published volumes: slices, rows, columns."""
 
 SHAPE = (6, 20, 24)
 FOLDERS = {"KiTS19": "data", "KiTS21": "kits21/data", "KiTS23": "dataset"}

@@ -66,7 +66,7 @@ class Machine:
     """Private key of the user `researcher`."""
 
     def run(self, command: str) -> str:
-        """What a shell command prints there."""
+        """Run a shell command there and return its output."""
         options = ["-i", str(self.key), "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"]
         done = subprocess.run(
             ["ssh", *options, f"{USER}@{self.address}", command], capture_output=True, text=True, timeout=60

@@ -68,7 +68,7 @@ class S3Server:
 
     @property
     def url(self) -> str:
-        """What AWS_ENDPOINT_URL has to be."""
+        """Value for AWS_ENDPOINT_URL."""
         return f"http://127.0.0.1:{self._port}"
 
     @contextmanager

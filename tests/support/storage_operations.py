@@ -1,4 +1,4 @@
-"""What a storage can be asked, and its answers."""
+"""Operations of a storage, and their results."""
 
 from collections.abc import Callable
 

@@ -45,7 +45,7 @@ def parse(*arguments: str) -> object:
 
 
 def failure(capsys: Capture, *arguments: object) -> str:
-    """What a command that fails says; that is one line."""
+    """Error message of a command that fails; it is one line."""
     assert run(*arguments) == 1
     captured = capsys.readouterr()
     assert captured.err.startswith("error: ")
@@ -219,7 +219,7 @@ def test_a_disk_that_is_full_is_one_readable_line(
 
 
 def misuse(capsys: Capture, *arguments: object) -> str:
-    """What a command says, on standard error, whose arguments are wrong; it ends with code 2."""
+    """Standard error of a command with wrong arguments; it exits with code 2."""
     with pytest.raises(SystemExit) as ended:
         run(*arguments)
     assert ended.value.code == 2

@@ -90,7 +90,7 @@ def make_tests(arms: int, subgroups: int, seeds: int = 3, classes: Sequence[str]
 
 
 def make_matrix(**arms: Array) -> ScoreMatrix:
-    """Of `(seeds, units)` scores by arm."""
+    """Make a matrix from `(seeds, units)` scores by arm."""
     values = list(arms.values())
     arm = np.repeat(np.arange(len(values)), [len(each) for each in values])
     seed = np.concatenate([np.arange(len(each)) for each in values])
@@ -483,8 +483,8 @@ def test_curves_of_size_are_means_with_intervals_of_groups() -> None:
     images = make_images(np.random.default_rng(14), ["baseline", "sme"], 2, ["x"], 60)
     images["group"] = images["image"]
     curves = size_curves(images, "baseline")
-    own = sized_images(images).merge(image_scores(images, ["baseline", "sme"])[["image", "arm", "seed", "f1"]])
-    first = own[own["bin"] == 0].pivot_table(index="image", columns="arm", values="f1", observed=True)
+    own = sized_images(images).merge(image_scores(images, ["baseline", "sme"])[["image", "arm", "seed", "score"]])
+    first = own[own["bin"] == 0].pivot_table(index="image", columns="arm", values="score", observed=True)
     row = curves[(curves["bin"] == 0) & (curves["arm"] == "sme")].iloc[0]
     wanted = stats.ttest_rel(first["sme"], first["baseline"])
     interval = wanted.confidence_interval()

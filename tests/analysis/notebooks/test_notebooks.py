@@ -35,7 +35,7 @@ SHOWN = {
     "own_question": (2, ["seven_cells .* 3 24 ", r"nucleus,Average,0\.04.*,helps"]),
     "seven_cells": (2, [r"sme-dummy baseline .* equal", r"p = [\d.]+e-\d+; spread 0\.0\d", "4 times in 5"]),
 }
-"""By notebook: how many pictures it draws, and what it says of the results below."""
+"""Number of pictures and expected output of each notebook, for the results below."""
 
 Tables = dict[tuple[str, int, str], pd.DataFrame]
 
@@ -138,7 +138,7 @@ def tumours() -> Tables:
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What `analysis collect` makes of a small store of each study."""
+    """Output of `analysis collect` for a small store of each study."""
     folder = tmp_path_factory.mktemp("notebooks")
     for name, tables, column, record in (
         ("seven_cells", with_stratified(lines()), "cell_line", {}),
@@ -216,7 +216,7 @@ def test_notebook_runs_and_says_what_is_in_the_results(
 
 
 def as_text(output: Any) -> str:
-    """What is read in an output; of a table, cells with a space between them."""
+    """Visible text of an output; cells of a table are separated by a space."""
     data = output.get("data", {})
     if "text/html" in data:
         return re.sub(r"\s+", " ", re.sub("<style.*?</style>|<[^>]+>", " ", data["text/html"], flags=re.DOTALL))

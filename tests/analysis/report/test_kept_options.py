@@ -4,7 +4,9 @@ import json
 from pathlib import Path
 
 from analysis.report.study import report
+from analysis.report.sweep import report_sweep
 from fake_store import image_rows, write_study
+from fake_sweep import make_trials, write_sweep
 from metaseg.store.folder import FolderStorage
 
 KEPT = 'preset = "quick"\nmanifest = "/data/é.csv"\n'
@@ -32,3 +34,14 @@ def test_a_record_whose_options_are_no_text_is_reported_on_without_them(tmp_path
     record.write_text(json.dumps(json.loads(record.read_text()) | {"config": {"preset": "quick"}}))
     report(FolderStorage(tmp_path), "cells")
     assert not (tmp_path / "reports" / "cells" / "config.toml").exists()
+
+
+def test_a_sweep_has_its_options_beside_its_report_too(tmp_path: Path) -> None:
+    storage, name = FolderStorage(tmp_path), "sweep_schedule.sme"
+    write_sweep(storage, name, make_trials(8))
+    kept = tmp_path / "reports" / "sweeps" / name / "config.toml"
+    report_sweep(storage, name)
+    assert not kept.exists(), "older sweeps have none"
+    storage.write(f"sweeps/{name}/config.toml", KEPT.encode())
+    assert str(kept) in report_sweep(storage, name).files
+    assert kept.read_text("utf-8") == KEPT

@@ -1,4 +1,4 @@
-"""What a report says of its methods, its limits and where its runs came from."""
+"""Methods, limits and provenance in a report."""
 
 import json
 from dataclasses import replace

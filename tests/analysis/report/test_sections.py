@@ -38,10 +38,10 @@ def test_every_file_of_sections_is_in_the_report_once(package: object) -> None:
 def test_a_test_of_ones_own_takes_a_section_and_a_line(
     tmp_path: Path, data: ReportData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What it says of its methods, and cites, stands in Methods; its table wherever tables stand."""
+    """Its methods and sources appear in Methods, and its table in all formats."""
 
     def median_section(data: ReportData) -> Section:
-        medians = data.scores.groupby("arm", observed=True)["f1"].median()
+        medians = data.scores.groupby("arm", observed=True)["score"].median()
         words = f"Medians: {', '.join(f'{arm} {median:.1f}' for arm, median in medians.items())}."
         part = Part((), (words,), files={"medians.csv": b"arm,median\n"})
         return Section("How large are medians?", (part,), ("Medians were taken.",), ("Galton (1881).",))

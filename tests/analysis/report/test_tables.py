@@ -38,7 +38,7 @@ def test_an_image_empty_in_reference_and_prediction_scores_1_and_is_counted() ->
     images = collected({("baseline", 0): [0.5, 0.5]}, ["all"] * 2)
     images.loc[0, ["tp", "fp", "fn"]] = 0
     scores = image_scores(images, ["baseline"])
-    assert scores["f1"].tolist() == [1.0, 0.5]
+    assert scores["score"].tolist() == [1.0, 0.5]
     assert scores["empty"].tolist() == [True, False]
 
 
@@ -55,13 +55,13 @@ def test_cells_are_means_over_seeds_of_means_over_images() -> None:
 def test_other_evaluations_dont_enter_the_scores() -> None:
     images = collected({("sme", 0): [0.5]}, ["all"])
     swapped = images.assign(evaluation="swapped", tp=0)
-    assert image_scores(pd.concat([images, swapped]), ["sme"])["f1"].tolist() == [0.5]
+    assert image_scores(pd.concat([images, swapped]), ["sme"])["score"].tolist() == [0.5]
 
 
 def test_several_classes_have_a_macro_average_of_each_image() -> None:
     images = pd.concat([image_rows([0.2, 0.4]), image_rows([0.6, 1.0], name="debris")]).assign(arm="sme", seed=0)
     scores = image_scores(images, ["sme"])
-    assert scores[scores["class"] == "macro"]["f1"].tolist() == pytest.approx([0.4, 0.7])
+    assert scores[scores["class"] == "macro"]["score"].tolist() == pytest.approx([0.4, 0.7])
     assert [grid.title for grid in score_grids(summarise(scores), ["sme"], "F1")] == [
         "F1, class nucleus", "F1, class debris", "F1, class macro",
     ]  # fmt: skip

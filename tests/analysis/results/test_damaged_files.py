@@ -74,7 +74,7 @@ CASES: list[tuple[str, str, bytes | Callable[[bytes], bytes]]] = [
 
 
 def summary(image: str, tp: object) -> bytes:
-    """Of nnU-Net."""
+    """Make a `summary.json` of nnU-Net."""
     counts = {"TP": tp, "FP": 1, "FN": 1, "TN": 1}
     return json.dumps({"metric_per_case": [{"reference_file": image, "metrics": {"1": counts}}]}).encode()
 

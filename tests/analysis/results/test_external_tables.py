@@ -64,8 +64,8 @@ def test_scores_come_back_as_they_were(tmp_path: Path, name: str, separator: str
 def test_counts_give_the_scores_that_they_mean(tmp_path: Path) -> None:
     rows = frame().drop(columns="Dice").assign(TP=3, FP=1, FN=1)
     found = adopted(tmp_path, write(tmp_path, rows))
-    assert image_scores(found.images, found.study.arms)["f1"].unique().tolist() == [0.75]
-    assert image_scores(found.images, found.study.arms, "iou")["f1"].unique().tolist() == [0.6]
+    assert image_scores(found.images, found.study.arms)["score"].unique().tolist() == [0.75]
+    assert image_scores(found.images, found.study.arms, "iou")["score"].unique().tolist() == [0.6]
     assert "score" not in found.images
     assert list(found.images)[2 : len(SCHEMA)] == [name for name in SCHEMA.names if name not in ("score", "metric")]
 
@@ -98,7 +98,7 @@ def test_what_a_score_is_is_known_by_its_columns_name(
 
 
 def summary(tp: int) -> str:
-    """As nnU-Net v2 writes it; its Dice of an empty case is NaN."""
+    """Make a `summary.json` of nnU-Net v2, which gives an empty case the Dice NaN."""
     counts = [{"TP": tp, "FP": 1, "FN": 10 - tp, "TN": 5}, {"TP": 0, "FP": 0, "FN": 0, "TN": 9}]
     cases = [
         {
@@ -121,8 +121,8 @@ def test_nnunets_summaries_are_read_an_arm_and_seed_a_file(tmp_path: Path) -> No
     assert sorted(found.images["image"].unique()) == ["case_0.nii.gz", "case_1.nii.gz"]
     assert sorted(found.images["class"].unique()) == ["1", "2"]
     scores = image_scores(found.images, found.study.arms).set_index(["class", "arm", "seed", "image"])
-    assert scores.loc[("1", "big", 1, "case_0.nii.gz"), "f1"] == 0.9
-    assert scores.loc[("2", "plain", 0, "case_1.nii.gz"), ["f1", "empty"]].tolist() == [1.0, True]
+    assert scores.loc[("1", "big", 1, "case_0.nii.gz"), "score"] == 0.9
+    assert scores.loc[("2", "plain", 0, "case_1.nii.gz"), ["score", "empty"]].tolist() == [1.0, True]
     assert found.study.baseline == "plain"
 
 

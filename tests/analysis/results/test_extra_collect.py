@@ -29,7 +29,7 @@ def rows(arm: str, seed: int) -> pd.DataFrame:
 
 
 def write_scores(store: Path, arm: str, seed: int, best: float) -> None:
-    """As `metaseg score` leaves them."""
+    """Write extra scores like those of `metaseg score`."""
     folder = store / "runs" / run_id(arm, seed)
     done = json.loads((folder / "DONE").read_text())
     done["sha256"]["weights.safetensors"] = "w"

@@ -69,7 +69,7 @@ def test_pooled_scores_take_all_pixels_as_one_image():
 def test_images_are_scored_by_each_metric():
     for name, expected in (("precision", [0.9, 0.1, 1, 0]), ("recall", [0.9, 1, 1, 0])):
         scores = image_scores(table(), ["sme", "base"], name)
-        assert scores.loc[scores["arm"] == "sme", "f1"].tolist() == expected
+        assert scores.loc[scores["arm"] == "sme", "score"].tolist() == expected
         assert scores.loc[scores["arm"] == "sme", "empty"].tolist() == [False, False, True, False]
     with pytest.raises(ResultsError, match="unknown metric 'hd95'; counts give f1, iou, precision, recall"):
         image_scores(table(), ["sme", "base"], "hd95")
@@ -92,8 +92,8 @@ def test_categories_are_scored_and_laid_out_as_text_is(average):
     rows[["tp", "fp", "fn"]] = rng.integers(0, 9, (len(rows), 3))
     text = image_scores(rows, ["sme", "base"])
     categories = rows.astype(dict.fromkeys(rows.select_dtypes(["object", "string"]), "category"))
-    macro = text[text["class"] == "macro"].set_index(["arm", "seed", "image"])["f1"]
-    expected = text[text["class"] != "macro"].groupby(["arm", "seed", "image"], observed=True)["f1"].mean()
+    macro = text[text["class"] == "macro"].set_index(["arm", "seed", "image"])["score"]
+    expected = text[text["class"] != "macro"].groupby(["arm", "seed", "image"], observed=True)["score"].mean()
     assert (macro - expected).abs().max() < 1e-12
     pairs = zip(
         score_matrices(text, average), score_matrices(image_scores(categories, ["sme", "base"]), average), strict=True

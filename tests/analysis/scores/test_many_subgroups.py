@@ -1,4 +1,4 @@
-"""As many subgroups as there are: categories of more than 127 values are numbered by wider integers."""
+"""Studies with many subgroups: categories with more than 127 values need wider integers."""
 
 from pathlib import Path
 

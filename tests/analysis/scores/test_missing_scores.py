@@ -80,12 +80,12 @@ def test_a_score_is_filled_in_as_least_squares_by_run_and_image_predict_it() -> 
     scores = lost_at_random(thirty(), 0.15)
     own = scores[scores["arm"] == "sme"]
     design = pd.get_dummies(own[["seed", "image"]].astype(str)).astype(float)
-    effects, *_ = np.linalg.lstsq(design.to_numpy(), own["f1"].to_numpy(), rcond=None)
+    effects, *_ = np.linalg.lstsq(design.to_numpy(), own["score"].to_numpy(), rcond=None)
     rows = with_overall(scores)
     filled = rows[rows["filled"] & (rows["arm"] == "sme")]
     assert len(filled) == 90 - len(own) > 5
     wanted = pd.get_dummies(filled[["seed", "image"]].astype(str)).reindex(columns=design.columns, fill_value=False)
-    np.testing.assert_allclose(filled["f1"], wanted.to_numpy(float) @ effects, atol=1e-12)
+    np.testing.assert_allclose(filled["score"], wanted.to_numpy(float) @ effects, atol=1e-12)
 
 
 def test_hard_images_that_an_arm_lacks_move_neither_its_mean_nor_the_test() -> None:
@@ -171,7 +171,7 @@ def test_one_missing_score_moves_no_statistic_far(seed: int) -> None:
 
 
 def test_scores_lost_at_random_are_estimated_as_by_a_mixed_model() -> None:
-    """Where units count equally and all components are there, the likelihood's estimate is close."""
+    """If units have equal weights and all components are positive, the likelihood's estimate is close."""
     f1 = simulate(np.random.default_rng(12), 80, seed=0.006, arm_image=0.02, error=0.02, baseline=0.0, sme=0.01)
     scores = lost_at_random(make_scores(f1, ["all"] * 80), 0.1)
     row, matrix = row_of(scores), matrix_of(make_scores(f1, ["all"] * 80))

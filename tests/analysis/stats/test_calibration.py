@@ -56,7 +56,7 @@ def test_values_of_wells_are_those_of_a_score_matrix() -> None:
     rows = pd.DataFrame(
         [
             {"class": "c", "arm": "ab"[run >= 2], "seed": run, "subgroup": "x", "group": well, "image": f"i{k:02}",
-             "f1": scores[0, run, k], "empty": False}
+             "score": scores[0, run, k], "empty": False}
             for run in range(5) for k, well in enumerate(wells)
         ]
     )  # fmt: skip
@@ -87,7 +87,7 @@ def test_images_of_a_well_are_alike() -> None:
 
 
 def test_mean_squares_give_the_size_of_draws() -> None:
-    """Where our test is least exact: two seeds, whose variance adds as much as that of images."""
+    """Our test is least exact here: two seeds, whose variance contributes as much as that of images."""
     regime = Regime((2, 2), 75, 0.006, 0.03, 0.02)
     rng = np.random.default_rng(5)
     exact = size_by_mean_squares(rng, regime, 100_000)

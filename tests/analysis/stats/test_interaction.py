@@ -116,7 +116,7 @@ def test_exchanging_arms_or_subgroups_changes_signs_and_order_alone() -> None:
 
 
 def test_predictions_lie_between_the_mean_and_the_estimate_and_are_nearer_the_truth() -> None:
-    """Of 6 subgroups whose true differences' standard deviation is 0.01; what was 0.01 is estimated so in the mean."""
+    """The true differences of 6 subgroups have a standard deviation of 0.01, which is estimated without bias."""
     rng = np.random.default_rng(7)
     spreads, errors, promised = [], [], []
     for _ in range(100):

@@ -16,7 +16,7 @@ Array = npt.NDArray[np.float64]
 
 
 def make_matrix(**arms: Array) -> ScoreMatrix:
-    """Of `(seeds, units)` scores by arm."""
+    """Make a matrix from `(seeds, units)` scores by arm."""
     names, values = tuple(arms), list(arms.values())
     arm = np.repeat(np.arange(len(names)), [len(each) for each in values])
     seed = np.concatenate([np.arange(len(each)) for each in values])
@@ -43,7 +43,7 @@ def simulate(
 
 
 def mean_squares(matrix: ScoreMatrix) -> dict[str, float]:
-    """Of a balanced split-plot design, by a fitted linear model's sequential sums of squares."""
+    """Mean squares of a balanced split-plot design, from a linear model's sequential sums of squares."""
     from statsmodels.formula.api import ols
     from statsmodels.stats.anova import anova_lm
 
@@ -160,7 +160,7 @@ def scores_of(f1: Array, group: list[str], subgroup: list[str], arms: tuple[str,
     """Rows as `image_scores` returns them, of `(arms, seeds, images)` scores."""
     rows = [
         {"class": "c", "arm": arm, "seed": seed, "subgroup": subgroup[k], "group": group[k], "image": f"i{k}",
-         "f1": f1[i, seed, k], "empty": False}
+         "score": f1[i, seed, k], "empty": False}
         for i, arm in enumerate(arms) for seed in range(f1.shape[1]) for k in range(f1.shape[2])
     ]  # fmt: skip
     orders = {"class": ["c"], "arm": list(arms), "subgroup": [OVERALL, *sorted(set(subgroup))]}

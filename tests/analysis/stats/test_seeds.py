@@ -1,4 +1,4 @@
-"""What a report says of seeds: their spread, those that failed, and what the test's promise covers."""
+"""Seeds in a report: their spread, failed seeds, and the conditions of the test's promise."""
 
 from pathlib import Path
 
@@ -71,7 +71,7 @@ def test_a_report_shows_a_collapsed_seed_and_what_three_good_ones_leave_open(tmp
 
 def scored(f1: dict[str, np.ndarray]) -> pd.DataFrame:
     rows = [
-        {"arm": arm, "seed": seed, "image": f"{k}", "group": f"{k}", "subgroup": "ab"[k % 2], "f1": value}
+        {"arm": arm, "seed": seed, "image": f"{k}", "group": f"{k}", "subgroup": "ab"[k % 2], "score": value}
         for arm, runs in f1.items() for seed, run in enumerate(runs) for k, value in enumerate(run)
     ]  # fmt: skip
     frame = pd.DataFrame(rows).assign(**{"class": "c"}, empty=False)
@@ -91,7 +91,7 @@ def test_runs_by_subgroups_and_residuals_are_what_they_say() -> None:
     )
     left = residuals(laid[OVERALL])
     assert left["residual"].mean() == pytest.approx(0, abs=1e-12)
-    assert (left["fitted"] + left["residual"]).sum() == pytest.approx(scores["f1"].sum())
+    assert (left["fitted"] + left["residual"]).sum() == pytest.approx(scores["score"].sum())
     table = seed_table(laid[OVERALL], scores, "baseline").set_index("arm")
     assert table.loc["sme", "sd"] == pytest.approx(f1["sme"].mean(axis=1).std(ddof=1))
     assert table.loc["sme", "sd_ratio"] == pytest.approx(table.loc["sme", "sd"] / table.loc["baseline", "sd"])

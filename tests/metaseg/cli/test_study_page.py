@@ -1,4 +1,4 @@
-"""What every page does once it has said what it compares."""
+"""Behaviour that all study pages share."""
 
 from pathlib import Path
 

@@ -80,7 +80,7 @@ def test_the_bare_command_in_the_root_and_a_driver_use_the_cluster(head, store):
 
 
 def test_only_the_code_is_shipped_and_it_is_the_code_that_runs(head, tmp_path):
-    """Of a clone in which everything else lies that may lie in one."""
+    """The clone also contains all other kinds of files that a clone may contain."""
     clone = tmp_path / "clone"
     tracked = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True)
     for name in tracked.stdout.splitlines():

@@ -32,7 +32,7 @@ FROZEN = {
     "film": ("9389e9377d3ad252", 1554.2868117641497, -0.08263110369443893, 0.35364019870758057),
     "film-ivadomed": ("b463832b74f4e651", 2346.1835986149376, -0.9098168015480042, 0.5850239992141724),
 }
-"""Of the default network's initial state, layout and sum of magnitudes; of one pixel, both logits. Other numbers mean
+"""Layout and sum of magnitudes of the default network's initial state, and both logits of one pixel. Other numbers mean
 that results of earlier versions are another network's: `TRAINING_VERSION`."""
 
 

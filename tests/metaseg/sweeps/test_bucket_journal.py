@@ -76,7 +76,7 @@ def test_foreign_files_in_a_buckets_journal_are_passed_over(tiny_dataset, store)
 
 
 def test_a_driver_and_a_trials_process_write_side_by_side(tiny_dataset, store):
-    """As each process does, each has a journal of its own; and they write at once."""
+    """Each has its own journal, as in separate processes, and both write at once."""
     sweep = make_sweep(tiny_dataset, pruner="none")
     study = open_sweep(sweep, store, [])
     trials = [study.ask() for _ in range(4)]

@@ -18,13 +18,13 @@ from typing import Any
 
 POINTS = ("step", "checkpoint", "report", "collection")
 EPOCH = 2
-"""In which the first three are."""
+"""Epoch of the first three points."""
 
 WAIT_SECONDS = 60.0
 
 
 class Here:
-    """What this process is doing."""
+    """Current activity of this process."""
 
     folder: Path
     run = ""
