@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, fontManager, get_font
 from matplotlib.text import Text
 from matplotlib.ticker import FixedFormatter, Formatter, FuncFormatter
+from matplotlib.transforms import Bbox
 
 from metaseg.terminal import revealed
 
@@ -59,8 +60,16 @@ def to_plain_drawing(figure: Figure, dpi: float) -> Drawing:
     """A finished figure in both forms, all of whose text is plain; it is laid out once. Same figure, same bytes."""
     with _plain_text(figure), mpl.rc_context({"svg.hashsalt": "metaseg", "svg.fonttype": "path"}):
         png = _saved(figure, format="png", dpi=dpi)
-        figure.set_layout_engine("none")
+        _settle(figure)
         return Drawing(png, _saved(figure, format="svg", dpi=dpi, metadata={"Date": None, "Creator": None}))
+
+
+def _settle(figure: Figure) -> None:
+    """Keeps panels where the layout has put them, without the noise of its solver, of which an SVG makes names."""
+    figure.set_layout_engine("none")
+    for axes in figure.axes:
+        panel = axes.get_position(original=True)
+        axes.set_position(Bbox(panel.get_points().round(9)), which="original")
 
 
 def _saved(figure: Figure, **how: Any) -> bytes:

@@ -13,7 +13,7 @@ from matplotlib.text import Text
 from PIL import Image
 
 from analysis.figures import glyphs
-from analysis.figures.glyphs import drawable, letters, not_drawn, to_plain_png
+from analysis.figures.glyphs import drawable, letters, not_drawn, to_plain_drawing, to_plain_png
 from analysis.figures.scores import MOST_PIXELS, Title, to_drawing, to_png
 
 NASTY = ["$\\frac$", "$a_b$", "100 $", "中文", "\x1b[31m", "_x", "é ± ≤"]
@@ -97,3 +97,16 @@ def test_an_svg_is_the_same_again_and_has_any_name_as_outlines() -> None:
 
 def test_a_png_beside_an_svg_is_the_png_alone() -> None:
     assert to_drawing(figure_of(["a", "b"]), Title("t")).png == to_png(figure_of(["a", "b"]), Title("t"))
+
+
+def test_noise_of_the_layout_is_no_other_svg() -> None:
+    """Its solver's last digits differ from process to process, and matplotlib makes names of them."""
+
+    def shifted(noise: float) -> bytes:
+        figure = Figure(figsize=(3, 2))
+        FigureCanvasAgg(figure)
+        figure.add_axes((0.1 + noise, 0.2, 0.8, 0.7)).plot([0, 1])
+        return to_plain_drawing(figure, 100).svg
+
+    assert shifted(0) == shifted(1e-14)
+    assert shifted(0) != shifted(0.01)
