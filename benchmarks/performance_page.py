@@ -66,7 +66,7 @@ def throughput(figures: Figures) -> str:
                 ratio(row["ratio"]) if limit else "", limit.removeprefix("bare "), ratio(row["ours_is_faster_by"]),
             )
         )  # fmt: skip
-    columns = ("training", "parameters", "crops a second", "ratio to its bare loop", "which is", "ours is faster by")
+    columns = ("training", "parameters", "crops per second", "ratio to its bare loop", "bare loop", "ours is faster by")
     return table(columns, rows)
 
 
@@ -76,7 +76,7 @@ def evaluation(figures: Figures) -> str:
         (row["name"], spread(row["images_per_second"], 3), ratio(row["ratio"]) if "limit" in row else "")
         for row in figures["evaluation"]["figures"]
     ]
-    return table(("evaluation", "images a second", "ratio to bare forward of the same arithmetic"), rows)
+    return table(("evaluation", "images per second", "ratio to the bare forward pass"), rows)
 
 
 def blocks(figures: Figures) -> str:
@@ -85,7 +85,7 @@ def blocks(figures: Figures) -> str:
         (row["name"], f"{row['parameters']:,}", spread(row["images_per_second"], 3), ratio(row["ratio_to_none"]))
         for row in figures["blocks"]["figures"]
     ]
-    return table(("block", "parameters", "crops a second", "ratio to none"), rows)
+    return table(("block", "parameters", "crops per second", "ratio to `none`"), rows)
 
 
 def operators(figures: Figures) -> str:
@@ -114,7 +114,7 @@ def parallel(figures: Figures) -> str:
         )
         for name, text in names.items()
     ]  # fmt: skip
-    return table(("way", "crops a second", "of twice one worker's", "of two runs side by side"), rows)
+    return table(("training", "crops per second", "ratio to twice one worker", "ratio to two runs side by side"), rows)
 
 
 def accuracy(figures: Figures) -> str:
@@ -126,17 +126,17 @@ def accuracy(figures: Figures) -> str:
         else:
             scores = ", ".join(f"{score:.3f}" for score in row["f1_by_seed"])
             rows.append((row["name"], f"{row['f1']:.3f}", f"{row['sd']:.3f}", scores))
-    return table(("training", "mean validation F1", "SD", "each seed"), rows)
+    return table(("training", "mean validation F1", "SD", "by seed"), rows)
 
 
 CURVES = {
     "images": (
         "images",
-        {"prepare": "prepare, s", "prepare_again": "again, s", "open": "open, s", "crop": "a crop, s"},
+        {"prepare": "prepare, s", "prepare_again": "again, s", "open": "open, s", "crop": "cut a crop, s"},
     ),
-    "sides": ("side", {"crop": "a crop of 128², s", "evaluate": "evaluate one image, s"}),
+    "sides": ("side", {"crop": "cut a crop of 128², s", "evaluate": "evaluate one image, s"}),
     "runs": ("runs", {"plan": "plan, s", "commit_one": "commit one, s", "missing": "find what is missing, s"}),
-    "rows": ("rows", {"collect_to_test": "collect to test, s"}),
+    "rows": ("rows", {"collect_to_test": "from collecting to testing, s"}),
 }
 
 
@@ -151,7 +151,7 @@ def growth(name: str) -> Callable[[Figures], str]:
         ]
         exponents = (found["exponents"].get(each) for each in columns)
         rows.append(("*exponent*", *("" if each is None else f"*{each:.2f}*" for each in exponents)))
-        return table((number, *columns.values(), *(["most memory, GB"] if name == "rows" else [])), rows)
+        return table((number, *columns.values(), *(["peak memory, GB"] if name == "rows" else [])), rows)
 
     return write
 
@@ -166,7 +166,7 @@ def beginnings(figures: Figures) -> str:
         (row["what"], f"`{row['code']}`", spread(row["seconds"]), ", ".join(row.get("brings", [])))
         for row in figures["scale"]["beginnings"]
     ]
-    return table(("beginning", "what runs", "seconds", "brings along"), rows)
+    return table(("start of", "command", "seconds", "also imports"), rows)
 
 
 TABLES: dict[str, Callable[[Figures], str]] = {
