@@ -11,6 +11,7 @@ from metaseg.engine.progress import StudyProgress
 from metaseg.engine.room import Worker, can_grow, count
 from metaseg.engine.scheduler import Scheduler
 from metaseg.engine.session import session
+from metaseg.engine.shipping import ship_blocks
 from metaseg.engine.watch import watched
 from metaseg.engine.worker import Execute
 from metaseg.store.claims import Claimant, tidy
@@ -32,13 +33,15 @@ def run_study(
     stop the others. A run that another driver has claimed is left to it, and this function waits until it is done.
 
     Raises:
-        ConfigError: a run needs more workers than Ray has room for, and no autoscaler could make room.
+        ConfigError: a run needs more workers than Ray has room for, and no autoscaler could make room; or its block
+            can't be sent to workers.
         StorageError: the store is full or can't be reached.
     """
     missing = study.missing(store)
     if not missing:
         remove_leftovers(store, console)
         return Outcome((), {}, 0)
+    ship_blocks(run.config for run in missing)
     console.print("Starting Ray ...", style="dim")
     with session(), Claimant(store.storage) as claims, watched(claims, console):
         worker = Worker.of(config)

@@ -28,6 +28,7 @@ from metaseg.config import ConfigError, EngineConfig, RunConfig
 from metaseg.engine.failure import Kind, explain
 from metaseg.engine.room import Worker, can_grow, count
 from metaseg.engine.session import session
+from metaseg.engine.shipping import ship_blocks
 from metaseg.engine.sweep_progress import SweepProgress
 from metaseg.engine.watch import watched
 from metaseg.engine.worker import fit_with_train, open_both, open_store, require_same_code, scaling
@@ -99,6 +100,7 @@ def run_sweep(
             asker = Asker(sweep, study, store, engine, execute)
             try:
                 if asker.wants_more():
+                    ship_blocks([sweep.config({})])
                     console.print("Starting Ray ...", style="dim")
                     with session(), watched(claims, console), SweepProgress(sweep, study, claims, console) as progress:
                         asker.run(progress)

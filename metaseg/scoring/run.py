@@ -20,6 +20,7 @@ from metaseg.config import EXTRA_SCORES, IGNORED, ExtraScore, NetworkConfig, Run
 from metaseg.data.dataset import Dataset
 from metaseg.data.manifest import ManifestError
 from metaseg.device import one_thread
+from metaseg.networks.blocks import ChannelModulation
 from metaseg.scoring.masks import TOLERANCE, score_masks
 from metaseg.store.runs import DamagedRunError, Store, from_json, require_fingerprint
 from metaseg.study.evaluations import evaluations
@@ -45,7 +46,11 @@ def score_file(run_id: str) -> str:
 
 
 def score_run(
-    store: Store, run_id: str, scores: Collection[ExtraScore], tolerance: float = TOLERANCE
+    store: Store,
+    run_id: str,
+    scores: Collection[ExtraScore],
+    tolerance: float = TOLERANCE,
+    blocks: Sequence[type[ChannelModulation]] = (),
 ) -> dict[str, Any]:
     """Score a finished run's test images, as it was trained, and write them to `score_file`.
 
@@ -55,6 +60,7 @@ def score_run(
         The file's settings: see docs/how-to/extra-scores.md.
 
     Raises:
+        ConfigError: the run's block is from outside metaseg and not in `blocks`.
         DamagedRunError: a file isn't what was written, or the weights don't make the masks that were counted.
     """
     run = store.open_run(run_id)
@@ -62,7 +68,7 @@ def score_run(
     if "surface-dice" not in scores:  # what is made again is made as it was
         tolerance = there.get("tolerance", tolerance)
     scores = [name for name in EXTRA_SCORES if name in scores or name in there.get("scores", ())]
-    predictor, description = Predictor.open(run), run.description()
+    predictor, description = Predictor.open(run, blocks), run.description()
     counted = run.table("images.parquet", ("image", "subgroup", "class", "evaluation"), ("tp", "fp", "fn", "tn"))
     try:
         config, trained_on = _run_config(description), description["hardware"]["device"]
