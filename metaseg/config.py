@@ -10,6 +10,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from metaseg.schema import EXTRA_SCORES as EXTRA_SCORES
+from metaseg.schema import MARGIN, Average, Empty
+from metaseg.schema import Claim as Claim
+from metaseg.schema import ExtraScore as ExtraScore
+
 MetadataMode = Literal["true", "zeros", "shuffled", "absent", "heads"]
 """How an arm sees metadata: each sample's own, all zeros, permuted among samples, not at all, or by the output head
 that it picks, instead of by the blocks."""
@@ -19,19 +24,6 @@ SPLITS: tuple[Split, ...] = get_args(Split)
 
 IGNORED = 255
 """Value of a decoded mask's pixels that count neither in a loss nor in a score."""
-
-Average = Literal["images", "subgroups"]
-"""What the overall score is: the mean over all test images, or the mean of the subgroups' means."""
-
-Empty = Literal["one", "left out"]
-"""What an image counts whose reference lacks the class: F1 = 1 where the prediction does too, else 0; or nothing."""
-
-Claim = Literal["differs", "equal"]
-"""What a study expects of two arms: that their scores differ, or that they don't by more than a margin."""
-
-ExtraScore = Literal["surface-dice", "hd95", "objects"]
-EXTRA_SCORES: tuple[ExtraScore, ...] = get_args(ExtraScore)
-"""What a run's predictions can be scored by besides counts of pixels (`metaseg.scoring.masks`)."""
 
 Position = Literal["encoder", "bottleneck", "decoder"]
 POSITIONS: tuple[Position, ...] = get_args(Position)
@@ -285,7 +277,7 @@ class Scoring:
     endpoint: str | None = None
     """The class that the study is about: comparisons on the others are exploration. The macro average by default."""
 
-    margin: float = 0.01
+    margin: float = MARGIN
     """Arms whose F1 differs by less than this are as good as equal."""
 
 

@@ -19,6 +19,7 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 from analysis.__main__ import main
+from analysis.figures.glyphs import Drawing
 from analysis.results.dataset import read_results, result_studies
 from fake_store import image_rows, seal, write_study
 from metaseg.data.manifest import ManifestError
@@ -195,7 +196,7 @@ def run(check: Callable[[st.DataObject], None], examples: int, number: int, phas
 @pytest.fixture
 def without_figures() -> Any:
     """Figures take most of a report's time; tests/analysis/figures/test_glyphs.py draws any names."""
-    with mock.patch("analysis.figures.scores.to_plain_png", return_value=b"png"):
+    with mock.patch("analysis.figures.scores.to_plain_drawing", return_value=Drawing(b"png", b"svg")):
         yield
 
 
@@ -214,7 +215,7 @@ def test_anything_is_answered_at_length() -> None:
         number += 1
         for check in CHECKS:
             with (
-                mock.patch("analysis.figures.scores.to_plain_png", return_value=b"png")
+                mock.patch("analysis.figures.scores.to_plain_drawing", return_value=Drawing(b"png", b"svg"))
                 if number % 4
                 else mock.MagicMock()
             ):

@@ -11,7 +11,7 @@ from tyro.conf import Positional, UseAppendAction, arg
 
 from analysis.wording import RENAMED
 from metaseg.command_line import misused
-from metaseg.config import Average
+from metaseg.schema import Average
 
 Metric = Literal["f1", "iou", "precision", "recall", "surface_dice", "hd95", "object_f1"]
 """Scores that a report can be on (`analysis.scores.metrics.METRICS`, `analysis.scores.extra_scores.METRICS`)."""

@@ -27,13 +27,17 @@ LINES: tuple[Line, ...] = ("-", "--", "-.", ":")
 
 
 def draw_swapped(matrices: pd.DataFrame, title: Title) -> bytes:
-    """Draw F1 for each true value (rows) and told value (columns), a panel per arm and column; returns a PNG.
+    """Draw F1 for each true value and told value; returns a PNG. See `build_swapped`."""
+    return to_png(build_swapped(matrices), title)
+
+
+def build_swapped(matrices: pd.DataFrame) -> Figure:
+    """F1 for each true value (rows) and told value (columns), a panel per arm and column.
 
     Told the truth is framed. All panels have one scale of colours.
 
     Args:
         matrices: of `analysis.probes.controls.swapped_matrices`, not empty.
-        title: above the figure.
     """
     panels = list(matrices.groupby(["column", "arm"], sort=False))
     down = -(-len(panels) // COLUMNS)
@@ -68,11 +72,16 @@ def draw_swapped(matrices: pd.DataFrame, title: Title) -> bytes:
     for axis in axes[len(panels) :]:
         axis.set_axis_off()
     figure.colorbar(colours, ax=list(axes), label="F1", shrink=0.8)
-    return to_png(figure, title)
+    return figure
 
 
 def draw_response(rows: pd.DataFrame, arms: Sequence[str], baseline: str, title: Title) -> bytes:
-    """Draw how predicted area and F1 follow the value that is told, a column of panels per class; returns a PNG.
+    """Draw how predictions follow the value that is told; returns a PNG. See `build_response`."""
+    return to_png(build_response(rows, arms, baseline), title)
+
+
+def build_response(rows: pd.DataFrame, arms: Sequence[str], baseline: str) -> Figure:
+    """How predicted area and F1 follow the value that is told, a column of panels per class.
 
     Above: all images' predicted area over their true area, a line per arm (mean over seeds, band ± SD) and, thin,
     single images of the first arm. Below: F1 minus that as trained against told minus true value.
@@ -81,7 +90,6 @@ def draw_response(rows: pd.DataFrame, arms: Sequence[str], baseline: str, title:
         rows: of `analysis.probes.response.responses`, not empty.
         arms: of the study, in the order of display.
         baseline: among them; colours are as in the other figures.
-        title: above the figure.
     """
     curves, offsets = response_curves(rows), offset_curves(rows)
     classes = list(rows[["column", "class"]].drop_duplicates().itertuples(index=False, name=None))
@@ -118,7 +126,7 @@ def draw_response(rows: pd.DataFrame, arms: Sequence[str], baseline: str, title:
     ]  # fmt: skip
     handles.append(Line2D([], [], color=styles[shown[0]][0], alpha=0.35, linewidth=0.7, label=f"{shown[0]}, an image"))
     panels[0, -1].legend(handles=handles, loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False, borderaxespad=0)
-    return to_png(figure, title)
+    return figure
 
 
 def _draw_images(panel: Axes, rows: pd.DataFrame, colour: str) -> None:

@@ -10,10 +10,9 @@ from matplotlib.figure import Figure
 
 from analysis.figures.scores import Title
 from analysis.figures.style import GREY, SMALL, Styles, foot, new_figure, render, shown, signed, styles_of, tidy
-from analysis.scores.image_scores import OVERALL
 from analysis.wording import NAMES, Names
+from metaseg.schema import ALPHA, OVERALL
 
-ALPHA = 0.05
 """p-values below it, after correction, are marked."""
 
 ADJUSTED = ["ci_low_adjusted", "ci_high_adjusted"]
@@ -73,7 +72,7 @@ def build_forest(tests: pd.DataFrame, margin: float | None = None, names: Names 
     figure = new_figure(ROW * sum(heights) + 0.75 * len(classes) + 0.2)
     panels = figure.subplots(len(classes), 1, squeeze=False, sharex=True, height_ratios=heights)[:, 0]
     styles = styles_of(tests["arm"], shown(tests["reference"])[0])
-    limits = _limits(tests, margin)
+    limits = axis_limits(tests, margin)
     for panel, (name, rows) in zip(panels, classes.items(), strict=True):
         _draw_class(panel, rows, styles, limits, margin, names)
         if len(classes) > 1:
@@ -100,7 +99,7 @@ def _rows(tests: pd.DataFrame, several: bool) -> Iterator[_Row]:
             yield _Row(subgroup if single else arm, single and subgroup == OVERALL, test)
 
 
-def _limits(tests: pd.DataFrame, margin: float | None) -> Limits:
+def axis_limits(tests: pd.DataFrame, margin: float | None) -> Limits:
     """Of the x axis: all points, the margin, zero, and intervals that aren't far wider than is typical."""
     wide = ADJUSTED if set(ADJUSTED) <= set(tests) else ["ci_low", "ci_high"]
     low, high = (

@@ -2,8 +2,11 @@
 
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
 from io import BytesIO
+from typing import Any
 
 import matplotlib as mpl
 from matplotlib.artist import Artist
@@ -17,6 +20,14 @@ from metaseg.terminal import revealed
 
 SYMBOLS = "Last Resort", "STIXSize", "STIXNonUnicode", "cm"
 """How families begin whose letters aren't what they say, or are boxes."""
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure as files: pixels for a page, and outlines, text included, for a paper."""
+
+    png: bytes
+    svg: bytes
 
 
 def letters(texts: Iterable[str]) -> str:
@@ -40,6 +51,27 @@ def drawable(text: str) -> str:
 
 def to_plain_png(figure: Figure, dpi: float) -> bytes:
     """A finished figure as a PNG, all of whose text is plain."""
+    with _plain_text(figure):
+        return _saved(figure, format="png", dpi=dpi)
+
+
+def to_plain_drawing(figure: Figure, dpi: float) -> Drawing:
+    """A finished figure in both forms, all of whose text is plain; it is laid out once. Same figure, same bytes."""
+    with _plain_text(figure), mpl.rc_context({"svg.hashsalt": "metaseg", "svg.fonttype": "path"}):
+        png = _saved(figure, format="png", dpi=dpi)
+        figure.set_layout_engine("none")
+        return Drawing(png, _saved(figure, format="svg", dpi=dpi, metadata={"Date": None, "Creator": None}))
+
+
+def _saved(figure: Figure, **how: Any) -> bytes:
+    content = BytesIO()
+    figure.savefig(content, **how)
+    return content.getvalue()
+
+
+@contextmanager
+def _plain_text(figure: Figure) -> Iterator[None]:
+    """Makes all text of a figure plain, and whatever of it is made when it is drawn."""
     for axes in figure.axes:
         for axis in (axes.xaxis, axes.yaxis):
             formatter = axis.get_major_formatter()
@@ -55,10 +87,8 @@ def to_plain_png(figure: Figure, dpi: float) -> bytes:
     several = [*mpl.rcParams["font.family"], *families]
     for text in texts if families else ():
         text.set_fontfamily(several)
-    content = BytesIO()
     with mpl.rc_context({"text.parse_math": False, "font.family": several}):  # of ticks' labels that are made only now
-        figure.savefig(content, format="png", dpi=dpi)
-    return content.getvalue()
+        yield
 
 
 def _texts(artist: Artist) -> Iterator[Text]:

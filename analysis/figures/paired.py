@@ -7,7 +7,18 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from analysis.figures.scores import Title, arm_styles
-from analysis.figures.style import Styles, arm_handles, foot, new_figure, render, shown, signed, tidy, wrapped
+from analysis.figures.style import (
+    MOST_OUTLINES,
+    Styles,
+    arm_handles,
+    foot,
+    new_figure,
+    render,
+    shown,
+    signed,
+    tidy,
+    wrapped,
+)
 from analysis.wording import NAMES, Names
 
 AGREEMENT = 1.96
@@ -75,7 +86,10 @@ def _draw_points(panel: Axes, x: pd.Series, y: pd.Series, subgroup: pd.Series, s
     for name in shown(subgroup):
         colour, marker = styles[name]
         own = subgroup == name
-        panel.scatter(x[own], y[own], s=size, color=colour, marker=marker, alpha=0.7, linewidths=0, zorder=3)
+        panel.scatter(
+            x[own], y[own], s=size, color=colour, marker=marker, alpha=0.7, linewidths=0, zorder=3,
+            rasterized=len(x) > MOST_OUTLINES,
+        )  # fmt: skip
 
 
 def _draw_scatter(panel: Axes, pairs: pd.DataFrame, styles: Styles) -> None:

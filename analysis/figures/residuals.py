@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.figures.scores import Title
-from analysis.figures.style import arm_handles, foot, new_figure, render, shown, styles_of, tidy
+from analysis.figures.style import MOST_OUTLINES, arm_handles, foot, new_figure, render, shown, styles_of, tidy
 from analysis.wording import NAMES, Names
 
 BINS = 8
@@ -34,8 +34,7 @@ def build_residuals(left: pd.DataFrame, names: Names = NAMES) -> Figure:
         own = left[left["arm"] == arm]
         panel.scatter(
             own["fitted"], own["residual"], s=size, color=styles[arm][0], marker=styles[arm][1], alpha=0.5,
-            linewidths=0,
-            zorder=2,
+            linewidths=0, zorder=2, rasterized=len(left) > MOST_OUTLINES,
         )  # fmt: skip
     panel.axhline(0, color="#444444", linewidth=0.9, zorder=1)
     edges = np.unique(np.quantile(left["fitted"], np.linspace(0, 1, BINS + 1)))

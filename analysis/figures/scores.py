@@ -11,7 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis.figures.glyphs import to_plain_png
+from analysis.figures.glyphs import Drawing, to_plain_drawing, to_plain_png
 from analysis.results.declaration import Average
 from analysis.scores.image_scores import OVERALL, run_means, with_overall
 from analysis.wording import NAMES, Names
@@ -50,25 +50,46 @@ def arm_styles(arms: Sequence[str], baseline: str) -> dict[str, tuple[str, str]]
 
 def to_png(figure: Figure, title: Title) -> bytes:
     """The figure as a PNG with the title above it, broken into lines that fit its width."""
+    _set_title(figure, title)
+    return to_plain_png(figure, _dpi(figure))
+
+
+def to_drawing(figure: Figure, title: Title) -> Drawing:
+    """The same as a PNG and an SVG."""
+    _set_title(figure, title)
+    return to_plain_drawing(figure, _dpi(figure))
+
+
+def _set_title(figure: Figure, title: Title) -> None:
     characters = int(figure.get_figwidth() * 12)
     lines = textwrap.wrap(title.text, characters) + textwrap.wrap(title.about, characters)
     figure.suptitle("\n".join(lines), x=0.01, ha="left", fontsize="medium")
-    return to_plain_png(figure, min(DPI, MOST_PIXELS / max(figure.get_size_inches())))
+
+
+def _dpi(figure: Figure) -> float:
+    return min(float(DPI), MOST_PIXELS / float(max(figure.get_size_inches())))
 
 
 def draw(
     scores: pd.DataFrame, arms: Sequence[str], baseline: str, title: Title, corner: str, average: Average = "images"
 ) -> bytes:
-    """Draw each arm's F1 on each subgroup; returns a PNG.
+    """Draw each arm's F1 on each subgroup; returns a PNG. See `build_scores`."""
+    return to_png(build_scores(scores, arms, baseline, title.names, corner, average), title)
+
+
+def build_scores(
+    scores: pd.DataFrame, arms: Sequence[str], baseline: str, names: Names, corner: str, average: Average = "images"
+) -> Figure:
+    """Each arm's F1 on each subgroup, a panel per class.
 
     A marker is the mean over seeds of the mean over images, small points are the seeds, and a line across the subgroup
-    continues the baseline's mean. One panel per class.
+    continues the baseline's mean.
 
     Args:
         scores: of `analysis.scores.image_scores.image_scores`.
         arms: in the order of display.
         baseline: the arm drawn as squares and lines.
-        title: above the figure.
+        names: what scores are called.
         corner: what the subgroups are, e.g. "cell_line".
         average: what `OVERALL` is.
     """
@@ -83,7 +104,7 @@ def draw(
     styles = arm_styles(arms, baseline)
     for panel, name in zip(panels, classes, strict=True):
         _draw_class(panel, seeds[seeds["class"] == name], subgroups, shown, baseline, styles)
-        panel.set_ylabel(f"mean {title.names.score}" if len(classes) == 1 else f"mean {title.names.score}, {name}")
+        panel.set_ylabel(f"mean {names.score}" if len(classes) == 1 else f"mean {names.score}, {name}")
     panels[-1].set_xlabel(corner if len(subgroups) > 1 else "")
     handles = [
         Line2D([], [], color=styles[arm][0], marker=styles[arm][1], linestyle="-" if arm == baseline else "", label=arm)
@@ -91,7 +112,7 @@ def draw(
     ]
     handles.append(Line2D([], [], color="#999999", marker="o", markersize=3, linestyle="", label="one seed"))
     panels[0].legend(handles=handles, loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False, borderaxespad=0)
-    return to_png(figure, title)
+    return figure
 
 
 def _draw_class(

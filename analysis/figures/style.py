@@ -14,7 +14,8 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from analysis.figures.scores import Title, arm_styles, to_png
+from analysis.figures.glyphs import Drawing
+from analysis.figures.scores import Title, arm_styles, to_drawing, to_png
 
 WIDTH = 7.0
 """Inches of every figure: on a page 700 pixels wide, `SMALL` is 11 pixels high. What needs space grows downwards."""
@@ -31,6 +32,9 @@ NOTE_CHARACTERS = 112
 LEGEND_CHARACTERS = 92
 LABEL_CHARACTERS = 40
 GREY = "#888888"
+
+MOST_OUTLINES = 5000
+"""Points of a panel that an SVG has one by one; more are pixels in it, so that it can be opened."""
 
 Line = Literal["-", "--", "-.", ":"]
 
@@ -109,9 +113,19 @@ def foot(figure: Figure, note: str, handles: Sequence[Artist] = ()) -> None:
 
 def render(figure: Figure, title: Title) -> bytes:
     """The figure as a PNG, higher by the lines of its title."""
+    _grow_for(figure, title)
+    return to_png(figure, title)
+
+
+def rendered(figure: Figure, title: Title) -> Drawing:
+    """The same as a PNG and an SVG."""
+    _grow_for(figure, title)
+    return to_drawing(figure, title)
+
+
+def _grow_for(figure: Figure, title: Title) -> None:
     lines = len(title.text + title.about) / (WIDTH * 12) + 2
     _grow(figure, LINE * lines)
-    return to_png(figure, title)
 
 
 def _grow(figure: Figure, inches: float, below: bool = False) -> None:

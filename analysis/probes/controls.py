@@ -2,26 +2,19 @@
 
 import pandas as pd
 
-from analysis.results.declaration import Average
-from analysis.results.store_rows import AS_TRAINED
 from analysis.scores.image_scores import f1
-
-ZEROS = "zeros"
-"""The evaluation in which metadata is zeroed at test time. Others are "COLUMN=VALUE": told VALUE for that column."""
+from metaseg.schema import AS_TRAINED, META, ZEROS, Average
 
 ZEROED, WRONG, WORST = "zeros", "wrong", "worst"
 """The controls: metadata zeroed; told each other value, in the mean; the swap with the lowest F1."""
-
-TRUE_VALUE = "meta_"
-"""What the column of a metadata column's true values is called by."""
 
 RUN_IMAGE = ["arm", "seed", "image", "subgroup"]
 
 
 def metadata_columns(images: pd.DataFrame) -> dict[str, bool]:
     """Names of the metadata columns, and whether their values are numbers."""
-    names = [name for name in images.columns if name.startswith(TRUE_VALUE)]
-    return {name.removeprefix(TRUE_VALUE): pd.api.types.is_numeric_dtype(images[name]) for name in names}
+    names = [name for name in images.columns if name.startswith(META)]
+    return {name.removeprefix(META): pd.api.types.is_numeric_dtype(images[name]) for name in names}
 
 
 def macro_scores(images: pd.DataFrame) -> pd.DataFrame:
@@ -34,7 +27,7 @@ def macro_scores(images: pd.DataFrame) -> pd.DataFrame:
         Columns arm, seed, image, subgroup, group, evaluation, f1 and the true values `meta_COLUMN`.
     """
     counts = [images[column].to_numpy() for column in ("tp", "fp", "fn")]
-    known = [name for name in images.columns if name.startswith(TRUE_VALUE)]
+    known = [name for name in images.columns if name.startswith(META)]
     scores = images[[*RUN_IMAGE, "group", "evaluation", "class", *known]].assign(f1=f1(*counts))
     if scores["class"].nunique() == 1:
         return scores.drop(columns="class")
@@ -76,7 +69,7 @@ def swapped_matrix(images: pd.DataFrame, arm: str, column: str) -> pd.DataFrame:
 
 
 def _matrix(told: pd.DataFrame, column: str) -> pd.DataFrame:
-    told = told.assign(true=told[TRUE_VALUE + column].astype(str))
+    told = told.assign(true=told[META + column].astype(str))
     truth = told.drop_duplicates(RUN_IMAGE)
     rows = pd.concat([told, truth.assign(given=truth["true"], f1=truth["as_trained"])])
     pair = ["true", "given"]
@@ -121,7 +114,7 @@ def metadata_controls(images: pd.DataFrame, average: Average = "images") -> pd.D
             where = {"arm": str(arm), "column": column, "true": "", "given": ""}
             rows.append(where | {"control": WRONG if column else ZEROED} | _mean(control, average))
             if column:
-                control = control.assign(true="" if numeric[column] else control[TRUE_VALUE + column].astype(str))
+                control = control.assign(true="" if numeric[column] else control[META + column].astype(str))
                 swaps = control.groupby(["true", "given"])
                 means = {pair: _mean(swap, "images") for pair, swap in swaps}
                 (true, given), lowest = min(means.items(), key=lambda item: item[1]["f1"])

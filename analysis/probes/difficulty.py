@@ -7,8 +7,8 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import stats
 
-from analysis.probes.controls import TRUE_VALUE, macro_scores, metadata_columns
-from analysis.results.store_rows import AS_TRAINED
+from analysis.probes.controls import macro_scores, metadata_columns
+from metaseg.schema import AS_TRAINED, META
 
 PERMUTATIONS = 9999
 CHUNK = 2_000_000
@@ -94,7 +94,7 @@ def difficulty(images: pd.DataFrame, baseline: str, generator: np.random.Generat
     scores = macro_scores(images[(images["arm"] == baseline) & (images["evaluation"] == AS_TRAINED)])
     rows = []
     for column, numeric in metadata_columns(images).items():
-        name = TRUE_VALUE + column
+        name = META + column
         known = scores.dropna(subset=name)
         key = ["group"] if numeric else ["group", name]
         units = known.groupby(key, observed=True)[["f1", *([name] if numeric else [])]].mean().reset_index()

@@ -3,10 +3,10 @@
 import numpy as np
 import pandas as pd
 
-from analysis.probes.controls import RUN_IMAGE, TRUE_VALUE, metadata_columns
+from analysis.probes.controls import RUN_IMAGE, metadata_columns
 from analysis.results.declaration import ResultsError
-from analysis.results.store_rows import AS_TRAINED
 from analysis.scores.image_scores import f1
+from metaseg.schema import AS_TRAINED, META
 
 
 def response(images: pd.DataFrame, column: str, name: str) -> pd.DataFrame:
@@ -36,7 +36,7 @@ def response(images: pd.DataFrame, column: str, name: str) -> pd.DataFrame:
         raise ResultsError(f"evaluation {told.loc[given.isna(), 'evaluation'].iloc[0]!r}: expected a number")
     told = told.assign(given=given)
     columns = [*RUN_IMAGE, "given", "true", "area", "reference", "f1", "as_trained"]
-    return told.rename(columns={TRUE_VALUE + column: "true"})[columns].reset_index(drop=True)
+    return told.rename(columns={META + column: "true"})[columns].reset_index(drop=True)
 
 
 def responses(images: pd.DataFrame) -> pd.DataFrame:

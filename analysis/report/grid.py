@@ -32,6 +32,10 @@ LATEX: dict[Emphasis, str] = {
 }  # fmt: skip
 
 
+PAGE, LETTER, PADDING = 1120.0, 8.4, 19.2
+"""Pixels: of the page's width for tables in a window 1200 pixels wide; of a letter; of the space around a column."""
+
+
 @dataclass(frozen=True)
 class Cell:
     """A cell of two lines (side by side in Markdown), the first of them emphasised."""
@@ -107,8 +111,30 @@ class Grid:
             ]
         )
 
+    @property
+    def pixels(self) -> float:
+        """About how wide it is on the page."""
+        widths = [max(map(cell_len, map(visible, (self.corner, *(name for name, _ in self.rows)))))]
+        widths += [
+            max(cell_len(visible(column)), *(_width(cells[i]) for _, cells in self.rows)) if self.rows else 0
+            for i, column in enumerate(self.columns)
+        ]
+        return LETTER * sum(widths) + PADDING * len(widths)
+
+    def turned(self) -> "Grid":
+        """Its columns as rows."""
+        rows = tuple((column, tuple(cells[i] for _, cells in self.rows)) for i, column in enumerate(self.columns))
+        return Grid(self.title, "", tuple(name for name, _ in self.rows), rows)
+
     def to_html(self) -> str:
-        """A figure with the title as its caption; wide tables scroll by themselves."""
+        """A figure with the title as its caption, turned where that spares the reader to scroll sideways.
+
+        Tables that are too wide either way scroll by themselves.
+        """
+        turned = self.turned()
+        return (turned if self.pixels > PAGE >= turned.pixels else self)._html()
+
+    def _html(self) -> str:
         head = "".join(f'<th scope="col">{to_html(name)}</th>' for name in (self.corner, *self.columns))
         rows = (
             f'<tr><th scope="row">{to_html(name)}</th>{"".join(map(_html, cells))}</tr>' for name, cells in self.rows
@@ -154,4 +180,4 @@ def _markdown(cell: Cell) -> str:
 
 def _html(cell: Cell) -> str:
     second = f'<span class="below">{to_html(cell.second)}</span>' if cell.second else ""
-    return f'<td class="{cell.emphasis}">{to_html(cell.first)}{second}</td>'
+    return f'<td class="{cell.emphasis}"><span>{to_html(cell.first)}</span>{second}</td>'

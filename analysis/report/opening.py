@@ -10,7 +10,7 @@ from analysis.wording import Names, listed
 
 
 def describe(collected: Collected) -> list[str]:
-    """Paragraphs before the tables: dataset, arms, runs, what was declared, and above all which runs are missing."""
+    """Paragraphs before the tables: dataset, arms, runs, and what was declared."""
     study, missing, names = collected.study, collected.missing, names_of(collected)
     tested = collected.images[collected.images["evaluation"] == AS_TRAINED]
     images, groups, subgroups = (tested[column].nunique() for column in ("image", "group", "subgroup"))
@@ -32,13 +32,19 @@ def describe(collected: Collected) -> list[str]:
     paragraphs = [about, f"Arms: {'; '.join(shown)}."]
     if elsewhere:
         paragraphs.append(_declared(collected, names))
-    if missing:
-        paragraphs.insert(
-            0,
-            f"INCOMPLETE: {len(missing)} of {len(study.runs)} runs are missing: {', '.join(map(str, missing))}. "
-            "All numbers are without them; start the study again to compute them.",
-        )
     return paragraphs
+
+
+def missing_runs(collected: Collected) -> str:
+    """A warning that names the runs that aren't finished; empty where all are."""
+    missing = collected.missing
+    if not missing:
+        return ""
+    return (
+        f"INCOMPLETE: {len(missing)} of {len(collected.study.runs)} runs are missing: "
+        f"{', '.join(map(str, missing))}. "
+        "All numbers are without them; start the study again to compute them."
+    )
 
 
 def _declared(collected: Collected, names: Names) -> str:

@@ -8,9 +8,12 @@ import pandas as pd
 from rich.console import RenderableType
 from rich.text import Text
 
+from analysis.figures.glyphs import Drawing
 from analysis.report.grid import Grid
 from analysis.report.plain_text import to_csv_text, to_markdown, to_markdown_paragraph
 from metaseg.terminal import visible
+
+NO_TABLES: Mapping[str, bytes] = {}
 
 
 @dataclass(frozen=True)
@@ -98,9 +101,20 @@ class Section:
             yield from part.to_rich(width, styled)
 
 
-def picture(name: str, content: bytes, caption: str) -> Part:
-    """A figure with its caption, which the terminal doesn't show."""
-    return Part(printed=(), files={name: content}, pictures={name: caption})
+def picture(
+    name: str, drawing: Drawing, caption: str, words: tuple[str, ...] = (), tables: Mapping[str, bytes] = NO_TABLES
+) -> Part:
+    """A figure with its caption, which the terminal doesn't show: the page has its PNG, beside it lies an SVG.
+
+    Args:
+        name: of its files, without a suffix.
+        drawing: the figure.
+        caption: above it.
+        words: paragraphs above it.
+        tables: CSV files with its numbers.
+    """
+    files = {f"{name}.png": drawing.png, f"{name}.svg": drawing.svg, **tables}
+    return Part((), words, (), files=files, pictures={f"{name}.png": caption})
 
 
 def to_csv(frame: pd.DataFrame, digits: int | None = 6) -> bytes:

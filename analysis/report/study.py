@@ -12,8 +12,9 @@ from analysis.figures.learning import read_history
 from analysis.report.conclusion import conclude
 from analysis.report.data import ReportData, Supplement, report_data
 from analysis.report.declared import sees_metadata
+from analysis.report.first_screen import OVERLAYS, first_screen
 from analysis.report.html import to_html
-from analysis.report.opening import describe
+from analysis.report.opening import describe, missing_runs
 from analysis.report.plain_text import to_markdown, to_markdown_paragraph
 from analysis.report.section import Section
 from analysis.report.sections import SECTIONS
@@ -64,7 +65,8 @@ def report(
         storage: the store's, with `studies` and `runs`.
         study: its name.
         out: for report.html, table.md, table.tex and each table and figure; the store's `reports/<study>` by default.
-        pictures: PNGs that the study drew, by file name ("overlays.png"), to be shown at the end.
+        pictures: PNGs that the study drew, by file name. "overlays.png" stands on the first screen; where it isn't
+            given, the one of the study's last report is taken, if all its runs are finished.
         tables: small tables of the study ("distribution"), to be written as CSV and shown at the end.
         metric: what to score by: one of `analysis.scores.metrics.METRICS`, or of
             `analysis.scores.extra_scores.METRICS` where `metaseg score` has made them. Others than f1 have a report of
@@ -77,6 +79,8 @@ def report(
         ValueError: a picture or table has the name of one of the report's own files, or one that can't be a file's.
     """
     collected = collect(storage, study)
+    if not collected.missing and (drawn := storage.read_or_none(f"{report_folder(study, 'f1')}{OVERLAYS}")):
+        pictures = {OVERLAYS: drawn} | dict(pictures)  # of an earlier start of the study
     supplement = Supplement(
         read_history(storage, collected.study),
         provenance(storage, collected),
@@ -140,7 +144,11 @@ def write_report(
     computed_on = f"Data: {declared.about}" if declared.about else ""
     about, result = describe(collected), conclude(data.tests, data.interactions, declared, data.column, names)
     about += [about_metric] if about_metric else []
+    warning = missing_runs(collected)
+    page = to_html(title, computed_on, result, about, sections, first_screen(data), warning)
+    about = [warning, *about] if warning else about
     contents = _contents(title, computed_on, about, result, sections, declared.about)
+    contents["report.html"] = page.encode()
     for name, content in contents.items():
         target.write(folder + name, content)
 
@@ -155,10 +163,10 @@ def write_report(
     for sentence in result:
         console.print(Text(sentence, "bold"))
     files = tuple(target.locate(folder + name) for name in contents)
-    page, rest = f"{target.locate(folder + 'report.html')}", len(files) - 1
+    where, rest = f"{target.locate(folder + 'report.html')}", len(files) - 1
     console.print(
         Text(
-            f"\nThe report, to read and to pass on:\n  {page}\n"
+            f"\nThe report, to read and to pass on:\n  {where}\n"
             f"Beside it {rest} tables and figures; rows: {collected.path}"
         ),
         soft_wrap=True,
@@ -193,7 +201,6 @@ def _contents(
         if taken := sorted(contents.keys() & section.files.keys()):
             raise ValueError(f"a picture or table is called {taken[0]}, as is one of the report's own files; rename it")
         contents |= section.files
-    contents["report.html"] = to_html(title, data, result, about, sections).encode()
     contents["table.md"] = ("\n\n".join(part.rstrip() for part in markdown if part) + "\n").encode()
     contents["table.tex"] = "\n".join(latex).encode()
     return contents

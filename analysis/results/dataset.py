@@ -25,8 +25,9 @@ from analysis.results.declaration import (
     is_name,
     read_json,
 )
-from analysis.results.row_files import VERSION, read_rows
+from analysis.results.row_files import read_rows
 from analysis.results.store_rows import Collected
+from metaseg.schema import RESULTS_VERSION
 from metaseg.store.storage import Storage, open_storage
 
 RECORD = "_study.json"
@@ -110,15 +111,15 @@ class Record:
 
     def to_json(self) -> bytes:
         """Its file's content: the same record, the same bytes."""
-        return (json.dumps({"schema": VERSION} | asdict(self), indent=1, ensure_ascii=False) + "\n").encode()
+        return (json.dumps({"schema": RESULTS_VERSION} | asdict(self), indent=1, ensure_ascii=False) + "\n").encode()
 
     @classmethod
     def from_json(cls, content: bytes, path: str) -> "Record":
         """Read `to_json`'s; raises `ResultsError` for a schema of another version, or what isn't a record."""
         value = read_json(content, path)
-        if (version := value.pop("schema", None)) != VERSION:
+        if (version := value.pop("schema", None)) != RESULTS_VERSION:
             raise ResultsError(
-                f"{path}: schema version {version!r}; this program reads {VERSION}: update it, or collect anew"
+                f"{path}: schema version {version!r}; this program reads {RESULTS_VERSION}: update it, or collect anew"
             )
         try:
             sources = [Source(source["where"], _study(source["study"])) for source in value["sources"]]

@@ -5,25 +5,16 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import pandas as pd
 
 from metaseg.config import ConfigError
+from metaseg.schema import MARGIN, study_file
+from metaseg.schema import Average as Average
+from metaseg.schema import Claim as Claim
+from metaseg.schema import Empty as Empty
 from metaseg.store.storage import Storage
-
-Empty = Literal["one", "left out"]
-"""What an image counts whose reference lacks the class: F1 = 1 where the prediction does too, else 0; or nothing."""
-
-Claim = Literal["differs", "equal"]
-"""What a study expects of two arms: that their scores differ, or that they don't by more than a margin."""
-
-Average = Literal["images", "subgroups"]
-"""What the overall row of the tables is: the mean over all test images, or the unweighted mean of subgroups' means."""
-
-
-LACKING = 0.5
-"""A run that lacks a larger share of a cell's images is left out of the cell."""
 
 LARGEST = 2**53
 """Of seeds and counts: floating-point numbers tell whole ones apart up to here."""
@@ -76,7 +67,7 @@ class Study:
     comparisons: tuple[Comparison, ...] = ()
     """Declared beforehand; all others are exploration."""
     empty: Empty = "one"
-    margin: float = 0.01
+    margin: float = MARGIN
     """Arms whose scores differ by less than this are as good as equal."""
     endpoint: str | None = None
     """The class that the study is about; the macro average of several by default."""
@@ -93,7 +84,7 @@ def study_names(storage: Storage) -> list[str]:
 
 def readable_studies(storage: Storage, warn: Callable[[str], None]) -> list[str]:
     """Names of the store's studies, as `readable`."""
-    return readable(storage, {name: f"studies/{name}.json" for name in study_names(storage)}, ("arms", "runs"), warn)
+    return readable(storage, {name: study_file(name) for name in study_names(storage)}, ("arms", "runs"), warn)
 
 
 def readable(storage: Storage, files: Mapping[str, str], keys: Sequence[str], warn: Callable[[str], None]) -> list[str]:
@@ -130,7 +121,7 @@ def read_study(storage: Storage, name: str) -> Study:
     names = study_names(storage)
     if name not in names:
         raise ResultsError(f"unknown study {name!r} in {storage.where}; known: {', '.join(names)}")
-    file = f"studies/{name}.json"
+    file = study_file(name)
     path = storage.locate(file)
     record = read_json(storage.read(file), path)
     try:
@@ -150,7 +141,7 @@ def read_study(storage: Storage, name: str) -> Study:
             average=record.get("average", "images"),
             comparisons=tuple(Comparison(**comparison) for comparison in _objects(declared)),
             empty=record.get("empty", "one"),
-            margin=record.get("margin", 0.01),
+            margin=record.get("margin", MARGIN),
             endpoint=record.get("endpoint"),
         )
     except (KeyError, TypeError) as error:

@@ -11,15 +11,12 @@ import pyarrow as pa
 
 from analysis.results.codes import combined_codes, first_rows
 from analysis.results.dataset import Part, Record, Source, records
-from analysis.results.declaration import LACKING, Comparison, ResultsError, Run, Study
+from analysis.results.declaration import Comparison, ResultsError, Run, Study
 from analysis.results.external_tables import KEY, Scores, Table, read_table
 from analysis.results.merge import Gathered, publish
 from analysis.results.row_files import SCHEMA, TEXT, encode, repeated
-from analysis.results.store_rows import AS_TRAINED
+from metaseg.schema import AS_TRAINED, BASELINE, LACKING
 from metaseg.store.storage import Storage
-
-BASELINE = "baseline"
-"""The arm that others are compared with, where there is one of that name and no other is chosen."""
 
 
 def adopt(

@@ -12,15 +12,18 @@ import pyarrow.csv
 
 from analysis.results.declaration import LARGEST, ResultsError, load_json
 from analysis.results.parquet import is_scalar, read_parquet, refused
+from metaseg.schema import ALL, COUNTS
 
 SYNONYMS = {"f1": "f1", "dice": "f1", "dsc": "f1", "iou": "iou", "jaccard": "iou"}
 """Names of columns that hold a score, and what the score is."""
 
-COUNTS = ["tp", "fp", "fn"]
+NEEDED = ["tp", "fp", "fn"]
+"""Counts that make a score; `tn` isn't needed."""
+
 TEXT = ["image", "arm", "class", "subgroup", "group"]
 KEY = ["arm", "seed", "image", "class", "subgroup"]
 
-DEFAULTS: dict[str, str | int] = {"class": "foreground", "subgroup": "all", "seed": 0}
+DEFAULTS: dict[str, str | int] = {"class": "foreground", "subgroup": ALL, "seed": 0}
 """Of columns that a table needn't have; an image is its own group."""
 
 
@@ -101,7 +104,7 @@ def _parquet(content: bytes, path: Path, columns: Mapping[str, str]) -> pd.DataF
     """Columns of text and numbers; those of anything else are left out, where they aren't meant."""
     table = read_parquet(content, str(path))
     odd = [field for field in table.schema if not is_scalar(field.type)]
-    meant = {"filename", "seed", "score", *TEXT, *COUNTS, "tn", *SYNONYMS}
+    meant = {"filename", "seed", "score", *TEXT, *COUNTS, *SYNONYMS}
     for field in odd:
         if field.name in columns.values() or field.name.lower() in meant:
             raise ResultsError(f"{path}: column {field.name!r} holds {field.type}; expected text or numbers")
@@ -151,14 +154,14 @@ def _rename(rows: pd.DataFrame, columns: Mapping[str, str], path: Path) -> pd.Da
 
 def _named_score(rows: pd.DataFrame, called: str, path: Path) -> tuple[pd.DataFrame, str]:
     """The rows with columns tp, fp and fn, or score; and what that is: `called` so by the table. Counts first."""
-    if set(COUNTS) <= set(rows):
+    if set(NEEDED) <= set(rows):
         return rows.drop(columns="score", errors="ignore"), "f1"
     if "score" in rows:
         return rows, SYNONYMS.get(called, called)
     if found := [name for name in SYNONYMS if name in rows]:
         return rows.rename(columns={found[0]: "score"}), SYNONYMS[found[0]]
     raise ResultsError(
-        f"{path}: no column score, {', '.join(SYNONYMS)}, nor all of {', '.join(COUNTS)}; it has "
+        f"{path}: no column score, {', '.join(SYNONYMS)}, nor all of {', '.join(NEEDED)}; it has "
         f"{', '.join(map(str, rows))}: name one with --column score=NAME"
     )
 
@@ -178,7 +181,7 @@ def _checked(rows: pd.DataFrame, path: Path) -> pd.DataFrame:
             rows[name] = pd.Series(value, rows.index)
     if "group" not in rows:
         rows["group"] = rows["image"]
-    for name in [*TEXT, "seed", *COUNTS, "tn", "score"]:
+    for name in [*TEXT, "seed", *COUNTS, "score"]:
         if name in rows and rows[name].dtype == object:
             _require(rows[name].map(pd.api.types.is_scalar), rows[name], path, "text or a number")
     for name in TEXT:
@@ -193,7 +196,7 @@ def _checked(rows: pd.DataFrame, path: Path) -> pd.DataFrame:
         _require(score.notna(), rows["score"], path, hint)
         _require(score.between(0, 1), rows["score"], path, "a number in 0..1")
         rows["score"] = score.astype("float64")
-    counts = [] if "score" in rows else [name for name in (*COUNTS, "tn") if name in rows]
+    counts = [] if "score" in rows else [name for name in COUNTS if name in rows]
     for name in counts:
         number = pd.to_numeric(rows[name], errors="coerce")
         right = number.notna() & number.between(0, LARGEST) & (number % 1 == 0)

@@ -4,15 +4,11 @@ import pyarrow as pa
 
 from analysis.results.declaration import ResultsError, Run, read_json
 from analysis.results.parquet import read_parquet, require
-from analysis.results.store_rows import ROW, checksums
+from analysis.results.store_rows import checksums
+from metaseg.schema import OBJECTS, ROW, SCORES_SETTINGS, SCORES_VERSION, WEIGHTS, score_file
 from metaseg.store.storage import Storage
 
-OBJECTS = ["object_tp", "object_fp", "object_fn"]
-
 AGAIN = "delete it and score again: metaseg score"
-
-VERSION = 1
-"""Of score files; a reader refuses others."""
 
 
 def read_scores(storage: Storage, run: Run) -> pa.Table | None:
@@ -30,14 +26,9 @@ def read_scores(storage: Storage, run: Run) -> pa.Table | None:
     require(table, [name for name in table.column_names if name not in ROW], "numbers", path, f"; {AGAIN}")
     if lacking := [name for name in OBJECTS if name in table.column_names and table[name].null_count]:
         raise ResultsError(f"{path}: column {lacking[0]!r} has missing values; {AGAIN}")
-    settings = read_json((table.schema.metadata or {}).get(b"metaseg.scores", b"{}"), path)
-    if settings.get("version") != VERSION:
-        raise ResultsError(f"{path}: scores of version {settings.get('version')!r}; expected {VERSION}: {AGAIN}")
-    if settings.get("weights_sha256") != checksums(storage, run).get("weights.safetensors"):
+    settings = read_json((table.schema.metadata or {}).get(SCORES_SETTINGS, b"{}"), path)
+    if settings.get("version") != SCORES_VERSION:
+        raise ResultsError(f"{path}: scores of version {settings.get('version')!r}; expected {SCORES_VERSION}: {AGAIN}")
+    if settings.get("weights_sha256") != checksums(storage, run).get(WEIGHTS):
         raise ResultsError(f"{path}: scores of other weights than run {run} has; {AGAIN}")
     return table.replace_schema_metadata(None)
-
-
-def score_file(run_id: str) -> str:
-    """Where a store has a run's extra scores."""
-    return f"scores/{run_id}.parquet"

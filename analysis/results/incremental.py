@@ -13,11 +13,12 @@ import pyarrow.compute as pc
 
 from analysis.results.dataset import Part, Record
 from analysis.results.declaration import ResultsError, Run
-from analysis.results.extra_scores import read_scores, score_file
+from analysis.results.extra_scores import read_scores
 from analysis.results.parquet import joined
 from analysis.results.row_files import ROWS, SCHEMA, encode, repeated
-from analysis.results.store_rows import AS_TRAINED, COUNTS, ROW, TEXT, check_rows, checksums, read_run
+from analysis.results.store_rows import TEXT, check_rows, checksums, read_run
 from analysis.results.text_columns import RunText, read_images, run_text
+from metaseg.schema import AS_TRAINED, COUNTS, IMAGES, ROW, run_folder, score_file
 from metaseg.store.storage import Storage
 
 WORKERS = 4
@@ -69,7 +70,7 @@ def read_new(store: Storage, finished: Sequence[Run], known: Sequence[Record], n
             there = [(each.parts[run.run_id], each.fingerprint) for each in known if run.run_id in each.parts]
             if run.run_id in new.parts:
                 there = [(new.parts[run.run_id], new.fingerprints[run.run_id])]
-            same = [fingerprint for part, fingerprint in there if part.sha256 == done["images.parquet"]]
+            same = [fingerprint for part, fingerprint in there if part.sha256 == done[IMAGES]]
             other = [part for part, _ in there if part.where != store.where]
             # Of two stores that have scored a run, the first counts.
             here = [part for part, _ in there if part.where == store.where or not part.scores_sha256]
@@ -156,11 +157,11 @@ def _read_one(store: Storage, wanted: tuple[Run, dict[str, str], str], new: NewR
     run, done, scores_sha256 = wanted
     config, content = read_run(store, run, done)
     last = new.text
-    path = store.locate(f"runs/{run.run_id}/images.parquet")
+    path = store.locate(f"{run_folder(run.run_id)}/{IMAGES}")
     images, stored = read_images(content, path, last)
     check_rows(images, path, last.plain if last else None)
     text = new.text = run_text(images, stored, last)
-    dataset, arm, sha256 = config["dataset"], config["arm"], done["images.parquet"]
+    dataset, arm, sha256 = config["dataset"], config["arm"], done[IMAGES]
     about = {
         "store": store.where, "sha256": sha256, "fingerprint": str(dataset["fingerprint"]),
         "versions": config.get("versions"), "git_commit": config.get("git_commit"),

@@ -10,7 +10,8 @@ from analysis.results.dataset import RECORD, Record, Source, records
 from analysis.results.declaration import ResultsError, Run, Study, read_study, study_names
 from analysis.results.incremental import NewRuns, file_name, read_new
 from analysis.results.row_files import decode, decode_with_metadata, encode
-from analysis.results.store_rows import AS_TRAINED, ROW, Evaluated, check_comparable
+from analysis.results.store_rows import Evaluated, check_comparable
+from metaseg.schema import AS_TRAINED, DONE, ROW
 from metaseg.store.storage import Storage
 
 
@@ -59,7 +60,7 @@ def gather(out: Storage, stores: Sequence[Storage], study: str) -> list[Gathered
     new = NewRuns()
     updated: dict[str, Record] = {}
     for store in having:
-        declared, done = read_study(store, study), store.subfolders_with("runs", "DONE")
+        declared, done = read_study(store, study), store.subfolders_with("runs", DONE)
         finished = [run for run in declared.runs if run.run_id in done]
         if not finished:
             raise ResultsError(f"study {study!r} in {store.where}: none of its {len(declared.runs)} runs is finished")

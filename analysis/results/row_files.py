@@ -13,9 +13,7 @@ import pyarrow.parquet as pq
 
 from analysis.results.declaration import ResultsError, read_json
 from analysis.results.parquet import is_scalar, joined, open_parquet, refused
-
-VERSION = 1
-"""Of the schema; a reader refuses others."""
+from metaseg.schema import COUNTS, RESULTS_VERSION
 
 TEXT = pa.dictionary(pa.int32(), pa.string())
 
@@ -24,7 +22,7 @@ SCHEMA = pa.schema(
         *((name, TEXT) for name in ("run_id", "arm", "part", "block", "metadata_mode")),
         *((name, pa.int64()) for name in ("seed", "parameters")),
         *((name, TEXT) for name in ("image", "class", "evaluation", "group", "subgroup")),
-        *((name, pa.int64()) for name in ("tp", "fp", "fn", "tn")),
+        *((name, pa.int64()) for name in COUNTS),
         ("score", pa.float64()),
         ("metric", TEXT),
     ]
@@ -53,7 +51,7 @@ def read_rows(files: Mapping[str, bytes], run_ids: Sequence[str]) -> pd.DataFram
     """
     opened = {path: _open(content, path) for path, content in files.items()}
     scored = all(_read_column(file, path, "score").column(0).null_count == 0 for path, file in opened.items())
-    left_out = {"tp", "fp", "fn", "tn"} if scored else {"score", "metric"}
+    left_out = set(COUNTS) if scored else {"score", "metric"}
     names = dict.fromkeys(name for file in opened.values() for name in file.schema_arrow.names if name not in left_out)
     spans = _spans(_column(files, "run_id"), run_ids, next(iter(files)).rpartition("/")[0])
 
@@ -133,7 +131,7 @@ def encode(table: pa.Table, about: Mapping[str, Any]) -> bytes:
         table: its rows: the columns of `SCHEMA`, then any `meta_` columns.
         about: what to keep as the file's metadata.
     """
-    metadata = {"metaseg.schema": str(VERSION), "metaseg.about": json.dumps(about, sort_keys=True)}
+    metadata = {"metaseg.schema": str(RESULTS_VERSION), "metaseg.about": json.dumps(about, sort_keys=True)}
     text = [field.name for field in table.schema if pa.types.is_dictionary(field.type)]
     skipped_by = ["run_id", "arm", *(field.name for field in table.schema if field.name not in text)]
     content = BytesIO()

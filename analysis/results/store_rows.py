@@ -15,17 +15,11 @@ import pyarrow.parquet as pq
 from analysis.results.declaration import LARGEST, Run, Study, read_json, read_study
 from analysis.results.declaration import ResultsError as ResultsError
 from analysis.results.parquet import is_scalar, joined, read_parquet, require
+from metaseg.schema import AS_TRAINED as AS_TRAINED
+from metaseg.schema import CONFIG, COUNTS, DONE, IMAGES, KEY, ROW, run_folder
 from metaseg.store.storage import Storage
 
-AS_TRAINED = "as-trained"
-"""The evaluation in which an arm sees metadata as it did in training: what arms are compared by."""
-
-ROW = ["image", "subgroup", "class"]
-"""What a score is of: an image has several subgroups where they are tasks, each with its own mask."""
-
-KEY = [*ROW, "evaluation"]
 TEXT = [*KEY, "group"]
-COUNTS = ["tp", "fp", "fn", "tn"]
 
 OWN = {"study", "dataset", "run_id", "arm", "part", "block", "metadata_mode", "seed", "parameters", "score", "metric"}
 """Columns that results have of runs, besides those of the runs' own files."""
@@ -67,7 +61,7 @@ def collect(storage: Storage, name: str) -> Collected:
             that were made of different datasets, or evaluated on different images where their arms have no parts;
             parts that share an image or go beyond the images of other arms.
     """
-    study, done = read_study(storage, name), storage.subfolders_with("runs", "DONE")
+    study, done = read_study(storage, name), storage.subfolders_with("runs", DONE)
     tables: list[pa.Table] = []
     evaluated: list[Evaluated] = []
     missing: list[Run] = []
@@ -77,7 +71,7 @@ def collect(storage: Storage, name: str) -> Collected:
             missing.append(run)
             continue
         config, content = read_run(storage, run, checksums(storage, run))
-        path = storage.locate(f"runs/{run.run_id}/images.parquet")
+        path = storage.locate(f"{run_folder(run.run_id)}/{IMAGES}")
         images = read_parquet(content, path)
         check_rows(images, path)
         subgroup_column = subgroup_column or config["dataset"].get("subgroup_column")
@@ -113,10 +107,10 @@ def _repeated(value: str, rows: int) -> pa.Array:
 
 def checksums(storage: Storage, run: Run) -> dict[str, str]:
     """SHA-256 of a finished run's files, as its `DONE` says; raises `ResultsError` where it doesn't."""
-    path = storage.locate(f"runs/{run.run_id}/DONE")
-    recorded = read_json(storage.read(f"runs/{run.run_id}/DONE"), path).get("sha256")
+    path = storage.locate(f"{run_folder(run.run_id)}/{DONE}")
+    recorded = read_json(storage.read(f"{run_folder(run.run_id)}/{DONE}"), path).get("sha256")
     done = recorded if isinstance(recorded, dict) else {}
-    for name in ("config.json", "images.parquet"):
+    for name in (CONFIG, IMAGES):
         if name not in done:
             raise ResultsError(f"{path}: no checksum of {name}")
     return {name: str(value) for name, value in done.items()}
@@ -124,10 +118,10 @@ def checksums(storage: Storage, run: Run) -> dict[str, str]:
 
 def read_run(storage: Storage, run: Run, done: dict[str, str]) -> tuple[dict[str, Any], bytes]:
     """The run's configuration and the content of its `images.parquet`, verified against `checksums`."""
-    folder = f"runs/{run.run_id}"
+    folder = run_folder(run.run_id)
     where = storage.locate(folder)
     content = {}
-    for name in ("config.json", "images.parquet"):
+    for name in (CONFIG, IMAGES):
         try:
             content[name] = storage.read(f"{folder}/{name}")
         except OSError as error:
@@ -137,24 +131,24 @@ def read_run(storage: Storage, run: Run, done: dict[str, str]) -> tuple[dict[str
         if found != done[name]:
             raise ResultsError(f"{where}/{name}: corrupt: its SHA-256 is {found}, DONE says {done[name]}")
 
-    config = read_json(content["config.json"], f"{where}/config.json")
+    config = read_json(content[CONFIG], f"{where}/{CONFIG}")
     for keys in (("arm", "block"), ("arm", "metadata_mode"), ("dataset", "fingerprint"), ("parameters",)):
         value: Any = config
         for key in keys:
             value = value.get(key) if isinstance(value, dict) else None
         if value is None:
-            raise ResultsError(f"{where}/config.json: no {'.'.join(keys)}")
+            raise ResultsError(f"{where}/{CONFIG}: no {'.'.join(keys)}")
         if type(value) is not (kind := int if keys == ("parameters",) else str):
-            raise ResultsError(f"{where}/config.json: {'.'.join(keys)} is {value!r:.60}; expected {kind.__name__}")
+            raise ResultsError(f"{where}/{CONFIG}: {'.'.join(keys)} is {value!r:.60}; expected {kind.__name__}")
     for key in ("versions", "hardware"):
         if not isinstance(value := config.get(key) or {}, dict):
-            raise ResultsError(f"{where}/config.json: {key} is {value!r:.60}; expected an object")
+            raise ResultsError(f"{where}/{CONFIG}: {key} is {value!r:.60}; expected an object")
     if not isinstance(column := config["dataset"].get("subgroup_column"), str | None):
-        raise ResultsError(f"{where}/config.json: dataset.subgroup_column is {column!r:.60}; expected text")
+        raise ResultsError(f"{where}/{CONFIG}: dataset.subgroup_column is {column!r:.60}; expected text")
     for key, wanted in (("run_id", run.run_id), ("seed", run.seed)):
         if config.get(key) != wanted:
-            raise ResultsError(f"{where}/config.json: {key} is {config.get(key)!r}, the study says {wanted!r}")
-    return config, content["images.parquet"]
+            raise ResultsError(f"{where}/{CONFIG}: {key} is {config.get(key)!r}, the study says {wanted!r}")
+    return config, content[IMAGES]
 
 
 def check_rows(images: pa.Table, path: str, like: pa.Table | None = None) -> None:

@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from analysis.results.parquet import open_parquet, refused
-from analysis.results.store_rows import AS_TRAINED, ROW
+from metaseg.schema import AS_TRAINED, ROW
 
 Stored = dict[str, tuple[str, bytes]]
 """How each text column is stored in a Parquet file, and its bytes there: where both are equal, so are the values."""

@@ -8,17 +8,18 @@ import numpy.typing as npt
 import pandas as pd
 
 from analysis.results.declaration import ResultsError
-from analysis.results.extra_scores import AGAIN, OBJECTS, read_scores, score_file
-from analysis.results.store_rows import AS_TRAINED, ROW, Collected
+from analysis.results.extra_scores import AGAIN, read_scores
+from analysis.results.store_rows import Collected
 from analysis.scores.metrics import f1
+from metaseg.schema import AS_TRAINED, COUNTS, HD95, OBJECTS, ROW, SURFACE, ExtraScore, score_file
 from metaseg.store.storage import Storage
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
 COLUMNS: dict[str, list[str]] = {
-    "surface_dice": ["surface_dice", "surface_tolerance"],
-    "hd95": ["hd95"],
+    "surface_dice": SURFACE,
+    "hd95": [HD95],
     "object_f1": OBJECTS,
 }
 """By metric: what it is made of."""
@@ -26,7 +27,7 @@ COLUMNS: dict[str, list[str]] = {
 METRICS: Mapping[str, str] = {"surface_dice": "surface Dice", "hd95": "negative HD95 (px)", "object_f1": "object F1"}
 """What can be asked for, and what its scores are called: more is always better."""
 
-WANTED = {"surface_dice": "surface-dice", "hd95": "hd95", "object_f1": "objects"}
+WANTED: Mapping[str, ExtraScore] = {"surface_dice": "surface-dice", "hd95": "hd95", "object_f1": "objects"}
 """What `metaseg score` calls it."""
 
 HD95_MARGIN = 1.0
@@ -75,7 +76,7 @@ def with_scores(collected: Collected, storage: Storage, metric: str) -> tuple[Co
     if metric == "hd95":
         study = replace(study, margin=HD95_MARGIN)
         about += _undefined(images, score, known)
-    made_of = {"tp", "fp", "fn", "tn", *(name for names in COLUMNS.values() for name in names)}
+    made_of = {*COUNTS, *(name for names in COLUMNS.values() for name in names)}
     rows = images.drop(columns=[name for name in images if name in made_of]).assign(score=score, metric=METRICS[metric])
     return replace(collected, study=study, images=rows[known].reset_index(drop=True), metric=METRICS[metric]), about
 

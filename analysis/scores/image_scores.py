@@ -8,20 +8,16 @@ import numpy.typing as npt
 import pandas as pd
 
 from analysis.results.codes import Codes, codes, combined_codes, distinct, first_rows
-from analysis.results.declaration import LACKING, Average, Empty, ResultsError
-from analysis.results.store_rows import AS_TRAINED
+from analysis.results.declaration import ResultsError
 from analysis.scores.metrics import METRICS, Metric, is_empty
 from analysis.scores.metrics import f1 as f1
 from analysis.scores.missing import completed
+from metaseg.schema import AS_TRAINED, LACKING, Average, Empty
+from metaseg.schema import MACRO as MACRO
+from metaseg.schema import OVERALL as OVERALL
 
 BLOCK = 2**16
 """Rows that are scored at once: what is computed on the way stays in the processor's cache."""
-
-OVERALL = "Average"
-"""The subgroup of all test images, as the tables call it: their mean, or the mean of the subgroups' means."""
-
-MACRO = "macro"
-"""The mean over classes of an image's F1, in tables of several classes."""
 
 CELL = ["class", "subgroup", "arm"]
 

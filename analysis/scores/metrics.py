@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from analysis.results.declaration import ResultsError
-from analysis.results.store_rows import AS_TRAINED
+from metaseg.schema import AS_TRAINED
 
 Counts = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]

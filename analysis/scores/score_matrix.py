@@ -9,9 +9,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from analysis.results.codes import Codes, codes, combined_codes, dense
-from analysis.results.declaration import Average
 from analysis.scores.image_scores import cells_of_class, split
 from analysis.scores.missing import completed
+from metaseg.schema import Average
 
 Floats = npt.NDArray[np.float64]
 

@@ -7,17 +7,15 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import stats
 
-from analysis.results.declaration import Average, Comparison
-from analysis.scores.image_scores import MACRO, OVERALL
+from analysis.results.declaration import Comparison
 from analysis.scores.score_matrix import ScoreMatrix, score_matrices
 from analysis.stats.effect_size import standardised, superiority
 from analysis.stats.equivalence import equivalence
 from analysis.stats.mrmc import difference
 from analysis.stats.multiple_testing import benjamini_hochberg, benjamini_hochberg_levels, holm, holm_levels
 from analysis.stats.power import detectable
-
-ALPHA = 0.05
-"""Level of the verdicts, after correction."""
+from metaseg.schema import ALPHA as ALPHA
+from metaseg.schema import MACRO, OVERALL, Average
 
 FEWEST_UNITS = 5
 """With fewer effective units the test isn't calibrated (docs/results/calibration): the verdict is `too few`."""

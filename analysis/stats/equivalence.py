@@ -6,9 +6,7 @@ from dataclasses import dataclass
 from scipy import stats
 
 from analysis.stats.mrmc import Difference
-
-ALPHA = 0.05
-"""Level of each of the two tests; the interval has 1 - 2 ALPHA."""
+from metaseg.schema import ALPHA
 
 
 @dataclass(frozen=True)

@@ -29,9 +29,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import optimize, stats
 
-from analysis.scores.image_scores import OVERALL
 from analysis.scores.score_matrix import Floats, ScoreMatrix
 from analysis.stats.mrmc import seed_unit_variance
+from metaseg.schema import OVERALL
 
 LEAST_UNITS = 5
 """A subgroup needs: with fewer than 4 degrees of freedom, a variance's estimate has no use as a weight."""

@@ -23,13 +23,12 @@ from scipy import optimize, stats
 
 from analysis.scores.score_matrix import Floats
 from analysis.stats.mrmc import Components
+from metaseg.schema import ALPHA
 
 Counts = npt.NDArray[np.int64]
 
 POWER = 0.8
 """The chance of finding a difference that designs are asked for."""
-ALPHA = 0.05
-"""Two-sided."""
 MOST_SEEDS = 100
 """An arm; more are called out of reach."""
 MOST_UNITS = 10_000

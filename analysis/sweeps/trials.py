@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import optuna
@@ -13,15 +13,12 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from analysis.results.declaration import ResultsError, read_json, readable, study_names
 from analysis.results.parquet import read_parquet, refused, require
+from metaseg.schema import PARAM as PARAM
+from metaseg.schema import SWEEP, TRIALS, VAL_F1, Direction, study_file, sweep_file
 from metaseg.store.storage import Storage
 
-Direction = Literal["maximize", "minimize"]
-
-SCORE = "val_f1"
-"""The objective that every sweep has: F1 on the validation images."""
-
-PARAM = "param_"
-"""Before a setting's name: its column in the table of trials."""
+SCORE = VAL_F1
+"""Objective that trials are ranked by."""
 
 STATES = {
     "complete": TrialState.COMPLETE,
@@ -77,7 +74,7 @@ class Sweep:
 
 def sweep_names(storage: Storage) -> list[str]:
     """Names of the store's sweeps, sorted; raises `ResultsError` where there is none."""
-    names = sorted(storage.subfolders_with("sweeps", "sweep.json"))
+    names = sorted(storage.subfolders_with("sweeps", SWEEP))
     if not names:
         raise ResultsError(f"{storage.locate('sweeps')}: no sweep there")
     return names
@@ -85,7 +82,7 @@ def sweep_names(storage: Storage) -> list[str]:
 
 def readable_sweeps(storage: Storage, warn: Callable[[str], None]) -> list[str]:
     """Names of the store's sweeps, as `analysis.results.declaration.readable`."""
-    return readable(storage, {name: f"sweeps/{name}/sweep.json" for name in sweep_names(storage)}, ("space",), warn)
+    return readable(storage, {name: sweep_file(name, SWEEP) for name in sweep_names(storage)}, ("space",), warn)
 
 
 def read_sweep(storage: Storage, name: str) -> Sweep:
@@ -93,7 +90,7 @@ def read_sweep(storage: Storage, name: str) -> Sweep:
     names = sweep_names(storage)
     if name not in names:
         raise ResultsError(f"unknown sweep {name!r} in {storage.where}; known: {', '.join(names)}")
-    file = f"sweeps/{name}/sweep.json"
+    file = sweep_file(name, SWEEP)
     path = storage.locate(file)
     record = read_json(storage.read(file), path)
     try:
@@ -132,7 +129,7 @@ def read_trials(storage: Storage, sweep: Sweep) -> pd.DataFrame:
     Raises:
         ResultsError: no table, one that isn't such a table, or no trial with a validation score.
     """
-    file = f"sweeps/{sweep.name}/trials.parquet"
+    file = sweep_file(sweep.name, TRIALS)
     path = storage.locate(file)
     content = storage.read_or_none(file)
     if content is None:
@@ -173,7 +170,7 @@ def read_arm_sweeps(storage: Storage, study: str) -> dict[str, tuple[Sweep, pd.D
     Raises:
         ResultsError: of the study's record or of a sweep.
     """
-    file = f"studies/{study}.json"
+    file = study_file(study)
     if study not in study_names(storage):
         return {}
     names = read_json(storage.read(file), storage.locate(file)).get("sweeps") or {}

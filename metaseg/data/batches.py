@@ -1,4 +1,4 @@
-"""Batches of random crops, standardised, in an order and at places that counter-based randomness draws."""
+"""Batches of standardised random crops; counter-based randomness draws their order and their places."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,21 +25,22 @@ class Batch:
     samples: Tensor
     """`(N,)` int64, rows of the dataset's table."""
     weight: Tensor
-    """`(N,)` each sample's share of the step's loss, times the number of workers, whose gradients are averaged."""
+    """`(N,)` each sample's share of the step's loss, times the number of workers, because gradients are averaged over
+    workers."""
 
 
 def standardise(pixels: Tensor, statistics: Tensor, memory_format: torch.memory_format) -> Tensor:
-    """`(N, C, H, W)` uint8 pixels by their images' mean and std `(N, 2)`: float32."""
+    """Standardise `(N, C, H, W)` uint8 pixels by the mean and std `(N, 2)` of their images: float32."""
     mean, std = statistics[:, :, None, None, None].unbind(dim=1)
-    # Copied: of one channel, pixels that lie as in channels last count as contiguous, too, but convolutions, which go
-    # by the strides, would then return channels last.
+    # Copied: with one channel, pixels in channels-last order also count as contiguous, but convolutions, which look at
+    # the strides, would then return channels last.
     return (pixels.to(torch.float32, memory_format=memory_format, copy=True) - mean) / std
 
 
 def to_input(
     dataset: Dataset, samples: npt.NDArray[np.int64], pixels: npt.NDArray[np.uint8], device: torch.device
 ) -> Tensor:
-    """`(N, H, W, C)` uint8 pixels of `samples`, standardised to be evaluated: `(N, C, H, W)` float32 on `device`."""
+    """Standardise `(N, H, W, C)` uint8 pixels of `samples` for evaluation: `(N, C, H, W)` float32 on `device`."""
     statistics = torch.from_numpy(dataset.statistics[samples]).to(device)
     images = torch.from_numpy(pixels).to(device, non_blocking=True).movedim(-1, 1)
     return standardise(images, statistics, torch.channels_last)
@@ -48,7 +49,7 @@ def to_input(
 def intensity_changes(
     samples: npt.NDArray[np.int64], intensity: float, seed: int, epoch: int
 ) -> npt.NDArray[np.float32]:
-    """Of each sample a factor around 1 and a summand around 0, both at most `intensity` away: `(N, 2)`."""
+    """Contrast factor (1 +- `intensity`) and brightness offset (0 +- `intensity`) of each sample: `(N, 2)`."""
     draws = [uniform(seed, epoch, samples, stream) for stream in (Stream.CONTRAST, Stream.BRIGHTNESS)]
     return (np.stack(draws, axis=1) * 2 * intensity - intensity + [1.0, 0.0]).astype(np.float32)
 
@@ -68,14 +69,28 @@ def epoch_batches(
     world_size: int = 1,
     first_step: int = 0,
 ) -> Iterator[Batch]:
-    """Visit every sample once, in an order of the epoch's own; or those of step `first_step` (from 0) and later.
+    """Yield this worker's batches of one epoch, which visits every sample once in an order of its own.
 
-    Step k holds the same samples whatever `world_size`; worker `rank` gets every `world_size`-th of them. A worker left
-    without samples by a short last step gets one of weight 0, since every worker must take part in every step.
+    Step k holds the same samples for any `world_size`; worker `rank` gets every `world_size`-th of them. A worker that
+    a short last step leaves without samples gets one of weight 0, because every worker must take part in every step.
+
+    Args:
+        dataset: the prepared images and masks.
+        samples: `(N,)` rows of the dataset's table to visit.
+        batch_size: samples in a step, summed over all workers.
+        crop: side of the square crops, in pixels.
+        seed: seed of the run.
+        epoch: counted from 0.
+        device: device of the batches.
+        cutter: from `open_cutter`, for the same dataset and device.
+        intensity: largest random change of contrast and brightness; 0 for none.
+        rank: number of this worker, from 0.
+        world_size: number of workers.
+        first_step: first step to yield, from 0; a resumed epoch starts later.
     """
     order = permutation(seed, epoch, samples)
     placement = Placement.draw(dataset, order, crop, seed, epoch)
-    # Sent once an epoch: small copies to a GPU in each step would be waited for.
+    # Sent once per epoch: each step would have to wait for small copies to a GPU.
     visited = torch.from_numpy(order).to(device)
     statistics = torch.from_numpy(dataset.statistics[order]).to(device)
     changes = torch.from_numpy(intensity_changes(order, intensity, seed, epoch)).to(device) if intensity else None

@@ -1,7 +1,7 @@
 """Counter-based randomness: numbers that are a function of (seed, epoch, sample, stream) and of nothing else.
 
-No generator has a state to carry, so neither the number of workers, nor the order in which samples arrive, nor an
-interruption can change what a sample sees in an epoch.
+There is no generator state to carry, so neither the number of workers, nor the order in which samples arrive, nor an
+interruption can change the random numbers of a sample in an epoch.
 """
 
 from enum import IntEnum
@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 
 class Stream(IntEnum):
-    """What a number is drawn for; two streams are independent of each other."""
+    """Purpose of a random number; streams are independent of each other."""
 
     ORDER = 0
     CROP_TOP = 1
@@ -32,7 +32,7 @@ def _mix(state: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
 
 
 def uniform(seed: int, epoch: int, samples: npt.NDArray[np.int64], stream: Stream) -> npt.NDArray[np.float64]:
-    """One number in [0, 1) for each of `samples` `(N,)`, 53 random bits each."""
+    """Draw one number in [0, 1), of 53 random bits, for each of `samples` `(N,)`."""
     state = np.zeros(len(samples), dtype=np.uint64)
     for counter in (np.int64(seed), np.int64(epoch), np.int64(stream), samples):
         state = _mix(state + _GOLDEN + np.asarray(counter).astype(np.uint64))

@@ -1,4 +1,4 @@
-"""Random crops: where they lie is drawn once an epoch; they are cut on the host, or on a device that has all pixels."""
+"""Random crops, placed once per epoch and cut on the host, or on a device that holds all pixels."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -12,22 +12,22 @@ from metaseg.data.counter_random import Stream, uniform
 from metaseg.data.dataset import Dataset
 
 RESIDENT_SHARE = 0.5
-"""Of a GPU's free memory, what decoded images may take at most."""
+"""Largest share of a GPU's free memory that decoded images may take."""
 
 
 @dataclass(frozen=True)
 class Placement:
-    """Where an epoch's crops lie: of each sample a square's corner and one of eight orientations, `(N,)` int64 each."""
+    """Places of an epoch's crops: the corner of a square in each sample and one of eight orientations, `(N,)` int64."""
 
     samples: npt.NDArray[np.int64]
     top: npt.NDArray[np.int64]
     left: npt.NDArray[np.int64]
     symmetry: npt.NDArray[np.int64]
-    """Quarter turns, and mirrored where it is 4 or more."""
+    """0 to 7: the number of quarter turns, mirrored from 4 on."""
 
     @classmethod
     def draw(cls, dataset: Dataset, samples: npt.NDArray[np.int64], crop: int, seed: int, epoch: int) -> "Placement":
-        """A function of seed, epoch and sample; squares may reach beyond images that are smaller than `crop`."""
+        """Draw places as a function of seed, epoch and sample; squares may exceed images smaller than `crop`."""
         height, width = (np.maximum(dataset.sizes[samples], crop) - crop + 1).T
         return cls(
             samples,
@@ -49,14 +49,14 @@ class Cutter(Protocol):
 
 
 def open_cutter(dataset: Dataset, device: torch.device) -> Cutter:
-    """The fastest way to crops on `device`: from its own memory where that has room for the pixels."""
+    """Choose the fastest cutter for `device`: one that cuts in its own memory where that has room for all pixels."""
     if device.type == "cuda" and dataset.size_bytes <= RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]:
         return ResidentCutter(dataset, device)
     return HostCutter(dataset, device)
 
 
 class HostCutter:
-    """Cuts from memory maps on the host, and sends what is cut to the device."""
+    """Cuts from memory maps on the host, and sends the crops to the device."""
 
     def __init__(self, dataset: Dataset, device: torch.device) -> None:
         self._dataset, self._device = dataset, device
@@ -76,18 +76,18 @@ class HostCutter:
 
     def _send(self, pixels: npt.NDArray[np.uint8]) -> Tensor:
         tensor = torch.from_numpy(pixels)
-        if self._device.type == "cuda":  # only from pinned memory is a copy not waited for
+        if self._device.type == "cuda":  # only copies from pinned memory are asynchronous
             tensor = tensor.pin_memory()
         return tensor.to(self._device, non_blocking=True)
 
 
 class ResidentCutter:
-    """Cuts from a copy of all pixels on the device, all crops at once: each pixel's place is computed and looked up."""
+    """Cuts all crops of a batch at once from a copy of all pixels on the device, by an index for each pixel."""
 
     def __init__(self, dataset: Dataset, device: torch.device) -> None:
         self._images, self._masks = (torch.tensor(pixels, device=device) for pixels in dataset.pixels)
         self._dataset, self._channels = dataset, dataset.channels
-        # Of each sample: height, width, stored channels, and where its image and its mask start.
+        # For each sample: height, width, stored channels, start of its image, start of its mask.
         columns = (*dataset.sizes.T, dataset.stored_channels, *(starts[:-1] for starts in dataset.starts))
         self._layout = torch.from_numpy(np.stack(columns, axis=1).astype(np.int64)).to(device)
 
@@ -105,14 +105,14 @@ class ResidentCutter:
         row, column = unturned(steps[None, :, None], steps[None, None, :], turn, crop)
         row, column = reflected(row + top, height), reflected(column + left, width)
         pixel = row * width + column
-        # A grey image is stored once also in a dataset of several channels.
+        # A grey image is stored once even in a dataset of several channels.
         channel = torch.arange(self._channels, device=device) * (stored > 1)[..., None]
         images = self._images[(image_start + pixel * stored)[..., None] + channel]
         return images.movedim(-1, 1), self._masks[mask_start + pixel]
 
 
 def unturned(row: Tensor, column: Tensor, turn: Tensor, side: int) -> tuple[Tensor, Tensor]:
-    """Where in a square of `side` a pixel was before `symmetry`, by the pixel's place after it."""
+    """Invert `symmetry`: the row and column that a pixel of a square had before it, given those after it."""
     row, column = torch.broadcast_tensors(row, torch.where(turn >= 4, side - 1 - column, column))
     back_row, back_column = side - 1 - row, side - 1 - column
     quarter = turn % 4
@@ -126,13 +126,13 @@ def unturned(row: Tensor, column: Tensor, turn: Tensor, side: int) -> tuple[Tens
 
 
 def reflected(place: Tensor, size: Tensor) -> Tensor:
-    """A place beyond an image's bottom or right edge, mirrored back into it: 0 to `size` - 1."""
+    """Mirror a row or column beyond an image's bottom or right edge back into it: 0 to `size` - 1."""
     around = place % (2 * size)
     return torch.minimum(around, 2 * size - 1 - around)
 
 
 def symmetry(pixels: npt.NDArray[np.uint8], index: int) -> npt.NDArray[np.uint8]:
-    """One of the square's eight symmetries of `(H, W, ...)`: quarter turns, mirrored where `index` is 4 or more."""
+    """Apply one of the square's eight symmetries to `(H, W, ...)`: `index` quarter turns, mirrored from 4 on."""
     turned = np.rot90(pixels, index % 4)
     return turned[:, ::-1] if index >= 4 else turned
 

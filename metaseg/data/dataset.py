@@ -18,7 +18,7 @@ from metaseg.data.reserved_names import sample_names, users_columns
 
 
 class TestWithheldError(RuntimeError):
-    """A test image was asked for where settings are still being chosen."""
+    """Raised when a test image is read while settings are still being chosen."""
 
     __test__ = False  # its name isn't a test's
 
@@ -28,49 +28,49 @@ class Dataset:
     """Decoded, validated samples in uint8 memory maps."""
 
     path: Path
-    """Its folder; `Dataset.open(path)` opens it again, in any process."""
+    """Folder of the dataset; `Dataset.open(path)` opens it again, in any process."""
     name: str
     """Short name."""
     about: str
-    """What the images are, in a sentence; empty where the manifest doesn't say."""
+    """A sentence about the images; empty where the manifest has none."""
     table: pd.DataFrame
-    """A row a sample, sorted by image and subgroup: image, mask, split, group, subgroup, height, width (pixels), mean
-    and std (of the image's uint8 values; the std of a constant image is 1), the metadata columns (str or float64) and
-    the strata (str)."""
+    """One row per sample, sorted by image and subgroup: image, mask, split, group, subgroup, height, width (pixels),
+    mean and std (of the image's uint8 values; the std of a constant image is 1), the metadata columns (str or float64)
+    and the strata (str)."""
     subgroup_column: str | None
-    """The column whose values `subgroup` holds; None where it is "all" everywhere."""
+    """Column whose values `subgroup` holds; None where it is "all" everywhere."""
     metadata: tuple[MetadataColumn, ...]
-    """Which columns are metadata."""
+    """The metadata columns."""
     classes: tuple[str, ...]
     """Names of mask values 1, 2, ..."""
     channels: int
-    """1 (grey) or 3 (RGB), of every image."""
+    """Channels of every image: 1 (grey) or 3 (RGB)."""
     stored_channels: tuple[int, ...]
-    """Channels that each image takes on disk: a grey one is stored once also in an RGB dataset."""
+    """Channels of each image on disk: a grey image is stored once even in an RGB dataset."""
     fingerprint: str
-    """Hex digest of all that can change a result: files, table, splits, classes, channels, decoder."""
+    """Hex digest of everything that can change a result: files, table, splits, classes, channels, decoder."""
     per: tuple[str, ...] = ()
-    """Columns that tell the rows of one image apart."""
+    """Columns that distinguish the rows of one image."""
     has_ignored: bool = False
-    """Whether masks may hold `IGNORED`."""
+    """True if masks may hold `IGNORED`."""
     doubts: tuple[str, ...] = ()
-    """What is to be warned of whenever the dataset is used: see `mask_checks` and `depth`."""
+    """Warnings to repeat whenever the dataset is used: see `mask_checks` and `depth`."""
     images_once: bool = False
-    """Whether an image of several rows is stored once; earlier versions stored it for each row."""
+    """True if an image of several rows is stored once; earlier versions stored it for each row."""
     share: float = 1.0
-    """Which share of the study's images these are; below 1 only where they serve to plan it."""
+    """Share of the study's images that are here; below 1 only where they serve to plan it."""
     test_withheld: bool = False
-    """Whether test images and masks can't be read."""
+    """True if test images and masks must not be read."""
 
     @classmethod
     def open(cls, path: Path) -> "Dataset":
         """Open a prepared dataset.
 
         Raises:
-            ManifestError: when it isn't one, or not a whole one.
+            ManifestError: the folder isn't a prepared dataset, or is incomplete or damaged.
         """
         if not (path / "dataset.json").is_file():
-            raise ManifestError(f"{path} is no prepared dataset; expected a folder that holds dataset.json")
+            raise ManifestError(f"{path} is not a prepared dataset; expected a folder that holds dataset.json")
         try:
             dataset = cls._read(path)
         except (AttributeError, KeyError, NotImplementedError, RecursionError, TypeError, ValueError) as error:
@@ -104,35 +104,35 @@ class Dataset:
         )
 
     def without_test(self) -> "Dataset":
-        """The same dataset, whose test images raise `TestWithheldError`: for whoever chooses settings by validation."""
+        """Return the same dataset, but reading test images raises `TestWithheldError`: for choosing settings."""
         return replace(self, test_withheld=True)
 
     def image(self, i: int) -> npt.NDArray[np.uint8]:
-        """Image of row `i` as a read-only view `(H, W, channels)`."""
+        """Return the image of row `i` as a read-only view `(H, W, channels)`."""
         self.require_open(np.array([i]))
         shape = (*self.sizes[i], self.stored_channels[i])
         start = self._image_starts[i]
         return to_channels(self._images[start : start + math.prod(shape)].reshape(shape), self.channels)
 
     def mask(self, i: int) -> npt.NDArray[np.uint8]:
-        """Mask of row `i` as a read-only view `(H, W)`: 0 to `len(classes)`, and `IGNORED` where `has_ignored`."""
+        """Return the mask of row `i` as a read-only view `(H, W)`: 0 to `len(classes)`, or `IGNORED`."""
         self.require_open(np.array([i]))
         return self._masks[self._mask_starts[i] : self._mask_starts[i + 1]].reshape(self.sizes[i])
 
     def indices(self, split: Split, subset: Subset | None = None) -> npt.NDArray[np.int64]:
-        """Rows of a split, ascending; only those of the subset where it cuts this split down."""
+        """Return the rows of a split, ascending; where `subset` applies to that split, only its rows."""
         if self.test_withheld and split == "test":
-            raise TestWithheldError(f"test images of dataset {self.name!r} are withheld: settings are still chosen")
+            raise TestWithheldError(f"test images of dataset {self.name!r} are withheld while settings are chosen")
         chosen = self.table["split"] == split
         if subset and split in subset.splits:
             chosen &= self.values[subset.column] == subset.value
         return np.flatnonzero(chosen)
 
     def require_open(self, samples: npt.NDArray[np.int64]) -> None:
-        """Raise `TestWithheldError` where test images are withheld and one of `samples` `(N,)` is one."""
+        """Raise `TestWithheldError` if test images are withheld and `samples` `(N,)` includes one."""
         if self.test_withheld and self._is_test[samples].any():
             image = self.table["image"].iloc[samples[self._is_test[samples]][0]]
-            raise TestWithheldError(f"test image {image!r} of {self.name!r} is withheld: settings are still chosen")
+            raise TestWithheldError(f"test image {image!r} of {self.name!r} is withheld while settings are chosen")
 
     @cached_property
     def _is_test(self) -> npt.NDArray[np.bool_]:
@@ -140,32 +140,32 @@ class Dataset:
 
     @cached_property
     def values(self) -> pd.DataFrame:
-        """Metadata columns and strata by the names that the user's table has for them, which may be names of ours."""
+        """Metadata columns and strata under the names that they have in the user's table."""
         return users_columns(self.table)
 
     @cached_property
     def names(self) -> pd.Series:
-        """What each sample is called, by its image; and by what else tells it from others of its subgroup."""
+        """Name of each sample in results: its image, and where that is ambiguous within its subgroup, columns `per`."""
         return sample_names(self.table["image"], self.table["subgroup"], self.values[list(self.per)])
 
     @cached_property
     def statistics(self) -> npt.NDArray[np.float32]:
-        """`(samples, 2)` mean and std of each image, as the table has them."""
+        """Mean and std of each image, `(N, 2)`, from the table."""
         return self.table[["mean", "std"]].to_numpy(np.float32)
 
     @property
     def pixels(self) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
-        """All images and all masks as they lie on disk, one sample after the other: `(bytes,)` each, read-only."""
+        """All images and all masks as stored, one sample after the other: `(bytes,)` each, read-only."""
         return self._images, self._masks
 
     @property
     def size_bytes(self) -> int:
-        """Of `pixels`."""
+        """Size of `pixels`, in bytes."""
         return sum(pixels.nbytes for pixels in self.pixels)
 
     @property
     def starts(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """`(samples + 1,)` each: where in `pixels` each sample's image and mask start; the last is where all end.
+        """Offsets in `pixels` of each sample's image and mask, `(N + 1,)` each; the last one is the end.
 
         Samples of one image may share its pixels.
         """
@@ -173,7 +173,7 @@ class Dataset:
 
     @cached_property
     def sizes(self) -> npt.NDArray[np.int64]:
-        """`(samples, 2)` height and width in pixels."""
+        """Height and width of each image in pixels, `(N, 2)`."""
         return self.table[["height", "width"]].to_numpy(np.int64)
 
     @cached_property

@@ -1,4 +1,4 @@
-"""The files of a prepared dataset, written: pixels of images and masks, the table, and dataset.json."""
+"""Writing the files of a prepared dataset: pixels of images and masks, the table, and dataset.json."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -20,8 +20,9 @@ from metaseg.data.mask_checks import MaskFacts, implausible
 from metaseg.data.mask_values import MaskValues, Pixels
 
 Progress = Callable[[int, int], None]
+"""Called with the number of samples done, and of all samples."""
 
-_CHUNK = 64  # samples decoded ahead of what is written, so that memory stays bounded
+_CHUNK = 64  # samples decoded ahead of writing, so that memory stays bounded
 
 
 class _Sample(NamedTuple):
@@ -31,7 +32,7 @@ class _Sample(NamedTuple):
     std: float
     mask_facts: MaskFacts
     levels: int
-    """`grey_levels` of an image that had 16 bits; 256 of others."""
+    """`grey_levels` of an image that had 16 bits; 256 for others."""
 
 
 def _decode_sample(files: Files, config: DataConfig) -> _Sample | ManifestError:
@@ -40,7 +41,7 @@ def _decode_sample(files: Files, config: DataConfig) -> _Sample | ManifestError:
     except ManifestError as error:
         return error
     if (mask == IGNORED).all():
-        return ManifestError(f"{files[1][0]}: all of its pixels are {config.ignore}, which don't count (--ignore)")
+        return ManifestError(f"{files[1][0]}: all pixels have the ignored value {config.ignore} (--ignore)")
     if image.shape[:2] != mask.shape:
         sizes = " and ".join(f"{width}x{height}" for height, width in (image.shape[:2], mask.shape))
         return ManifestError(
@@ -62,7 +63,21 @@ def write_dataset(
     pool: ThreadPoolExecutor,
     progress: Progress,
 ) -> None:
-    """Write a dataset's files into `folder`."""
+    """Decode samples and write a dataset's files into `folder`, which is empty.
+
+    Args:
+        manifest: what the samples are from.
+        config: how images and masks are decoded; classes are named.
+        table: the samples, one row each, sorted by image, with `ROW`.
+        files: their files, in the same order.
+        fingerprint: written into dataset.json.
+        folder: where to write.
+        pool: threads to decode with.
+        progress: called after each sample.
+
+    Raises:
+        ManifestError: files can't be decoded, all listed together, or a class is in no training mask.
+    """
     problems = []
     stored_channels = []
     facts = []

@@ -1,8 +1,8 @@
 """Image and mask files as uint8 arrays.
 
-Images are PNG, JPEG or TIFF, masks PNG or TIFF (told by content, not by name), with one page. Orientation tags are
-ignored, so that an image stays on its mask. Files are not trusted: what is truncated, or claims more pixels than
-Pillow's limit, is an error.
+Images are PNG, JPEG or TIFF, masks PNG or TIFF (recognised by content, not by name), with one page. Orientation tags
+are ignored, so that an image stays aligned with its mask. Files are not trusted: a file that is truncated, or claims
+more pixels than Pillow's limit, is an error.
 """
 
 from collections.abc import Sequence
@@ -31,16 +31,16 @@ _BIT_DEPTHS = "expected 8-bit (grey or colour), 16-bit (unsigned) or 1-bit"
 
 
 def decode_image(path: Path) -> Pixels:
-    """An image as `(H, W, 1)` where it is grey, `(H, W, 3)` where it has colour.
+    """Decode an image as `(H, W, 1)` if it is grey, `(H, W, 3)` if it has colour.
 
     - 8-bit values are kept. 16-bit values are scaled to 0..255 by the image's own minimum and maximum (over all
-      channels; a constant image becomes 0). Where a thousandth of the values at either end would leave the others fewer
-      than 64 levels, as a hot pixel does, these are cut off. 1-bit values become 0 and 255.
+      channels; a constant image becomes 0). If a thousandth of the values at either end would leave the others fewer
+      than 64 levels, as a hot pixel does, these outliers are clipped. 1-bit values become 0 and 255.
     - Alpha is dropped. Palettes, CMYK and the like become RGB; a white-is-zero TIFF is inverted.
-    - Grey is decided by content: an RGB(A) file whose three channels are equal is grey.
+    - An RGB(A) file whose three channels are equal counts as grey.
 
     Raises:
-        ManifestError: naming the file, when it can't be read, has several pages or another bit depth.
+        ManifestError: the file can't be read, has several pages or another bit depth; it is named.
     """
     stored = _load(path, is_mask=False)
     if stored.dtype == np.bool_:
@@ -53,7 +53,7 @@ def decode_image(path: Path) -> Pixels:
 
 
 def to_channels(pixels: Pixels, channels: int) -> Pixels:
-    """Pixels `(H, W, 1 or 3)` as `(H, W, channels)`: grey is repeated (a view); colour becomes its ITU-R 601 luma."""
+    """Convert `(H, W, 1 or 3)` to `(H, W, channels)`: grey is repeated (a view); colour becomes its ITU-R 601 luma."""
     if pixels.shape[2] == channels:
         return pixels
     if channels == 3:
@@ -63,24 +63,24 @@ def to_channels(pixels: Pixels, channels: int) -> Pixels:
 
 
 def pixel_statistics(pixels: Pixels) -> tuple[float, float]:
-    """Mean and standard deviation (1 of a constant image) over pixels and channels: what inputs are standardised by."""
+    """Mean and standard deviation (1 if constant) over pixels and channels, by which inputs are standardised."""
     return float(pixels.mean(dtype=np.float64)), float(pixels.std(dtype=np.float64)) or 1.0
 
 
 def decode_mask(files: Sequence[Path], meaning: MaskValues) -> Pixels:
-    """A mask as `(H, W)`, values 0 (background) to the number of classes, and `IGNORED` where nothing counts.
+    """Decode a mask as `(H, W)`: 0 (background) to the number of classes, or `IGNORED`.
 
-    - One class: several files (one an object) are united. Several classes: there is one file.
-    - Values are those stored: a palette's indices, not its colours; a white-is-zero TIFF is not inverted. Of an RGB(A)
-      mask, the three channels must be equal.
+    - One class: several files (one per object) are united. Several classes: there must be one file.
+    - Values are taken as stored: a palette's indices, not its colours; a white-is-zero TIFF is not inverted. The three
+      channels of an RGB(A) mask must be equal.
 
     Raises:
-        ManifestError: naming the file, when it can't be read, isn't one integer channel, holds values that can't be
-            meant (`MaskValues.decode`), or isn't of the first file's size.
+        ManifestError: a file can't be read, isn't one integer channel, holds values without a meaning
+            (`MaskValues.decode`), or differs in size from the first file; it is named.
     """
     if len(files) > 1 and len(meaning.classes) > 1:
         raise ManifestError(
-            f"{files[0].parent}: holds {len(files)} mask files, one an object, which can't be told into the classes "
+            f"{files[0].parent}: holds {len(files)} mask files, one per object, which can't be assigned to the classes "
             f"{', '.join(meaning.classes)}; expected one file, or one class"
         )
     united: Pixels | None = None
@@ -98,25 +98,25 @@ def decode_mask(files: Sequence[Path], meaning: MaskValues) -> Pixels:
 
 
 def load_mask(path: Path) -> Stored:
-    """A mask's values as stored: `(H, W, 1)`, or `(H, W, 3)` where it has colour.
+    """Read a mask's values as stored: `(H, W, 1)`, or `(H, W, 3)` if it has colour.
 
     Raises:
-        ManifestError: naming the file, when it can't be read.
+        ManifestError: the file can't be read; it is named.
     """
     return _grey_if_equal(_load(path, is_mask=True))
 
 
 def mask_files(path: Path) -> list[Path]:
-    """The files of a mask: itself, or what its folder holds, by name.
+    """List the files of a mask: the file itself, or those in its folder, sorted by name.
 
     Raises:
-        ManifestError: when the folder holds no PNG, TIFF or JPEG file.
+        ManifestError: the folder holds no PNG, TIFF or JPEG file.
     """
     if not path.is_dir():
         return [path]
     files = sorted(file for file in path.glob("[!.]*") if file.suffix.lower() in _SUFFIXES and file.is_file())
     if not files:
-        raise ManifestError(f"{path}: holds no mask; expected PNG or TIFF files, one an object")
+        raise ManifestError(f"{path}: holds no mask; expected PNG or TIFF files, one per object")
     return files
 
 
@@ -125,14 +125,14 @@ def _size(pixels: Pixels) -> str:
 
 
 def _grey_if_equal(pixels: Stored) -> Stored:
-    """`(H, W)` or `(H, W, C)` to `(H, W, 1)` where all channels are equal, else `(H, W, C)`."""
+    """Convert `(H, W)` or `(H, W, C)` to `(H, W, 1)` if all channels are equal, else to `(H, W, C)`."""
     if pixels.ndim == 2:
         return pixels[..., None]
     return pixels[..., :1] if (pixels == pixels[..., :1]).all() else pixels
 
 
 def _load(path: Path, is_mask: bool) -> Stored:
-    """Values as stored: `(H, W)` or `(H, W, 3)`."""
+    """Read values as stored: `(H, W)` or `(H, W, 3)`."""
     try:
         with path.open("rb") as file:
             head = file.read(26)
@@ -169,7 +169,7 @@ def _load_pillow(path: Path, is_mask: bool, head: bytes = b"") -> Stored:
 
 
 def _load_tiff(path: Path, is_mask: bool) -> Stored:
-    """By tifffile where it has the codec, which keeps 16-bit colour whole; else by Pillow (LZW, JPEG, palettes)."""
+    """Read by tifffile, which keeps 16-bit colour whole, if it has the codec; else by Pillow (LZW, JPEG, palettes)."""
     with tifffile.TiffFile(path, _multifile=False) as tiff:
         _check_pages(path, len(tiff.pages))
         page = tiff.pages.first
@@ -209,26 +209,26 @@ def _load_tiff(path: Path, is_mask: bool) -> Stored:
 
 
 def _check_alpha(path: Path, pixels: Stored) -> None:
-    """Refuse a mask `(H, W, 2 or 4)` whose last channel, alpha, tells another mask than its colours do."""
+    """Refuse a mask `(H, W, 2 or 4)` whose alpha channel shows another mask than its colours do."""
     colour, alpha = pixels[..., :-1].any(axis=-1), pixels[..., -1] > 0
     if not alpha.all() and (colour != alpha).any():
         raise ManifestError(
-            f"{path}: transparency and colour tell different masks; expected a mask without transparency: save it as a "
+            f"{path}: transparency and colour show different masks; expected a mask without transparency: save it as a "
             "grey image"
         )
 
 
 def _check_whole(tiff: tifffile.TiffFile) -> None:
-    """Raise `ValueError` for a page that lacks parts, which would be read as zeros."""
+    """Raise `ValueError` for a page with missing strips or tiles, which would be read as zeros."""
     page, size = tiff.pages.first, tiff.filehandle.size
     parts, wanted = list(zip(page.dataoffsets, page.databytecounts, strict=False)), int(np.prod(page.chunked))
     found = sum(start > 0 and count > 0 and start + count <= size for start, count in parts)
     if found != wanted:
-        raise ValueError(f"{found} of {wanted} parts of its pixels are there")
+        raise ValueError(f"{found} of {wanted} strips or tiles are there")
 
 
 def _check_planes(path: Path, tiff: tifffile.TiffFile) -> None:
-    """Refuse a stack in one page, as ImageJ writes large ones: planes behind each other, their number noted or not."""
+    """Refuse a stack in one page, as ImageJ writes large ones: planes one after the other, declared or not."""
     page = tiff.pages.first
     assert isinstance(page, tifffile.TiffPage)
     planes = 1
@@ -239,11 +239,11 @@ def _check_planes(path: Path, tiff: tifffile.TiffFile) -> None:
     elif tiff.is_ome or tiff.is_shaped or tiff.is_stk:
         series = tiff.series
         planes = series[0].size // max(page.size, 1) if series else 1
-    if planes == 1 and page.is_contiguous and page.nbytes >= 256:  # less may be as long as what is written behind it
+    if planes == 1 and page.is_contiguous and page.nbytes >= 256:  # tags behind a smaller page may be as long as it
         behind = tiff.filehandle.size - page.dataoffsets[0] - page.nbytes
         planes += behind // page.nbytes if behind > 0 and behind % page.nbytes == 0 else 0
     if planes > 1:
-        raise ManifestError(f"{path}: is a stack of {planes} planes in one page; expected one image a file")
+        raise ManifestError(f"{path}: is a stack of {planes} planes in one page; expected one image per file")
 
 
 def _check_pages(path: Path, pages: int) -> None:

@@ -1,4 +1,4 @@
-"""Images of 16 bits a value: which they are, how they become 8 bits, and what is left of them."""
+"""16-bit images: detecting them, scaling them to 8 bits, and counting the grey levels that remain."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,26 +10,26 @@ import tifffile
 from metaseg.data.mask_values import Pixels, Stored
 
 SCALING_VERSION = 2
-"""`DECODER_VERSION` of datasets with an image of 16 bits."""
+"""`DECODER_VERSION` of datasets with a 16-bit image."""
 
 OUTLYING = 0.001
-"""Share of an image's values at either end that mustn't decide how the others are scaled."""
+"""Share of an image's values at either end that are outliers, if they would decide how the others are scaled."""
 
 TOUCHING = 0.5
-"""Pairs of neighbours for each outlier up to which they are single pixels: 2 within a spot, 0.01 by chance."""
+"""Most pairs of neighbours per outlier for outliers to count as single pixels: 2 within a spot, 0.01 by chance."""
 
 LEVELS = 64
-"""Grey levels, of 256, that the others need."""
+"""Grey levels, of 256, that the other values need."""
 
 FEW_LEVELS = 16
-"""Grey levels for nearly all of an image that are too few to go without a warning."""
+"""With fewer grey levels than this in nearly all of an image, there is a warning."""
 
 TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 """First bytes of a TIFF file."""
 
 
 def is_16_bit(path: Path) -> bool:
-    """Whether an image file holds 16 bits a value, by its header; False for what can't be read."""
+    """Return True if an image file has 16 bits per value, by its header; False if it can't be read."""
     try:
         with path.open("rb") as file:
             head = file.read(26)
@@ -38,17 +38,17 @@ def is_16_bit(path: Path) -> bool:
         if head.startswith(TIFF_STARTS):
             with tifffile.TiffFile(path, _multifile=False) as tiff:
                 return bool(tiff.pages.first.dtype == np.uint16)
-    except Exception:  # a damaged file can raise anything inside a parser; decoding it tells what is wrong
+    except Exception:  # a damaged file can raise anything inside a parser; decoding it reports what is wrong
         return False
     return False
 
 
 def to_8_bits(stored: Stored) -> Pixels:
-    """Values scaled to 0..255 by their minimum and maximum, outliers cut off where they leave the others few levels."""
+    """Scale values to 0..255 by their minimum and maximum; clip outliers that would leave the others few levels."""
     low, high = int(stored.min()), int(stored.max())
     inner = np.quantile(stored, [OUTLYING, 1 - OUTLYING], method="inverted_cdf").astype(int)
     if (inner[1] - inner[0]) * 255 < LEVELS * (high - low) and inner[1] > inner[0]:
-        # Hot and dead pixels stand alone; what doesn't is something that there is to see.
+        # Hot and dead pixels stand alone; outliers that touch each other are structures to be seen.
         low = int(inner[0]) if _stand_alone(stored < inner[0]) else low
         high = int(inner[1]) if _stand_alone(stored > inner[1]) else high
     span = max(high - low, 1)
@@ -57,24 +57,24 @@ def to_8_bits(stored: Stored) -> Pixels:
 
 
 def _stand_alone(outliers: npt.NDArray[np.bool_]) -> bool:
-    """Whether pixels `(H, W)` or `(H, W, C)` hardly touch each other."""
+    """Return True if pixels `(H, W)` or `(H, W, C)` hardly touch each other."""
     pixels = np.asarray(np.atleast_3d(outliers).any(axis=2))
     beside = (pixels[1:] & pixels[:-1]).sum() + (pixels[:, 1:] & pixels[:, :-1]).sum()
     return bool(beside <= TOUCHING * pixels.sum())
 
 
 def grey_levels(pixels: Pixels) -> int:
-    """From how many grey levels all but a hundredth of an image's values are; 256 of a black image."""
+    """Count the grey levels between the 0.5th and the 99.5th percentile of an image; 256 for a black image."""
     low, high = np.quantile(pixels, [0.005, 0.995], method="inverted_cdf").astype(int)
     return int(high - low) + 1 if pixels.any() else 256
 
 
 def few_levels(source: str, images: Sequence[str], levels: Sequence[int]) -> str | None:
-    """What to warn of where images have lost nearly all of their grey levels to a few bright or dark values.
+    """Return a warning if images have lost nearly all of their grey levels to a few bright or dark values, else None.
 
     Args:
-        source: what errors call the manifest.
-        images: as the manifest has them.
+        source: the manifest's name in messages.
+        images: paths of the images, as in the manifest.
         levels: `grey_levels` of each.
     """
     poor = [f"{image} ({count})" for image, count in zip(images, levels, strict=True) if count < FEW_LEVELS]

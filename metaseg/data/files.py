@@ -1,4 +1,4 @@
-"""The files that a manifest names: where they are, what they hold in bytes, and which are the same."""
+"""The files that a manifest lists: their paths, their digests, and duplicates among them."""
 
 import hashlib
 import warnings
@@ -11,11 +11,15 @@ from metaseg.data.decode import mask_files
 from metaseg.data.manifest import ROW, Manifest, ManifestError
 
 Files = tuple[Path, list[Path]]
-"""A sample's image file, and its mask's file or files."""
+"""Image file of a sample, and the file or files of its mask."""
 
 
 def source_files(manifest: Manifest, table: pd.DataFrame) -> list[Files]:
-    """Each sample's image file and mask files, which exist and lie inside the root."""
+    """Find each sample's image file and mask files.
+
+    Raises:
+        ManifestError: files don't exist or lie outside the root; all are listed.
+    """
     files: list[Files] = []
     problems = []
     for row, image, mask in zip(table[ROW], table["image"], table["mask"], strict=True):
@@ -34,7 +38,7 @@ def source_files(manifest: Manifest, table: pd.DataFrame) -> list[Files]:
 
 
 def digests_of(files: Files) -> list[str]:
-    """SHA-256 of a sample's files: the image's first."""
+    """Compute SHA-256 of a sample's files, the image's first."""
     digests = []
     for path in (files[0], *files[1]):
         with path.open("rb") as file:
@@ -43,7 +47,7 @@ def digests_of(files: Files) -> list[str]:
 
 
 def warn_of_duplicates(manifest: Manifest, table: pd.DataFrame, digests: Sequence[str]) -> None:
-    """Warn of images with equal bytes, and again of those that a split boundary runs through."""
+    """Warn of images with equal bytes, separately of those within one split and of those across splits."""
     equal = table.assign(digest=digests).drop_duplicates("image")
     equal = equal[equal["digest"].duplicated(keep=False)]
     within: list[str] = []

@@ -1,4 +1,4 @@
-"""The manifest: the table that is a dataset, and the rules that it must keep."""
+"""The manifest: the table that is a dataset, and the rules that it must obey."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,23 +11,23 @@ from metaseg.config import SPLITS
 from metaseg.data.metadata import MetadataColumn
 
 MEANT = ("image", "mask", "split", "group")
-"""Columns whose meaning is ours in the user's table, too, so that metadata can't be called so."""
+"""Columns with a fixed meaning in the user's table, so that no metadata column can have these names."""
 
 PAIR = "="
-"""Joins a column's name and a value wherever both are one text, so that no column of the user's has it in its name."""
+"""Separator of a column's name and its value in COLUMN=VALUE; no column of the user's may contain it."""
 
 ROW = PAIR + "row"
-"""Column of tables that are being prepared: each sample's position in the manifest."""
+"""Column of a table in preparation: each sample's position in the manifest."""
 
 _SHOWN = 10
 
 
 class ManifestError(ValueError):
-    """Data that can't be used: the message names where it is, what it holds and what was expected."""
+    """Raised for data that can't be used; the message names the place, the value and what was expected."""
 
     @classmethod
     def check(cls, source: str, problems: Sequence[str]) -> None:
-        """Raise one error that lists `problems`, the first few in full, unless there are none."""
+        """Raise one error that lists the first of `problems`, if there are any; `source` begins the message."""
         if len(problems) == 1:
             raise cls(f"{source}: {problems[0]}")
         if problems:
@@ -39,37 +39,38 @@ class ManifestError(ValueError):
 
 @dataclass(frozen=True, eq=False)
 class Manifest:
-    """The table that is a dataset: one row a sample.
+    """The table that is a dataset: one row per sample.
 
     Raises:
-        ManifestError: when the table breaks a rule that can be checked without opening a file: a missing column or
-            value, an unknown split, a group in two splits, an image listed twice, a metadata value that is no number.
+        ManifestError: the table breaks a rule that can be checked without opening a file: a missing column or value, an
+            unknown split, a group in two splits, an image listed twice, a continuous metadata value that isn't a
+            number.
     """
 
     name: str
     """Short name of the dataset."""
     root: Path
-    """Folder that image and mask paths are relative to, and never leave."""
+    """Folder that image and mask paths are relative to; they must stay inside it."""
     table: pd.DataFrame
-    """Columns `image` and `mask` (a file, or a folder of one file an object); optionally `split` (train, val or test)
-    and `group` (samples that must share a split); and the metadata columns. Paths, splits and groups are strings."""
+    """Columns `image` and `mask` (a file, or a folder with one file per object); optionally `split` (train, val or
+    test) and `group` (samples that must share a split); and the metadata columns. Paths, splits and groups are
+    strings."""
     metadata: tuple[MetadataColumn, ...]
-    """Which columns are metadata."""
+    """The metadata columns."""
     source: str
-    """What errors call the manifest."""
+    """Name of the manifest in errors, usually its path."""
     mask_root: Path | None = None
-    """Folder that mask paths are relative to, and never leave; `root` by default."""
+    """Folder that mask paths are relative to, if it isn't `root`; they must stay inside it."""
     strata: tuple[str, ...] = ()
-    """Further columns, of strings, that arms may be restricted by and networks don't see."""
+    """Further columns, of strings, that arms may be restricted by and that networks don't see."""
     per: tuple[str, ...] = ()
-    """Columns, of metadata or strata, that tell the rows of one image apart: its task, annotator or style."""
+    """Columns, metadata or strata, that distinguish the rows of one image: its task, annotator or style."""
     about: str = ""
-    """A sentence for tables and figures: what these images are, and above all whether they are simulated."""
+    """A sentence about the images for tables and figures; it says above all whether they are simulated."""
     reported_by: str | None = None
-    """Column, of metadata or a stratum, that results are broken down by; the first categorical metadata column by
-    default."""
+    """Metadata column or stratum that results are broken down by; the first categorical metadata column by default."""
     share: float = 1.0
-    """Which share of the study's images these are; below 1 only where they serve to plan it."""
+    """Share of the study's images that are listed; below 1 only where they serve to plan it."""
     lines: tuple[int, ...] = ()
     """Line of the text file that each row begins in, counted from 1; empty for any other table."""
     classes: tuple[str, ...] = ()
@@ -80,12 +81,12 @@ class Manifest:
         required = ["image", "mask", *(column.name for column in self.metadata), *self.strata]
         problems = [f"has no column {name!r}; it has {_listed(columns)}" for name in required if name not in columns]
         problems += [
-            f"metadata column {name!r} has a name that the dataset needs for itself; rename it in the table"
+            f"metadata column {name!r} has a reserved name ({', '.join(MEANT)}); rename it in the table"
             for name in (*(column.name for column in self.metadata), *self.strata)
             if name in MEANT
         ]
         problems += [
-            f"metadata column {name!r} has a name with {PAIR!r}, as in COLUMN=VALUE; rename it in the table"
+            f"metadata column {name!r} has a name that is empty or contains {PAIR!r}; rename it in the table"
             for name in (*(column.name for column in self.metadata), *self.strata)
             if PAIR in name or not name
         ]
@@ -94,7 +95,7 @@ class Manifest:
         if self.reported_by not in (None, *self._categorical, *self.strata):
             problems.append(f"reported_by is {self.reported_by!r}; expected one of the categorical columns")
         problems += [
-            f"rows of an image are told apart by {name!r}; expected one of the metadata columns or strata"
+            f"per is {name!r}, to distinguish the rows of one image; expected one of the metadata columns or strata"
             for name in self.per
             if name not in names
         ]
@@ -105,7 +106,7 @@ class Manifest:
 
     @property
     def subgroup_column(self) -> str | None:
-        """What results are broken down by."""
+        """Column that results are broken down by; None without a categorical one."""
         return self.reported_by or next(iter(self._categorical), None)
 
     @property
@@ -113,19 +114,19 @@ class Manifest:
         return [column.name for column in self.metadata if column.kind == "categorical"]
 
     def where(self, row: int) -> str:
-        """How errors name the row at position `row`: counted from 1, with its line in a CSV file."""
+        """Name the row at position `row` (from 0) for errors: counted from 1, with its line in a text file."""
         return f"row {row + 1} (line {self.lines[row]})" if self.lines else f"row {row + 1}"
 
     def image_file(self, relative: str) -> Path:
-        """Path of an image; raises as `inside` does."""
+        """Return the path of an image; raises what `inside` raises."""
         return inside(self.root, relative)
 
     def mask_file(self, relative: str) -> Path:
-        """Path of a mask; raises as `inside` does."""
+        """Return the path of a mask; raises what `inside` raises."""
         return inside(self.mask_root or self.root, relative)
 
     def holds_mask(self, path: Path) -> bool:
-        """Whether `path`, its symbolic links followed, lies inside the masks' root."""
+        """Return True if `path`, with symbolic links resolved, lies inside the masks' root."""
         return holds(self.mask_root or self.root, path)
 
     def _empty(self) -> Iterator[str]:
@@ -157,8 +158,9 @@ class Manifest:
             first = first_rows.setdefault(key, row)
             if first != row:
                 same = f" with the same {columns} ({', '.join(key[1:])})" if columns else ""
-                one = f"an image and {columns}" if columns else "an image, or columns that tell its rows apart (--per)"
-                yield f"{self.where(row)}: image {image!r} is also {self.where(first)}{same}; expected one row {one}"
+                one = f"image and {columns}" if columns else "image, or columns that distinguish its rows (--per)"
+                where, before = self.where(row), self.where(first)
+                yield f"{where}: image {image!r} is also {before}{same}; expected one row per {one}"
                 continue
             elder = first_of_image.setdefault(image, row)
             for name, values in (("group", group), ("split", split)):
@@ -185,10 +187,10 @@ class Manifest:
 
 
 def inside(root: Path, relative: str) -> Path:
-    """Path of an existing file or folder in `root`.
+    """Return the path of an existing file or folder in `root`.
 
     Raises:
-        ManifestError: when it leaves the root (absolute, by "..", or by a symbolic link) or doesn't exist.
+        ManifestError: it leaves the root (by an absolute path, "..", or a symbolic link) or doesn't exist.
     """
     if "\0" in relative:
         raise ManifestError(f"{relative!r} holds a zero byte; expected a relative path inside {root}")
@@ -202,7 +204,7 @@ def inside(root: Path, relative: str) -> Path:
 
 
 def holds(root: Path, path: Path) -> bool:
-    """Whether `path`, its symbolic links followed, lies inside `root`."""
+    """Return True if `path`, with symbolic links resolved, lies inside `root`."""
     return path.resolve().is_relative_to(root.resolve())
 
 

@@ -1,4 +1,4 @@
-"""Whether the masks of a whole data set are plausible beside each other: warnings that name the files."""
+"""Plausibility of all masks of a dataset compared with each other; warnings name the files."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,28 +10,29 @@ from metaseg.config import IGNORED
 from metaseg.data.mask_values import Pixels
 
 NEARLY_ALL = 0.98
-"""Share of foreground in a mask, and of such masks among all, from which it may be that background was taken for it."""
+"""Share of foreground in a mask, and of such masks among all, from which background may count as foreground."""
 
 SHOWN = 5
+"""Files that a warning names."""
 
 
 @dataclass(frozen=True)
 class MaskFacts:
-    """What is kept of a mask for the comparison."""
+    """Summary of one mask for the comparison."""
 
     foreground: float
-    """Share of the pixels that count; NaN where none does."""
+    """Foreground's share of the pixels that aren't ignored; NaN if all are."""
     border: float
-    """The same on the image's border, one pixel wide."""
+    """The same share on the image's border, one pixel wide."""
     has_ignored: bool
-    """Whether some pixels don't count."""
+    """True if some pixels are ignored."""
     contrast: float
-    """Mean of the image in the foreground less that in the background, over its standard deviation; 0 where one of
-    both is empty."""
+    """Difference of the image's mean in the foreground and in the background, in standard deviations of the image; 0 if
+    one of the two is empty."""
 
     @classmethod
     def of(cls, mask: Pixels, image: Pixels) -> "MaskFacts":
-        """Facts of a mask `(H, W)` and its image `(H, W, C)`."""
+        """Summarise a mask `(H, W)` and its image `(H, W, C)`."""
         counts, inside = mask != IGNORED, (mask > 0) & (mask != IGNORED)
         border = np.ones(mask.shape, bool)
         border[1:-1, 1:-1] = False
@@ -48,12 +49,12 @@ def _share(part: npt.NDArray[np.bool_], whole: npt.NDArray[np.bool_]) -> float:
 
 
 def implausible(source: str, files: Sequence[str], facts: Sequence[MaskFacts]) -> str | None:
-    """What to warn of: nearly all masks are foreground nearly everywhere, or a few look inverted beside the others.
+    """Return a warning if nearly all masks are foreground nearly everywhere, or a few look inverted; else None.
 
     Args:
-        source: what errors call the manifest.
-        files: the masks, as the manifest has them.
-        facts: of each.
+        source: the manifest's name in messages.
+        files: paths of the masks, as in the manifest.
+        facts: one summary for each mask.
     """
     foreground = np.array([each.foreground for each in facts])
     full = foreground > NEARLY_ALL
@@ -73,12 +74,12 @@ def implausible(source: str, files: Sequence[str], facts: Sequence[MaskFacts]) -
 
 
 def _inverted(facts: Sequence[MaskFacts]) -> list[int]:
-    """Masks that fit the others turned round, and don't as they are.
+    """Return the indices of masks that would fit the others if they were inverted, and don't fit as they are.
 
-    The others' foreground is the smaller part, mostly off the border, and on one side of the background in brightness.
-    A mask that is turned round has all three the other way; one that is foreground alone has no brightness
-    to compare, and is no matter where others are background alone. Where the others hardly touch the border and one
-    covers all of it around a hole, brightness that tells nothing isn't asked.
+    The foreground of the others is the smaller part, mostly away from the border, and consistently brighter or darker
+    than the background. An inverted mask differs in all three. A mask of nothing but foreground has no brightness to
+    compare; it isn't reported if other masks are nothing but background. If the others hardly touch the border and one
+    mask covers all of it around a hole, brightness isn't considered where it is uninformative.
     """
     foreground, border, contrast = (
         np.array([getattr(each, name) for each in facts]) for name in ("foreground", "border", "contrast")

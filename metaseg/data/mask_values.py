@@ -1,4 +1,4 @@
-"""What the values of a mask mean: background, a class, or pixels that count in nothing."""
+"""Meaning of a mask's values: background, a class, or ignored pixels."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,52 +15,52 @@ Pixels = npt.NDArray[np.uint8]
 Stored = npt.NDArray[Any]  # bool, uint8 or uint16
 
 FEW = 3
-"""So many values above 0 that go up to the largest of their type aren't objects' numbers: one of them is void."""
+"""Up to this many values above 0, one of which is the largest of its type, aren't instance labels: one may be void."""
 
 THIN = 0.05
 """Share of grey pixels whose neighbours all have their value: 0 where grey is a blurred edge, above 0.6 in labels."""
 
 PIECES = 3
-"""Connected pieces a value, on average: 1 where objects are numbered (a few where they are cut), more in what is left
+"""Connected components per value, on average: 1 for instance labels (a few where objects are cut), more for the shades
 of a picture."""
 
 CLASSES = 32
-"""Values 1, 2, 3 ... up to so many may be classes, each of which has any number of pieces."""
+"""Values 1, 2, 3 ... up to this one may be classes, each with any number of connected components."""
 
 NEAR = 16
-"""Of 0 and of 255: where lossy compression leaves the values of what was black and white."""
+"""Distance from 0 and from 255 within which lossy compression leaves values that were black and white."""
 
-ADVICE = "say which values are the class with --foreground (1, or 128..255), and which don't count with --ignore"
+ADVICE = "choose the foreground values with --foreground (1, or 128..255) and the ignored value with --ignore"
 
 
 @dataclass(frozen=True)
 class MaskValues:
-    """How stored values become classes."""
+    """Mapping of stored values to classes."""
 
     classes: tuple[str, ...]
-    """One: values above 0 are it, so that objects may be numbered. Several: value k is the k-th."""
+    """One: all values above 0 are this class, so that masks may hold instance labels. Several: value k is the k-th."""
     foreground: tuple[tuple[int, int], ...] = ()
-    """Lowest and highest value, both included, of the one class; all above 0 where none is given."""
+    """Ranges of values that are the one class, lowest and highest included; all above 0 if there are none."""
     ignore: int | None = None
-    """The value that doesn't count."""
+    """The value of ignored pixels."""
 
     @classmethod
     def of(cls, config: DataConfig) -> "MaskValues":
-        """The meaning that the settings `classes`, `foreground` and `ignore` give to a mask's values."""
+        """Make the mapping from the settings `classes`, `foreground` and `ignore`."""
         ranges = [(int(low), int(high or low)) for low, _, high in (text.partition("..") for text in config.foreground)]
         return cls(config.classes, tuple(ranges), config.ignore)
 
     def describe(self) -> dict[str, Any]:
-        """What distinguishes these from the usual meaning, for a dataset's fingerprint; nothing where nothing does."""
+        """Return the settings that aren't the defaults, for a dataset's fingerprint."""
         given = {"foreground": self.foreground, "ignore": self.ignore}
         return {name: value for name, value in given.items() if value not in ((), None)}
 
     def decode(self, path: Path, values: Stored) -> Pixels:
-        """`(H, W)` stored values as 0 background, k the k-th class, or `IGNORED`.
+        """Map `(H, W)` stored values to 0 background, k the k-th class, or `IGNORED`.
 
         Raises:
-            ManifestError: names the file and its values, where these aren't classes, or can't be meant: blurred edges,
-                or a few values that nothing tells apart.
+            ManifestError: values aren't classes, are shades of blurred edges, or are ambiguous; the message names the
+                file and the values.
         """
         void = np.zeros(values.shape, bool) if self.ignore is None else values == self.ignore
         if len(self.classes) > 1:
@@ -91,17 +91,17 @@ def _check_one_class(path: Path, values: Stored, void: npt.NDArray[np.bool_]) ->
     largest = np.iinfo(values.dtype).max
     dense = above[-2] == len(above) - 1
     if above[-1] == largest != len(above) and (dense or len(above) <= FEW or largest > 255):
-        raise ManifestError(f"{path}: has mask values {_shown(found)}, which may mean several things; {ADVICE}")
+        raise ManifestError(f"{path}: has mask values {_shown(found)}, which are ambiguous; {ADVICE}")
     if not _are_numbers(counted, above):
         raise ManifestError(
             f"{path}: has {len(found)} values ({_shown(found)}), which lie on edges or in many pieces, as JPEG "
-            "compression or smooth resizing leaves them; expected two values, or a number for each object. If they "
-            f"were two, {ADVICE}"
+            "compression or smooth resizing leaves them; expected two values, or one label per object. If the mask was "
+            f"binary, {ADVICE}"
         )
 
 
 def _are_numbers(values: Stored, above: npt.NDArray[np.int_]) -> bool:
-    """Whether the values `above` 0 number objects or classes; else they are shades, as of a picture."""
+    """Return True if the values `above` 0 are labels of objects or classes; False if they are shades of a picture."""
     dense = above[-1] == len(above)
     grey = (values > 0) & (values != above[-1])
     inside, blurred = _edges(values, grey)
@@ -116,9 +116,9 @@ def _are_numbers(values: Stored, above: npt.NDArray[np.int_]) -> bool:
 
 
 def _edges(values: Stored, grey: npt.NDArray[np.bool_]) -> tuple[float, bool]:
-    """The share of grey pixels that lie within their own value; and whether most touch another one that isn't 0.
+    """Return the share of grey pixels surrounded by their own value, and whether most touch another value above 0.
 
-    Objects of few pixels have no inside either, but they touch nothing but themselves and background.
+    Objects of few pixels have no interior either, but they touch nothing but themselves and background.
     """
     inside, touching = np.ones(values.shape, bool), np.zeros(values.shape, bool)
     for axis in (0, 1):

@@ -1,4 +1,4 @@
-"""Metadata as vectors: a table's columns become one float vector a sample, by rules fixed on the training samples."""
+"""Metadata as vectors: a table's columns become one float vector per sample, by codes fitted to training samples."""
 
 import math
 from collections.abc import Sequence
@@ -18,27 +18,27 @@ Missing = Literal["error", "mean"]
 
 @dataclass(frozen=True)
 class MetadataColumn:
-    """A column whose values the network may see."""
+    """A metadata column: the network may see its values."""
 
     name: str
     kind: Kind
     missing: Missing = "error"
-    """What a sample without a value is: an error; or, where the column is continuous, taken for the training samples'
-    mean, which is 0 in what the network sees."""
+    """Treatment of a sample without a value: an error, or, in a continuous column, the training samples' mean, which
+    the network sees as 0."""
 
     def __post_init__(self) -> None:
         if self.missing == "mean" and self.kind != "continuous":
-            raise ConfigError(f"metadata column {self.name!r} is {self.kind}; expected a continuous one to have a mean")
+            raise ConfigError(f"metadata column {self.name!r} is {self.kind}; expected a continuous one for its mean")
 
     def cast(self, values: pd.Series) -> pd.Series:
-        """Values as the kind has them: str, or float64 with NaN for what is no number."""
+        """Convert values to the type of the column's kind: str, or float64 with NaN for what isn't a number."""
         if self.kind == "categorical":
             return values.astype(str)
         return pd.to_numeric(values, errors="coerce").astype(np.float64)
 
 
 class UnknownMetadataError(ValueError):
-    """A metadata value that the training samples didn't have."""
+    """Raised for a metadata value that doesn't occur in the training samples."""
 
 
 @dataclass(frozen=True)
@@ -50,18 +50,18 @@ class CategoricalCode:
 
     @property
     def size(self) -> int:
-        """Elements of the code."""
+        """Number of elements."""
         return len(self.vocabulary)
 
     def encode(self, values: pd.Series) -> npt.NDArray[np.float32]:
-        """`(N,)` values to `(N, size)` one-hot rows; raises `UnknownMetadataError` listing the known values."""
+        """Encode `(N,)` values as `(N, size)` one-hot rows; `UnknownMetadataError` lists the known values."""
         text, vocabulary = values.astype(str), pd.Index(self.vocabulary)
         text = text.where(text.isin(vocabulary), text.map(clean_text))
         codes = vocabulary.get_indexer(pd.Index(text))
         if (codes < 0).any():
             unknown = sorted(set(values.astype(str)[codes < 0]))
             raise UnknownMetadataError(
-                f"metadata column {self.column!r} has value(s) {', '.join(map(repr, unknown))} that training lacked; "
+                f"metadata column {self.column!r} has value(s) {', '.join(map(repr, unknown))} not seen in training; "
                 f"known: {', '.join(map(repr, self.vocabulary))}"
             )
         return np.eye(self.size, dtype=np.float32)[codes]
@@ -78,13 +78,13 @@ class ContinuousCode:
 
     @property
     def size(self) -> int:
-        """Elements of the code."""
+        """Number of elements."""
         return 1
 
     def encode(self, values: pd.Series) -> npt.NDArray[np.float32]:
-        """`(N,)` values to `(N, 1)` standardised ones; raises `UnknownMetadataError` for one that isn't finite.
+        """Standardise `(N,)` values to `(N, 1)`; raises `UnknownMetadataError` for a value that isn't finite.
 
-        Where `missing` is `mean`, an absent value becomes 0.
+        If `missing` is `mean`, an absent value becomes 0.
         """
         numbers = pd.to_numeric(values, errors="coerce").to_numpy(np.float64)
         if self.missing == "mean":
@@ -100,13 +100,13 @@ Code = CategoricalCode | ContinuousCode
 
 @dataclass(frozen=True)
 class MetadataEncoder:
-    """Codes of several columns, concatenated in order."""
+    """Concatenated codes of several columns, in order."""
 
     codes: tuple[Code, ...]
 
     @classmethod
     def fit(cls, columns: Sequence[MetadataColumn], training: pd.DataFrame) -> "MetadataEncoder":
-        """Fix vocabularies and statistics on the training samples' table."""
+        """Fit vocabularies and statistics to the training samples' table."""
         codes: list[Code] = []
         for column in columns:
             values = training[column.name]
@@ -120,21 +120,21 @@ class MetadataEncoder:
 
     @property
     def size(self) -> int:
-        """M, elements of a sample's vector."""
+        """M, the length of a sample's vector."""
         return sum(code.size for code in self.codes)
 
     def encode(self, table: pd.DataFrame) -> npt.NDArray[np.float32]:
-        """One vector a row: `(N, M)`; raises `UnknownMetadataError` for a value that training didn't have."""
+        """Encode each row as a vector: `(N, M)`; raises `UnknownMetadataError` for a value not seen in training."""
         empty = np.zeros((len(table), 0), dtype=np.float32)
         return np.concatenate([empty, *(code.encode(table[code.column]) for code in self.codes)], axis=1)
 
     def to_json(self) -> list[dict[str, Any]]:
-        """Plain values that `from_json` turns back into an equal encoder."""
+        """Describe the codes by plain values, from which `from_json` makes an equal encoder."""
         return [asdict(code) for code in self.codes]
 
     @classmethod
     def from_json(cls, codes: Sequence[dict[str, Any]]) -> "MetadataEncoder":
-        """The encoder that `to_json` described; raises `TypeError` or `ValueError` where it is no such description."""
+        """Make the encoder that `to_json` described; raises `TypeError` or `ValueError` for any other values."""
         encoder = cls(
             tuple(
                 CategoricalCode(code["column"], tuple(code["vocabulary"]))
@@ -151,22 +151,25 @@ class MetadataEncoder:
             else:
                 right = math.isfinite(code.mean) and 0 < code.std < math.inf and code.missing in get_args(Missing)
             if not right:
-                raise ValueError(f"metadata column {code.column!r} has a code that is none")
+                raise ValueError(f"metadata column {code.column!r} has an invalid code")
         return encoder
 
 
 def apply_mode(
     vectors: npt.NDArray[np.float32], mode: MetadataMode, partition: npt.NDArray[np.object_], seed: int
 ) -> npt.NDArray[np.float32]:
-    """What an arm sees of the samples' true vectors.
+    """Turn the samples' true metadata vectors into those that an arm sees.
 
     Args:
-        vectors: `(N, M)`, the true ones.
+        vectors: `(N, M)` true vectors.
         mode: `true` keeps them; `zeros` sets them to 0, so that the network keeps its inputs and learns nothing from
-            them; `shuffled` permutes them inside each split, so that each stays a likely one; `absent`: `(N, 0)`;
-            `heads` keeps them, for the network to pick its head by.
-        partition: `(N,)` the split of each sample.
-        seed: of the permutation, which stays the same for the whole run.
+            them; `shuffled` permutes them within each split, so that their distribution stays the same; `absent` gives
+            `(N, 0)`; `heads` keeps them, for the network to choose its output head by.
+        partition: `(N,)` split of each sample.
+        seed: seed of the permutation, which stays the same for the whole run.
+
+    Returns:
+        `(N, M)`, or `(N, 0)` if absent.
     """
     if mode in ("true", "heads"):
         return vectors

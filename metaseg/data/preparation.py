@@ -1,4 +1,4 @@
-"""Preparing a dataset: a manifest is validated, split and decoded once, and found again by its fingerprint."""
+"""Preparing a dataset: a manifest is validated, split and decoded once, then found again by its fingerprint."""
 
 import hashlib
 import json
@@ -29,20 +29,20 @@ from metaseg.data.split import assign_splits, limit_per_subgroup
 def prepare(
     manifest: Manifest, config: DataConfig, cache: Path, progress: Progress = lambda done, total: None
 ) -> Dataset:
-    """Validate, split and decode a manifest; or find that `cache` holds just this, without decoding anything.
+    """Validate, split and decode a manifest, or open the same dataset from `cache` without decoding anything.
 
-    Samples are split (where the manifest doesn't say), then limited, and only what is kept is decoded. The order of the
+    Samples are split (unless the manifest has splits), then limited, and only those kept are decoded. The order of the
     manifest's rows changes nothing. Images with equal bytes are warned about.
 
     Args:
         manifest: what to prepare.
-        config: classes, channels, split and limit.
+        config: classes (those of the manifest by default), channels, split and limit.
         cache: the dataset's folder is `cache/FINGERPRINT`; it appears complete or not at all.
         progress: called with the number of samples decoded and of all samples.
 
     Raises:
-        ManifestError: listing missing or unreadable files, sizes and bit depths that don't fit, empty splits, classes
-            or metadata values that training lacks.
+        ManifestError: files are missing or unreadable, sizes or bit depths don't fit, a split is empty, or training
+            lacks a class or a metadata value. Problems of one kind are listed together.
     """
     config = replace(config, classes=_class_names(manifest, config))
     table = _kept_samples(manifest, config)
@@ -81,16 +81,16 @@ def prepare(
 
 
 def _class_names(manifest: Manifest, config: DataConfig) -> tuple[str, ...]:
-    """The configured names, else the layout's, else one for all of the foreground.
+    """Return the configured class names, else the layout's, else one for all of the foreground.
 
-    Where `config.foreground` says which mask values are meant, the layout's names of single values don't apply.
+    Where `config.foreground` selects mask values, the layout's names of single values don't apply.
     """
     named_by_layout = () if config.foreground else manifest.classes
     return config.classes or named_by_layout or ("foreground",)
 
 
 def _is_checked(folder: Path) -> bool:
-    """Whether a dataset is there that was decoded with the checks that there are now: older code wrote no doubts."""
+    """Return True if `folder` holds a dataset decoded with today's checks: older code wrote no doubts."""
     try:
         return "doubts" in json.loads((folder / "dataset.json").read_text())
     except (FileNotFoundError, ValueError):
@@ -98,7 +98,7 @@ def _is_checked(folder: Path) -> bool:
 
 
 def _kept_samples(manifest: Manifest, config: DataConfig) -> pd.DataFrame:
-    """The samples to decode, sorted by image, with `ROW`, their position in the manifest."""
+    """Return the samples to decode, sorted by image, with `ROW`, their position in the manifest."""
     source = manifest.table
     table = pd.DataFrame({ROW: np.arange(len(source)), "image": source["image"].array, "mask": source["mask"].array})
     table["group"] = source["group" if "group" in source else "image"].array
@@ -127,7 +127,7 @@ def _kept_samples(manifest: Manifest, config: DataConfig) -> pd.DataFrame:
 
 
 def _warn_of_absent_subgroups(manifest: Manifest, table: pd.DataFrame) -> None:
-    """Warn of each subgroup that validation or test has no sample of: results can say nothing of it, or only badly."""
+    """Warn of each subgroup that is missing from a split: it can't be scored, or only poorly."""
     for subgroup, rows in table.groupby("subgroup"):
         absent = [split for split in SPLITS if split not in set(rows["split"])]
         if absent:
@@ -139,7 +139,7 @@ def _warn_of_absent_subgroups(manifest: Manifest, table: pd.DataFrame) -> None:
 
 
 def _split_problems(manifest: Manifest, table: pd.DataFrame) -> Iterator[str]:
-    """What is wrong with the splits of the kept samples."""
+    """Yield problems with the splits of the kept samples."""
     sizes = table["split"].value_counts().reindex(SPLITS, fill_value=0)
     for split in SPLITS:
         if not sizes[split]:
@@ -168,7 +168,7 @@ def _split_problems(manifest: Manifest, table: pd.DataFrame) -> Iterator[str]:
 def _fingerprint(
     manifest: Manifest, config: DataConfig, table: pd.DataFrame, digests: Sequence[Sequence[str]], deep: bool
 ) -> str:
-    """Hex digest of what is decoded; `deep` says whether an image has 16 bits."""
+    """Return the hex digest of everything that is decoded; `deep` is True if any image has 16 bits."""
     content = {
         "decoder": SCALING_VERSION if deep else DECODER_VERSION,
         "classes": config.classes,

@@ -1,39 +1,40 @@
-"""Names that meet ours: the user's columns in our tables, samples of one image, and words that reports need."""
+"""Names that could clash: the user's columns with ours, samples of one image with each other, values with reports'."""
 
 from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
 from metaseg.data.manifest import PAIR, ROW, Manifest
+from metaseg.schema import ALL, MACRO, OVERALL
 
 OWN = ("image", "mask", "split", "group", "subgroup", "height", "width", "mean", "std")
-"""Columns of a prepared dataset's table that are ours."""
+"""Columns that preparing adds to a dataset's table."""
 
-RESERVED_SUBGROUPS = frozenset({"Average", "all"})
-"""What reports call all subgroups together."""
+RESERVED_SUBGROUPS = frozenset({OVERALL, ALL})
+"""Names of all subgroups together in reports."""
 
-RESERVED_CLASSES = frozenset({"macro"})
-"""What reports call all classes together."""
+RESERVED_CLASSES = frozenset({MACRO})
+"""Name of all classes together in reports."""
 
 
 def stored_name(name: str) -> str:
-    """What a prepared dataset's table calls a column of the user's: its name, marked where that is one of ours."""
+    """Name of a user's column in a prepared dataset's table: its own, marked if it is one of `OWN`."""
     return name + PAIR if name in OWN else name
 
 
 def users_columns(table: pd.DataFrame) -> pd.DataFrame:
-    """The user's columns of a prepared dataset's table, by the user's names."""
+    """Select the user's columns of a prepared dataset's table, under the user's names."""
     ours = [name for name in OWN if name in table]
     return table.drop(columns=ours).rename(columns=lambda name: name.removesuffix(PAIR))
 
 
 def sample_names(image: pd.Series, subgroup: pd.Series, per: pd.DataFrame) -> pd.Series:
-    """What results call each of `N` samples, unique within a subgroup.
+    """Name `N` samples for results, uniquely within each subgroup.
 
     Args:
-        image: `(N,)` their images: what most are called by.
-        subgroup: `(N,)` what results are broken down by.
-        per: `(N, columns)` what tells rows of one image apart: added where several are of one subgroup.
+        image: `(N,)` their images, which are the names of most.
+        subgroup: `(N,)` values that results are broken down by.
+        per: `(N, columns)` values that distinguish the rows of one image; added where a subgroup has several of them.
     """
     repeated = pd.DataFrame({"image": image, "of": subgroup}).duplicated(keep=False)
     if per.empty or not repeated.any():
@@ -43,13 +44,13 @@ def sample_names(image: pd.Series, subgroup: pd.Series, per: pd.DataFrame) -> pd
 
 
 def reserved_problems(manifest: Manifest, classes: Sequence[str], table: pd.DataFrame) -> Iterator[str]:
-    """Subgroups and classes of the kept samples whose names reports have for something else."""
+    """Yield problems: subgroups and classes of the kept samples with names that reports use for something else."""
     subgroups = set(table["subgroup"].astype(str))
-    for name in sorted(subgroups & RESERVED_SUBGROUPS if subgroups != {"all"} else ()):
+    for name in sorted(subgroups & RESERVED_SUBGROUPS if subgroups != {ALL} else ()):
         row = table[ROW][table["subgroup"] == name].iloc[0]
         yield (
-            f"{manifest.where(row)}: {manifest.subgroup_column!r} is {name!r}, which reports call all subgroups "
+            f"{manifest.where(row)}: {manifest.subgroup_column!r} is {name!r}, which is reserved for all subgroups "
             "together; expected another name for that value"
         )
     for name in sorted(set(classes) & RESERVED_CLASSES):
-        yield f"a class is called {name!r}, as reports call all classes together; expected another name (--classes)"
+        yield f"a class is called {name!r}, which is reserved for all classes together; expected another (--classes)"

@@ -1,6 +1,6 @@
-"""Splitting samples into train, val and test, and keeping fewer of them.
+"""Splitting samples into train, val and test, and limiting their number.
 
-Both choices are functions of a seed, of the groups' and the images' names, and never of the order of rows.
+Both are functions of a seed and of the groups' and images' names, never of the order of rows.
 """
 
 import hashlib
@@ -15,18 +15,18 @@ from metaseg.config import SPLITS, Split
 def assign_splits(
     group: pd.Series, subgroup: pd.Series, val_fraction: float, test_fraction: float, seed: int
 ) -> list[Split]:
-    """Give every sample a split: groups stay whole, and each subgroup is divided in the wanted proportions.
+    """Assign a split to every sample: groups stay whole, and each subgroup is divided in the wanted proportions.
 
-    A group belongs to the subgroup of most of its samples. Within a subgroup, groups are taken from large to small (by
-    powers of two, in seeded order between equals), and each goes to the split that is emptiest for its share. Three or
-    more groups of a subgroup are in all splits; of two, one is in train; a single one is in train.
+    A group counts towards the subgroup of most of its samples. Within a subgroup, groups are taken from large to small
+    (by powers of two, in seeded order among equals), and each goes to the split that is emptiest for its share. Three
+    or more groups of a subgroup cover all splits; of two groups, one is in train; a single group is in train.
 
     Args:
-        group: `(N,)` what must share a split.
-        subgroup: `(N,)` what proportions are kept within.
+        group: `(N,)` samples of equal value share a split.
+        subgroup: `(N,)` samples of equal value are divided in the wanted proportions.
         val_fraction: share of samples for val.
         test_fraction: share of samples for test; the rest is for train.
-        seed: of the order between groups of about the same size.
+        seed: seed of the order among groups of about the same size.
 
     Returns:
         `N` splits.
@@ -58,26 +58,26 @@ def assign_splits(
 def _fill(
     split: Split, size: int, shares: dict[Split, float], filled: dict[Split, int], overall: dict[Split, int]
 ) -> tuple[float, float]:
-    """How full a split would be for its share, in the subgroup and then, where splits are level, in all subgroups.
+    """Compute how full a split would be for its share, in the subgroup and, to break ties, in all subgroups.
 
-    Counting half of the new group favours neither large nor small shares (the rule of Sainte-Lague).
+    Counting half of the new group favours neither large nor small shares (the Sainte-Laguë method).
     """
     return round((filled[split] + size / 2) / shares[split], 6), round((overall[split] + size / 2) / shares[split], 6)
 
 
 def limit_per_subgroup(table: pd.DataFrame, limit: int, seed: int) -> npt.NDArray[np.bool_]:
-    """Choose at most `limit` samples of each subgroup, from its splits in proportion.
+    """Choose at most `limit` samples of each subgroup, in proportion from its splits.
 
-    Within a split, whole groups are taken in seeded order, and only the last is taken in part. Every split that the
-    subgroup is in keeps at least one sample (for `limit` >= 3).
+    Within a split, whole groups are taken in seeded order, and only the last is taken in part. Every split that has
+    samples of the subgroup keeps at least one (for `limit` >= 3).
 
     Args:
         table: `N` rows with columns image, group, subgroup and split.
-        limit: samples to keep of each subgroup.
-        seed: of the choice.
+        limit: most samples to keep of each subgroup.
+        seed: seed of the choice.
 
     Returns:
-        `(N,)` whether to keep each row.
+        `(N,)` True for each row to keep.
     """
     order = table[["subgroup", "split"]].reset_index(drop=True)
     order["by_group"] = seeded_order(table["group"], seed, "limit group")
@@ -93,6 +93,6 @@ def limit_per_subgroup(table: pd.DataFrame, limit: int, seed: int) -> npt.NDArra
 
 
 def seeded_order(names: pd.Series, seed: int, purpose: str) -> list[int]:
-    """A random-looking number for each name, a function of (seed, purpose, name) alone."""
+    """Hash each name to a pseudo-random number, a function of (seed, purpose, name) alone."""
     digests = (hashlib.sha256(f"{seed}/{purpose}/{name}".encode()).digest() for name in names)
     return [int.from_bytes(digest[:7]) for digest in digests]

@@ -1,4 +1,4 @@
-"""Importers: each reads a published on-disk layout, as it is, into a manifest."""
+"""Importers: each reads a published on-disk layout, as it is, into a manifest with its classes."""
 
 from collections.abc import Callable
 
@@ -22,18 +22,21 @@ LAYOUTS: dict[str, Callable[[Source], Manifest]] = {
     "kits": read_kits,
     "nnunet": read_nnunet,
 }
-"""Readers by name."""
+"""Importers by the layout's name."""
 
 
 def read(layout: str, source: Source) -> Manifest:
-    """Read a dataset by the reader called `layout`.
+    """Read a dataset by the importer of `layout`.
 
     Raises:
-        ConfigError: no layout has that name, or it isn't a table whose rows `source.per` could tell apart.
-        ManifestError: what is at the source's path isn't of that layout.
+        ConfigError: no layout has that name, or `source.per` is given for a layout other than `table`.
+        ManifestError: the files at the source's path haven't that layout.
     """
     if layout not in LAYOUTS:
         raise ConfigError(f"layout is {layout!r}; expected one of {', '.join(LAYOUTS)}")
     if source.per and layout != "table":
-        raise ConfigError(f"per is {', '.join(source.per)}, but layout {layout!r} says itself what rows an image has")
+        raise ConfigError(
+            f"per is {', '.join(source.per)}, but layout {layout!r} determines the rows of an image itself; expected "
+            "no --per, or layout 'table'"
+        )
     return LAYOUTS[layout](source)

@@ -46,18 +46,18 @@ class ArtSegConfig:
 def read_artseg(source: Source, config: ArtSegConfig = ArtSegConfig()) -> Manifest:
     """Read `{train,validation,test}/artifact/x/N.png` with masks `artifact/y/N.png`, and images `clean/N.png`.
 
-    Masks in which 255 is an artefact are made in the source's scratch folder, once for the published masks' content.
-    The column `task` is "anomaly" in all rows, and is the metadata unless the source says otherwise: with masks of
-    nuclei, it is what tells the two tasks apart. `metaseg.datasets.tasks.join_tasks(nuclei, anomalies, ("nuclei",
-    "anomaly"))` makes one manifest of both, where a manifest of nuclei has a column `split` too.
+    Masks in which 255 is an artefact are written to the source's scratch folder, once for the published masks' content.
+    The column `task` is "anomaly" in all rows, and is the metadata unless the source names others: together with masks
+    of nuclei, it distinguishes the two tasks. `metaseg.datasets.tasks.join_tasks(nuclei, anomalies, ("nuclei",
+    "anomaly"))` makes one manifest of both, if the manifest of nuclei has a column `split` too.
 
     Args:
         source: the folder that holds train, validation and test.
         config: the masks' polarity, and whether clean images take part.
 
     Raises:
-        ManifestError: the folder hasn't this layout, or, listed together: images or masks are without the other, can't
-            be read, aren't of one size, or masks have other values than 0 and one more.
+        ManifestError: the folder hasn't this layout, or, listed together, images or masks lack their counterpart, can't
+            be read, differ in size, or masks have values other than 0 and one more.
     """
     root = source.path
     parts = ("artifact/x", "artifact/y", *(["clean"] if config.clean else []))
@@ -97,12 +97,12 @@ def read_artseg(source: Source, config: ArtSegConfig = ArtSegConfig()) -> Manife
 
 
 def _names(folder: Path) -> list[str]:
-    """Names of the PNG files in a folder, sorted."""
+    """List the names of the PNG files in a folder, sorted."""
     return sorted(path.name for path in folder.glob("[!.]*") if path.suffix.lower() == ".png")
 
 
 def _sizes(root: Path, images: list[str]) -> dict[str, Size]:
-    """Each image's size, from its header."""
+    """Read each image's size from its header."""
     sizes: dict[str, Size] = {}
     problems = []
     for image in images:
@@ -118,7 +118,7 @@ def _sizes(root: Path, images: list[str]) -> dict[str, Size]:
 
 
 def _derive_masks(source: Source, polarity: Polarity, pairs: Mapping[str, str], sizes: Mapping[str, Size]) -> Path:
-    """Write a mask, 255 where an artefact is, for each published one of `pairs` (by image), and empty ones."""
+    """Write a mask, 255 in artefacts, for each published one of `pairs` (by image), and empty masks of each size."""
     files = {image: inside(source.path, mask) for image, mask in pairs.items()}
     empty = sorted({size for image, size in sizes.items() if image not in pairs})
     made_from = {
@@ -147,10 +147,10 @@ def _derive_masks(source: Source, polarity: Polarity, pairs: Mapping[str, str], 
 
 
 def _artefact(path: Path, polarity: Polarity, size: Size) -> npt.NDArray[np.bool_]:
-    """Where a published mask says that an artefact is: `(height, width)`.
+    """Read the pixels of artefacts in a published mask: `(height, width)`.
 
     Raises:
-        ManifestError: naming the file, when it can't be read, is of another size, or isn't 0 and one other value.
+        ManifestError: the file can't be read, has another size, or values other than 0 and one more; it is named.
     """
     stored = load_mask(path)
     if stored.shape[2] != 1:

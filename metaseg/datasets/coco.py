@@ -1,7 +1,7 @@
-"""COCO annotation files: outlines of objects as polygons or run lengths, drawn into masks.
+"""COCO annotation files: outlines of objects as polygons or run lengths (RLE), drawn into masks.
 
-Files are not trusted: what pycocotools would take at its word (an outline's size, run lengths, coordinates) is checked
-before.
+Files are not trusted: values that pycocotools doesn't check (an outline's size, run lengths, coordinates) are checked
+first.
 """
 
 import importlib
@@ -27,23 +27,23 @@ SLACK = 1.0
 
 @dataclass
 class CocoImage:
-    """An image, by its file's name, and what is outlined in it."""
+    """An image, by its file's name, and the outlines of objects in it."""
 
     name: str
     height: int
     width: int
     listings: int = 1
-    """How often the file lists an image of this name, each time with an id and outlines of its own."""
+    """Times that the file lists an image of this name, each with an id and outlines of its own."""
     outlines: list[tuple[object, object]] = field(default_factory=list)
     """Each annotation's id and `segmentation`: a list of polygons (x, y, x, y, ...), or run lengths (`size` and
     `counts`, which is a list of numbers or COCO's compressed string)."""
 
 
 def read_coco(path: Path) -> dict[str, CocoImage]:
-    """The images that a file lists, by name; their outlines are only checked when they are drawn.
+    """Read the images that a file lists, by name; their outlines are checked only when they are drawn.
 
     Raises:
-        ManifestError: the file isn't COCO, or its entries don't fit together.
+        ManifestError: the file isn't COCO, or its entries are inconsistent.
     """
     content = read_json(path, "COCO annotations")
     for key in ("images", "annotations"):
@@ -80,22 +80,22 @@ def read_coco(path: Path) -> dict[str, CocoImage]:
 
 
 def read_json(path: Path, expected: str) -> Any:
-    """A JSON file's content; a ManifestError that says what was `expected` where it is none."""
+    """Read a JSON file; raises `ManifestError`, which names what was `expected`, if it isn't JSON."""
     try:
         return json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
-        raise ManifestError(f"{path}: is no JSON ({error}); expected {expected}") from error
+        raise ManifestError(f"{path}: is not JSON ({error}); expected {expected}") from error
 
 
 def draw_outlines(image: CocoImage, source: str) -> Mask:
-    """All of an image's objects, united: `(height, width)`.
+    """Draw the union of an image's objects: `(height, width)`.
 
     Polygons are filled by pycocotools and have no holes; those of fewer than three vertices are empty. Run lengths keep
-    their holes. Crowds are drawn as objects are.
+    their holes. Crowds are drawn like objects.
 
     Raises:
-        ManifestError: naming `source`, the image and the annotation, where an outline can't be drawn.
-        ConfigError: the package `pycocotools` isn't there.
+        ManifestError: an outline can't be drawn; `source`, the image and the annotation are named.
+        ConfigError: the package `pycocotools` isn't installed.
     """
     mask: Mask = np.zeros((image.height, image.width), dtype=np.bool_)
     problems = []
@@ -117,7 +117,7 @@ def draw_outlines(image: CocoImage, source: str) -> Mask:
 
 
 def pycocotools() -> Any:
-    """The module `pycocotools.mask`; a ConfigError that says how to install it where it isn't there."""
+    """Import `pycocotools.mask`; raises `ConfigError`, with how to install it, if it isn't installed."""
     try:
         return importlib.import_module("pycocotools.mask")
     except ImportError as error:
@@ -175,7 +175,7 @@ def _polygons(outline: object, image: CocoImage) -> Iterator[npt.NDArray[np.floa
 
 
 def _decode(outline: dict[object, object], image: CocoImage) -> Mask:
-    """Run lengths down the columns, from the left, of background and object in turn: to `(height, width)`."""
+    """Decode run lengths, down the columns from the left, of background and object in turn: `(height, width)`."""
     size = [image.height, image.width]
     if outline.get("size") != size:
         raise ValueError(f"run lengths are of size {outline.get('size')!r:.60}; expected {size} (height, width)")
@@ -190,9 +190,10 @@ def _decode(outline: dict[object, object], image: CocoImage) -> Mask:
 
 
 def _decompress(text: str) -> list[int]:
-    """Run lengths from COCO's text: base 32, low digits first, from the fourth on as differences to the last but one.
+    """Decompress run lengths from COCO's text.
 
-    A character is 48 plus five bits of the number plus 32 where more follow; the last one's bit 16 is the sign.
+    Numbers are in base 32, low digits first; from the fourth on, they are differences to the last but one.
+    A character is 48 plus five bits of the number, plus 32 if more follow; bit 16 of the last one is the sign.
     """
     digits = [ord(character) - 48 for character in text]
     if not all(0 <= digit < 64 for digit in digits) or (digits and digits[-1] & 32):

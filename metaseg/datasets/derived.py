@@ -1,4 +1,4 @@
-"""Folders of files that are made from something else, or from nothing: complete or absent, and made once."""
+"""Folders of derived or simulated files: complete or absent, and made once."""
 
 import json
 import os
@@ -9,16 +9,16 @@ from pathlib import Path
 from metaseg.config import ConfigError
 
 PARAMETERS = "parameters.json"
-"""What a derived folder was made by; written last."""
+"""Parameters that a derived folder was made from; written last."""
 
 
 def derive(folder: Path, parameters: Mapping[str, object], write: Callable[[Path], None]) -> Path:
     """Let `write` fill `folder`, unless it has been filled with the same parameters before.
 
     Args:
-        folder: doesn't exist, is empty, or was made by this function. It appears complete or not at all, also when
+        folder: doesn't exist, is empty, or was made by this function. It appears complete or not at all, even if
             several processes make it at once.
-        parameters: plain values that the content is a function of.
+        parameters: plain values that determine the content.
         write: called with an empty folder, which becomes `folder` afterwards.
 
     Returns:
@@ -44,11 +44,11 @@ def derive(folder: Path, parameters: Mapping[str, object], write: Callable[[Path
 
 
 def _holds(folder: Path, made: object) -> bool:
-    """Whether `folder` is the result for `made`; a ConfigError where it is something else."""
+    """Return True if `folder` was made from `made`, False if it is absent or empty; else raise `ConfigError`."""
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return False
     path = folder / PARAMETERS
     found = json.loads(path.read_text()) if path.is_file() else f"no {PARAMETERS}"
     if found != made:
-        raise ConfigError(f"{folder} is there with {found}; expected {made}, or a folder that doesn't exist yet")
+        raise ConfigError(f"{folder} exists already, with {found}; expected {made}, or a folder that doesn't exist yet")
     return True

@@ -1,4 +1,4 @@
-"""Data Science Bowl 2018 (BBBC038), stage 1, as published: a folder an image, with one mask file a nucleus."""
+"""Data Science Bowl 2018 (BBBC038), stage 1, as published: one folder per image, with one mask file per nucleus."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -101,19 +101,19 @@ def read_kits(source: Source, config: KitsConfig = KitsConfig()) -> Manifest:
     | KiTS21 | kits21/data/case_%05d | aggregated_MAJ_seg.nii.gz (OR, AND) | kits.json or clinical_data.json |
     | KiTS23 | dataset/case_%05d | segmentation.nii.gz | kits23.json |
 
-    A case's axial slices that show a kidney, its tumour or its cyst become a folder of PNG files under
-    `source.scratch`, one case after the other, so that an interrupted import goes on with the next case. Cases with
-    neither labels nor a record, as the 90 that KiTS19 was scored on, are left out with a warning.
+    Axial slices that show a kidney, a tumour or a cyst become a folder of PNG files under `source.scratch`, case by
+    case, so that an interrupted import resumes with the next case. Cases with neither labels nor a record, such as the
+    90 test cases of KiTS19, are left out with a warning. The release determines the classes.
 
     Args:
-        source: metadata is `radiographic_size` in cm unless it says otherwise; `malignant`, `histology`, `gender`,
-            `age` and `bmi` are there too (`kits_clinical.read_clinical`). A case is a group.
-        config: what to make.
+        source: its metadata are `radiographic_size` in cm by default; `malignant`, `histology`, `gender`, `age` and
+            `bmi` are available too (`kits_clinical.read_clinical`). Each case is a group.
+        config: annotation, window and choice of slices.
 
     Raises:
-        ManifestError: what is there isn't such a release, or a case of it is incomplete or can't be used.
-        ConfigError: nibabel isn't installed; `config.annotation` says what the release hasn't; or a file has changed
-            since its slices were made.
+        ManifestError: the folder isn't such a release, or a case is incomplete or can't be used.
+        ConfigError: nibabel isn't installed; the release hasn't `config.annotation`; or a file has changed since its
+            slices were made.
     """
     layout = _layout(source.path)
     release = layout.release
@@ -177,7 +177,7 @@ def _layout(path: Path) -> _Layout:
 
 
 def _usable(layout: _Layout, segmentation: str, records: dict[str, Record]) -> list[str]:
-    """Cases that have labels or a record."""
+    """List the cases that have labels or a record."""
     cases = [case for case in layout.cases if case in records or (layout.folder / case / segmentation).is_file()]
     if not cases:
         raise ManifestError(f"{layout.folder}: no case has {segmentation} or a record in {layout.clinical.name}")
@@ -204,7 +204,7 @@ def _check(layout: _Layout, segmentation: str, records: dict[str, Record], cases
 def _with_size(layout: _Layout, records: dict[str, Record], cases: list[str]) -> list[str]:
     sized = [case for case in cases if not math.isnan(float(records[case][SIZE]))]
     if not sized:
-        raise ManifestError(f"{layout.clinical}: no case that is there has a {SIZE}; expected centimetres")
+        raise ManifestError(f"{layout.clinical}: no available case has a {SIZE}; expected centimetres")
     if len(sized) < len(cases):
         _warn_left_out(layout, len(cases) - len(sized), f"no {SIZE}")
     return sized
@@ -216,7 +216,7 @@ def _warn_left_out(layout: _Layout, count: int, why: str) -> None:
 
 
 def _digest(layout: _Layout, segmentation: str, config: KitsConfig) -> str:
-    """Of what a case's slices depend on, its files' content aside."""
+    """Hash everything that a case's slices depend on, except the content of its files."""
     window = [float(units) for units in config.hu_window]  # -79 is -79.0
     made_from = [str(layout.folder.resolve()), segmentation, window, config.slice_step, VERSION]
     return hashlib.sha256(json.dumps(made_from).encode()).hexdigest()[:12]

@@ -1,4 +1,4 @@
-"""The clinical data of KiTS: one record a case, as published in JSON, with its spellings and types made alike."""
+"""The clinical data of KiTS: one record per case, as published in JSON, with harmonised spellings and types."""
 
 import json
 import math
@@ -9,13 +9,13 @@ from typing import Any
 from metaseg.data.manifest import ManifestError
 
 COLUMNS = ("radiographic_size", "malignant", "histology", "gender", "age", "bmi")
-"""What is taken from a record; see `read_clinical`."""
+"""Columns made from a record; see `read_clinical`."""
 
 UNKNOWN = "unknown"
-"""Text for what a record doesn't say."""
+"""Value of a text column where the record has none."""
 
 Record = dict[str, float | str]
-"""Of `COLUMNS`."""
+"""Values of `COLUMNS` for one case."""
 
 _SPELLINGS = {
     "papillary": "papillary_rcc",
@@ -24,7 +24,7 @@ _SPELLINGS = {
     "wilms": "wilms_tumor",
     "urothelial": "transitional_cell_carcinoma",
 }
-"""KiTS19's and KiTS21's words for what KiTS23 says of the same cases."""
+"""Spellings of KiTS19 and KiTS21, and those of KiTS23 for the same cases."""
 
 _BOUND = re.compile(r"\s*(?:>=|<=|>|<)?\s*(\d+(?:\.\d+)?)\s*")
 _NOTHING = ("", "not_applicable", "unknown")
@@ -32,15 +32,15 @@ _LARGEST = 1000.0
 
 
 def read_clinical(path: Path) -> dict[str, Record]:
-    """Records by `case_id`, of kits.json, clinical_data.json or kits23.json.
+    """Read the records of kits.json, clinical_data.json or kits23.json, by `case_id`.
 
-    - `radiographic_size`: the tumour's largest diameter on the images in cm, `age` at nephrectomy in years, `bmi` in
-      kg/m²: floats, NaN where the record has none. A bound such as ">=90" counts as its number.
-    - `malignant`: "yes", "no" or "unknown". `histology` and `gender`: text, or "unknown"; histology in KiTS23's
-      spelling.
+    - `radiographic_size` is the tumour's largest diameter on the images in cm, `age` the age at nephrectomy in years,
+      `bmi` is in kg/m²: floats, NaN where the record has none. A bound such as ">=90" becomes its number.
+    - `malignant` is "yes", "no" or "unknown". `histology` and `gender` are text, or "unknown"; histology is spelled as
+      in KiTS23.
 
     Raises:
-        ManifestError: the file is absent or no list of such records, a case has two, or a value isn't of its kind.
+        ManifestError: the file is missing or isn't a list of such records, a case has two, or a value has another type.
     """
     try:
         records = json.loads(path.read_bytes())
@@ -49,7 +49,7 @@ def read_clinical(path: Path) -> dict[str, Record]:
     except (OSError, ValueError, RecursionError) as error:
         raise ManifestError(f"{path}: unreadable clinical data ({error}); expected JSON") from error
     if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
-        raise ManifestError(f"{path}: is no list of records; expected one a case, each with a case_id")
+        raise ManifestError(f"{path}: is not a list of records; expected one per case, each with a case_id")
     problems: list[str] = []
     cleaned: dict[str, Record] = {}
     for number, record in enumerate(records, 1):
@@ -57,7 +57,7 @@ def read_clinical(path: Path) -> dict[str, Record]:
         if not isinstance(case, str):
             problems.append(f"record {number}: case_id is {case!r}; expected text such as 'case_00000'")
         elif case in cleaned:
-            problems.append(f"record {number}: {case} has a record already; expected one a case")
+            problems.append(f"record {number}: {case} has a record already; expected one per case")
         else:
             cleaned[case] = {}
             try:
@@ -69,7 +69,7 @@ def read_clinical(path: Path) -> dict[str, Record]:
 
 
 def _clean(record: dict[str, Any]) -> Record:
-    """A record's `COLUMNS`; raises ValueError for the first value that isn't of its kind."""
+    """Make `COLUMNS` from a record; raises `ValueError` for the first value of another type."""
     histology = _text(record, "tumor_histologic_subtype")
     size = _number(record, "radiographic_size")
     if size == 0:

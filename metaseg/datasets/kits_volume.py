@@ -1,4 +1,4 @@
-"""One case of KiTS: from its two NIfTI volumes to 8-bit PNG slices, without ever holding the volume as floats."""
+"""One case of KiTS, from its two NIfTI volumes to 8-bit PNG slices, without ever holding a volume as floats."""
 
 import gzip
 import itertools
@@ -20,39 +20,39 @@ Volume = npt.NDArray[np.uint8]
 """`(slices, height, width)`"""
 
 _BLOCK = 16
-"""Columns that are read at once: 140 MB of the largest case in float64."""
+"""Columns read at once: 140 MB of the largest case in float64."""
 
 Flips = tuple[bool, bool, bool]
-"""Which of the three axes are turned round."""
+"""True for each of the three axes that is reversed."""
 
 DIRECTION = 0.01
-"""Of a voxel's side: by so much two headers may differ in where an axis points."""
+"""Largest difference between the directions of an axis in two headers, as a share of a voxel's side."""
 
 _MOST_VOXELS = 2**30
-"""Nearly four times the largest case published; a header that claims more isn't believed."""
+"""Nearly four times the largest case published; a header that claims more isn't trusted."""
 
 
 def write_slices(
     imaging: Path, segmentation: Path, classes: Sequence[str], window: tuple[float, float], step: int, folder: Path
 ) -> None:
-    """Write images/slice_%04d.png and masks/slice_%04d.png of every `step`-th slice with a label into `folder`.
+    """Write images/slice_%04d.png and masks/slice_%04d.png of every `step`-th labelled slice into `folder`.
 
     Args:
         imaging: volume of Hounsfield units, `(slices, height, width)`.
         segmentation: volume of labels of the same shape: 0 background, k the k-th of `classes`.
-        classes: what labels mean.
-        window: Hounsfield units that become 0 and 255; what lies outside is clipped.
-        step: 1 keeps all slices with a label.
-        folder: is there and empty.
+        classes: names of labels 1, 2, ...
+        window: Hounsfield units that become 0 and 255; values outside are clipped.
+        step: 1 keeps all labelled slices.
+        folder: exists and is empty.
 
     Raises:
-        ManifestError: a volume can't be read or isn't such a volume, their shapes differ, they lie otherwise in the
-            scanner than by axes that are turned round, or nothing is labelled.
+        ManifestError: a volume can't be read or isn't such a volume, shapes differ, orientations differ by more than
+            reversed axes, or nothing is labelled.
     """
     labels, space = _labels(segmentation, classes)
     kept = np.flatnonzero(labels.any(axis=(1, 2)))[::step]
     if not len(kept):
-        raise ManifestError(f"{segmentation}: labels nothing; expected slices with {' or '.join(classes)}")
+        raise ManifestError(f"{segmentation}: has no label; expected slices with {' or '.join(classes)}")
     masks = np.ascontiguousarray(labels[kept])
     shape = labels.shape
     del labels  # before the images are made
@@ -86,7 +86,7 @@ def _labels(path: Path, classes: Sequence[str]) -> "tuple[Volume, Space]":
 def _images(
     path: Path, shape: tuple[int, ...], kept: npt.NDArray[np.intp], window: tuple[float, float], space: "Space"
 ) -> Volume:
-    """The slices `kept` of a volume of `shape`, windowed, and turned to lie as the segmentation in its `space`."""
+    """Read the slices `kept` of a volume of `shape`, windowed and flipped into the `space` of the segmentation."""
     low, high = window
     with _Stream(path) as stream:
         if stream.shape != shape:
@@ -110,46 +110,45 @@ def _images(
 
 @dataclass(frozen=True, eq=False)
 class Space:
-    """Where a volume's voxels lie in the scanner."""
+    """Position and orientation of a volume in the scanner."""
 
     affines: tuple[npt.NDArray[np.float64], ...]
-    """`(4, 4)` from array indices to millimetres, the one that counts first: a header may have two (sform, qform), or
-    none, and then says only how large a voxel is."""
+    """Affines `(4, 4)` from array indices to millimetres, the preferred one first: a header may have two (sform,
+    qform), or none, and then has only the size of a voxel."""
     shape: tuple[int, ...]
 
     def flipped_to(self, other: "Space", path: Path) -> Flips:
-        """Which of the three axes have to be turned round for the voxels to lie as another volume's.
+        """Find the axes to reverse so that the voxels have the same orientation as another volume's.
 
-        Where one of the two headers says nothing of it, none, with a warning.
+        If one of the two headers has no orientation, no axis is reversed, with a warning.
 
         Raises:
-            ManifestError: turning axes round doesn't make them lie alike, or the two affines of a header disagree on
-                which.
+            ManifestError: reversing axes doesn't align the volumes, or the two affines of a header disagree on which
+                axes to reverse.
         """
         if not (self.affines and other.affines):
             if self.affines or other.affines:
                 which = "it" if other.affines else "its segmentation"
                 warnings.warn(
-                    f"{path}: the header of {which} doesn't say how it lies; taken to lie as stored", stacklevel=2
+                    f"{path}: the header of {which} has no orientation; voxels are used as stored", stacklevel=2
                 )
             return False, False, False
         found = {self._flips(own, its) for own in self.affines for its in other.affines} - {None}
         if len(found) > 1:
             raise ManifestError(
                 f"{path}: the two affines (sform, qform) of its header or its segmentation's disagree on which axes "
-                f"are turned round: {_shown(self.affines)}, of the segmentation {_shown(other.affines)}; expected one"
+                f"are reversed: {_shown(self.affines)}, of the segmentation {_shown(other.affines)}; expected one"
             )
         for flips in found:
             if flips:
                 return flips
         raise ManifestError(
-            f"{path}: lies otherwise than its segmentation: from indices to millimetres it is "
-            f"{_shown(self.affines[:1])}, the segmentation {_shown(other.affines[:1])}; expected the same, but for "
-            "axes that are turned round"
+            f"{path}: isn't aligned with its segmentation: its affine is {_shown(self.affines[:1])}, that of the "
+            f"segmentation {_shown(other.affines[:1])}; expected the same, except for reversed axes"
         )
 
     def _flips(self, own: npt.NDArray[np.float64], other: npt.NDArray[np.float64]) -> Flips | None:
-        """Which axes of an affine have to be turned round for it to be the other; None where none makes it that."""
+        """Find the axes whose reversal turns an affine into the other one; None if there are none such."""
         size = np.linalg.norm(other[:3, :3], axis=0)
         for flips in itertools.product((False, True), repeat=3):
             turn = np.eye(4)
@@ -157,7 +156,7 @@ class Space:
                 turn[axis, axis], turn[axis, 3] = -1, self.shape[axis] - 1
             turned = own @ turn
             if (np.abs(turned - other)[:3, :3] <= DIRECTION * size).all():
-                # Directions are rounded differently; from half a voxel on, along any axis, labels are of other tissue.
+                # Directions are rounded differently; shifted by more than half a voxel, labels are of other tissue.
                 apart = np.linalg.lstsq(other[:3, :3], (turned - other)[:3, 3])[0]
                 return (flips[0], flips[1], flips[2]) if (np.abs(apart) <= 0.5).all() else None
         return None
@@ -168,12 +167,12 @@ def _shown(affines: tuple[npt.NDArray[np.float64], ...]) -> str:
 
 
 class _Stream:
-    """A .nii.gz file, read once from front to back: gzip can't be read at random, and NIfTI stores the first axis, here
-    the slices, fastest, so that no slice is in one piece. What is in one piece is a range of the last axis."""
+    """A .nii.gz file, read once from front to back: gzip has no random access, and NIfTI stores the first axis, here
+    the slices, fastest, so that no slice is contiguous. A range of the last axis is."""
 
     shape: tuple[int, ...]
     first_axis: Literal["x", "y", "z"]
-    """Of the scanner's axes the one that the array's first is nearest to."""
+    """The scanner's axis that is nearest to the array's first."""
     space: Space
 
     def __init__(self, path: Path) -> None:
@@ -207,7 +206,7 @@ class _Stream:
         self._file.close()
 
     def blocks(self) -> Iterator[tuple[slice, npt.NDArray[Any]]]:
-        """All voxels, a few columns at a time, as stored or scaled as the header says."""
+        """Yield all voxels, a few columns at a time, scaled if the header says so."""
         for start in range(0, self.shape[2], _BLOCK):
             columns = slice(start, min(start + _BLOCK, self.shape[2]))
             try:

@@ -2,13 +2,13 @@
 
 `images/livecell_{train_val,test}_images/`, with or without a folder a cell line, hold
 `LINE_Phase_WELL_LOCATION_TIME_CROP.tif`; `livecell_coco_{train,val,test}.json` lie in `annotations/LIVECell/` or beside
-`images/`. What the published annotations are like, and what is made of it:
+`images/`. The published annotations have peculiarities, which are handled as follows:
 
 - All images of a well are one time series, so a well is a group. Test has wells of its own, but training and
   validation share theirs. The published split is kept: where validation shares a well with training, its part of the
-  well is a group of its own. Scores of validation are too good for that; those of test aren't.
-- Some images are listed twice, because they were annotated twice. A pixel is cell where any outline says so.
-- A few images are listed for training and for validation. They are left to validation.
+  well is a group of its own. This makes validation scores too good, but not test scores.
+- Some images are listed twice, because they were annotated twice. A pixel is cell if it is inside any outline.
+- A few images are listed for training and for validation. They are used for validation.
 """
 
 import hashlib
@@ -31,14 +31,14 @@ from metaseg.datasets.source import Source
 from metaseg.datasets.table import to_manifest
 
 LINES = ("A172", "BT474", "BV2", "Huh7", "MCF7", "SHSY5Y", "SkBr3", "SKOV3")
-"""The cell lines, as file names spell them."""
+"""The cell lines, as spelled in file names."""
 
 FOLDERS: dict[Split, str] = {
     "train": "livecell_train_val_images",
     "val": "livecell_train_val_images",
     "test": "livecell_test_images",
 }
-"""Folder in `images` of each split's images."""
+"""Folder in `images` that holds each split's images."""
 
 _VERSION = 1  # of the masks that are drawn
 
@@ -50,17 +50,17 @@ def read_livecell(source: Source) -> Manifest:
     """Read LIVECell, or a part of it, or images that `metaseg.simulators.livecell` made in its layout.
 
     Columns for `source.metadata`: `cell_line` (the default), `well` (with its line: `A172-C7`), `hours` (since the time
-    series began). Images are grouped by well, unless `source.group_by` says otherwise. The published split is used
-    where all three JSON files are there, else images are split by group. Masks are drawn into `source.scratch` once.
+    series began). Images are grouped by well unless `source.group_by` names another column. The published split is used
+    if all three JSON files exist, else images are split by group. Masks are drawn into `source.scratch` once.
 
     Warns:
-        UserWarning: of images on disk that no file lists, which are left out; of images listed several times; of wells
-            that training and validation share.
+        UserWarning: images on disk aren't listed, and are left out; images are listed several times; training and
+            validation share wells.
 
     Raises:
-        ManifestError: there is no annotation file, or a listed image isn't on disk; a file isn't COCO, is at odds with
-            itself, or has an outline that can't be drawn; a name isn't as published.
-        ConfigError: the package `pycocotools` isn't there.
+        ManifestError: there is no annotation file, or a listed image isn't on disk; a file isn't COCO, is inconsistent,
+            or has an outline that can't be drawn; a file name isn't as published.
+        ConfigError: the package `pycocotools` isn't installed.
     """
     root = source.path
     files = _annotation_files(root)
@@ -110,7 +110,7 @@ def _annotation_files(root: Path) -> dict[Split, Path]:
 
 
 def _images_on_disk(root: Path) -> dict[str, str]:
-    """Path, relative to `root`, of each image by its file's name."""
+    """Map the name of each image's file to its path relative to `root`."""
     found: dict[str, str] = {}
     problems = []
     for folder in sorted(set(FOLDERS.values())):
@@ -121,7 +121,7 @@ def _images_on_disk(root: Path) -> dict[str, str]:
                 relative = path.relative_to(root).as_posix()
                 first = found.setdefault(path.name, relative)
                 if first != relative:
-                    problems.append(f"image {relative!r} has the name of {first!r}; expected one file of a name")
+                    problems.append(f"image {relative!r} has the name of {first!r}; expected one file per name")
     ManifestError.check(str(root), problems)
     return found
 
@@ -138,7 +138,7 @@ def _check_on_disk(source: str, names: Iterable[str], on_disk: Mapping[str, str]
 
 
 def _groups(root: Path, table: pd.DataFrame) -> pd.Series:
-    """The well; of validation's images, a part of the well, where training has images of it too."""
+    """Group images by well; validation images of a well that training has too are a group of their own."""
     if "split" not in table:
         return table["well"]
     in_val = table["split"] == "val"
@@ -146,8 +146,8 @@ def _groups(root: Path, table: pd.DataFrame) -> pd.Series:
     if shared.any():
         warnings.warn(
             f"{root}: training shares {table['well'][shared].nunique()} wells with {shared.sum()} of {in_val.sum()} "
-            "validation images, as published, so that validation's scores are too good; test is not touched by it. "
-            "Leave one annotation file out to have images split by well",
+            "validation images, as published, so that validation scores are too good; test scores are not affected. "
+            "Remove one annotation file to have images split by well",
             stacklevel=3,
         )
     return table["well"].where(~shared, table["well"] + " (val)")
@@ -155,11 +155,11 @@ def _groups(root: Path, table: pd.DataFrame) -> pd.Series:
 
 def _warn_of_oddities(root: Path, table: pd.DataFrame, images: int) -> None:
     if images > len(table):
-        warnings.warn(f"{root}: {images - len(table)} of {images} images are listed nowhere; left out", stacklevel=3)
+        warnings.warn(f"{root}: {images - len(table)} of {images} images aren't listed; left out", stacklevel=3)
     if again := int((table["listings"] > 1).sum()):
         warnings.warn(
             f"{root}: {again} images are listed several times; their outlines are united, and those listed for "
-            "training and validation are left to validation",
+            "training and validation are used for validation",
             stacklevel=3,
         )
 
@@ -178,8 +178,8 @@ def _about(root: Path, lines: int) -> str:
 def _write_masks(
     folder: Path, files: Mapping[Split, Path], on_disk: Mapping[str, str], progress: Callable[[int, int], None]
 ) -> None:
-    """Write `masks/NAME.png`, 255 where a cell is, and `images.csv`, which has name, split and listings of each."""
-    pycocotools()  # so that an absent package is said before minutes of reading
+    """Write `masks/NAME.png`, 255 in cells, and `images.csv` with the name, split and listings of each image."""
+    pycocotools()  # so that a missing package is reported before minutes of reading
     (folder / "masks").mkdir()
     rows: dict[str, dict[str, object]] = {}
     for split in sorted(files, key=("test", "val", "train").index):  # the first one keeps an image
@@ -206,12 +206,12 @@ def _check_names(path: Path, split: Split, names: Iterable[str], earlier: Mappin
         except ValueError as error:
             problems.append(str(error))
         if name in earlier and earlier[name]["split"] == "test":
-            problems.append(f"image {name!r} is for {split}, but also for test; expected test to have its images alone")
+            problems.append(f"image {name!r} is for {split}, but also for test; expected test images in test only")
     ManifestError.check(str(path), problems)
 
 
 def _parse(name: str) -> tuple[str, str, float]:
-    """Cell line, well and hours of an image's name; a ValueError where it isn't as published."""
+    """Parse cell line, well and hours from an image's name; raises `ValueError` if it isn't as published."""
     found = _NAME.fullmatch(name)
     if not found:
         raise ValueError(f"image has the name {name!r}; expected {_NAME_EXPECTED}")

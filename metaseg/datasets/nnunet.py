@@ -19,7 +19,7 @@ from metaseg.datasets.source import Source
 from metaseg.datasets.table import read_frame, to_manifest
 
 _VAL_FRACTION = 0.2
-"""Share of the training cases for validation, where only the test cases are told."""
+"""Share of the training cases for validation, if the layout separates only test cases."""
 
 
 @dataclass(frozen=True)
@@ -38,18 +38,18 @@ def read_nnunet(source: Source, config: NnunetConfig = NnunetConfig()) -> Manife
     `group` and `split`. The labels of dataset.json name the classes.
 
     Args:
-        source: the folder that holds `dataset.json`. Its metadata are columns of metadata.csv; where it has none, those
+        source: the folder that holds `dataset.json`. Its metadata are columns of metadata.csv; if it names none, those
             that `export_nnunet` noted in dataset.json.
-        config: which channel is read.
+        config: choice of a channel.
 
     Returns:
-        A row a case that has a label. Splits are metadata.csv's. Where that has none, cases of imagesTs are for test,
-        and a fifth of the others, by whole groups, is for validation; without labelled test cases, there is no split.
+        One row per labelled case. Splits are those of metadata.csv. If it has none, cases of imagesTs are for test, and
+        a fifth of the others, by whole groups, is for validation; without labelled test cases, there is no split.
 
     Raises:
-        ManifestError: dataset.json can't be read, or says what isn't supported (labels that aren't 0, 1, 2 ...,
-            regions, an ignore label, volumes); or, listed together, files are missing, or rows of metadata.csv.
-        ConfigError: there is no such channel.
+        ManifestError: dataset.json can't be read, or has what isn't supported (labels other than 0, 1, 2 ..., regions,
+            an ignore label, volumes); or, listed together, files or rows of metadata.csv are missing.
+        ConfigError: `config.channel` doesn't exist.
     """
     root = source.path
     description = describe(root)
@@ -82,7 +82,7 @@ def read_nnunet(source: Source, config: NnunetConfig = NnunetConfig()) -> Manife
 
 
 def _cases(root: Path, description: Description, parts: Sequence[str], config: NnunetConfig) -> pd.DataFrame:
-    """The labelled cases: `case`, `image` and `mask`."""
+    """Find the labelled cases: `case`, `image` and `mask`."""
     ending = description.ending
     folders = [f"{kind}{part}" for part in parts for kind in ("images", "labels")]
     missing = [f"has no folder {name}; expected files in it" for name in folders if not (root / name).is_dir()]
@@ -121,14 +121,14 @@ def _cases(root: Path, description: Description, parts: Sequence[str], config: N
         raise ManifestError(f"{root / 'imagesTr'} holds no image; expected NAME_0000{ending}")
     if len(numbers) > 1 and config.channel is None:
         raise ManifestError(
-            f"{root}: each case has {len(numbers)} files, one a channel; expected one grey channel or an RGB file, or "
-            "a choice (channel=0)"
+            f"{root}: each case has {len(numbers)} files, one per channel; expected one grey channel or an RGB file, "
+            "or a choice (channel=0)"
         )
     return pd.DataFrame(rows)
 
 
 def _channel_files(folder: Path, ending: str, problems: list[str]) -> dict[str, list[int]]:
-    """The channels of each case that there is a file of, sorted."""
+    """List the channels for which each case has a file, sorted."""
     cases: dict[str, list[int]] = {}
     for path in sorted(folder.glob(f"[!.]*{ending}")):
         if match := re.fullmatch(r"(.+)_(\d{4})", path.name.removesuffix(ending)):
@@ -139,12 +139,12 @@ def _channel_files(folder: Path, ending: str, problems: list[str]) -> dict[str, 
 
 
 def _numbers(channels: int, found: Sequence[Sequence[int]]) -> list[int]:
-    """The files that each case has: one a channel, except where all three are in one RGB file."""
+    """Determine the channels that each case must have as files: all, or only 0 if the three are in one RGB file."""
     return [0] if channels == 3 and all(numbers == [0] for numbers in found) else list(range(channels))
 
 
 def _joined(table: pd.DataFrame, path: Path, columns: Sequence[str], group_by: str | None) -> pd.DataFrame:
-    """The cases with the columns of metadata.csv."""
+    """Join the columns of metadata.csv to the cases."""
     rows = read_frame(path, [*columns, "case:categorical"], group_by)
     if "case" not in rows:
         raise ManifestError(f"{path}: has no column 'case'; it has {', '.join(map(str, rows.columns))}")
@@ -158,7 +158,7 @@ def _joined(table: pd.DataFrame, path: Path, columns: Sequence[str], group_by: s
 
 
 def _split_problems(table: pd.DataFrame, in_test: pd.Series) -> list[str]:
-    """Where metadata.csv and the folders are at odds about what is for test."""
+    """List the cases for which metadata.csv and the folders disagree on whether they are for test."""
     return [
         f"case {case!r} has split {split!r}, but is in {'imagesTs' if test else 'imagesTr'}; expected test in "
         "imagesTs, and only there"
@@ -168,12 +168,12 @@ def _split_problems(table: pd.DataFrame, in_test: pd.Series) -> list[str]:
 
 
 def _splits(manifest: Manifest, in_test: pd.Series) -> list[str]:
-    """Test where the folder says so; the others are divided into training and validation by whole groups."""
+    """Assign cases of imagesTs to test, and divide the others into training and validation by whole groups."""
     table = manifest.table
     others = table[~in_test]
     subgroup = others[manifest.subgroup_column] if manifest.subgroup_column else others["case"].map(lambda _: "all")
     group = others["group" if "group" in table else "case"]
-    # A third split can't be empty: it gets next to nothing, which goes to training.
+    # The test share can't be 0: the few cases that it gets go to training.
     assigned = assign_splits(group, subgroup, _VAL_FRACTION, test_fraction=1e-6, seed=0)
     divided = pd.Series(assigned, index=others.index, dtype=str).replace("test", "train")
     return divided.reindex(table.index, fill_value="test").tolist()

@@ -12,34 +12,34 @@ from metaseg.data.manifest import ManifestError
 from metaseg.data.metadata import Kind, MetadataColumn, Missing
 
 METADATA = "metaseg_metadata"
-"""Key under which an export notes the metadata columns; nnU-Net has no use for it."""
+"""Key under which an export notes the metadata columns; nnU-Net ignores it."""
 
 _ENDINGS = (".png", ".tif", ".tiff")
 
 
 @dataclass(frozen=True)
 class Description:
-    """What dataset.json says."""
+    """Content of dataset.json."""
 
     channels: int
-    """Channels that are named, of a case."""
+    """Number of channels of a case."""
     classes: tuple[str, ...]
     """Names of mask values 1, 2, ..."""
     ending: str
-    """Of the images' and masks' names: .png, .tif or .tiff."""
+    """Ending of the images' and masks' file names: .png, .tif or .tiff."""
     cases: int | None
-    """Training cases that there should be."""
+    """Expected number of training cases."""
     metadata: tuple[MetadataColumn, ...]
     """Columns of metadata.csv that an export noted."""
     about: str
-    """A sentence on the images."""
+    """A sentence about the images."""
 
 
 def describe(root: Path) -> Description:
     """Read `root/dataset.json`.
 
     Raises:
-        ManifestError: it isn't there or can't be read, or, listed together, what it says is wrong or isn't supported.
+        ManifestError: the file is missing or can't be read, or, listed together, its entries are wrong or unsupported.
     """
     path = root / "dataset.json"
     try:
@@ -71,7 +71,7 @@ def describe(root: Path) -> Description:
 
 
 def _ending(root: Path) -> str:
-    """Version 1 doesn't name the ending: the one that the training images have."""
+    """Find the ending of the training images, which version 1 doesn't name."""
     names = [path.name for path in (root / "imagesTr").glob("[!.]*")]
     found = sorted({match[0] for name in names if (match := re.search(r"(\.nii)?\.[^.]+$", name))})
     return ", ".join(found)
@@ -91,7 +91,7 @@ def _metadata(content: Mapping[str, Any], problems: list[str]) -> tuple[Metadata
 
 
 def _classes(content: Mapping[str, Any], problems: list[str]) -> tuple[str, ...]:
-    """Names of values 1, 2, ...; of `labels`, version 2 has name to value, and version 1 value to name."""
+    """Read the names of values 1, 2, ...; `labels` maps names to values in version 2, values to names in version 1."""
     labels = content.get("labels")
     if not isinstance(labels, dict):
         problems.append(f'labels is {labels!r:.80}; expected such as {{"background": 0, "nucleus": 1}}')
@@ -100,9 +100,9 @@ def _classes(content: Mapping[str, Any], problems: list[str]) -> tuple[str, ...]
     if "modality" in content and "channel_names" not in content:
         pairs = [(name, int(value) if re.fullmatch(r"\d{1,5}", value) else value) for value, name in labels.items()]
     if regions := [name for name, value in pairs if isinstance(value, list)]:
-        problems.append(f"label {regions[0]!r} is a region of several values; expected one value a label")
+        problems.append(f"label {regions[0]!r} is a region of several values; expected one value per label")
     elif "ignore" in (name for name, _ in pairs):
-        problems.append("has a label 'ignore', for pixels that nobody annotated; expected masks without")
+        problems.append("has a label 'ignore', for pixels without annotation; expected masks without it")
     elif any(type(value) is not int or not isinstance(name, str) for name, value in pairs):
         problems.append(f"labels is {labels!r:.80}; expected a name and a whole number each")
     elif sorted(value for _, value in pairs) != list(range(max(2, len(pairs)))):

@@ -19,36 +19,36 @@ VERSION = 1
 
 
 def export_nnunet(dataset: Dataset, folder: Path, dataset_id: int) -> Path:
-    """Write a prepared dataset for nnU-Net version 2, for `nnUNetv2_plan_and_preprocess` and for `read_nnunet`.
+    """Write a prepared dataset for nnU-Net version 2, to be read by `nnUNetv2_plan_and_preprocess` or `read_nnunet`.
 
-    Images and masks are PNG files of what our networks see, before it is standardised. Cases for training and
-    validation are in imagesTr, those for test in imagesTs and labelsTs. `splits_final.json` has our training and
-    validation cases as its only fold: nnU-Net reads it in its folder of preprocessed data. Pixels that don't count have
-    nnU-Net's label `ignore`, which `read_nnunet` refuses. `metadata.csv` has each
-    case's split, group and metadata, which nnU-Net doesn't see.
+    Images and masks are PNG files of the pixels that our networks see, before standardisation. Cases for training and
+    validation are in imagesTr and labelsTr, those for test in imagesTs and labelsTs. `splits_final.json` has our
+    training and validation cases as its only fold: nnU-Net reads it in its folder of preprocessed data. Ignored pixels
+    have nnU-Net's label `ignore`, which `read_nnunet` refuses. `metadata.csv` has each case's split, group and
+    metadata, which nnU-Net doesn't see.
 
     Args:
-        dataset: what to write.
+        dataset: the prepared dataset.
         folder: nnU-Net's folder of raw data.
         dataset_id: nnU-Net's number of the dataset, 1 to 999.
 
     Returns:
-        `folder/DatasetID_NAME`, which appears complete or not at all, and stays where it is there already.
+        `folder/DatasetID_NAME`, which appears complete or not at all, and is left as it is if it exists already.
 
     Raises:
-        ConfigError: the number can't be, or is another dataset's; `folder/DatasetID_NAME` holds something else; a class
-            or metadata column has a name that the format needs for itself.
+        ConfigError: the number is out of range, or another dataset's; `folder/DatasetID_NAME` holds something else; a
+            class or metadata column has a name that the format reserves.
     """
     if not 1 <= dataset_id <= 999:
         raise ConfigError(f"dataset_id is {dataset_id}; expected 1 to 999")
     if taken := sorted({"background", "ignore"} & set(dataset.classes)):
-        raise ConfigError(f"a class is called {taken[0]!r}, which nnU-Net has a use for; expected another name")
+        raise ConfigError(f"a class is called {taken[0]!r}, which nnU-Net reserves; expected another name")
     if "case" in [column.name for column in dataset.metadata]:
-        raise ConfigError("a metadata column is called 'case', as that of nnU-Net's cases; expected another name")
+        raise ConfigError("a metadata column is called 'case', which is the column of cases; expected another name")
     name = re.sub(r"[^A-Za-z0-9]+", "_", dataset.name).strip("_")[:80] or "metaseg"
     target = folder / f"Dataset{dataset_id:03d}_{name}"
     if others := sorted(path.name for path in folder.glob(f"Dataset{dataset_id:03d}_*") if path != target):
-        raise ConfigError(f"dataset_id is {dataset_id}, which {others[0]} in {folder} has; expected a free one")
+        raise ConfigError(f"dataset_id is {dataset_id}, which {others[0]} in {folder} has; expected an unused one")
     made = {"nnunet": VERSION, "dataset": dataset.fingerprint, "name": dataset.name, "about": dataset.about}
     return derive(target, made, lambda complete: _write(dataset, complete))
 
@@ -57,7 +57,7 @@ def _write(dataset: Dataset, folder: Path) -> None:
     for name in ("imagesTr", "labelsTr", "imagesTs", "labelsTs"):
         (folder / name).mkdir()
     table, ignored = dataset.table, 1 + len(dataset.classes)
-    # The number makes names differ, also where the file system doesn't tell case, and never a device's.
+    # The number makes names unique, even on file systems that ignore case, and keeps them off device names.
     stems = [re.sub(r"[^A-Za-z0-9]+", "-", Path(image).stem)[:80].strip("-") for image in table["image"]]
     cases = pd.Series([f"{number:05d}-{stem}" for number, stem in enumerate(stems)])
     for i, (case, split) in enumerate(zip(cases, table["split"], strict=True)):

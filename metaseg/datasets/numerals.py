@@ -1,4 +1,4 @@
-"""Text that may be meant as numbers, and numbers that may be meant as text: said, before either trains as the other."""
+"""Text that may be meant as numbers, and numbers that may be meant as text: reported before either is used wrongly."""
 
 import re
 import warnings
@@ -20,28 +20,26 @@ _SHOWN = 3
 
 
 def leading_zero(name: str, written: Iterable[tuple[str, int]]) -> list[str]:
-    """What is wrong with the first whole number that begins with 0, if there is one: as a number it would lose it.
+    """Report the first whole number that begins with 0, if there is one: read as a number, it would lose the 0.
 
     Args:
-        name: of their column, which isn't said to be of a kind.
-        written: each value as it is in the file, and its line.
+        name: name of their column, which has no declared kind.
+        written: each value as written in the file, and its line.
     """
     for value, line in written:
         if _LEADING_ZERO.fullmatch(value):
             return [
-                f"line {line}: {name!r} is {value.strip()!r}, which as a number loses its 0; say {name}:categorical "
-                f"where it is a name, or {name}:continuous where it is a number"
+                f"line {line}: {name!r} is {value.strip()!r}, which as a number loses its 0; give {name}:categorical "
+                f"if it is a name, or {name}:continuous if it is a number"
             ]
     return []
 
 
 def check_numerals(name: str, values: pd.Series, source: str) -> None:
-    """See to it that a column of text, which isn't said to be of a kind, doesn't hold numbers.
-
-    Warns of one where some values are numbers and others aren't.
+    """Check that a text column without a declared kind doesn't hold numbers; warn if some of its values are numbers.
 
     Raises:
-        ManifestError: all values are numbers, written otherwise than numbers are read: `0,5`, `1,000`, `12%`, `<5`.
+        ManifestError: all values are numbers in a notation that isn't read as numbers: `0,5`, `1,000`, `12%`, `<5`.
     """
     if is_numeric_dtype(values) or is_bool_dtype(values):
         return
@@ -51,14 +49,14 @@ def check_numerals(name: str, values: pd.Series, source: str) -> None:
     if odd and len(numerals) == len(found):
         raise ManifestError(
             f"{source}: {name!r} is {_shown(odd)}; expected numbers with a decimal point and nothing else (0.5, 1000), "
-            f"or {name}:categorical where each is the name of a category"
+            f"or {name}:categorical if each is the name of a category"
         )
     if odd or (numerals and (len(numerals) < len(found) or any("." in value for value in numerals))):
         others = [value for value in found if value not in set(numerals)]
         beside = f" beside {_shown(others)}" if others else ""
         warnings.warn(
-            f"{source}: {name!r} is taken for categories, but {_shown(numerals)}{beside} look like numbers; "
-            f"correct them, or say {name}:categorical",
+            f"{source}: {name!r} is read as categorical, but {_shown(numerals)}{beside} look like numbers; "
+            f"correct them, or give {name}:categorical",
             stacklevel=4,
         )
 

@@ -1,4 +1,4 @@
-"""Seven Cell Lines as its laboratory stores it: images of a plate's wells, stencils of nuclei, and an Index.xml."""
+"""Seven Cell Lines in its laboratory's layout: images of a plate's wells, stencils of nuclei, and an Index.xml."""
 
 import re
 import warnings
@@ -23,7 +23,7 @@ _NAME = re.compile(r"(?P<row>\d{2})(?P<column>\d{2})K1F(?P<field>[1-9]\d*)P1R(?P
 _WELL = re.compile(r"(?P<row>[A-Z])(?P<column>\d{1,2})")
 
 _WELL_AT, _FIELD_AT, _LINE_AT = 2, 3, 7
-"""Where an image's sub-elements of Index.xml stand, counted from 0."""
+"""Positions of an image's sub-elements in Index.xml, counted from 0."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class _Field(NamedTuple):
         return f"{self.well} field {self.field}"
 
     def file(self, channel: Channel) -> str:
-        """Name of its image."""
+        """Return the name of its image's file."""
         number = next(number for number, name in _CHANNELS.items() if name == channel)
         row = ord(self.well[0]) - ord("A") + 1
         return f"{row:02d}{int(self.well[1:]):02d}K1F{self.field}P1R{number}.png"
@@ -57,30 +57,30 @@ class _Field(NamedTuple):
 def read_seven_cells(source: Source, config: SevenCellsConfig = SevenCellsConfig()) -> Manifest:
     """Read `images/RRCCK1F{field}P1R{1,2}.png` (R1 fluorescence, R2 brightfield) with `StencilsNuclei/...R1.png`.
 
-    RR is the row's letter as a number (A is 01) and CC the column. `Index.xml` beside them says each field's cell line:
+    RR is the row's letter as a number (A is 01) and CC the column. `Index.xml` beside them has each field's cell line:
     every child of its root is an image, whose sub-elements are, counted from 0, [2] the well (A10), [3] the field and
-    [7] the cell line. What it lists beyond the images that are there is ignored; so are files that are no PNG.
+    [7] the cell line. Entries of images that don't exist are ignored; so are files other than PNG.
 
     Args:
         source: the folder; or a CSV or Parquet table of images, or a folder that holds `manifest.csv` or just one CSV,
-            which `metaseg.datasets.table.read_table` reads. Metadata is `cell_line` unless the source says otherwise;
-            there are columns `well` and `field` besides.
-        config: channel and split. A table says both itself.
+            which `metaseg.datasets.table.read_table` reads. The metadata is `cell_line` by default; the columns `well`
+            and `field` are available too.
+        config: channel and split, which a table has itself.
 
     Returns:
-        A row a field. Wells stay together, by column `group`, unless the source says what does; where a split file
-        puts fields of one well into several splits, images are their own groups and a warning says so.
+        One row per field. Wells stay together, by column `group`, unless the source names another column; if a split
+        file puts fields of one well into several splits, each image is a group of its own, with a warning.
 
     Raises:
-        ManifestError: the folder hasn't this layout; or, listed together, images have no stencil or no cell line, are
-            named otherwise, or aren't in the split file.
+        ManifestError: the folder hasn't this layout; or, listed together, images have no stencil or no cell line, have
+            other names, or are missing from the split file.
         ConfigError: a channel or split file is given for a table.
     """
     root = source.path
     metadata = source.metadata or ("cell_line",)
     if (table := _table_file(root)) is not None:
         if config != SevenCellsConfig():
-            raise ConfigError(f"{table} is a table, which says images and split itself; got {config}, expected none")
+            raise ConfigError(f"{table} is a table, which has images and split itself; got {config}, expected none")
         return replace(read_table(table, metadata, source.group_by), about=f"cell lines, images listed in {table}")
     for name, kind in (("images", "folder"), ("StencilsNuclei", "folder"), ("Index.xml", "file")):
         if not ((root / name).is_dir() if kind == "folder" else (root / name).is_file()):
@@ -123,7 +123,7 @@ def read_seven_cells(source: Source, config: SevenCellsConfig = SevenCellsConfig
 
 
 def _table_file(path: Path) -> Path | None:
-    """The table that is given instead of the laboratory's folder."""
+    """Find the table that is given instead of the laboratory's folder; None if the folder is given."""
     if not path.exists():
         raise ManifestError(f"{path} doesn't exist; expected the laboratory's folder, or a table")
     if not path.is_dir():
@@ -140,7 +140,7 @@ def _table_file(path: Path) -> Path | None:
 
 
 def _parse(name: str) -> tuple[_Field, Channel] | None:
-    """What a file's name says, or None for a name that isn't the layout's."""
+    """Parse field and channel from a file's name; None for a name that doesn't belong to the layout."""
     match = _NAME.fullmatch(name)
     if not match or not 1 <= int(match["row"]) <= 26 or not int(match["column"]):
         return None
@@ -149,11 +149,11 @@ def _parse(name: str) -> tuple[_Field, Channel] | None:
 
 
 def _fields(root: Path, channel: Channel) -> tuple[list[_Field], list[str]]:
-    """The fields that there is an image of, sorted, and what is wrong with the names in `images`."""
+    """List the fields that have an image, sorted, and problems with the names in `images`."""
     fields, problems = [], []
     for path in sorted(path for path in (root / "images").glob("[!.]*") if path.suffix.lower() == ".png"):
         if (parsed := _parse(path.name)) is None:
-            problems.append(f"images/{path.name} is no image's name; expected one such as 0110K1F1P1R2.png (well A10)")
+            problems.append(f"images/{path.name} isn't an image's name; expected such as 0110K1F1P1R2.png (well A10)")
         elif parsed[1] == channel:
             fields.append(parsed[0])
     if not fields and not problems:
@@ -163,19 +163,19 @@ def _fields(root: Path, channel: Channel) -> tuple[list[_Field], list[str]]:
 
 
 class _WithoutDoctype(ElementTree.TreeBuilder):
-    """Builds the tree of a document that declares no type: such a one can't define entities."""
+    """Builds the tree of a document without a document type declaration, which could define entities."""
 
     def doctype(self, name: str, _public: str | None, _system: str | None) -> None:
         raise ValueError(f"declares the document type {name!r}, which may define entities; expected none")
 
 
 def _cell_lines(path: Path) -> dict[_Field, str]:
-    """Index.xml: the cell line of each field."""
+    """Read each field's cell line from Index.xml."""
     parser = ElementTree.XMLParser(target=_WithoutDoctype())
     try:
         parser.feed(path.read_bytes())
         root: ElementTree.Element = parser.close()
-    except (ElementTree.ParseError, ValueError, LookupError) as error:  # LookupError: an encoding that isn't known
+    except (ElementTree.ParseError, ValueError, LookupError) as error:  # LookupError: an unknown encoding
         raise ManifestError(f"{path}: unreadable XML ({error}); expected one whole document") from error
     lines: dict[_Field, str] = {}
     problems = []
@@ -212,7 +212,7 @@ def _told(texts: Sequence[str]) -> str:
 
 
 def _splits(path: Path, fields: Sequence[_Field]) -> dict[_Field, str]:
-    """The split file: the split of each field, and maybe of more."""
+    """Read the split of each field, and possibly of more, from the split file."""
     table = read_frame(path, (), None)
     columns = ", ".join(map(str, table.columns))
     ManifestError.check(

@@ -1,27 +1,27 @@
-"""Where a dataset lies, and what an importer may need besides."""
+"""The argument of every importer: the dataset's place, a scratch folder, and choices of columns."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 Progress = Callable[[int, int], None]
-"""Called with how many items are done, and how many there are."""
+"""Called with the number of items done, and of all items."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """What an importer is called with."""
+    """A dataset on disk and the choices for importing it: the argument of every importer."""
 
     path: Path
     """The table, or the published layout's folder; it is only read."""
     scratch: Path
     """Folder for files that an importer has to make: masks drawn from polygons, slices cut from volumes."""
     metadata: tuple[str, ...] = ()
-    """Columns that the networks see, as in `metaseg.datasets.table.read_table`. Where there are none, an importer of a
-    layout that has metadata of its own takes those."""
+    """Columns that the networks see, as in `metaseg.datasets.table.read_table`; by default the layout's own metadata,
+    if it has any."""
     group_by: str | None = None
-    """Column whose values mustn't straddle a split; by default what the layout knows."""
+    """Column whose values mustn't straddle splits; by default the layout's own groups."""
     progress: Progress = lambda done, total: None
     """Called while files are made."""
     per: tuple[str, ...] = ()
-    """Columns of a table that tell the rows of one image apart: its annotator, task or style."""
+    """Columns of a table that distinguish the rows of one image: its annotator, task or style."""

@@ -1,4 +1,4 @@
-"""A table of images: a CSV or Parquet file in the folder that its paths are relative to."""
+"""A table of images: a CSV or Parquet file, in the folder to which its paths are relative."""
 
 import csv
 import io
@@ -18,7 +18,7 @@ from metaseg.text import clean_column, clean_text
 _TEXT = ("image", "mask", "split", "group")
 
 LINE = "line"
-"""Name of a frame's index where it holds the line of the file that each row begins in."""
+"""Name of a frame's index that holds the line of the file in which each row begins."""
 
 
 def read_table(path: Path, metadata: Sequence[str], group_by: str | None = None, per: Sequence[str] = ()) -> Manifest:
@@ -27,9 +27,9 @@ def read_table(path: Path, metadata: Sequence[str], group_by: str | None = None,
     Args:
         path: the table. Its folder is the manifest's root and, by its name, the dataset's.
         metadata: columns that the network may see, each `COLUMN`, `COLUMN:categorical` or `COLUMN:continuous`. Without
-            a kind, numbers are continuous; everything else, truth values too, is categorical.
+            a kind, numbers are continuous; everything else, including booleans, is categorical.
         group_by: column whose equal values must share a split; it fills the column `group`.
-        per: columns that tell the rows of one image apart, such as its annotator.
+        per: columns that distinguish the rows of one image, such as its annotator.
 
     Raises:
         ManifestError: the file isn't such a table.
@@ -39,19 +39,19 @@ def read_table(path: Path, metadata: Sequence[str], group_by: str | None = None,
 
 
 def read_frame(path: Path, metadata: Sequence[str], group_by: str | None, per: Sequence[str] = ()) -> pd.DataFrame:
-    """The file's rows. What names something (paths, groups, categories) is text as written: `007` stays `007`.
+    """Read the file's rows. Names (paths, groups, categories) are text as written: `007` stays `007`.
 
-    Names and values have no space around them and are composed Unicode (`metaseg.text`); paths stay as written.
+    Column names and values are stripped and normalised to composed Unicode (`metaseg.text`); paths stay as written.
 
     Raises:
-        ManifestError: there is no such file, it can't be read, a column is there twice, a line has more values than the
-            header, or numbers of a column that isn't said to be continuous have leading zeros.
+        ManifestError: the file doesn't exist or can't be read, a column occurs twice, a line has more values than the
+            header, or numbers have leading zeros in a column without a declared kind.
     """
     kinds = dict(map(_column_and_kind, metadata))
     names = {*_TEXT, *per, *([group_by] if group_by else [])} - kinds.keys()
     names |= {name for name, kind in kinds.items() if kind == "categorical"}
     if path.suffix.lower() not in (".csv", ".parquet"):
-        raise ManifestError(f"{path} is no table; expected a .csv or .parquet file")
+        raise ManifestError(f"{path} is not a table; expected a .csv or .parquet file")
     unsaid = [name for name, kind in kinds.items() if kind is None]
     try:
         table = pd.read_parquet(path) if path.suffix.lower() == ".parquet" else _read_csv(path, names, unsaid)
@@ -71,7 +71,7 @@ def read_frame(path: Path, metadata: Sequence[str], group_by: str | None, per: S
 
 
 def _read_csv(path: Path, texts: Iterable[str], unsaid: Iterable[str]) -> pd.DataFrame:
-    """The table as pandas reads it, `texts` as text; its index says in which line each row begins."""
+    """Read the table with pandas, columns `texts` as text; its index is the line in which each row begins."""
     content = path.read_bytes().decode("utf-8-sig")
     reader = csv.reader(io.StringIO(content, newline=""))
     rows: list[list[str]] = []
@@ -96,7 +96,7 @@ def _read_csv(path: Path, texts: Iterable[str], unsaid: Iterable[str]) -> pd.Dat
     clean = [clean_text(name) for name in header]
     kinds = {name: str for name, text in zip(header, clean, strict=True) if text in set(texts)}
     table = pd.read_csv(io.StringIO(content), dtype=cast(dict[str, type], kinds))
-    # pandas calls a second column of one name otherwise, and one without a name "Unnamed"
+    # pandas renames a second column of the same name, and calls one without a name "Unnamed"
     table.columns = pd.Index(clean if len(clean) == len(table.columns) else table.columns)
     if len(table) == len(lines) - 1:
         table.index = pd.Index(lines[1:], name=LINE)
@@ -125,10 +125,25 @@ def to_manifest(
     about: str = "",
     classes: Sequence[str] = (),
 ) -> Manifest:
-    """A manifest of a table as read; arguments as in `read_table`, and as in `Manifest`.
+    """Make a manifest of a table's rows, as every importer does in the end.
 
-    Columns of `per` that are no metadata become strata. Values that differ in upper and lower case only are warned
+    Columns of `per` that aren't metadata become strata. Values that differ only in upper and lower case are warned
     about.
+
+    Args:
+        table: one row per sample, with columns `image` and `mask`; optionally `split` and `group`.
+        root: folder that the paths of images are relative to; its name is the dataset's.
+        metadata: columns that the network may see, as in `read_table`.
+        group_by: column whose equal values must share a split, as in `read_table`.
+        source: name of the manifest in errors, usually its path.
+        mask_root: folder that the paths of masks are relative to; `root` by default.
+        strata: further columns that arms may be restricted by.
+        per: columns that distinguish the rows of one image.
+        about: a sentence about the images.
+        classes: names of mask values 1, 2, ..., if the layout has them.
+
+    Raises:
+        ManifestError: a column is missing, or the table breaks a rule of `Manifest`.
     """
     kinds = dict(map(_column_and_kind, metadata))
     per, strata = tuple(map(clean_text, per)), list(strata)
@@ -180,7 +195,7 @@ def _warn_of_case(name: str, values: pd.Series, source: str) -> None:
     for _, alike in distinct[folded.duplicated(keep=False)].groupby(folded):
         warnings.warn(
             f"{source}: {name!r} is {' and '.join(map(repr, alike))}, which differ in upper and lower case only: they "
-            "are taken for different values",
+            "are treated as different values",
             stacklevel=4,
         )
 
@@ -197,5 +212,5 @@ def _kind(values: pd.Series) -> Kind:
 
 
 def _text(values: pd.Series) -> pd.Series:
-    """Values as strings; missing ones stay missing."""
+    """Convert values to strings; missing ones stay missing."""
     return values.astype(str).where(values.notna())

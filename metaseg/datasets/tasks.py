@@ -1,4 +1,4 @@
-"""Images with a mask for each of several tasks: the metadata says which mask is wanted."""
+"""Images with a mask for each of several tasks: the task is the metadata, and says which mask is wanted."""
 
 import os
 from dataclasses import replace
@@ -15,7 +15,7 @@ from metaseg.datasets.table import read_frame, to_manifest
 
 TASK = "task"
 BOTH_MASKS = "both_masks"
-"""Stratum: `yes` where the image has a row for each of several tasks, else `no`."""
+"""Stratum: `yes` if the image has a row for each of several tasks, else `no`."""
 
 
 def read_tasks(path: Path, group_by: str | None = None) -> Manifest:
@@ -34,12 +34,12 @@ def read_tasks(path: Path, group_by: str | None = None) -> Manifest:
 
 
 def join_tasks(first: Manifest, second: Manifest, tasks: tuple[str, str]) -> Manifest:
-    """One manifest of the rows of two, of whose masks the first ones' are of task `tasks[0]`, the others of `tasks[1]`.
+    """Join two manifests into one; rows of the first are of task `tasks[0]`, those of the second of `tasks[1]`.
 
-    Images that both have (the same file) get a row for each task, and join their groups. Other metadata are left out.
+    Images in both (the same file) get a row for each task, and their groups are merged. Other metadata are left out.
 
     Raises:
-        ManifestError: one has splits and the other hasn't, or they differ for an image.
+        ManifestError: one has splits and the other hasn't, or an image is in different splits.
     """
     if ("split" in first.table) != ("split" in second.table):
         have, lack = (first, second) if "split" in first.table else (second, first)
@@ -52,7 +52,7 @@ def join_tasks(first: Manifest, second: Manifest, tasks: tuple[str, str]) -> Man
         part = manifest.table[[name for name in ("image", "mask", "split", "group") if name in manifest.table]].copy()
         if "group" not in part:
             part["group"] = part["image"]
-        # Two manifests may call different groups alike.
+        # Different groups of the two manifests may have the same name.
         part["group"] = [f"{task} {group}" for group in part["group"]]
         part["image"] = [(images / image).relative_to(root).as_posix() for image in part["image"]]
         part["mask"] = [(masks / mask).relative_to(mask_root).as_posix() for mask in part["mask"]]
@@ -78,7 +78,7 @@ def join_tasks(first: Manifest, second: Manifest, tasks: tuple[str, str]) -> Man
 
 
 def _joined_groups(table: pd.DataFrame) -> pd.Series:
-    """One name for all groups that hang together by images that several of them have: the first one's."""
+    """Merge groups that share images, directly or through others; each gets the name of its first."""
     image, group = (pd.factorize(table[name])[0] for name in ("image", "group"))
     links = coo_array((np.ones(len(table)), (image, group + len(table))), shape=(2 * len(table),) * 2)
     _, component = connected_components(links, directed=False)

@@ -1,4 +1,4 @@
-"""The engine: fits a study's runs with Ray Train on whatever Ray has. The only package that imports ray."""
+"""The engine: trains studies and sweeps on whatever resources Ray has. The only package that imports ray."""
 
 from metaseg.engine.outcome import Outcome
 from metaseg.engine.study import run_study

@@ -1,4 +1,4 @@
-"""Why a run ended without a result: its own fault, the machines' or the store's; and so whether to try it again."""
+"""Causes of failed runs: the run itself, a machine or the store. The cause says whether a retry makes sense."""
 
 import traceback
 from collections.abc import Iterator
@@ -16,29 +16,29 @@ from metaseg.store.storage import StorageError
 
 OUT_OF_MEMORY = (torch.OutOfMemoryError, MemoryError, RayOutOfMemoryError)
 RAYS_WORDS_FOR_OUT_OF_MEMORY = ("OUT_OF_MEMORY", "low on memory", "memory pressure")
-"""Found in the death of an actor that Ray has killed because its node's memory ran out."""
+"""Words in Ray's message about an actor that it has killed because its node ran out of memory."""
 
 MACHINES = (RayError, RayTrainError, OSError, torch.distributed.DistError, torch.AcceleratorError)
-"""What processes, nodes, networks, disks and GPUs raise."""
+"""Errors of processes, nodes, networks, disks and GPUs."""
 
 
 class CodeChangedError(Exception):
-    """A worker would train another run than the one that the driver has asked for."""
+    """A worker would train another run than the driver has asked for."""
 
 
 class Kind(Enum):
-    """Whose fault a failure is. Of several causes, the first in this order counts."""
+    """The kind of a failure. If a failure has several causes, the first in this order counts."""
 
     CODE = "changed code"
     """The workers' code isn't the driver's any more: no run can go on."""
     RUN = "its own"
-    """It would fail again: it diverged, is out of memory, has a wrong setting, or the code raised."""
+    """The run would fail again: it diverged, ran out of memory, has a wrong setting, or the code raised."""
     STORE = "the store's"
     """The store is full or can't be reached: no run can go on."""
     PREEMPTION = "a preemption"
-    """The node was taken back: it is tried again, and that doesn't count."""
+    """The node was taken back: the run is retried, without counting."""
     MACHINE = "a machine's"
-    """A process, node, network or device failed: it is tried again, so many times."""
+    """A process, node, network or device failed: the run is retried up to `max_retries` times."""
 
 
 @dataclass(frozen=True)
@@ -47,22 +47,22 @@ class Failure:
 
     kind: Kind
     reason: str
-    """In a line."""
+    """The reason in one line."""
     traceback: str
 
 
 def explain(error: BaseException) -> Failure:
-    """Find the cause in what Ray makes of it.
+    """Find the cause of an error that Ray or Ray Train has wrapped.
 
-    When one worker of several dies, the others fail for want of it, and one must not take that for the cause.
+    When one of several workers dies, the others fail because it is missing; that must not be taken for the cause.
     """
     cause = min(_causes(error), key=lambda cause: list(Kind).index(_kind(cause)))
     return Failure(_kind(cause), _reason(cause), "".join(traceback.format_exception(error)))
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """What lies under the wrappings of Ray and Ray Train."""
-    inner = getattr(error, "_base_exc", None)  # Ray Train's holder of a worker's exception
+    """The errors inside the wrappers of Ray and Ray Train."""
+    inner = getattr(error, "_base_exc", None)  # Ray Train's wrapper of a worker's exception
     if isinstance(error, RayTaskError) and error.cause is not None:
         yield from _causes(error.cause)
     elif isinstance(error, WorkerGroupError) and error.worker_failures:
@@ -91,7 +91,7 @@ def _kind(cause: BaseException) -> Kind:
         return Kind.PREEMPTION if cause.preempted else Kind.MACHINE
     if isinstance(cause, PreemptionError):
         return Kind.PREEMPTION
-    # gloo tells of a lost neighbour by a plain RuntimeError.
+    # gloo reports a lost neighbour by a plain RuntimeError.
     return Kind.MACHINE if isinstance(cause, MACHINES) or "gloo" in str(cause) else Kind.RUN
 
 
@@ -101,6 +101,6 @@ def _reason(cause: BaseException) -> str:
         memory = any(words in str(cause) for words in RAYS_WORDS_FOR_OUT_OF_MEMORY)
         what = "out of memory: Ray ended its process" if memory else "its process died"
         words = detail.strip().splitlines()[0].removeprefix("Worker ").split(". Some common")[0]
-        return what if "connection error code 2" in words else f"{what}: {words}"  # which says just that
+        return what if "connection error code 2" in words else f"{what}: {words}"  # it says no more
     lines = str(cause).strip().splitlines() or [""]
     return f"{type(cause).__name__}: {lines[0]}"

@@ -1,4 +1,4 @@
-"""Studies as jobs of a Ray cluster: the code is shipped, the log is shown, and the study's exit code comes back."""
+"""Studies as jobs of a Ray cluster: the code is shipped, the log is shown, and the exit code is returned."""
 
 import asyncio
 import logging
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
 
 FAILED, INTERRUPTED, STOPPED = 1, 130, 143
-"""Exit codes where the study has none of its own: it couldn't be started or watched, Ctrl-C, `ray job stop`."""
+"""Exit codes if the study has none of its own: it couldn't be started or watched, Ctrl-C, `ray job stop`."""
 
 FAREWELL_SECONDS = 30
-"""Between the signal of `ray job stop` and the kill. Ray's 3 are too few for a study that lets go of its runs."""
+"""Time between the signal of `ray job stop` and the kill. Ray's 3 s are too few for a study to release its runs."""
 
 
 def submit(command: Sequence[str], address: str | None, working_dir: Path, wait: bool) -> int:
@@ -38,7 +38,7 @@ def submit(command: Sequence[str], address: str | None, working_dir: Path, wait:
         raise ConfigError("the command is missing; expected `metaseg submit -- python studies/seven_cells.py`")
     if not working_dir.is_dir():
         raise ConfigError(f"working_dir is {str(working_dir)!r}; expected a folder")
-    logging.disable(logging.WARNING)  # Ray tells of each ignore file, and of the token being used
+    logging.disable(logging.WARNING)  # Ray reports each ignore file, and that it uses the token
     client = _connect(address)
     job = _send(client, command, working_dir)
     # Unlike this command, Ray's own want to be told that there is a token.
@@ -128,10 +128,10 @@ async def _show_log(client: "JobSubmissionClient", job: str) -> None:
 
 
 def _exit_code(client: "JobSubmissionClient", job: str) -> int:
-    """Of a job that has ended: the study's own, or one that says what happened to it."""
+    """Exit code of a job that has ended: the study's own, or one that says what happened to it."""
     info = client.get_job_info(job)
     if info.driver_exit_code is not None:
         code = int(info.driver_exit_code)
-        return code if code >= 0 else 128 - code  # as shells tell of a signal
+        return code if code >= 0 else 128 - code  # as shells report a signal
     print(f"{job} {info.status.value.lower()}: {info.message}", file=sys.stderr)
     return STOPPED if info.status.value == "STOPPED" else FAILED

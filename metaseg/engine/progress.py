@@ -1,4 +1,4 @@
-"""A study's progress in the terminal: a line for each run that ends, and a live table of those that are running."""
+"""A study's progress in the terminal: a line for each run that ends, and a live table of the running ones."""
 
 import time
 from collections.abc import Iterable, Sequence
@@ -14,19 +14,18 @@ from metaseg.study.plan import PlannedRun, Study
 from metaseg.training.history import Epoch
 
 HEARTBEAT_SECONDS = 15.0
-"""Time between lines that tell the state where there is no live table (output goes to a file or a job's log)."""
-
+"""Time between status lines if there is no live table, because output goes to a file or a job's log."""
 
 QUIET_SECONDS = 60.0
-"""Silence of a run that is never called one, however short its epochs are."""
+"""A run that has been quiet for less than this isn't called silent, however short its epochs are."""
 QUIET_BEFORE_EPOCHS_SECONDS = 300.0
-"""The same, while no run has told how long an epoch takes."""
+"""The same as long as no run has finished an epoch."""
 QUIET_EPOCHS = 5
-"""Silence for as many of the longest epochs so far is called one."""
+"""A run that has been quiet for the time of this many epochs, the longest so far, is called silent."""
 
 
 def clock(seconds: float) -> str:
-    """`m:ss` or `h:mm:ss`."""
+    """Format a duration as `m:ss` or `h:mm:ss`."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
@@ -35,7 +34,7 @@ def clock(seconds: float) -> str:
 class StudyProgress:
     """Shows the runs of `missing` as they start, train and end. Use as a context manager.
 
-    Time left is told by samples trained; an arm's part has fewer than a whole run.
+    The time left is estimated from samples trained, since a run on a part of the data has fewer than a whole run.
     """
 
     def __init__(self, study: Study, missing: Sequence[PlannedRun], console: Console) -> None:
@@ -46,11 +45,11 @@ class StudyProgress:
         self._running: dict[str, float] = {}
         self._epochs: dict[str, Epoch] = {}
         self._heard: dict[str, float] = {}
-        """When each run that is running began, or told something last."""
+        """Time of each running run's start or last news."""
         self._longest: dict[str, float] = {}
         """Seconds of each run's longest epoch, evaluation included."""
         self._called: set[str] = set()
-        """Runs whose present silence the user has been told of."""
+        """Runs whose present silence has been reported to the user."""
         self._best_f1: dict[str, float] = {}
         self._done = self._failed = self._faults = 0
         self._began: float | None = None
@@ -68,24 +67,24 @@ class StudyProgress:
         self._live.stop()
 
     def started(self, run: PlannedRun) -> None:
-        """A slot took the run."""
+        """Show that a slot has taken the run."""
         self._began = self._began or time.monotonic()
         self._running[run.run_id] = self._heard[run.run_id] = time.monotonic()
         self._called.discard(run.run_id)
 
     def silence(self, run: str) -> float:
-        """Seconds since a run that is running has begun or told something."""
+        """Seconds since a running run has begun or sent news."""
         return time.monotonic() - self._heard[run]
 
     def is_silent(self, run: str) -> bool:
-        """Whether a run has told nothing for several of its own epochs; of the others', before its first."""
+        """Return True if a run has sent no news for several epochs' time: its own, or others' before its first."""
         longest = self._longest.get(run) or max(self._longest.values(), default=0.0)
         return self.silence(run) > max(
             QUIET_SECONDS if longest else QUIET_BEFORE_EPOCHS_SECONDS, QUIET_EPOCHS * longest
         )
 
     def update(self, news: Iterable[tuple[str, Epoch | str | None]]) -> None:
-        """What runs have told since the last update, oldest first: run ids with an epoch each, a warning, or None."""
+        """Take in news since the last update, oldest first: run ids, each with an epoch, a warning, or None."""
         for run, message in news:
             if isinstance(message, str):
                 self.note(f"{self._runs[run].label}: {message}")
@@ -109,34 +108,34 @@ class StudyProgress:
             self._console.print(f"  {self._summary()} | {' | '.join(states)}", soft_wrap=True, highlight=False)
 
     def done(self, run: PlannedRun) -> None:
-        """The run is in the store."""
+        """Show that the run is in the store."""
         self._done += 1
         best = f"best val F1 {self._best_f1[run.run_id]:.3f}" if run.run_id in self._best_f1 else ""
         self._end(run, Text("done  ", style="green"), best)
 
     def done_elsewhere(self, run: PlannedRun) -> None:
-        """Another driver has put the run into the store."""
+        """Show that another driver has put the run into the store."""
         self._done += 1
         self._end(run, Text("done  ", style="green"), "by another driver")
 
     def failed(self, run: PlannedRun, reason: str) -> None:
-        """The run ended with an error."""
+        """Show that the run ended with an error."""
         self._failed += 1
         self._end(run, Text("FAILED", style="bold red"), reason)
 
     def again(self, run: PlannedRun, reason: str) -> None:
-        """The run ended with an error and will be tried again."""
+        """Show that the run ended with an error and will be retried."""
         self._faults += 1
         self._running.pop(run.run_id)
         self._epochs.pop(run.run_id, None)
         self.note(f"{run.label} again: {reason}")
 
     def note(self, message: str) -> None:
-        """Tell of something that isn't as it should be."""
+        """Print a note about something that isn't as it should be."""
         self._console.print(Text.assemble(("note  ", "yellow"), f" {message}"), soft_wrap=True, highlight=False)
 
     def status(self) -> dict[str, Any]:
-        """What `metaseg status` shows of this driver."""
+        """This driver's status, for `metaseg status`."""
         running = [
             {"run_id": run, "label": self._runs[run].label, "state": ", ".join(self._cells(run))}
             for run in self._running
@@ -177,7 +176,7 @@ class StudyProgress:
         return [*cells, f"{newest.images_per_second:.0f} images/s"]
 
     def _time_left(self) -> str:
-        """By the samples a second of this session so far; runs are taken to need the epochs they were given."""
+        """Time left at this command's mean speed so far in samples per second, if no run ends early."""
         planned = sum(self._sample_counts[run_id] * run.config.schedule.epochs for run_id, run in self._runs.items())
         finished = sum(self._sample_counts[run_id] * epoch.epoch for run_id, epoch in self._epochs.items())
         if self._began is None or not finished:

@@ -1,4 +1,4 @@
-"""Where Ray's cluster is: the one that is named, the one that this machine has a note of, or none."""
+"""The address of Ray's cluster: the one in RAY_ADDRESS, the one that `ray start` noted on this machine, or none."""
 
 import os
 import re
@@ -9,16 +9,16 @@ from ray._private.services import find_bootstrap_address
 from metaseg.config import ConfigError
 
 ANSWER_SECONDS = 5.0
-"""A head answers in milliseconds."""
+"""Timeout of a request. A head usually answers in milliseconds."""
 ATTEMPTS = 2
-"""For a head that is busy."""
+"""Number of requests, since a busy head may miss one."""
 
 
 def address() -> str | None:
-    """What to tell `ray.init`: nothing, so that it looks for a cluster, or "local" where what it would find is dead.
+    """The address for `ray.init`: None, so that it looks for a cluster, or "local" if the one it would find is dead.
 
     `ray start` notes its address on the machine, and a head that is killed leaves the note: `ray.init` would then wait
-    for minutes and fail, also where another service has the port by now.
+    for minutes and fail, even if another service has taken the port.
 
     Raises:
         ConfigError: no cluster answers at RAY_ADDRESS.
@@ -43,9 +43,9 @@ def address() -> str | None:
 
 
 def answers(head: str) -> bool:
-    """Whether a Ray cluster's head answers at HOST:PORT; one that asks for a token does."""
+    """Return True if a Ray cluster's head answers at HOST:PORT, if only by asking for a token."""
     if os.environ.get("RAY_USE_TLS", "0") not in ("0", "false", ""):
-        return True  # it would have to be asked with Ray's certificates
+        return True  # a request would need Ray's certificates
     for _ in range(ATTEMPTS):
         with grpc.insecure_channel(head, options=[("grpc.enable_http_proxy", 0)]) as channel:
             ask = channel.unary_unary("/ray.rpc.NodeInfoGcsService/CheckAlive")

@@ -1,4 +1,4 @@
-"""Room: how many workers the cluster's nodes hold, and which runs may take it."""
+"""Room: the number of workers that fit on the cluster's nodes, and the runs that may take it."""
 
 import math
 import os
@@ -15,14 +15,14 @@ from metaseg.config import ConfigError, EngineConfig
 
 @dataclass(frozen=True)
 class Worker:
-    """What a worker reserves."""
+    """The resources that a worker reserves."""
 
     cpus: float
     gpus: float
 
     @classmethod
     def of(cls, config: EngineConfig) -> "Worker":
-        """As configured; a GPU by default, where the connected cluster has one now."""
+        """The configured resources; by default with a GPU if the connected cluster has one now."""
         gpus = config.gpus_per_worker
         if gpus is None:
             gpus = 1.0 if ray.cluster_resources().get("GPU", 0) >= 1 else 0.0
@@ -31,7 +31,7 @@ class Worker:
         return cls(config.cpus_per_worker, gpus)
 
     def fit_on(self, resources: dict[str, float]) -> int:
-        """How many of these workers a node with such resources holds."""
+        """Number of these workers that fit on a node with these resources."""
         asked = (("CPU", self.cpus), ("GPU", self.gpus))
         # Ray counts in ten-thousandths.
         return min(math.floor(resources.get(name, 0.0) / amount + 1e-4) for name, amount in asked if amount)
@@ -42,20 +42,20 @@ class Worker:
 
 
 def count(worker: Worker) -> int:
-    """How many workers the cluster's living nodes hold when nothing else runs on them."""
+    """Number of workers that fit on the cluster's living nodes if nothing else runs there."""
     nodes: list[dict[str, Any]] = ray.nodes()
     return sum(worker.fit_on(node["Resources"]) for node in nodes if node["Alive"])
 
 
 def can_grow() -> bool:
-    """Whether nodes come when they are asked for. Ray doesn't tell; the files under cluster/ do, by a variable."""
+    """Return True if the cluster has an autoscaler. Ray doesn't say; the files under cluster/ set a variable."""
     return bool(os.environ.get("METASEG_AUTOSCALER"))
 
 
 def free_orphans() -> None:
-    """Give back what controllers of Ray Train had reserved for their workers when they died.
+    """Free the resources that dead controllers of Ray Train had reserved for their workers.
 
-    Ray keeps it for as long as the driver lives, and Ray Train's own remedy needs a dashboard.
+    Ray keeps these reserved as long as the driver lives, and Ray Train's own clean-up needs a dashboard.
     """
     job, form = ray.get_runtime_context().get_job_id(), vars(gcs_pb2)["PlacementGroupTableData"]
     for content in state._connect_and_get_accessor().get_placement_group_table():
@@ -66,8 +66,8 @@ def free_orphans() -> None:
 
 
 def left_beside(total: int, workers: int) -> int:
-    """Workers that runs of `workers` each can never use, of `total`: what one-worker runs may have meanwhile.
+    """Number of workers, out of `total`, that runs of `workers` each leave over; one-worker runs may use these.
 
-    Were they given more, a freed core would go to the next small run each time, and a large one would wait for ever.
+    If one-worker runs got more, each freed core would go to the next of them, and a large run would wait for ever.
     """
     return total % workers if workers <= total else total

@@ -24,12 +24,12 @@ from metaseg.engine.ray_address import address
 from metaseg.engine.token import keep_token_private
 
 FREE_BYTES = 256 << 20
-"""Less than this where Ray keeps its sockets and logs, and it doesn't come up, nor say so."""
+"""Free space that Ray needs for its sockets and logs. With less it doesn't start, and doesn't say so."""
 
 SOCKET_PATH = 107 if sys.platform == "linux" else 103
 """Longest path of a socket, in bytes."""
 BELOW = "/ray/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store"
-"""What Ray puts under its temporary folder."""
+"""The longest path that Ray makes under its temporary folder."""
 
 
 def require_ground() -> None:
@@ -64,7 +64,7 @@ def require_ground() -> None:
 def _on_loopback() -> Iterator[None]:
     """Let a Ray that is started here listen on 127.0.0.1 alone, metrics and all.
 
-    This is Ray's own way on laptops with macOS and Windows, where one machine is all that a cluster may be.
+    Ray itself does so on macOS and Windows, where it supports clusters of one machine only.
     """
     name, before = ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR, ray_constants.ENABLE_RAY_CLUSTER
     given = os.environ.get(name)
@@ -82,9 +82,9 @@ def _on_loopback() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _without_raylets_messages() -> Iterator[None]:
-    """A worker's death would be half a page in the midst of a study's lines, whatever `log_to_driver` says.
+    """Suppress the raylet's messages: a worker's death would print half a page, whatever `log_to_driver` says.
 
-    The study tells of it in a line, and Ray's own logs have the rest.
+    The study reports it in one line, and Ray's own logs have the rest.
     """
     print_message = ray_worker.print_to_stdstream
     ray_worker.print_to_stdstream = lambda *_, **__: None
@@ -96,7 +96,7 @@ def _without_raylets_messages() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _same_handler_of_sigterm() -> Iterator[None]:
-    """Ray puts one of its own in its place on connecting, and none on disconnecting; both end the process."""
+    """Restore SIGTERM's handler: Ray sets its own on connecting and none on disconnecting; both end the process."""
     handler = signal.getsignal(signal.SIGTERM)
     yield
     if threading.current_thread() is threading.main_thread():
@@ -120,8 +120,8 @@ def _connect() -> None:
 def session() -> Iterator[None]:
     """Connect to Ray; on leaving, disconnect, and stop Ray where this process started it.
 
-    `ray.init` finds a cluster by `RAY_ADDRESS` (which `ray job submit` sets) or by `ray start` on this machine. Where
-    the process has a connection already, as a notebook may, that one is used and kept.
+    `ray.init` finds a cluster by `RAY_ADDRESS` (which `ray job submit` sets) or by `ray start` on this machine. If the
+    process is connected already, as a notebook may be, that connection is used and kept.
     """
     if ray.is_initialized():
         yield

@@ -70,7 +70,7 @@ def remove_leftovers(store: Store, console: Console) -> None:
         more = [f"and {len(foreign) - MOST_NAMED} more"] if len(foreign) > MOST_NAMED else []
         if foreign:
             names = ", ".join([*foreign[:MOST_NAMED], *more])
-            console.print(f"warning: others' files are passed over: {names}", style="yellow", soft_wrap=True)
+            console.print(f"warning: files of others are skipped: {names}", style="yellow", soft_wrap=True)
 
 
 def _require_room(missing: Sequence[PlannedRun], config: EngineConfig, worker: Worker, total: int) -> None:

@@ -1,4 +1,4 @@
-"""A sweep's progress in the terminal: a line for each trial that ends, and a live table of those that run."""
+"""A sweep's progress in the terminal: a line for each trial that ends, and a live table of the running ones."""
 
 import time
 from collections.abc import Mapping
@@ -20,11 +20,11 @@ from metaseg.sweeps.outcome import best_trial, keeps_to
 from metaseg.sweeps.sweep import FACTS, Sweep, readable
 
 LOOK_SECONDS = 1.0
-"""Between two looks at what the trials that run have reported."""
+"""Time between looks at the reports of running trials."""
 
 
 class SweepProgress(Callback):
-    """Shows trials as they start, train and end, and tells `metaseg status` of them. Use as a context manager.
+    """Shows trials as they start, train and end, here and in `metaseg status`. Use as a context manager.
 
     Ray Tune calls it in its loop.
     """
@@ -43,7 +43,7 @@ class SweepProgress(Callback):
         self._live = Live(get_renderable=self._render, console=console, refresh_per_second=2, transient=True)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Nothing: Tune writes itself and its parts to a file, which here nobody reads."""
+        """Return no state: Tune writes itself and its parts to a file, which nobody reads here."""
         return {}
 
     def __enter__(self) -> "SweepProgress":
@@ -57,13 +57,13 @@ class SweepProgress(Callback):
         self._live.stop()
 
     def started(self, number: int, params: Mapping[str, Any]) -> None:
-        """A trial has been proposed, or is taken up again."""
+        """Show that a trial has been proposed, or is resumed."""
         self._params[number] = ", ".join(f"{name} {readable(value)}" for name, value in params.items())
         self._since[number] = time.monotonic()
         self._states[number] = "starting"
 
     def ended(self, number: int, facts: Mapping[str, Any]) -> None:
-        """A trial has become what its facts say."""
+        """Show that a trial has ended as its facts say."""
         self._since.pop(number)
         self._states.pop(number)
         self._counts[facts["state"]] += 1
@@ -81,13 +81,13 @@ class SweepProgress(Callback):
         self._console.print(Text.assemble((word, style), line), soft_wrap=True, highlight=False)
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Tell of a trial that is tried again after a fault that isn't its own."""
+        """Print a note about a trial that is retried after a fault that isn't its own."""
         reason = (trial.last_result or {}).get("fault", "its process died")
         line = f" {self._sweep.arm.name} trial {trial.config['job'].number:>3} again: {reason}"
         self._console.print(Text.assemble(("note  ", "yellow"), line), soft_wrap=True, highlight=False)
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        """Look now and then at what the trials that run have reported."""
+        """Look now and then at the reports of running trials."""
         if time.monotonic() - self._looked < LOOK_SECONDS:
             return
         self._looked = time.monotonic()

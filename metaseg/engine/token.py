@@ -1,4 +1,4 @@
-"""The token that every process of a cluster has to show: whoever can read it may run programs here."""
+"""The authentication token of a Ray cluster: anyone who can read it can run programs here."""
 
 import os
 import stat
@@ -8,10 +8,10 @@ from ray._private.authentication.authentication_token_setup import generate_and_
 
 
 def keep_token_private(create: bool) -> None:
-    """Let nobody else read the token's file and `~/.ray`; make the file, where Ray is about to make it for all to read.
+    """Make the token's file and `~/.ray` unreadable for others.
 
     Args:
-        create: Ray is about to be started here, and not only connected to.
+        create: Ray is about to be started here: create the file first, since Ray would make it readable for all.
     """
     default = Path.home() / ".ray" / "auth_token"
     named = os.environ.get("RAY_AUTH_TOKEN_PATH")
@@ -29,10 +29,10 @@ def keep_token_private(create: bool) -> None:
 
 
 def _tighten(path: Path) -> None:
-    """Take group's and others' rights away, where the path is there and is ours."""
+    """Remove the permissions of group and others, if the path exists and is ours."""
     try:
         state = path.stat()
         if state.st_uid == os.getuid() and state.st_mode & 0o077:
             path.chmod(stat.S_IMODE(state.st_mode) & 0o700)
     except OSError:
-        return  # it isn't there, or lies where rights can't be set
+        return  # it isn't there, or its disk has no permissions

@@ -1,4 +1,4 @@
-"""A watch on the cluster's head: Ray ends a driver without a word a minute after its head has died."""
+"""A watch on the cluster's head: a minute after its head has died, Ray would end a driver without a message."""
 
 import contextlib
 import os
@@ -13,18 +13,20 @@ from metaseg.engine.ray_address import answers
 from metaseg.store.claims import Claimant
 
 LOOK_SECONDS = 5.0
+"""Time between two looks."""
 LOOKS = 2
-"""Without an answer in a row, after which the head is lost. Each takes up to ten seconds where a machine is silent."""
+"""Number of looks in a row without an answer after which the head is lost. If the machine is silent, each takes up to
+ten seconds."""
 
 LOST = 1
-"""Exit code."""
+"""Exit code if the head is lost."""
 
 
 @contextlib.contextmanager
 def watched(claims: Claimant, console: Console) -> Iterator[None]:
-    """While inside, end this process with a line, and its claims given up, when the head doesn't answer any more.
+    """Context in which this process prints a line, gives up its claims and ends if the head doesn't answer any more.
 
-    What the main thread asks of Ray by then can't be interrupted.
+    It has to end, since a call of the main thread to Ray can't be interrupted by then.
     """
     head, stop = ray.get_runtime_context().gcs_address, threading.Event()
 

@@ -1,4 +1,4 @@
-"""What runs inside Ray's processes: the training function, the slots that call it, and the board they report to."""
+"""Code that runs in Ray's processes: the training function, the slots that call it, and the board they report to."""
 
 import logging
 import platform
@@ -28,22 +28,22 @@ from metaseg.training.checkpoint import CheckpointWarning
 from metaseg.training.history import Epoch
 
 Execute = Callable[[RunConfig, Dataset, Store, torch.device, Callable[[Epoch], None], EngineConfig], None]
-"""What computes a run and commits it to the store, in the current process group: `metaseg.study.execution.execute`."""
+"""Function that computes a run in the current process group and commits it: `metaseg.study.execution.execute`."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """All that a worker needs to know of a run; small, since data travel by the store."""
+    """Everything a worker needs to know about a run; small, since data go through the store."""
 
     config: RunConfig
     run: str
-    """Its id, as the driver's code makes it."""
+    """The run's id, as the driver's code computes it."""
     version: int
     """`TRAINING_VERSION` of the driver's code."""
     dataset: Path
-    """The decoded dataset on the driver's node, and on others where the store is a folder."""
+    """Folder of the decoded dataset on the driver's node, and on all nodes if the store is a folder."""
     store: str
-    """Its path or URL."""
+    """Path or URL of the store."""
     engine: EngineConfig
     execute: Execute
     board: Any
@@ -51,10 +51,10 @@ class Job:
 
 
 VISIBLE_SECONDS = 60.0
-"""Network folders show what another machine has made after a while; and they may be away for a while."""
+"""Time to wait for a dataset: network folders show another machine's files late, and may be away for a while."""
 
 open_store = cache(Store.at)
-"""One connection a process."""
+"""Open a store, with one connection per process."""
 
 
 @lru_cache(maxsize=4)
@@ -64,7 +64,7 @@ def open_dataset(path: Path) -> Dataset:
 
 
 def wait_for(dataset: Path) -> None:
-    """Return once it is there; raises `OSError` where it doesn't come: the node's fault, not the run's."""
+    """Wait until a dataset's folder is there; raises `OSError` if it doesn't come: the node's fault, not the run's."""
     deadline = time.monotonic() + VISIBLE_SECONDS
     while not dataset.exists():
         if time.monotonic() > deadline:
@@ -79,9 +79,9 @@ def open_both(where: str, folder: Path, config: RunConfig) -> tuple[Store, Datas
     """The store, and the run's decoded dataset on this machine.
 
     Args:
-        where: the store's path or URL.
-        folder: of the dataset on the driver's node, and on others where the store is a folder.
-        config: the run's.
+        where: path or URL of the store.
+        folder: of the dataset on the driver's node, and on all nodes if the store is a folder.
+        config: the run's configuration.
     """
     if "://" not in where:
         wait_for(folder)  # lest an empty mount point be taken for the store
@@ -90,10 +90,10 @@ def open_both(where: str, folder: Path, config: RunConfig) -> tuple[Store, Datas
 
 
 def require_same_code(config: RunConfig, run: str, version: int) -> None:
-    """Check that this process has the driver's code: a worker imports what is there when it starts.
+    """Check that this process has the driver's code: a worker imports the files that are there when it starts.
 
     Raises:
-        CodeChangedError: it makes another id of the configuration, or has another training version.
+        CodeChangedError: it computes another run id, or has another training version.
     """
     try:
         here = run_id(config)
@@ -136,27 +136,27 @@ def training_function(settings: dict[str, Job]) -> None:
 
 
 News = Epoch | str | None
-"""An epoch that a run has finished, a warning, or None: its workers have begun."""
+"""News of a run: an epoch that it has finished, a warning, or None when its workers have begun."""
 
 
 class Board:
-    """An actor that holds what runs have reported since the last look."""
+    """An actor that holds the runs' news since the last look."""
 
     def __init__(self) -> None:
         self._news: list[tuple[str, News]] = []
 
     def post(self, run: str, news: News) -> None:
-        """Put up a run's news."""
+        """Add news of a run."""
         self._news.append((run, news))
 
     def take(self) -> list[tuple[str, News]]:
-        """Take down what is up: run ids with a piece of news each, oldest first."""
+        """Remove and return all news, oldest first, each with its run id."""
         news, self._news = self._news, []
         return news
 
 
 def scaling(workers: tuple[int, ...], cpus: float, gpus: float) -> ScalingConfig:
-    """How Ray Train lays out a run: one worker is the very process that asks; several are processes of their own."""
+    """Ray Train's layout of a run: a single worker is the calling process; several have processes of their own."""
     one = workers[-1] == 1
     number: Any = 0 if one else workers[0] if len(workers) == 1 else workers
     return ScalingConfig(
@@ -170,8 +170,8 @@ def fit_with_train(
     function: Callable[[dict[str, Any]], None], settings: dict[str, Any], scaling: ScalingConfig, name: str
 ) -> None:
     """Call `function(settings)` in each of Ray Train's workers; raises what they do, wrapped by Ray."""
-    # Ray Train's own records of a run, which nobody reads: results and checkpoints go to the store. A folder of its
-    # own for each attempt, since Ray Train would resume an old one.
+    # Ray Train's own records of a run, which nobody reads, since results and checkpoints go to the store. Each attempt
+    # gets a new folder, since Ray Train would resume from an old one.
     records = tempfile.mkdtemp(prefix="metaseg-ray-train-")
     try:
         TorchTrainer(
@@ -187,9 +187,9 @@ def fit_with_train(
 class Slot:
     """An actor in which one run at a time is fitted with Ray Train, kept warm from run to run.
 
-    A run of one worker trains in this very process (Ray Train's local mode), so the slot holds the worker's CPU or
-    GPU. A run of several has workers of its own, which hold the resources; the slot then holds none and waits for
-    them.
+    A run of one worker trains in the slot's process (Ray Train's local mode), so the slot holds the worker's CPU or
+    GPU. The workers of a larger run have processes of their own, which hold the resources; the slot then holds none
+    and waits for them.
     """
 
     def __init__(self, workers: tuple[int, ...], cpus: float, gpus: float) -> None:
@@ -200,9 +200,9 @@ class Slot:
         """Return once the slot has its resources and its imports."""
 
     def fit(self, job: Job) -> Failure | None:
-        """Fit a run; it is in the store when this returns None.
+        """Fit a run; it is in the store if this returns None.
 
-        What went wrong is explained here, since errors of Ray's don't all survive the way to another process.
+        Failures are explained here, since some of Ray's errors can't be sent to another process.
         """
         try:
             fit_with_train(training_function, {"job": job}, self._scaling, job.run)

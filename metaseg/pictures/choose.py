@@ -1,4 +1,4 @@
-"""Pictures of what a study's trained networks do, on test images that a rule chooses: never the best ones by hand."""
+"""Pictures of a study's trained networks at work, on test images chosen by a rule, never the best ones by hand."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
@@ -11,34 +11,35 @@ from metaseg.cli.study_page import Pictures
 from metaseg.config import IGNORED
 from metaseg.data.dataset import Dataset
 from metaseg.networks.block_name import own_sources
+from metaseg.schema import AS_TRAINED, COUNTS, IMAGES, KEY
 from metaseg.store.runs import Store
 from metaseg.study.plan import PlannedRun, Study
 from metaseg.study.predict import Predictor
 from metaseg.training.metrics import f1_score
 
-# What draws is imported when there is something to draw: a page's `--help` doesn't wait for matplotlib.
+# Modules that draw are imported only when there is something to draw: `--help` of a page doesn't wait for matplotlib.
 
 MOST_ROWS = 4
-"""Subgroups that a picture shows, the first by name."""
+"""Most subgroups that a picture shows, the first ones by name."""
 
 QUANTILES = (0.25, 0.5, 0.75)
-"""Of the gain, where there are no subgroups to show an image of each."""
+"""Quantiles of the gain at which images are shown if there is only one subgroup."""
 
 
 def both(*pictures: Pictures) -> Pictures:
-    """All of several pictures."""
+    """Combine several pictures into one function that draws all of them."""
     return lambda study, store: {name: png for draw in pictures for name, png in draw(study, store).items()}
 
 
 def overlays(arms: tuple[str, str], label: str | None = None) -> Pictures:
-    """`overlays.png`: what two arms get wrong (paper, Figures S1 and 2B).
+    """Draw `overlays.png`: the errors of two arms (paper, Figures S1 and 2B).
 
-    Of each subgroup, the test image whose F1 gains the median from the first arm to the second (means over seeds); of a
-    single subgroup, those at the quartiles. The networks are those of seed 0.
+    From each subgroup it shows the test image with the median gain in F1 from the first arm to the second (means over
+    seeds); from a single subgroup, those at the quartiles. The networks are those of seed 0.
 
     Args:
-        arms: names; a study without one of them gets no picture.
-        label: class to show where there are several; images without it aren't chosen.
+        arms: names of the arms; a study without one of them gets no picture.
+        label: class to show, if there are several; images without it aren't chosen.
     """
 
     def draw(study: Study, store: Store) -> Mapping[str, bytes]:
@@ -71,9 +72,15 @@ def overlays(arms: tuple[str, str], label: str | None = None) -> Pictures:
 
 
 def probabilities(arms: tuple[str, str], column: str) -> Pictures:
-    """`probabilities.png`: the first arm's probability map, and the second's told each value of `column` (Figure S3).
+    """Draw `probabilities.png`: probability maps of the first arm, and of the second given each value of `column`
+    (paper, Figure S3).
 
-    Of test images, those whose F1 gain from the first arm to the second is at the quartiles; networks of seed 0.
+    It shows the test images at the quartiles of the gain in F1 from the first arm to the second. The networks are those
+    of seed 0.
+
+    Args:
+        arms: names of the arms; a study without one of them gets no picture.
+        column: categorical metadata column.
     """
 
     def draw(study: Study, store: Store) -> Mapping[str, bytes]:
@@ -102,9 +109,13 @@ def probabilities(arms: tuple[str, str], column: str) -> Pictures:
 
 
 def sweep(arm: str, label: str) -> Pictures:
-    """`sweep.png`: one test image, and the mask as the arm is told one value after the other (paper, Figure 2A).
+    """Draw `sweep.png`: one test image, and the arm's masks as the metadata value varies (paper, Figure 2A).
 
-    Of the test images with class `label`, the one whose continuous metadata is the median. Network of seed 0.
+    The image has class `label` and the median of the first continuous metadata column. The network is that of seed 0.
+
+    Args:
+        arm: name of the arm; a study without it gets no picture.
+        label: class that the image has.
     """
 
     def draw(study: Study, store: Store) -> Mapping[str, bytes]:
@@ -162,28 +173,30 @@ def _runs(study: Study, store: Store, arm: str) -> list[PlannedRun]:
 
 
 def _rows(store: Store, run: PlannedRun) -> pd.DataFrame:
-    text, numbers = ("image", "subgroup", "class", "evaluation"), ("tp", "fp", "fn", "tn")
-    return store.open_run(run.run_id).table("images.parquet", text, numbers)
+    return store.open_run(run.run_id).table(IMAGES, KEY, COUNTS)
 
 
 def _scores(study: Study, store: Store, arm: str, label: str) -> pd.Series:
-    """F1 of the arm's networks, mean over seeds, by (image, subgroup)."""
+    """Compute F1 of the arm's networks, mean over seeds, by (image, subgroup)."""
     tables = [_rows(store, run) for run in _runs(study, store, arm)]
     if not tables:
         return pd.Series(dtype=float)
     rows = pd.concat(tables)
-    rows = rows[(rows["evaluation"] == "as-trained") & (rows["class"] == label)]
-    rows["f1"] = f1_score(rows[["tp", "fp", "fn", "tn"]].to_numpy())
+    rows = rows[(rows["evaluation"] == AS_TRAINED) & (rows["class"] == label)]
+    rows["f1"] = f1_score(rows[COUNTS].to_numpy())
     return rows.groupby(["image", "subgroup"])["f1"].mean()
 
 
 def chosen(dataset: Dataset, gain: pd.Series, number: int) -> list[int]:
-    """Of each subgroup, the row of the dataset's table whose gain is the median; of a single one, those at `QUANTILES`.
+    """Choose from each subgroup the sample with the median gain; from a single subgroup, those at `QUANTILES`.
 
     Args:
         dataset: the decoded samples.
-        gain: by (image, subgroup).
+        gain: gain in F1, by (image, subgroup).
         number: mask value of the class; images without it aren't chosen.
+
+    Returns:
+        Rows of the dataset's table.
     """
     table = dataset.table.assign(image=dataset.names).reset_index().set_index(["image", "subgroup"])["index"]
     found = gain.rename("gain").to_frame().join(table)
@@ -199,7 +212,7 @@ def chosen(dataset: Dataset, gain: pd.Series, number: int) -> list[int]:
 
 
 def _predictor(study: Study, store: Store, arm: str, subgroup: str) -> Predictor:
-    """The arm's network of seed 0; of a stratified arm, the subgroup's."""
+    """Open the arm's network of seed 0; for a stratified arm, that of the subgroup."""
     run = next(run for run in _runs(study, store, arm) if run.config.seed == 0 and run.part in ("", subgroup))
     blocks = [source.block for source in own_sources([run.config.block])]
     return Predictor.open(store.open_run(run.run_id), blocks)

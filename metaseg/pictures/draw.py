@@ -24,13 +24,13 @@ TRUTH, OWN = "#F0E442", "#0072B2"
 MAP_TRUTH, MAP_HALF = "#FFFFFF", "#D55E00"
 """Contours on a probability map, whose own colours go from violet to yellow."""
 CLASSES = ("#56B4E9", "#D55E00", "#009E73", "#F0E442", "#CC79A7", "#E69F00")
-"""Of Okabe and Ito's palette, like the others: told apart with any colour vision."""
+"""Colours of the Okabe-Ito palette, like the others: distinguishable with any colour vision."""
 
 DIMMED = 0.35
 """Brightness of the image beneath an overlay."""
 
 MAX_COLUMNS = 6
-"""Panels of a sweep beside each other."""
+"""Most panels of a sweep beside each other."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class OverlayRow:
-    """A sample and what networks predict of it. Raises `ValueError` where shapes or types are others."""
+    """A sample and the predictions of networks. Raises `ValueError` for other shapes or types."""
 
     label: str
     image: Image
@@ -60,7 +60,7 @@ class OverlayRow:
 
 @dataclass(frozen=True)
 class ProbabilityPanel:
-    """One network's confidence."""
+    """One network's probability map."""
 
     title: str
     probability: npt.NDArray[np.floating]
@@ -69,7 +69,7 @@ class ProbabilityPanel:
 
 @dataclass(frozen=True)
 class ProbabilityRow:
-    """A sample and how confident networks are. Raises `ValueError` where shapes or types are others."""
+    """A sample and the probability maps of networks. Raises `ValueError` for other shapes or types."""
 
     label: str
     image: Image
@@ -90,15 +90,15 @@ class ProbabilityRow:
 
 
 def draw_overlays(rows: Sequence[OverlayRow], title: str, about: str) -> bytes:
-    """Draw where predictions match and where they don't, one row a sample; returns a PNG.
+    """Draw the agreement of predictions with the reference, one row per sample; returns a PNG.
 
-    The first column is the image with the truth's contour. Each network's is the dimmed image, over it the colours of
-    pixels predicted rightly (white), wrongly, and missed.
+    The first column is the image with the reference contour. Each network has a column with the dimmed image and, over
+    it, true positives (white), false positives and false negatives.
 
     Args:
-        rows: with equally many panels.
+        rows: samples, with equally many panels.
         title: above the figure.
-        about: what the data are, for the caption.
+        about: a sentence about the data, for the caption.
 
     Raises:
         ValueError: there are no rows, or they have different numbers of panels.
@@ -122,10 +122,10 @@ def draw_overlays(rows: Sequence[OverlayRow], title: str, about: str) -> bytes:
 
 
 def draw_probabilities(rows: Sequence[ProbabilityRow], title: str, about: str) -> bytes:
-    """Draw how confident networks are, one row a sample; returns a PNG.
+    """Draw the probability maps of networks, one row per sample; returns a PNG.
 
-    The first column is the image with the truth's contour. Each network's is its probability, with the contour at 0.5
-    and the truth's. Arguments and what is raised: as of `draw_overlays`.
+    The first column is the image with the reference contour. Each network has a column with its probability, the
+    contour at 0.5 and the reference contour. Arguments and errors are those of `draw_overlays`.
     """
     entries = [_line(MAP_TRUTH, "truth"), _line(MAP_HALF, "probability 0.5")]
     sheet = _sheet_of(rows, title, about, entries, right=0.65)
@@ -151,22 +151,22 @@ def draw_sweep(
     about: str,
     own: float,
 ) -> bytes:
-    """Draw the masks that a network predicts of one image as it is told one value after the other; returns a PNG.
+    """Draw a network's predictions for one image as a metadata value varies; returns a PNG.
 
     Args:
-        image: held fixed.
-        target: `(H, W)` the true mask: 0 background, k the k-th class.
-        values: what the network is told, finite, in the order of display.
-        masks: a prediction for each of `values`, as `target`.
-        class_names: of the classes, at most as many as `CLASSES`.
-        label: what the values are, with their unit.
+        image: the image, held fixed.
+        target: `(H, W)` reference mask: 0 background, k the k-th class.
+        values: metadata values given to the network, finite, in the order of display.
+        masks: the prediction for each of `values`, like `target`.
+        class_names: names of the classes, at most as many as `CLASSES`.
+        label: name of the values, with their unit.
         title: above the figure.
-        about: what the data are, for the caption.
+        about: a sentence about the data, for the caption.
         own: the image's own value; the nearest of `values` is framed.
 
     Raises:
-        ValueError: there are no values, not a mask for each, too many classes, a mask of another shape, or a value in
-            it that is no class.
+        ValueError: there are no values, masks don't match them, there are too many classes, or a mask has another shape
+            or a value that isn't a class.
     """
     if not values or len(values) != len(masks):
         raise ValueError(f"{len(values)} values and {len(masks)} masks; expected at least one, and a mask for each")
@@ -227,7 +227,7 @@ def _check(where: str, image: Image, named: Sequence[tuple[str, npt.NDArray[np.g
 
 
 def _displayed(image: Image) -> Rgb:
-    """`(H, W, 3)`, 0 to 1: stretched from its 0.5th to its 99.5th percentile, since some images are nearly black."""
+    """Stretch an image from its 0.5th to its 99.5th percentile, as some are nearly black: `(H, W, 3)`, 0 to 1."""
     low, high = np.percentile(image, (0.5, 99.5))
     stretched = np.clip((image - low) / max(high - low, 1), 0, 1)
     return np.asarray(np.broadcast_to(stretched, (*image.shape[:2], 3)).copy(), dtype=np.float64)
@@ -238,7 +238,7 @@ def _show(axis: Axes, pixels: Rgb) -> None:
 
 
 def _contour(axis: Axes, values: npt.NDArray[np.generic], colour: str) -> None:
-    """Where values cross 0.5, closed at the image's border; on a dark stroke, to be seen on light pixels too."""
+    """Draw the contour at 0.5, closed at the image's border; on a dark stroke, to be visible on light pixels too."""
     height, width = values.shape
     padded = np.pad(values.astype(np.float64), 1)
     lines = axis.contour(

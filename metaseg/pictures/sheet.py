@@ -1,4 +1,4 @@
-"""The sheet that pictures are drawn on: rows of panels with titles, a legend and a caption, none on top of another."""
+"""The sheet that pictures are drawn on: rows of panels with titles, a legend and a caption, without overlaps."""
 
 import textwrap
 from collections.abc import Sequence
@@ -23,18 +23,18 @@ _DPI = 160
 
 
 class Sheet:
-    """Panels in rows, placed in inches: texts are wrapped to the room that they have, and the figure grows with them.
+    """Panels in rows, placed in inches: texts are wrapped to their width, and the figure grows with them.
 
-    A row's titles are left out where they are those of the row above.
+    The titles of a row are left out if they equal those of the row above.
 
     Args:
-        shapes: of the images in each row, `(H, W)`.
-        titles: of the panels in each row.
-        labels: of each row, on its left.
-        title: above everything.
+        shapes: shape of the images in each row, `(H, W)`.
+        titles: titles of the panels in each row.
+        labels: label of each row, on its left.
+        title: above the panels.
         about: the caption beneath.
-        entries: of the legend.
-        right: inches left free there.
+        entries: entries of the legend.
+        right: free space on the right, in inches.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class Sheet:
         axis.tick_params(labelsize=_SMALL, length=2, pad=2)
 
     def png(self) -> bytes:
-        """The finished sheet."""
+        """Return the finished sheet as a PNG."""
         return to_plain_png(self._figure, _DPI)
 
     def _panel(self, left: float, top: float, wide: float, tall: float) -> Axes:
@@ -116,7 +116,7 @@ class Sheet:
 
 
 def _wrap(text: str, inches: float, size: int = _SMALL) -> str:
-    """Lines that fit into `inches`; line breaks are kept."""
+    """Wrap a text to lines that fit into `inches`; line breaks are kept."""
     characters = max(1, int(inches / (size * _ADVANCE)))
     return "\n".join(line for part in drawable(text).split("\n") for line in textwrap.wrap(part, characters))
 

@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from metaseg.config import ConfigError, ExtraScore
+from metaseg.config import ConfigError
+from metaseg.schema import HD95, OBJECTS, SURFACE, ExtraScore
 
 Mask = npt.NDArray[np.bool_]
 
@@ -46,12 +47,11 @@ def score_masks(
     """
     row: dict[str, float] = {}
     if "surface-dice" in scores:
-        row |= {"surface_dice": surface_dice(predicted, reference, tolerance), "surface_tolerance": tolerance}
+        row |= dict(zip(SURFACE, (surface_dice(predicted, reference, tolerance), tolerance), strict=True))
     if "hd95" in scores:
-        row["hd95"] = hd95(predicted, reference)
+        row[HD95] = hd95(predicted, reference)
     if "objects" in scores:
-        tp, fp, fn = object_counts(predicted, reference)
-        row |= {"object_tp": tp, "object_fp": fp, "object_fn": fn}
+        row |= dict(zip(OBJECTS, object_counts(predicted, reference), strict=True))
     return row
 
 

@@ -16,11 +16,25 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from metaseg.config import EXTRA_SCORES, IGNORED, ExtraScore, NetworkConfig, RunConfig, ScheduleConfig, Subset
+from metaseg.config import IGNORED, NetworkConfig, RunConfig, ScheduleConfig, Subset
 from metaseg.data.dataset import Dataset
 from metaseg.data.manifest import ManifestError
 from metaseg.device import one_thread
 from metaseg.networks.blocks import ChannelModulation
+from metaseg.schema import (
+    AS_TRAINED,
+    CONFIG,
+    COUNTS,
+    EXTRA_SCORES,
+    IMAGES,
+    KEY,
+    ROW,
+    SCORES_SETTINGS,
+    SCORES_VERSION,
+    WEIGHTS,
+    ExtraScore,
+    score_file,
+)
 from metaseg.scoring.masks import TOLERANCE, score_masks
 from metaseg.store.runs import DamagedRunError, Store, from_json, require_fingerprint
 from metaseg.study.evaluations import evaluations
@@ -29,20 +43,9 @@ from metaseg.training.evaluate import predictions
 from metaseg.training.fit import Fitted, encode_metadata
 from metaseg.training.metrics import confusion_counts
 
-VERSION = 1
-"""Of the scores: raise it where the same masks would be scored otherwise."""
-
-SETTINGS = b"metaseg.scores"
-"""Key of a file's Parquet metadata: how the scores were made, as JSON."""
-
 MOST_DIFFERENT = 0.01
 """Share of an image's pixels that may be predicted otherwise than in the evaluation, which another kind of processor
 does at the edge of the threshold. Beyond, the files don't belong together."""
-
-
-def score_file(run_id: str) -> str:
-    """Where a run's extra scores are in the store."""
-    return f"scores/{run_id}.parquet"
 
 
 def score_run(
@@ -69,15 +72,15 @@ def score_run(
         tolerance = there.get("tolerance", tolerance)
     scores = [name for name in EXTRA_SCORES if name in scores or name in there.get("scores", ())]
     predictor, description = Predictor.open(run, blocks), run.description()
-    counted = run.table("images.parquet", ("image", "subgroup", "class", "evaluation"), ("tp", "fp", "fn", "tn"))
+    counted = run.table(IMAGES, KEY, COUNTS)
     try:
         config, trained_on = _run_config(description), description["hardware"]["device"]
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise DamagedRunError(f"{run.locate('config.json')}: not a run's configuration: {error!r}") from error
+        raise DamagedRunError(f"{run.locate(CONFIG)}: not a run's configuration: {error!r}") from error
     try:
         dataset = Dataset.open(store.fetch_dataset(config.dataset))
     except (ManifestError, FileNotFoundError) as error:
-        raise DamagedRunError(f"{run.locate('config.json')}: its images can't be opened: {error}") from error
+        raise DamagedRunError(f"{run.locate(CONFIG)}: its images can't be opened: {error}") from error
     on_gpu = trained_on != "cpu" and torch.cuda.is_available()
     device = torch.device("cuda" if on_gpu else "cpu")  # as it was evaluated, where that can be
     torch.backends.cudnn.deterministic = True
@@ -86,10 +89,10 @@ def score_run(
         table, counts = _predict_and_score(config, fitted, dataset, device, scores, tolerance)
     different = _differences(table, counts, counted, store.run_folder(run_id))
     settings = {
-        "version": VERSION,
+        "version": SCORES_VERSION,
         "scores": scores,
         "tolerance": tolerance,
-        "weights_sha256": run.checksums["weights.safetensors"],
+        "weights_sha256": run.checksums[WEIGHTS],
         "device": device.type,
         "differing_images": int((different > 0).sum()),
         "largest_share": float(different.max()),
@@ -97,7 +100,7 @@ def score_run(
     }
     content = io.BytesIO()
     rows = pa.Table.from_pandas(table, preserve_index=False)
-    pq.write_table(rows.replace_schema_metadata({SETTINGS: json.dumps(settings)}), content)
+    pq.write_table(rows.replace_schema_metadata({SCORES_SETTINGS: json.dumps(settings)}), content)
     store.storage.write(score_file(run_id), content.getvalue())
     return settings
 
@@ -131,11 +134,10 @@ def _differences(
     table: pd.DataFrame, counts: npt.NDArray[np.int64], counted: pd.DataFrame, folder: str
 ) -> npt.NDArray[np.float64]:
     """The share of each row's pixels, at least, that are predicted otherwise than the run's `images.parquet` says."""
-    before = counted[counted["evaluation"] == "as-trained"].reset_index(drop=True)
-    keys = ["image", "subgroup", "class"]
-    if not before[keys].astype(str).equals(table[keys].astype(str)):
+    before = counted[counted["evaluation"] == AS_TRAINED].reset_index(drop=True)
+    if not before[ROW].astype(str).equals(table[ROW].astype(str)):
         raise DamagedRunError(f"{folder}/images.parquet: not of the images that the decoded dataset has for test")
-    changed = np.abs(counts - before[["tp", "fp", "fn", "tn"]].to_numpy())[:, :2].sum(axis=1)
+    changed = np.abs(counts - before[COUNTS].to_numpy())[:, :2].sum(axis=1)
     share = changed / counts.sum(axis=1)
     if share.max() > MOST_DIFFERENT:
         image = table["image"].iloc[int(share.argmax())]
@@ -152,7 +154,7 @@ def is_scored(store: Store, run_id: str, scores: Collection[ExtraScore], toleran
     return (
         set(scores) <= set(there.get("scores", ()))
         and ("surface-dice" not in scores or there.get("tolerance") == tolerance)
-        and there.get("weights_sha256") == run.checksums.get("weights.safetensors")
+        and there.get("weights_sha256") == run.checksums.get(WEIGHTS)
     )
 
 
@@ -160,11 +162,12 @@ def _settings(store: Store, run_id: str) -> dict[str, Any]:
     """How the run's score file was made; nothing where there is none, or one that can't be read or is of old code."""
     content = store.storage.read_foreign(score_file(run_id))
     try:
-        settings = from_json((pq.read_schema(pa.BufferReader(content or b"")).metadata or {}).get(SETTINGS)) or {}
+        notes = pq.read_schema(pa.BufferReader(content or b"")).metadata or {}
+        settings = from_json(notes.get(SCORES_SETTINGS)) or {}
     except Exception:  # a damaged file can raise anything inside a decoder
         return {}
     names = settings.get("scores")
-    return settings if settings.get("version") == VERSION and isinstance(names, list) else {}
+    return settings if settings.get("version") == SCORES_VERSION and isinstance(names, list) else {}
 
 
 def _run_config(description: dict[str, Any]) -> RunConfig:

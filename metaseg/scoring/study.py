@@ -12,8 +12,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from metaseg.config import EXTRA_SCORES, ConfigError, ExtraScore
+from metaseg.config import ConfigError
 from metaseg.networks.blocks import ChannelModulation
+from metaseg.schema import EXTRA_SCORES, ExtraScore, study_file
 from metaseg.scoring.masks import TOLERANCE, require_packages
 from metaseg.scoring.run import is_scored, score_run
 from metaseg.store.runs import DamagedRunError, Store, from_json, require_fingerprint
@@ -93,11 +94,11 @@ def _wanted(
     names = sorted(name.removesuffix(".json") for name in store.storage.names("studies"))
     if study not in names:
         raise ConfigError(f"unknown study {study!r} in {store.where}; known: {', '.join(names) or 'none'}")
-    record, done = from_json(store.storage.read(f"studies/{study}.json")) or {}, store.done()
+    record, done = from_json(store.storage.read(study_file(study))) or {}, store.done()
     try:
         runs = {run["run_id"]: f"{run['arm']} seed {run['seed']}" for run in record["runs"] if run["run_id"] in done}
     except (KeyError, TypeError) as error:
-        path = store.storage.locate(f"studies/{study}.json")
+        path = store.storage.locate(study_file(study))
         raise ConfigError(f"{path}: not a study's record; the study's command writes it anew") from error
     waiting = [run_id for run_id in runs if not _is_scored(store, run_id, scores, tolerance)]
     fingerprint = next((found for found in map(partial(_fingerprint, store), waiting) if found), None)

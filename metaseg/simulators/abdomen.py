@@ -1,7 +1,7 @@
 """An image model of axial CT slices through the kidneys: a patient's anatomy, and one slice of it with a lesion.
 
-Lengths are in parts of 128 of the image's side, about 2.8 mm each; brightness is in Hounsfield units until the end.
-Every number drawn comes from the generators passed in.
+Lengths are in 128ths of the image's side, about 2.8 mm each; brightness is in Hounsfield units until the last step.
+Every random number comes from the generators passed in.
 """
 
 from dataclasses import dataclass
@@ -20,22 +20,22 @@ Mask = npt.NDArray[np.bool_]
 Lesion = Literal["tumour", "cyst"]
 
 SIDE = 128
-"""Lengths that an image's side has."""
+"""Side of an image, in units of length."""
 
 MEAN_RADIUS = 8.0
-"""Of the tumour's profile through its centre: where the lesion's brightness has fallen to `exp(-0.5 / SOFTNESS**2)`."""
+"""Radius of a tumour cut through its centre, at which its profile has fallen to `exp(-0.5 / SOFTNESS**2)`."""
 
 LEAST_RADIUS = 3.0
-"""Around its centre a lesion is always this large."""
+"""Smallest radius of a lesion: it covers at least this much around its centre."""
 
 SOFTNESS = 0.8
-"""Width of a tumour's Gaussian profile over its radius."""
+"""Standard deviation of a tumour's Gaussian profile, as a share of its radius."""
 
 WINDOW = (-79.0, 304.0)
 """Hounsfield units that become 0 and 255, as in `metaseg.datasets.kits`."""
 
 _CORE = 1.8
-"""Width of the dark core that shows where a tumour's centre is."""
+"""Standard deviation of the dark core that marks a tumour's centre."""
 
 _AIR, _FAT, _MUSCLE, _BONE, _FLUID = -1000.0, -105.0, 55.0, 260.0, 8.0
 
@@ -49,14 +49,14 @@ class Slice:
     kidneys: Mask
     """Both kidneys without their sinus, as if there were no lesion."""
     lesion: Lesion
-    """What is in one of the kidneys."""
+    """Kind of lesion in one of the kidneys."""
     distance: Field
-    """Distance from the lesion's centre, its elongation evened out: its outline is where this is the radius."""
+    """Distance from the lesion's centre, corrected for its elongation: the outline is where this equals the radius."""
     radius: float
-    """Of the lesion in this slice: a cyst's, as it is drawn; a tumour's as its profile has it."""
+    """Radius of the lesion in this slice: for a cyst the one drawn, for a tumour the one that its profile suggests."""
     room: Mask
-    """Where a lesion can be: inside the abdominal wall, outside the spine and the muscles beside it; and within
-    `LEAST_RADIUS` of its centre."""
+    """Pixels that a lesion can cover: inside the abdominal wall, outside the spine and the muscles beside it; and those
+    within `LEAST_RADIUS` of its centre."""
 
 
 class _Ellipse(NamedTuple):
@@ -68,7 +68,7 @@ class _Ellipse(NamedTuple):
 
 
 class _Canvas:
-    """A slice in Hounsfield units, on which ellipses with soft edges are painted in turn."""
+    """A slice in Hounsfield units, on which ellipses with soft edges are painted one after the other."""
 
     def __init__(self, size: int, rng: np.random.Generator) -> None:
         self.size = size
@@ -84,11 +84,11 @@ class _Canvas:
         return np.asarray(smooth / smooth.std(), dtype=np.float32)
 
     def distance(self, ellipse: _Ellipse) -> Field:
-        """First-order signed distance to the outline, negative inside."""
+        """Compute the first-order signed distance to the outline, negative inside."""
         return self._distance(ellipse, (slice(None), slice(None)))
 
     def paint(self, ellipse: _Ellipse, value: float, edge: float = 0.4, where: Field | None = None) -> None:
-        """Cover what is there by `value`; `where` `(size, size)` says by how much, 1 by default."""
+        """Paint an ellipse of `value`; `where` `(size, size)` is its opacity, 1 by default."""
         reach = max(ellipse.across, ellipse.down) + 6 * edge + 3
         start, stop = (
             [max(0, int((centre + by) * self.size / SIDE)) for centre in ellipse[:2]] for by in (-reach, reach)
@@ -103,12 +103,12 @@ class _Canvas:
         window: tuple[slice, slice] = (slice(None), slice(None)),
         where: Field | None = None,
     ) -> None:
-        """Move what is in `window` towards `value` by a share `weight`."""
+        """Move the pixels in `window` towards `value` by a share `weight`."""
         share = weight if where is None else weight * where[window]
         self.units[window] += share * (value - self.units[window])
 
     def elongated(self, ellipse: _Ellipse) -> Field:
-        """1 on the outline, growing in proportion to the distance from the centre."""
+        """Compute a distance from the centre that is 1 on the outline and grows in proportion."""
         u, v = self._along_axes(ellipse, (slice(None), slice(None)))
         return np.asarray(np.hypot(u / ellipse.across, v / ellipse.down), dtype=np.float32)
 
@@ -129,10 +129,10 @@ def draw_slice(size: int, lesion: Lesion, patient: np.random.Generator, rng: np.
     """Draw a slice of `size` x `size` px.
 
     Args:
-        size: in pixels.
-        lesion: what one of the kidneys has.
-        patient: in the same state for all slices of a patient: of the anatomy.
-        rng: of what differs between slices: the place along the body, noise.
+        size: side of the image, in pixels.
+        lesion: kind of lesion in one of the kidneys.
+        patient: generator of the anatomy; it must be in the same state for all slices of a patient.
+        rng: generator of the differences between slices: the position along the body, noise.
     """
     canvas = _Canvas(size, rng)
     belly, spine = _trunk(canvas, patient)
@@ -154,7 +154,7 @@ def draw_slice(size: int, lesion: Lesion, patient: np.random.Generator, rng: np.
 
 
 def _trunk(canvas: _Canvas, patient: np.random.Generator) -> tuple[_Ellipse, Field]:
-    """Paint wall, spine and the muscles beside it; give the cavity, and the distance to the spine and those muscles."""
+    """Paint wall, spine and the muscles beside it; return the cavity, and the distance to spine and muscles."""
     across, down = patient.uniform(52, 58), patient.uniform(40, 45)
     fat, wall = patient.uniform(3, 7), patient.uniform(3.5, 4.5)
     outlines = [_Ellipse(64, 64, across - by, down - by) for by in (0.0, 1.0, fat, fat + wall)]
@@ -210,7 +210,7 @@ def _organs(canvas: _Canvas, inside: Field, patient: np.random.Generator, rng: n
 def _kidneys(
     canvas: _Canvas, belly: _Ellipse, patient: np.random.Generator, rng: np.random.Generator
 ) -> tuple[Mask, tuple[_Ellipse, _Ellipse]]:
-    """Paint both kidneys; give where they are, and their outlines."""
+    """Paint both kidneys; return their pixels and outlines."""
     cortex, medulla = patient.uniform(140, 240), patient.uniform(90, 140)
     mask = np.zeros((canvas.size, canvas.size), dtype=np.bool_)
     outlines = []
@@ -234,7 +234,7 @@ def _kidneys(
 
 
 def _distance_from_lesion(canvas: _Canvas, kidneys: tuple[_Ellipse, _Ellipse], patient: np.random.Generator) -> Field:
-    """Choose the lesion's centre, in the outer part of a kidney."""
+    """Choose the lesion's centre, in the outer part of a kidney; return each pixel's distance from it."""
     side = int(patient.choice([-1, 1]))
     kidney = kidneys[(side + 1) // 2]
     depth, angle = patient.uniform(0.5, 0.85), patient.uniform(-1.0, 0.4)
@@ -244,7 +244,7 @@ def _distance_from_lesion(canvas: _Canvas, kidneys: tuple[_Ellipse, _Ellipse], p
 
 
 def _along(ellipse: _Ellipse, across: float, down: float) -> tuple[float, float]:
-    """Row and column of a point given along an ellipse's axes."""
+    """Convert a point from coordinates along an ellipse's axes to row and column."""
     cos, sin = np.cos(ellipse.turn), np.sin(ellipse.turn)
     return float(ellipse.row + sin * across + cos * down), float(ellipse.column + cos * across - sin * down)
 

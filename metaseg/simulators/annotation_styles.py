@@ -1,7 +1,7 @@
-"""Annotation styles (paper, section 3.2 and Figure S2): training masks of which a third are finely and a third coarsely
+"""Annotation styles (paper, section 3.2 and Figure S2): a third of the training masks is finely and a third coarsely
 polygonised, as by annotators who save vertices. The networks see the style and nothing else.
 
-What is simulated is the annotator, not the image: the outlines are simplified by Douglas and Peucker's algorithm
+The annotator is simulated, not the image: outlines are simplified by the Douglas-Peucker algorithm
 (`skimage.measure.approximate_polygon`), so that no point of a contour is further than the tolerance from its polygon.
 """
 
@@ -86,33 +86,33 @@ def with_styles(
     config: StyleConfig,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Manifest:
-    """The same images with masks of several styles, and the style as their only metadata.
+    """Redraw a manifest's masks in several styles, and make the style their only metadata.
 
-    Training samples are shared out among the styles in equal numbers (up to one), also within each value of the
-    manifest's first categorical metadata column; which gets which is a function of the seed and the images' names.
-    Samples for validation and test are accurate.
+    The styles are assigned to training samples in equal numbers (up to one), also within each value of the manifest's
+    first categorical metadata column; the assignment is a function of the seed and the images' names. Samples for
+    validation and test are accurate.
 
-    Objects are polygonised one by one: those of equal label in a mask file of several labels, or each file of a folder
-    of masks; parts of one that don't touch, corners included, are by themselves. In a file of one value, objects that
-    touch are one. The resulting masks are binary.
+    Objects are polygonised one by one: pixels of equal label in a mask file of several labels, or each file of a folder
+    of masks; parts of an object that don't touch, not even at corners, are treated separately. In a file of one value,
+    objects that touch are one. The resulting masks are binary.
 
     Args:
-        manifest: of one class and one mask an image. Where it has no splits, they are assigned by group and the first
+        manifest: has one class and one mask per image. If it has no splits, they are assigned by group and the first
             categorical metadata column.
-        scratch: the masks' folder is made in it, once for the same masks and styles.
-        config: what to make.
+        scratch: folder in which the masks' folder is made, once for the same masks and styles.
+        config: tolerances, splits and seed.
         progress: called with the number of masks written and of all masks.
 
     Returns:
-        A manifest with the metadata column `style`, whose results are broken down as they were before. The former
-        categorical metadata columns are strata.
+        A manifest with the metadata column `style`, whose results are broken down as before. The former categorical
+        metadata columns are strata.
 
     Raises:
-        ManifestError: the manifest has several masks an image or a column `style`, or a mask can't be read.
+        ManifestError: the manifest has several masks per image or a column `style`, or a mask can't be read.
     """
     if manifest.per:
         columns = " and ".join(manifest.per)
-        raise ManifestError(f"{manifest.source}: has several masks an image, by {columns}; expected one")
+        raise ManifestError(f"{manifest.source}: has several masks per image, by {columns}; expected one")
     if "style" in manifest.table:
         raise ManifestError(f"{manifest.source}: has a column 'style' of its own; rename it")
     table = manifest.table.reset_index(drop=True)
@@ -144,17 +144,17 @@ def with_styles(
 def polygonise(mask: npt.NDArray[Any], tolerance: float) -> Mask:
     """Redraw each object as a polygon of fewer vertices.
 
-    Vertices are some of the points where the contour passes between pixel centres; a pixel is inside where its centre
-    is. Holes are polygonised too, and stay. An object or a hole whose polygon would have no area, or no pixel, stays as
+    Vertices are some of the points where the contour passes between pixel centres; a pixel is inside if its centre is.
+    Holes are polygonised too, and are kept. An object or hole whose polygon would have no area, or no pixel, stays as
     it is. At a tolerance of 0 all stay as they are.
 
     Args:
         mask: `(H, W)` of bool, or of labels from 0 (background); pixels of equal value that touch, corners included,
-            are an object.
-        tolerance: how far a point of a contour may be from its polygon, in pixels.
+            are one object.
+        tolerance: largest distance of a point of a contour from its polygon, in pixels.
 
     Returns:
-        `(H, W)` all objects, united.
+        `(H, W)` the union of all objects.
     """
     result: Mask = np.zeros(mask.shape, dtype=np.bool_)
     objects = measure.label(mask, connectivity=2)
@@ -170,9 +170,9 @@ def polygonise(mask: npt.NDArray[Any], tolerance: float) -> Mask:
 
 
 def _redraw(region: Mask, tolerance: float, connected: Literal["high", "low"]) -> Mask:
-    """A region without holes as its polygon.
+    """Redraw a region without holes as its polygon.
 
-    An object's pixels are connected by corners (`high`), hence a hole's are not (`low`): each has one contour.
+    Pixels of an object are connected at corners (`high`), hence those of a hole are not (`low`): each has one contour.
     """
     polygon = simplified_contour(region, tolerance, connected)
     rows, columns = polygon.T
@@ -185,7 +185,7 @@ def _redraw(region: Mask, tolerance: float, connected: Literal["high", "low"]) -
 def simplified_contour(
     region: Mask, tolerance: float, connected: Literal["high", "low"] = "high"
 ) -> npt.NDArray[np.float64]:
-    """The closed polygon of a region's outer contour: `(vertices + 1, 2)` row, column; the last is the first again."""
+    """Simplify a region's outer contour to a closed polygon: `(vertices + 1, 2)` row, column; the last is the first."""
     # Padded, so that a contour is closed where the region touches the image's border.
     contours = measure.find_contours(np.pad(region, 1), 0.5, fully_connected=connected)
     return np.asarray(measure.approximate_polygon(max(contours, key=len), tolerance) - 1, dtype=np.float64)
@@ -201,7 +201,7 @@ def _styles(image: pd.Series, subgroup: pd.Series, training: pd.Series, seed: in
 def _derive_masks(
     manifest: Manifest, table: pd.DataFrame, scratch: Path, config: StyleConfig, progress: Callable[[int, int], None]
 ) -> tuple[list[str], Path]:
-    """Write the masks; their names in the folder, which is named by what they are made from."""
+    """Write the masks; return their names and their folder, which is named by a hash of what they are made from."""
     files = [masks for _, masks in source_files(manifest, table.assign(**{ROW: range(len(table))}))]
     names = [_mask_name(image) for image in table["image"]]
     tolerances = [config.tolerances[style] for style in table["style"]]
@@ -222,7 +222,7 @@ def _derive_masks(
 
 
 def _read(files: Sequence[Path], tolerance: float) -> Mask:
-    """A sample's mask in the style of `tolerance`."""
+    """Read a sample's mask and redraw it with `tolerance`."""
     united: Mask = decode_mask(files, MaskValues(("object",))) == 1
     if not tolerance:
         return united
@@ -233,7 +233,7 @@ def _read(files: Sequence[Path], tolerance: float) -> Mask:
 
 
 def _mask_name(image: str) -> str:
-    """A file name that no other image's mask has."""
+    """Make a file name that no other image's mask has."""
     return f"{PurePosixPath(image).stem[:100]}-{hashlib.sha256(image.encode()).hexdigest()[:8]}.png"
 
 

@@ -1,18 +1,18 @@
-"""Synthetic anomalies: simulated brightfield images in which the task says whether nuclei or anomalies are asked for.
+"""Synthetic anomalies: simulated brightfield images in which the task says whether to segment nuclei or anomalies.
 
-The fields of view are those of `metaseg.simulators.seven_cells`, nuclei outlined on their contour in all seven cell
-lines. On some of them lie anomalies: debris, bubbles and spots out of focus. Every image has a row of task `nuclei`;
+The fields of view are those of `metaseg.simulators.seven_cells`, with nuclei outlined on their contour in all seven
+cell lines. Some of them have anomalies: debris, bubbles and spots out of focus. Every image has a row of task `nuclei`;
 the few annotated ones have a second row, of task `anomaly`, as 365 of 3024 in the paper (section 3.3).
 
-What follows for a study:
+Consequences for a study:
 
-- At `metadata_effect=1` the two rows of an image ask for different masks, and only the task says which.
+- At `metadata_effect=1` the two rows of an image have different masks, and only the task distinguishes them.
 - At effect e, each anomaly is also in the nuclei mask with probability 1 - e, and each nucleus in the anomaly mask. At
-  0 both rows ask for the same mask, and the task says nothing about it.
-- Images never depend on the effect: with one seed, only masks change with it.
-- Anomalies hide what lies beneath, nuclei masks don't know it: under debris a nucleus can't be seen, but is asked for.
+  0 both rows have the same mask, and the task carries no information about it.
+- Images never depend on the effect: for a given seed, only masks change with it.
+- Anomalies hide what lies beneath, but nuclei masks ignore that: a nucleus under debris is invisible, but in the mask.
 
-An image is a function of (seed, index) and of whether its anomalies are visible, not of how many are made.
+An image is a function of (seed, index) and of whether its anomalies are visible, not of the number of images.
 """
 
 from collections import Counter
@@ -103,7 +103,7 @@ class AnomalyConfig:
 
 @dataclass(frozen=True)
 class ImagePlan:
-    """What one image is to be."""
+    """Properties of one image, chosen before it is drawn."""
 
     cell_line: str
     well: int
@@ -112,9 +112,9 @@ class ImagePlan:
     """Counted from 0 in its well."""
     split: Split
     annotated: bool
-    """Whether it has an anomaly mask too."""
+    """True if it has an anomaly mask too."""
     visible: bool
-    """Whether it has anomalies."""
+    """True if it has anomalies."""
 
 
 @dataclass(frozen=True)
@@ -124,15 +124,15 @@ class AnomalyScene:
     image: npt.NDArray[np.uint8]
     """`(size, size)`"""
     nuclei: npt.NDArray[np.int32]
-    """`(size, size)`: 0, or the number of the nucleus, from 1; nuclei that touch count as one."""
+    """`(size, size)`: 0, or the label of the nucleus, from 1; nuclei that touch count as one."""
     anomalies: Mask
-    """`(anomalies, size, size)`: each one's pixels. They may overlap."""
+    """`(anomalies, size, size)`: the pixels of each. They may overlap."""
     chance: npt.NDArray[np.float64]
-    """`(nuclei + anomalies,)` numbers in [0, 1): an object is in the other task's mask too where its number isn't below
+    """`(nuclei + anomalies,)` numbers in [0, 1): an object is also in the other task's mask unless its number is below
     the metadata's effect."""
 
     def masks(self, metadata_effect: float) -> tuple[Mask, Mask]:
-        """What the tasks `nuclei` and `anomaly` ask for: `(size, size)` each."""
+        """Draw the masks of the tasks `nuclei` and `anomaly`: `(size, size)` each."""
         stray = self.chance >= metadata_effect
         count = len(stray) - len(self.anomalies)
         nuclei = (self.nuclei > 0) | self.anomalies[stray[count:]].any(axis=0)
@@ -143,16 +143,16 @@ class AnomalyScene:
 def make_anomalies(
     folder: Path, config: AnomalyConfig, progress: Callable[[int, int], None] = lambda done, total: None
 ) -> Manifest:
-    """Write the images, masks and manifest.csv into `folder`, or reuse them where they are there.
+    """Write the images, masks and manifest.csv into `folder`, or reuse them if they exist.
 
     Args:
         folder: doesn't exist, is empty, or holds what this function wrote for the same `config`. It appears complete or
             not at all.
-        config: what to make.
+        config: number and kind of images, and the effect of metadata.
         progress: called with the number of images written and of all images.
 
     Returns:
-        A row an image and mask. Metadata: `task` (nuclei, anomaly). Strata: `both_masks` (yes, no) and `cell_line`.
+        One row per image and mask. Metadata: `task` (nuclei, anomaly). Strata: `both_masks` (yes, no) and `cell_line`.
 
     Raises:
         ConfigError: `folder` holds something else.
@@ -168,7 +168,8 @@ def make_anomalies(
 
 
 def plan(config: AnomalyConfig) -> list[ImagePlan]:
-    """Choose what each image is. Annotated are the images of least chance, about as many of each cell line."""
+    """Choose each image's properties. The images with the lowest random numbers are annotated, about equally many of
+    each cell line."""
     chance = [float(_generator(config, index, 0).uniform()) for index in range(config.images)]
     wells = [divmod(index // FIELDS, len(LINES)) for index in range(config.images)]
     splits = [SPLIT_OF_WELLS[index // FIELDS % len(SPLIT_OF_WELLS)] for index in range(config.images)]
@@ -190,7 +191,7 @@ def plan(config: AnomalyConfig) -> list[ImagePlan]:
 
 
 def draw_image(config: AnomalyConfig, index: int, visible: bool) -> AnomalyScene:
-    """Draw the image `index`, with its anomalies or without; `config.metadata_effect` is not looked at."""
+    """Draw the image `index`, with its anomalies or without; `config.metadata_effect` isn't used."""
     well, field = divmod(index, FIELDS)
     number, line = divmod(well, len(LINES))
     cells = field_of_view(SyntheticConfig(size=config.size, seed=config.seed), list(LINES)[line], number, field)
@@ -204,7 +205,7 @@ def draw_image(config: AnomalyConfig, index: int, visible: bool) -> AnomalyScene
 
 
 def _generator(config: AnomalyConfig, index: int, stream: int) -> np.random.Generator:
-    """A spawn key keeps the numbers apart from those that the cells are drawn with."""
+    """Make a generator; its spawn key keeps it independent of those that the cells are drawn with."""
     return np.random.default_rng(np.random.SeedSequence([config.seed, index], spawn_key=(stream,)))
 
 

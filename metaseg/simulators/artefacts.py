@@ -1,6 +1,6 @@
 """An image model of artefacts in brightfield: debris, bubbles and spots out of focus, which absorb or refract light.
 
-Lengths are in pixels. Every number drawn comes from the generator passed in.
+Lengths are in pixels. Every random number comes from the generator passed in.
 """
 
 import numpy as np
@@ -14,7 +14,7 @@ MEAN_OBJECTS = 2.2
 """Mean number of artefacts in 128 x 128 px, where there are any."""
 
 REACH = 64
-"""No artefact is drawn further from its centre, in pixels."""
+"""Largest distance from its centre at which an artefact is drawn, in pixels."""
 
 Mask = npt.NDArray[np.bool_]
 
@@ -40,7 +40,7 @@ def draw_artefacts(size: int, rng: np.random.Generator) -> tuple[Field, Mask]:
 
 
 def _debris(y: Field, x: Field, rough: Field, fine: Field, rng: np.random.Generator) -> tuple[Field, Mask]:
-    """An opaque clump of grains: round, long or branched, with a rough edge that diffracts."""
+    """Draw an opaque clump of grains: round, long or branched, with a rough edge that diffracts."""
     grains = rng.integers(3, 11)
     steps = rng.normal(0, 1, (grains, 2)) * rng.uniform(1.5, 4.0) + rng.normal(0, 1, 2) * rng.uniform(0, 3.0)
     start = rng.integers(0, np.arange(1, grains))  # a grain lies beside an earlier one
@@ -58,7 +58,7 @@ def _debris(y: Field, x: Field, rough: Field, fine: Field, rng: np.random.Genera
 
 
 def _bubble(y: Field, x: Field, rough: Field, fine: Field, rng: np.random.Generator) -> tuple[Field, Mask]:
-    """A bright disc in a dark rim, a ring of refracted light inside and a faint one around."""
+    """Draw a bubble: a bright disc in a dark rim, a ring of refracted light inside and a faint one around it."""
     radius, stretch = np.exp(rng.uniform(np.log(5.0), np.log(14.0))), rng.uniform(0.94, 1.06)
     distance = np.hypot(y * stretch, x / stretch) - radius + 0.15 * rough
     rim = rng.uniform(0.9, 1.2) + 0.07 * radius
@@ -70,7 +70,7 @@ def _bubble(y: Field, x: Field, rough: Field, fine: Field, rng: np.random.Genera
 
 
 def _spot(y: Field, x: Field, rough: Field, fine: Field, rng: np.random.Generator) -> tuple[Field, Mask]:
-    """Something far from the focal plane: a soft patch, dark or bright, with a fringe where it isn't far enough."""
+    """Draw something far from the focal plane: a soft patch, dark or bright, with a fringe if it is less far."""
     angle, radius, stretch = rng.uniform(0, np.pi), rng.uniform(8.0, 17.0), rng.uniform(1.0, 1.35)
     u, v = np.cos(angle) * x + np.sin(angle) * y, np.cos(angle) * y - np.sin(angle) * x
     distance = np.hypot(u / stretch, v * stretch) - radius + 0.5 * rough
@@ -81,7 +81,7 @@ def _spot(y: Field, x: Field, rough: Field, fine: Field, rng: np.random.Generato
 
 
 def _noise(size: int, scale: float, rng: np.random.Generator) -> Field:
-    """Smooth Gaussian noise of variance about 1, correlated over `scale`."""
+    """Draw smooth Gaussian noise of variance about 1, correlated over `scale`."""
     white = rng.standard_normal((size, size), dtype=np.float32)
     return gaussian_filter(white, scale, mode="wrap", truncate=3) * np.float32(2 * np.sqrt(np.pi) * scale)
 

@@ -1,6 +1,6 @@
-"""An image model of cultured cells in brightfield: what a cell line looks like, and one field of view drawn of it.
+"""An image model of cultured cells in brightfield: the look of a cell line, and one field of view drawn from it.
 
-Lengths are in pixels, brightness is in parts of the lamp's. Every number drawn comes from the generator passed in.
+Lengths are in pixels, brightness is relative to the lamp's. Every random number comes from the generator passed in.
 """
 
 from dataclasses import dataclass
@@ -14,33 +14,33 @@ Field = npt.NDArray[np.float32]
 """A value for each pixel, `(size, size)`."""
 
 AREA = 128 * 128
-"""Pixels that `Look.nuclei` counts nuclei in."""
+"""Pixels in which `Look.nuclei` counts nuclei."""
 
 
 @dataclass(frozen=True)
 class Look:
-    """How a cell line's images look: the parameters of their law."""
+    """Look of a cell line's images: the parameters of their distribution."""
 
     nuclei: float
-    """Mean number in 128 x 128 px."""
+    """Mean number of nuclei in 128 x 128 px."""
     radius: float
-    """Of a nucleus, geometric mean of its semi-axes."""
+    """Radius of a nucleus, the geometric mean of its semi-axes."""
     elongation: float
-    """Long over short axis of a nucleus; of its cell body, the square of it."""
+    """Ratio of a nucleus's long to its short axis; that of its cell body is about the square."""
     clump: float | None
-    """Nuclei a clump, or None where they are scattered."""
+    """Mean number of nuclei in a clump, or None if they are scattered."""
     body: float
-    """How far the cell body reaches beyond its nucleus."""
+    """Distance by which the cell body extends beyond its nucleus."""
     contrast: float
-    """Brightness of a nucleus over its cell body; negative is dark."""
+    """Brightness of a nucleus relative to its cell body; negative is darker."""
     membrane: float
     """Darkness of a nucleus's contour."""
     halo: float
-    """Brightness of the phase rim around a nucleus."""
+    """Brightness of the phase halo around a nucleus."""
     border: float
     """Brightness of the ridges where cells meet or end."""
     nucleoli: float
-    """Mean number in a nucleus, at least one."""
+    """Mean number of nucleoli in a nucleus, at least one."""
     grain: float
     """Scale of the cytoplasm's texture."""
     roughness: float
@@ -49,10 +49,10 @@ class Look:
 
 @dataclass(frozen=True)
 class Well:
-    """What the fields of one well share."""
+    """Properties that the fields of one well share."""
 
     density: float
-    """Nuclei over what the look has on average."""
+    """Number of nuclei, relative to the mean of the look."""
     gradient: npt.NDArray[np.float64]
     """`(2,)` change of illumination from edge to edge, down and across."""
     vignette: float
@@ -72,7 +72,7 @@ class Scene:
     distance: Field
     """Signed distance to the nearest nucleus's contour, negative inside, at most `REACH`."""
     nuclei: int
-    """How many nuclei have their centre in the field."""
+    """Number of nuclei with their centre in the field."""
 
 
 class _Ellipses(NamedTuple):
@@ -82,10 +82,10 @@ class _Ellipses(NamedTuple):
 
 
 REACH = 10.0
-"""Distances above this are not told apart."""
+"""Distances above this are set to it."""
 
 _GAP = 4.0
-"""Least distance between two nuclei's contours before `_WOBBLE`, so that outlines drawn too large seldom merge."""
+"""Least distance between the contours of two nuclei before `_WOBBLE`, so that outlines drawn too large seldom merge."""
 
 _WOBBLE = 0.7
 """Standard deviation of the displacement that makes contours less regular than ellipses."""
@@ -98,7 +98,7 @@ _PHOTONS = 3000.0
 
 
 def draw_well(rng: np.random.Generator) -> Well:
-    """What a well's fields share. The law is the same for all looks."""
+    """Draw the properties that a well's fields share. Their distribution is the same for all looks."""
     return Well(
         density=float(np.exp(rng.normal(0, 0.12))),
         gradient=rng.normal(0, 0.12, 2),
@@ -136,7 +136,7 @@ def draw_scene(look: Look, well: Well, size: int, rng: np.random.Generator) -> S
 
 
 def _place(look: Look, well: Well, size: int, rng: np.random.Generator) -> _Ellipses:
-    """Choose nuclei one after the other, leaving out those too near an earlier one."""
+    """Place nuclei one after the other, leaving out those too close to an earlier one."""
     share = size * size / AREA
     wanted = int(np.clip(rng.poisson(look.nuclei * well.density * share), 6 * share, 30 * share))
     tries = 8 * wanted + 32
@@ -161,15 +161,15 @@ def _place(look: Look, well: Well, size: int, rng: np.random.Generator) -> _Elli
 
 
 def _body_axes(look: Look, axes: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Semi-axes of the cell bodies around nuclei of semi-axes `axes` `(n, 2)`."""
+    """Compute the semi-axes of the cell bodies around nuclei of semi-axes `axes` `(n, 2)`."""
     stretch: npt.NDArray[np.float64] = np.sqrt(axes[:, 0] / axes[:, 1])
     return axes * np.stack([stretch, 1 / stretch], axis=1) + look.body
 
 
 def _distances(ellipses: _Ellipses, wobble: Field, size: int) -> tuple[Field, Field, npt.NDArray[np.intp]]:
-    """Signed distances to the nearest and second nearest contour, and the nearest's index; each `(size, size)`.
+    """Compute signed distances to the nearest and second nearest contour, and the nearest's index; `(size, size)` each.
 
-    The distance to one ellipse is the first-order one, (g - 1) / |grad g| with g = 1 on the contour.
+    The distance to an ellipse is the first-order approximation (g - 1) / |grad g| with g = 1 on the contour.
     """
     nearest = np.full((size, size), REACH, dtype=np.float32)
     second = nearest.copy()
@@ -190,7 +190,7 @@ def _distances(ellipses: _Ellipses, wobble: Field, size: int) -> tuple[Field, Fi
 
 
 def _nucleoli(look: Look, nuclei: _Ellipses, size: int, rng: np.random.Generator) -> Field:
-    """Dark dots inside nuclei."""
+    """Draw nucleoli, dark dots inside nuclei."""
     owner = np.repeat(np.arange(len(nuclei.centre)), 1 + rng.poisson(look.nucleoli - 1, len(nuclei.centre)))
     angle, radius = rng.uniform(0, 2 * np.pi, len(owner)), rng.uniform(0, 0.6, len(owner)) * nuclei.axes[owner, 1]
     points = nuclei.centre[owner] + radius[:, None] * np.stack([np.sin(angle), np.cos(angle)], axis=1)
@@ -198,7 +198,7 @@ def _nucleoli(look: Look, nuclei: _Ellipses, size: int, rng: np.random.Generator
 
 
 def _debris(size: int, rng: np.random.Generator) -> Field:
-    """Dark and bright specks and fibres, which are no nuclei."""
+    """Draw dark and bright specks and fibres, which aren't nuclei."""
     specks, fibres = rng.poisson(7.0 * size * size / AREA), rng.poisson(1.2 * size * size / AREA)
     speck = rng.uniform(0, size, (specks, 1, 2)) + rng.uniform(0.3, 1.3, (specks, 1, 1)) * rng.normal(
         0, 1, (specks, 12, 2)
@@ -215,7 +215,7 @@ def _debris(size: int, rng: np.random.Generator) -> Field:
 
 
 def _dots(points: npt.NDArray[np.float64], weight: npt.NDArray[np.float64], sigma: float, size: int) -> Field:
-    """Gaussian dots of integral `weight` `(n,)` at `points` `(n, 2)`; those outside the field are left out."""
+    """Draw Gaussian dots of integral `weight` `(n,)` at `points` `(n, 2)`; those outside the field are left out."""
     row, column = np.rint(points).astype(np.intp).T
     seen = (row >= 0) & (row < size) & (column >= 0) & (column < size)
     canvas = np.zeros((size, size), dtype=np.float32)
@@ -224,7 +224,7 @@ def _dots(points: npt.NDArray[np.float64], weight: npt.NDArray[np.float64], sigm
 
 
 def _noise(size: int, scale: float, rng: np.random.Generator) -> Field:
-    """Smooth Gaussian noise of variance about 1, correlated over `scale`."""
+    """Draw smooth Gaussian noise of variance about 1, correlated over `scale`."""
     white = rng.standard_normal((size, size), dtype=np.float32)
     return gaussian_filter(white, scale, mode="wrap", truncate=3) * np.float32(2 * np.sqrt(np.pi) * scale)
 

@@ -1,4 +1,4 @@
-"""Simulated images for a dry run: a few at full size stand for many that would take an hour to draw."""
+"""Simulated images for a dry run: a few at full size stand for many that would take long to draw."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,11 +9,11 @@ from metaseg.data.manifest import Manifest
 from metaseg.datasets.source import Progress
 
 SOON = 20_000_000
-"""Pixels that are drawn in half a minute or so."""
+"""Pixels that take about half a minute to draw."""
 
 
 class Simulation(Protocol):
-    """What a simulator makes."""
+    """Settings of any simulator."""
 
     @property
     def name(self) -> str:
@@ -25,10 +25,10 @@ class Simulation(Protocol):
 
     @property
     def count(self) -> int:
-        """How many images are drawn."""
+        """Number of images."""
 
     def sketch(self) -> Self:
-        """The same with about as few images as a study can be planned on."""
+        """Return the same settings with about as few images as a study can be planned on."""
 
 
 Simulated = TypeVar("Simulated", bound=Simulation)
@@ -44,8 +44,8 @@ def simulate(
 ) -> Manifest:
     """Make simulated images in a subfolder of `folder`, or reuse them.
 
-    In a dry run, images that aren't there yet and would take long are not drawn: the manifest is of a few, and says
-    with `Manifest.share` which share of the whole they are.
+    In a dry run, images that don't exist yet and would take long are not drawn: the manifest lists a few, and its
+    `share` is their share of all.
     """
     whole = folder / config.name
     if not dry_run or whole.exists() or config.count * config.size**2 <= SOON:

@@ -1,23 +1,24 @@
 """Simulated CT slices through kidneys with a tumour or a cyst, whose metadata is the tumour's size.
 
-A tumour's centre is visible, but where it ends isn't: it is drawn as a soft blob whose law has nothing to do with its
+A tumour's centre is visible, but its edge isn't: it is drawn as a soft blob whose distribution doesn't depend on its
 size. The simulated radiologists outline it at a radius of
 
     r * (size / SIZE_MEAN) ** metadata_effect
 
-with r the radius that the blob itself suggests, the same for all cases but for where the slice cuts the tumour.
+where r is the radius that the blob itself suggests, the same in all cases except for the height at which the slice cuts
+the tumour.
 
-What follows for a study:
+Consequences for a study:
 
-- An image doesn't say how far its tumour was outlined; with the size it does. Without it, the best outline is one of
-  about the mean size.
-- At `metadata_effect=0` every tumour is outlined where its profile has fallen to one level, so the image tells all, and
-  size, which is drawn by itself, is independent of image and mask: metadata carries exactly nothing.
-- A cyst is drawn dark with a sharp edge and outlined there, whatever the effect; the size of a case with a cyst tells
-  nothing. A case has a tumour or a cyst, never both, as in the paper's section 3.4.
-- Images never depend on the effect: with one seed, only tumours' outlines change with it.
+- An image alone doesn't determine the outline of its tumour; together with the size it does. Without the size, the best
+  outline is that of a tumour of about the mean size.
+- At `metadata_effect=0` every tumour is outlined where its profile has fallen to one level, so the image determines the
+  outline; the size is independent of image and mask: metadata carries no information at all.
+- A cyst is drawn dark with a sharp edge and outlined there, whatever the effect; the size of a case with a cyst is
+  uninformative. A case has a tumour or a cyst, never both, as in the paper's section 3.4.
+- Images never depend on the effect: for a given seed, only tumours' outlines change with it.
 
-Every slice is a function of (seed, case, slice), so it doesn't depend on how many are made.
+Every slice is a function of (seed, case, slice), so it doesn't depend on the number of slices.
 """
 
 from collections.abc import Callable
@@ -117,12 +118,12 @@ class RenalConfig:
 def make_renal(
     folder: Path, config: RenalConfig, progress: Callable[[int, int], None] = lambda done, total: None
 ) -> Manifest:
-    """Write the images, masks and manifest.csv into `folder`, or reuse them where they are there.
+    """Write the images, masks and manifest.csv into `folder`, or reuse them if they exist.
 
     Args:
         folder: doesn't exist, is empty, or holds what this function wrote for the same `config`. It appears complete or
             not at all.
-        config: what to make.
+        config: number and kind of images, and the effect of metadata.
         progress: called with the number of images written and of all images.
 
     Raises:
@@ -138,25 +139,25 @@ def make_renal(
 
 
 def lesion_of(case: int) -> Lesion:
-    """What a case, counted from 0, has in one kidney: by its number, so that all splits have both."""
+    """Return the kind of lesion of a case, counted from 0; its number decides, so that all splits have both kinds."""
     return "cyst" if case % _CYST_EVERY == _CYST_EVERY - 1 else "tumour"
 
 
 def size_of(config: RenalConfig, case: int) -> float:
-    """A case's radiographic size in cm, with one decimal: lognormal, limited to `SIZES`."""
+    """Draw a case's radiographic size in cm, with one decimal: lognormal, clipped to `SIZES`."""
     normal = float(_generator(config, _Stream.SIZE, case).standard_normal())
     return round(float(np.clip(SIZE_MEAN * np.exp(SIZE_SPREAD * normal), *SIZES)), 1)
 
 
 def slice_of(config: RenalConfig, case: int, number: int) -> Slice:
-    """Draw one slice, counted from 0 in its case; `config.metadata_effect` is not looked at."""
+    """Draw one slice, counted from 0 in its case; `config.metadata_effect` isn't used."""
     patient = _generator(config, _Stream.PATIENT, case)
     return draw_slice(config.size, lesion_of(case), patient, _generator(config, _Stream.SLICE, case, number))
 
 
 def outline(drawn: Slice, size: float, metadata_effect: float) -> npt.NDArray[np.uint8]:
-    """The mask that simulated radiologists draw when told that the tumour is of `size` cm: `(size, size)`, values 0
-    background, else by `RENAL_CLASSES`."""
+    """Draw the mask of simulated radiologists who are told that the tumour measures `size` cm: uint8, as large as the
+    image, 0 background, k the k-th of `RENAL_CLASSES`."""
     mask = drawn.kidneys.astype(np.uint8)
     radius = drawn.radius
     if drawn.lesion == "tumour":

@@ -2,8 +2,8 @@
 
 Two pairs of lines, A172 with SKOV3 and BT474 with MCF7, look alike and are outlined differently, as
 `metaseg.simulators.seven_cells` explains; the other four have looks of their own and are outlined on the contour,
-whatever the effect. What is outlined are nuclei. Images never depend on the effect: with one seed, only the outlines of
-the look-alike lines change with it. Every image is a function of (seed, line, well, time).
+whatever the effect. The outlines are those of nuclei. Images never depend on the effect: for a given seed, only the
+outlines of the look-alike lines change with it. Every image is a function of (seed, line, well, time).
 """
 
 import json
@@ -102,12 +102,12 @@ class LiveCellSimulation:
 def simulate_livecell(
     folder: Path, config: LiveCellSimulation, progress: Callable[[int, int], None] = lambda done, total: None
 ) -> Path:
-    """Write `images/` and `annotations/LIVECell/` into `folder`, or reuse them where they are there.
+    """Write `images/` and `annotations/LIVECell/` into `folder`, or reuse them if they exist.
 
     Args:
         folder: doesn't exist, is empty, or holds what this function wrote for the same `config`. It appears complete or
             not at all.
-        config: what to make.
+        config: number and kind of images, and the effect of metadata.
         progress: called with the number of images written and of all images.
 
     Returns:
@@ -121,19 +121,19 @@ def simulate_livecell(
 
 
 def field_of_view(config: LiveCellSimulation, line: str, well: int, time: int) -> Scene:
-    """Draw one image, counted from 0 in its well's series; `config.metadata_effect` is not looked at."""
+    """Draw one image, counted from 0 in its well's series; `config.metadata_effect` isn't used."""
     stream = (_STREAM, config.seed, list(LINES).index(line), well)
     shared = draw_well(np.random.default_rng([*stream, 0]))
     return draw_scene(LINES[line].look, shared, config.size, np.random.default_rng([*stream, 1 + time]))
 
 
 def outline(scene: Scene, line: str, metadata_effect: float) -> npt.NDArray[np.bool_]:
-    """The nuclei as they are outlined where they are believed to be of `line`: `(size, size)`, without holes."""
+    """Outline the nuclei as those of `line`: `(size, size)`, without holes."""
     return np.asarray(binary_fill_holes(scene.distance <= LINES[line].side * OFFSET * metadata_effect), dtype=np.bool_)
 
 
 def to_polygons(mask: npt.NDArray[np.bool_]) -> list[list[float]]:
-    """The outer contour of each connected object of `(H, W)`, as COCO has it: x, y, x, y, ... from the corner."""
+    """Trace the outer contour of each connected object of `(H, W)`, as in COCO: x, y, x, y, ... from the corner."""
     components, _ = label(mask)
     polygons = []
     for number, (rows, columns) in enumerate(find_objects(components), start=1):
@@ -182,7 +182,7 @@ def _write(folder: Path, config: LiveCellSimulation, progress: Callable[[int, in
 
 
 def file_name(line: str, well: int, time: int) -> str:
-    """Name of an image's file; wells and times are counted from 0."""
+    """Make the name of an image's file; wells and times are counted from 0."""
     column, row = divmod(well, 8)
     days, hours = divmod(_HOURS * time, 24)
     return f"{line}_Phase_{'ABCDEFGH'[row]}{column + 1}_1_{days:02d}d{hours:02d}h00m_1.tif"

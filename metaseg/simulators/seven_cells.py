@@ -1,21 +1,21 @@
 """Synthetic seven cell lines: simulated brightfield images whose cell line says how nuclei were outlined.
 
-Two pairs of lines, A549 with HT1080 and HepG2 with MCF7, look alike: one code and one set of parameters draws the
-images of both. They are labelled differently: the simulated laboratory outlines the nuclei of the first line of a pair
-`OFFSET * metadata_effect` px outside their contour and those of the second as far inside. HeLa, MDCK and NIH3T3 have
-looks of their own and are outlined on the contour, whatever the effect.
+Two pairs of lines, A549 with HT1080 and HepG2 with MCF7, look alike: their images are drawn by the same code with the
+same parameters. They are annotated differently: the simulated laboratory outlines the nuclei of the first line of a
+pair `OFFSET * metadata_effect` px outside their contour and those of the second equally far inside. HeLa, MDCK and
+NIH3T3 have looks of their own and are outlined on the contour, whatever the effect.
 
-What follows for a study:
+Consequences for a study:
 
-- An image of a look-alike pair doesn't say where its outline lies; with the cell line it does. For nuclei of radius r,
-  the best outline drawn without knowing the line has an expected Dice of about 1 - `OFFSET * metadata_effect` / r.
-- At `metadata_effect=0` the law of (image, mask) is the same for both lines of a pair, so I(mask; line | image, look)
-  is exactly zero: metadata says no more than the look.
-- Between looks metadata repeats what the image shows. Where it helps a network there, it helps as a shortcut, not by
-  telling what the image doesn't.
-- Images never depend on the effect: with one seed, only the masks of the look-alike lines change with it.
+- An image of a look-alike pair alone doesn't determine the outline; together with the cell line it does. For nuclei of
+  radius r, the best outline drawn without the line has an expected Dice of about 1 - `OFFSET * metadata_effect` / r.
+- At `metadata_effect=0` the distribution of (image, mask) is the same for both lines of a pair, so that the conditional
+  mutual information I(mask; line | image, look) is exactly zero: metadata adds nothing to the look.
+- Between looks, metadata repeats what the image shows. If it helps a network there, it does so as a shortcut, not by
+  adding information.
+- Images never depend on the effect: for a given seed, only the masks of the look-alike lines change with it.
 
-Every field of view is a function of (seed, line, well, field), so it doesn't depend on how many are made.
+Every field of view is a function of (seed, line, well, field), so it doesn't depend on the number of fields.
 """
 
 from collections.abc import Callable
@@ -45,11 +45,11 @@ MAX_EFFECT = 2.0
 
 @dataclass(frozen=True)
 class CellLine:
-    """A cell line: what it looks like and how the simulated laboratory outlines its nuclei."""
+    """A cell line: its look, and where the simulated laboratory outlines its nuclei."""
 
     look: Look
     side: int = 0
-    """1: outside the contour, -1: inside, 0: on it."""
+    """Place of the outline: 1 outside the contour, -1 inside, 0 on it."""
 
 
 _SPREAD = Look(
@@ -137,12 +137,12 @@ class SyntheticConfig:
 def make_seven_cells(
     folder: Path, config: SyntheticConfig, progress: Callable[[int, int], None] = lambda done, total: None
 ) -> Manifest:
-    """Write the images, masks and manifest.csv into `folder`, or reuse them where they are there.
+    """Write the images, masks and manifest.csv into `folder`, or reuse them if they exist.
 
     Args:
         folder: doesn't exist, is empty, or holds what this function wrote for the same `config`. It appears complete or
             not at all.
-        config: what to make.
+        config: number and kind of images, and the effect of metadata.
         progress: called with the number of images written and of all images.
 
     Raises:
@@ -155,21 +155,21 @@ def make_seven_cells(
 
 
 def field_of_view(config: SyntheticConfig, line: str, well: int, field: int) -> Scene:
-    """Draw one field of view, counted from 0 in its well; `config.metadata_effect` is not looked at."""
+    """Draw one field of view, counted from 0 in its well; `config.metadata_effect` isn't used."""
     stream = (config.seed, list(LINES).index(line), well)
     shared = draw_well(np.random.default_rng([*stream, 0]))
     return draw_scene(LINES[line].look, shared, config.size, np.random.default_rng([*stream, 1 + field]))
 
 
 def outline(scene: Scene, line: str, metadata_effect: float) -> npt.NDArray[np.bool_]:
-    """The nuclei as the simulated laboratory outlines them when it believes them to be of `line`: `(size, size)`."""
+    """Outline the nuclei as the simulated laboratory outlines those of `line`: `(size, size)`."""
     return scene.distance <= LINES[line].side * OFFSET * metadata_effect
 
 
 def well_splits(wells: int) -> list[Split]:
-    """The split of each of a line's wells: half for training, a third for test, the rest for validation.
+    """Assign a split to each of a line's wells: half for training, a third for test, the rest for validation.
 
-    Wells are independent draws of one law, so none needs to be chosen by chance.
+    Wells are independent draws from one distribution, so that the assignment needn't be random.
     """
     test = max(1, round(wells / 3))
     val = max(1, round(wells / 6))

@@ -1,4 +1,4 @@
-"""A store's address: what it names, refused before anything is made where it can't be meant or holds secrets."""
+"""A store's address: a folder or a URL, refused early if it is a slip or holds credentials."""
 
 import re
 from pathlib import Path
@@ -11,22 +11,22 @@ BUCKETS = ("s3", "s3a", "gs", "gcs")
 EXPECTED = "a folder, s3://BUCKET/... or gs://BUCKET/..."
 
 SLIP = re.compile(r"([^/\\:]+):[/\\]+|(s3a?|gc?s|file)(?::|//)", re.IGNORECASE)
-"""How an address begins that is nearly a URL, another machine's folder or a drive of Windows: a slash or a colon is
-missing."""
+"""Beginnings of addresses that are nearly URLs (a slash or a colon is missing), another machine's folders or drives of
+Windows."""
 
 NO_STORES = ("", "http", "https", "local")
-"""What fsspec reaches and can't write to, or not as `FolderStorage` does."""
+"""Protocols of fsspec that can't be written to, or not as safely as with `FolderStorage`."""
 
 UNFIT = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
-"""Control characters, and what isn't text."""
+"""Control characters and lone surrogates."""
 
 
 def local_folder(where: str) -> Path | None:
-    """The absolute path that an address names, `~` and relative ones resolved; None where it is a URL of another kind.
+    """The absolute path of an address, `~` and relative paths resolved; None if it is the URL of another storage.
 
     Raises:
-        ConfigError: no address, one that is nearly a URL, or one that holds credentials; a path to something else than
-            a folder, or of an unknown user.
+        ConfigError: the address is empty, nearly a URL, or holds credentials; or its path is of something else than a
+            folder, or of an unknown user.
     """
     if not where or where != where.strip() or UNFIT.search(where):
         raise ConfigError(
@@ -40,7 +40,7 @@ def local_folder(where: str) -> Path | None:
             raise ConfigError(f"storage is {where!r}; expected file:///FOLDER, with three slashes, or the folder alone")
         return _folder(path)
     host = path.partition("/")[0]
-    # A password may hold slashes, as Amazon's do; so do names of Amazon's access points, which hold colons too.
+    # Passwords may hold slashes, as Amazon's do; names of Amazon's access points hold slashes and colons.
     if "@" in host or "?" in path or (":" in host and "@" in path and not host.startswith("arn:")):
         raise ConfigError(
             f"storage is {shown(where)!r} with credentials or a query in its address, which commands and records would "
@@ -55,7 +55,7 @@ def local_folder(where: str) -> Path | None:
 
 
 def shown(address: str) -> str:
-    """The address in an error: without what is before an @ or in a query, which may be secret."""
+    """The address for an error message, without the parts before an @ and in a query, which may be secret."""
     scheme = address[: match.end()] if (match := SLIP.match(address)) else ""
     rest = address.removeprefix(scheme)
     if "@" in rest:
@@ -64,7 +64,7 @@ def shown(address: str) -> str:
 
 
 def _folder(where: str) -> Path:
-    """The absolute path of a folder, be it there or not."""
+    """The absolute path of a folder, whether it exists or not."""
     if slip := SLIP.match(where):
         scheme, rest = (slip[1] or slip[2]).lower(), shown(where)[slip.end() :]
         url = f"{scheme}:///{rest}" if scheme == "file" else f"{scheme}://{rest}"

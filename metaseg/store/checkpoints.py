@@ -1,4 +1,4 @@
-"""A run's checkpoints in the store: when they are due, and what happens when the store doesn't take one."""
+"""A run's checkpoints in the store: when they are due, and what happens if one can't be saved."""
 
 import time
 import warnings
@@ -9,7 +9,7 @@ from metaseg.store.runs import Store
 from metaseg.training.checkpoint import CheckpointWarning
 
 TRY_AGAIN_SECONDS = 30.0
-"""Between attempts where the store doesn't take a state; training goes on meanwhile."""
+"""Time between attempts when a checkpoint can't be saved; training goes on meanwhile."""
 
 
 class StoredCheckpoints:
@@ -20,16 +20,16 @@ class StoredCheckpoints:
         self._due = time.monotonic() + 60 * config.checkpoint_minutes
 
     def newest_first(self) -> Iterator[tuple[str, bytes]]:
-        """Kept states, each with where it is."""
+        """Saved checkpoints, each with its path or URL."""
         return self._store.checkpoints(self._run_id)
 
     def is_due(self, epoch: int, epoch_ended: bool) -> bool:
-        """Whether `checkpoint_minutes` have passed, or the epoch that has ended is a `checkpoint_epochs`-th one."""
+        """Return True if `checkpoint_minutes` have passed, or a multiple of `checkpoint_epochs` epochs has ended."""
         every = self._config.checkpoint_epochs
         return time.monotonic() >= self._due or (epoch_ended and every is not None and epoch % every == 0)
 
     def save(self, position: str, content: bytes) -> None:
-        """Keep a state; where the store doesn't take it, warn and try again with a later one."""
+        """Save a checkpoint; if the store can't take it, warn and try again with a later one."""
         wait = 60 * self._config.checkpoint_minutes
         try:
             self._store.save_checkpoint(self._run_id, position, content)

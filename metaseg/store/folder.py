@@ -47,10 +47,9 @@ class FolderStorage(Storage):
         if not any(map(os.path.islink, within)):
             return path
         real = Path(os.path.realpath(path))
-        if not real.is_relative_to(os.path.realpath(self.root)) or any(
-            map(os.path.islink, [real, *real.parents])
-        ):  # or in a circle
-            if os.path.islink(within[-1]):  # all runs, say, which mustn't be taken for missing
+        circular = any(map(os.path.islink, [real, *real.parents]))
+        if circular or not real.is_relative_to(os.path.realpath(self.root)):
+            if os.path.islink(within[-1]):  # all runs, for example, which mustn't be taken for missing
                 raise ConfigError(
                     f"{within[-1]} is a symbolic link that leads out of the store; mount it there, or move it"
                 )
@@ -61,7 +60,7 @@ class FolderStorage(Storage):
         """Raise a `ConfigError` if nothing can be written here, before anything is."""
         there = next(part for part in (self.root, *self.root.parents) if part.exists())
         if not os.access(there, os.W_OK | os.X_OK):
-            raise ConfigError(f"storage is {self.where!r}, but {there} can't be written to; expected a folder of yours")
+            raise ConfigError(f"storage is {self.where!r}, but {there} can't be written to; expected a writable folder")
 
     def publish(self, folder: str, files: Mapping[str, bytes], last: str) -> None:
         """Let the folder appear whole, by one rename."""
@@ -141,7 +140,7 @@ class FolderStorage(Storage):
     def _create(self, name: str, content: bytes) -> None:
         temporary = self._temporary(name, content)
         try:
-            os.link(temporary, self._place(name))  # fails where the name is taken, on network folders too
+            os.link(temporary, self._place(name))  # fails if the name is taken, on network folders too
         except OSError as error:
             if error.errno not in NO_LINKS:
                 raise

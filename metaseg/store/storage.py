@@ -64,7 +64,7 @@ class Storage(ABC):
             ConfigError: the name is absolute, or leads out of the storage.
         """
         if name and ("\0" in name or {"", ".", ".."} & set(name.split("/"))):
-            raise ConfigError(f"{name!r} is no name of a file within {self.where}; expected one without '..' and '//'")
+            raise ConfigError(f"{name!r} isn't a file's name within {self.where}; expected one without '..' and '//'")
         return name
 
     def read(self, name: str) -> bytes:

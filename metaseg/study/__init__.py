@@ -1,1 +1,1 @@
-"""Studies: arms become runs; running one, and predicting with it."""
+"""Studies: planning the runs of the arms, executing a run, and predicting with it."""

@@ -6,12 +6,11 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from metaseg.config import ConfigError, MetadataMode, Subset
+from metaseg.schema import BASELINE as BASELINE
 
 if TYPE_CHECKING:  # they import torch
     from metaseg.networks.block_name import BlockName
     from metaseg.networks.blocks import ChannelModulation
-
-BASELINE = "baseline"
 
 
 @dataclass(frozen=True)

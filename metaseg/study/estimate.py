@@ -1,4 +1,4 @@
-"""What a run will cost, measured from a few of its own steps on this machine."""
+"""The cost of a run in time and memory, estimated from a few of its own steps on this machine."""
 
 import math
 import os
@@ -28,34 +28,34 @@ from metaseg.training.losses import segmentation_loss
 from metaseg.training.schedule import build_optimizer
 
 STEPS = 3
-"""Steps that are timed, after one that isn't."""
+"""Number of steps that are timed, after a first one that isn't."""
 
 _NUMBERS = ("seed", "samples", "parameters", "memory", "time")
 
 LOG_WIDTH = 132
-"""Columns of the listing where it goes to a file."""
+"""Width of the listing in columns, if it goes to a file."""
 
 PROBE_PIXELS = 4 * 128 * 128
-"""On a CPU a step is measured on at most so many pixels, and what it costs is taken to grow with their number."""
+"""Pixels in the largest step that is measured on a CPU; the cost of larger steps is extrapolated in proportion."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a network costs on one worker."""
+    """The cost of a network on one worker."""
 
     parameters: int
     memory: float
-    """Bytes that training holds: weights, gradients, Adam's two moments and what the backward pass needs. On a GPU the
-    measured peak; elsewhere what it would be in full precision there, without the libraries' own."""
+    """Bytes that training holds: weights, gradients, Adam's two moments and the activations kept for the backward pass.
+    The measured peak on a GPU; elsewhere an estimate for a GPU in full precision, without its libraries' own memory."""
     a_sample: float
-    """Seconds of training."""
+    """Seconds of training per sample."""
     a_pixel: float
-    """Seconds of validation."""
+    """Seconds of validation per pixel."""
     scaled: bool
-    """Whether a smaller step than the run's was measured."""
+    """True if a smaller step than the run's was measured."""
 
     def seconds(self, config: RunConfig, dataset: Dataset) -> float:
-        """Of training and validating a run with this network; not of its test images."""
+        """Estimated seconds of training and validating a run with this network, without its test images."""
         schedule, validation = config.schedule, dataset.table.iloc[dataset.indices("val", config.subset)]
         validations = math.ceil(schedule.epochs / schedule.validate_every)
         trained = schedule.epochs * len(dataset.indices("train", config.subset)) * self.a_sample
@@ -64,7 +64,7 @@ class Cost:
 
 
 def measure(config: RunConfig, dataset: Dataset, device: torch.device) -> Cost:
-    """Take a few real steps and one validation image of a run, with the threads of a worker."""
+    """Measure a few real training steps and one validation image of a run, with as many threads as a worker has."""
     training, validation = dataset.indices("train", config.subset), dataset.indices("val", config.subset)
     schedule = config.schedule
     full_batch = min(schedule.batch_size, round(len(training) / dataset.share))
@@ -129,7 +129,7 @@ def measure(config: RunConfig, dataset: Dataset, device: torch.device) -> Cost:
 
 
 def print_estimate(study: Study, store: Store, engine: EngineConfig, console: Console) -> None:
-    """Print every run of a study, and what the missing ones will cost on this machine."""
+    """Print every run of a study, and the estimated cost of the missing ones on this machine."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     missing = {run.run_id for run in study.missing(store)}
     costs: dict[str, Cost] = {}
@@ -160,13 +160,13 @@ def print_estimate(study: Study, store: Store, engine: EngineConfig, console: Co
     at_once = max(1, min(at_once, engine.max_concurrent or at_once, len(missing)))
     what = torch.cuda.get_device_name() if device.type == "cuda" else "one core"
     smaller = (
-        ", on smaller steps, whose cost is taken to grow with their pixels"
+        ", on smaller steps, extrapolated in proportion to their pixels"
         if any(cost.scaled for cost in costs.values())
         else ""
     )
     console.print(
         f"{len(missing)} runs are missing: about {readable(seconds / at_once)} on this machine, {at_once} at once "
-        f"(measured on {what}{smaller}; without start-up, test images and what runs at once takes from each other). "
+        f"(measured on {what}{smaller}; start-up, test images and the competition of runs at once not included). "
         f"GPU memory: at most about {gibibytes(max(cost.memory for cost in costs.values()))} a run.",
         soft_wrap=True,
         highlight=False,
@@ -174,12 +174,12 @@ def print_estimate(study: Study, store: Store, engine: EngineConfig, console: Co
 
 
 def gibibytes(size: float) -> str:
-    """A number of bytes: `120 MiB`, `3.4 GiB`."""
+    """Format a number of bytes: `120 MiB`, `3.4 GiB`."""
     return f"{size / 2**20:.0f} MiB" if size < 2**30 else f"{size / 2**30:.1f} GiB"
 
 
 def readable(seconds: float) -> str:
-    """A duration to two digits: `45 s`, `12 min`, `3.4 h`, `2.1 d`."""
+    """Format a duration to two digits: `45 s`, `12 min`, `3.4 h`, `2.1 d`."""
     for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
         if seconds >= (2 if unit == "min" else 1) * size:
             return f"{seconds / size:.{0 if seconds / size >= 10 else 1}f} {unit}"
@@ -187,7 +187,7 @@ def readable(seconds: float) -> str:
 
 
 def synchronise(device: torch.device) -> None:
-    """Wait for what a GPU still computes."""
+    """Wait until a GPU has finished computing."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
@@ -196,7 +196,7 @@ def synchronise(device: torch.device) -> None:
 def validation_seconds(
     model: UNet, dataset: Dataset, validation: npt.NDArray[np.int64], vectors: torch.Tensor, device: torch.device
 ) -> float:
-    """How long a pixel of validation images takes, by the time that a piece of the first takes."""
+    """Seconds per pixel of validation images, measured on a piece of the first one."""
     first = validation[:1]
     pixels = dataset.image(int(first[0]))[None]
     side = math.isqrt(PROBE_PIXELS) if device.type != "cuda" else max(pixels.shape)

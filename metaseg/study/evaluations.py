@@ -11,32 +11,34 @@ from torch import Tensor
 from metaseg.config import RunConfig
 from metaseg.data.dataset import Dataset
 from metaseg.data.metadata import CategoricalCode
+from metaseg.schema import AS_TRAINED, COUNTS, META, ZEROS
 from metaseg.training.evaluate import evaluate
 from metaseg.training.fit import Fitted
 
 SWAPPED_UP_TO = 16
-"""Values of a categorical column up to which networks are evaluated with each in place of the true one."""
+"""Most values of a categorical column for which networks are evaluated with each value in place of the true one."""
 
 SWEPT_VALUES = 7
-"""Values of a continuous column that networks are evaluated with in place of the true one."""
+"""Number of values of a continuous column that networks are evaluated with in place of the true one."""
 
 
 def evaluations(
     config: RunConfig, fitted: Fitted, dataset: Dataset
 ) -> Iterator[tuple[str, npt.NDArray[np.int64], Tensor]]:
-    """How the network is evaluated: a name, `(n,)` test samples, and the metadata `(all samples, M)` that it is told.
+    """Evaluations of the network: a name, `(n,)` test samples, and the metadata `(all samples, M)` that it is given.
 
-    - `as-trained`: as in training.
-    - Where the network was told true metadata: `zeros`; and `COLUMN=VALUE`, told that value instead of the true one:
-      for each value of a categorical column, the samples that have another; for quantiles of a continuous column's
-      values in training, all samples.
+    - `as-trained`: metadata as in training.
+    - `zeros`, for networks trained with true metadata: all-zero metadata.
+    - `COLUMN=VALUE`, for networks trained with true metadata or one head per value: that value instead of the true
+      one. Each value of a categorical column is given to the samples that have another; quantiles of a continuous
+      column's training values are given to all samples.
     """
     samples = dataset.indices("test", config.subset)
-    yield "as-trained", samples, fitted.vectors
+    yield AS_TRAINED, samples, fitted.vectors
     if config.metadata_mode not in ("true", "heads"):
         return
     if config.metadata_mode == "true":
-        yield "zeros", samples, torch.zeros_like(fitted.vectors)
+        yield ZEROS, samples, torch.zeros_like(fitted.vectors)
     for code in fitted.encoder.codes:
         told: Sequence[str | float]
         if isinstance(code, CategoricalCode):
@@ -55,7 +57,7 @@ def evaluations(
 
 
 def evaluate_test_images(config: RunConfig, fitted: Fitted, dataset: Dataset, device: torch.device) -> pd.DataFrame:
-    """A row per test image, class and evaluation: integer counts in pixels, and what is known of the image."""
+    """A table with a row per test image, class and evaluation: counts in pixels, groups and metadata of the image."""
     classes = len(dataset.classes)
     tables = []
     for name, samples, vectors in evaluations(config, fitted, dataset):
@@ -67,8 +69,8 @@ def evaluate_test_images(config: RunConfig, fitted: Fitted, dataset: Dataset, de
         )
         table["evaluation"] = name
         table[["group", "subgroup"]] = rows[["group", "subgroup"]]
-        table[["tp", "fp", "fn", "tn"]] = counts.reshape(-1, 4)
+        table[COUNTS] = counts.reshape(-1, 4)
         for column in dataset.metadata:
-            table[f"meta_{column.name}"] = dataset.values[column.name].iloc[rows_of].array
+            table[META + column.name] = dataset.values[column.name].iloc[rows_of].array
         tables.append(table)
     return pd.concat(tables, ignore_index=True)

@@ -18,6 +18,7 @@ from metaseg.config import EngineConfig, RunConfig
 from metaseg.data.dataset import Dataset
 from metaseg.device import one_thread
 from metaseg.networks.block_name import own_sources
+from metaseg.schema import CONFIG, HISTORY, IMAGES, WEIGHTS
 from metaseg.store.checkpoints import StoredCheckpoints
 from metaseg.store.runs import Store, to_json
 from metaseg.study.evaluations import evaluate_test_images
@@ -38,9 +39,9 @@ def execute(
 ) -> None:
     """Train the run, evaluate it on the test images and commit it to the store.
 
-    Training goes on from the run's newest checkpoint in the store, and keeps others as `engine` says.
+    Training resumes from the run's newest checkpoint in the store, and saves further ones as `engine` says.
 
-    In a process group every worker calls this; the first one writes.
+    Every worker of a process group must call this; the first one writes.
 
     Raises:
         Exception: whatever `metaseg.training.fit.fit` raises; the store then doesn't have the run.
@@ -54,29 +55,29 @@ def execute(
         store.commit_run(
             run_id(config),
             {
-                "config.json": to_json(describe(config, dataset, fitted, device)),
-                "history.parquet": to_parquet(pd.DataFrame([asdict(epoch) for epoch in fitted.history])),
-                "images.parquet": to_parquet(images),
-                "weights.safetensors": save(weights),
+                CONFIG: to_json(describe(config, dataset, fitted, device)),
+                HISTORY: to_parquet(pd.DataFrame([asdict(epoch) for epoch in fitted.history])),
+                IMAGES: to_parquet(images),
+                WEIGHTS: save(weights),
             },
         )
 
 
 def work(config: RunConfig) -> int:
-    """How long the run takes compared with others on its dataset: multiplications of its training, up to a factor."""
+    """The run's cost relative to others on its dataset: proportional to the multiplications of its training."""
     network, schedule = config.network, config.schedule
     return schedule.epochs * schedule.crop**2 * network.width**2 * (network.depth + 1)
 
 
 def to_parquet(table: pd.DataFrame) -> bytes:
-    """The table as a Parquet file; equal tables give equal bytes."""
+    """Encode a table as a Parquet file; equal tables give equal bytes."""
     buffer = io.BytesIO()
     table.to_parquet(buffer, index=False)
     return buffer.getvalue()
 
 
 def describe(config: RunConfig, dataset: Dataset, fitted: Fitted, device: torch.device) -> dict[str, Any]:
-    """What `config.json` says: the resolved configuration, how to use the weights, and where they were made."""
+    """Content of `config.json`: the resolved configuration, how to use the weights, and where they were trained."""
     return {
         "run_id": run_id(config),
         "arm": {"block": config.block, "metadata_mode": config.metadata_mode},
@@ -120,7 +121,7 @@ def _own_blocks(config: RunConfig) -> dict[str, list[dict[str, str]]]:
 
 @cache
 def git_commit() -> str | None:
-    """The commit that this package was run from, with `+changes` where it wasn't clean; None outside a checkout."""
+    """The git commit that this package runs from, with `+changes` if it isn't clean; None outside a checkout."""
     try:
         described = subprocess.run(
             ["git", "describe", "--always", "--abbrev=40", "--dirty=+changes", "--exclude=*"],

@@ -1,4 +1,4 @@
-"""Using a trained run: its folder and an image with metadata in, a mask out."""
+"""Prediction with a trained run: its folder and an image with metadata in, a mask out."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ from metaseg.training.evaluate import predict_logits
 
 @dataclass(frozen=True)
 class Predictor:
-    """A trained network with all that is needed to use it."""
+    """A trained network with everything needed to use it."""
 
     model: UNet
     encoder: MetadataEncoder
@@ -36,28 +36,28 @@ class Predictor:
 
     @classmethod
     def load(cls, folder: Path, blocks: Sequence[type[ChannelModulation]] = ()) -> "Predictor":
-        """Open a finished run's folder in a store.
+        """Load the network from a finished run's folder.
 
         Args:
             folder: STORE/runs/RUN_ID.
             blocks: classes from outside metaseg that the run's block may be.
 
         Raises:
-            ConfigError: it isn't one, or its block is from outside metaseg and not in `blocks`.
+            ConfigError: the folder isn't a finished run's, or its block is from outside metaseg and not in `blocks`.
             DamagedRunError: as `open`.
         """
         if not (folder / "DONE").is_file():
-            raise ConfigError(f"{folder} is no finished run; expected a folder STORE/runs/RUN_ID that holds DONE")
+            raise ConfigError(f"{folder} isn't a finished run; expected a folder STORE/runs/RUN_ID that holds DONE")
         folder = folder.resolve()
         return cls.open(FinishedRun.open(FolderStorage(folder.parent), folder.name), blocks)
 
     @classmethod
     def open(cls, run: FinishedRun, blocks: Sequence[type[ChannelModulation]] = ()) -> "Predictor":
-        """The network of a finished run.
+        """Load the network of a finished run.
 
         Raises:
             ConfigError: its block is from outside metaseg and not in `blocks`.
-            DamagedRunError: its files aren't what was written, or not of a network that this version knows.
+            DamagedRunError: its files aren't what was written, or are of a network that this version doesn't know.
         """
         description, weights = run.read("config.json"), run.read("weights.safetensors")
         config = from_json(description) or {}
@@ -78,11 +78,11 @@ class Predictor:
         cls, config: Mapping[str, Any], weights: bytes, blocks: Sequence[type[ChannelModulation]]
     ) -> "Predictor":
         dataset, arm, network, tensors = config["dataset"], config["arm"], config["network"], load(weights)
-        if max(network["depth"], network["hidden_layers"]) > len(tensors):  # which would take for ever to make
-            raise RuntimeError(f"the network has more layers than the {len(tensors)} that they are of")
+        if max(network["depth"], network["hidden_layers"]) > len(tensors):  # it would take for ever to build
+            raise RuntimeError(f"the network has more layers than the file has tensors ({len(tensors)})")
         encoder = MetadataEncoder.from_json(dataset["metadata"])
         classes = tuple(dataset["classes"])
-        with torch.device("meta"):  # without memory: what the description says may be of any size
+        with torch.device("meta"):  # without memory, since the description may ask for any size
             model = UNet(
                 dataset["channels"],
                 1 if len(classes) == 1 else 1 + len(classes),
@@ -92,15 +92,15 @@ class Predictor:
                 heads=arm["metadata_mode"] == "heads",
             )
         if wrong := [name for name, tensor in tensors.items() if not tensor.isfinite().all()]:
-            raise RuntimeError(f"{wrong[0]} holds what is no finite number")
+            raise RuntimeError(f"{wrong[0]} holds NaN or infinity")
         model.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, assign=True)
         return cls(model.eval(), encoder, arm["metadata_mode"], classes, dataset["channels"])
 
     def encode(self, metadata: Mapping[str, str | float]) -> npt.NDArray[np.float32]:
-        """The vector `(1, M)` that the network sees for one image's metadata.
+        """Encode one image's metadata as the `(1, M)` vector that the network sees.
 
         Raises:
-            UnknownMetadataError: a value that training didn't have.
+            UnknownMetadataError: a value that didn't occur in training.
             ConfigError: a column is missing or isn't one of the run's.
         """
         if self.metadata_mode == "absent":
@@ -115,7 +115,7 @@ class Predictor:
         """Segment one image.
 
         Args:
-            pixels: `(H, W, 1)` or `(H, W, 3)` uint8, as `metaseg.data.decode.decode_image` gives them.
+            pixels: `(H, W, 1)` or `(H, W, 3)` uint8, as `metaseg.data.decode.decode_image` returns them.
             metadata: column name to value.
 
         Returns:
@@ -139,7 +139,7 @@ class Predictor:
         pixels = to_channels(pixels, self.channels)
         mean, std = pixel_statistics(pixels)
         image = (torch.tensor(pixels).movedim(-1, 0)[None].float() - mean) / std
-        with autocast(image.device):  # as in evaluation: the scores are of these predictions
+        with autocast(image.device):  # as in evaluation, so that the run's scores hold for these predictions
             return predict_logits(self.model, image, vector)[0].float()
 
 

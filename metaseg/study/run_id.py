@@ -9,9 +9,9 @@ from metaseg.training import TRAINING_VERSION
 
 
 def run_id(config: RunConfig) -> str:
-    """16 hex digits: a hash of the whole resolved configuration and the training code's declared version.
+    """Run id, 16 hex digits: a hash of the whole resolved configuration and the training code's declared version.
 
-    The configuration holds the dataset's fingerprint. Where a run is computed, by how many workers, is no part of it.
+    The configuration holds the dataset's fingerprint. The machine and the number of workers aren't part of it.
     """
     canonical = json.dumps({"config": asdict(config), "training_version": TRAINING_VERSION}, sort_keys=True)
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]

@@ -1,7 +1,7 @@
-"""Evolution strategy with covariance matrix adaptation (Hansen 2016, arXiv:1604.00772), by the package `cmaes`.
+"""Covariance matrix adaptation evolution strategy (CMA-ES; Hansen 2016, arXiv:1604.00772), by the package `cmaes`.
 
-Optuna's own sampler pickles its state into the study, which is read back from a store that isn't trusted. Here the
-state is told again from the trials themselves.
+Optuna's own sampler pickles its state into the study, which would be unpickled from a store that isn't trusted. Here
+the state is rebuilt from the trials themselves.
 """
 
 import hashlib
@@ -22,13 +22,13 @@ _SIGMA = 1 / 6  # of the unit cube that the space is mapped to: three standard d
 
 
 class CmaEs:
-    """Proposes from a normal distribution over the space, which moves to where the best of each generation lay.
+    """Proposes from a normal distribution over the space, which moves towards the best trials of each generation.
 
     Only the ranks of a generation's trials count: feasible ones before those that break a constraint, then complete
-    ones before pruned ones, which rank by how far they came. Failed trials and start-up trials aren't told.
+    ones before pruned ones, which rank by their number of epochs. Failed trials and start-up trials are left out.
 
     Raises:
-        ConfigError: a dimension that isn't a range, or that not all trials have; or none that varies.
+        ConfigError: a dimension isn't a range, or not all trials have it; or no dimension varies.
     """
 
     def __init__(self, space: Space) -> None:
@@ -53,7 +53,7 @@ class CmaEs:
         self._key = f"cmaes:{hashlib.sha256(repr(self._ranges).encode()).hexdigest()[:8]}"
 
     def propose(self, study: Study, trial: FrozenTrial, seed: int) -> dict[str, Any]:
-        """Values for a trial, which is marked as one of the present generation."""
+        """Values for a trial, which is marked as a member of the current generation."""
         dimensions = len(self._ranges)
         strategy = CMA(
             mean=np.full(dimensions, 0.5),
@@ -71,7 +71,7 @@ class CmaEs:
         return {range_.name: range_.at(float(share)) for range_, share in zip(self._ranges, shares, strict=True)}
 
     def _generations(self, study: Study) -> dict[int, list[FrozenTrial]]:
-        """Finished trials by the generation that they were proposed in, the first finished first."""
+        """Finished trials by the generation in which they were proposed, in the order in which they finished."""
         generations: dict[int, list[FrozenTrial]] = defaultdict(list)
         trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
         for trial in sorted(trials, key=lambda one: (one.datetime_complete or one.datetime_start, one.number)):
@@ -84,7 +84,7 @@ class CmaEs:
 
 
 def _badness(trial: FrozenTrial, study: Study) -> tuple[float, bool, int, float]:
-    """Orders trials from best to worst."""
+    """Sort key that orders trials from best to worst."""
     sign = -1 if study.direction is StudyDirection.MAXIMIZE else 1
     violation = sum(value for value in trial.constraints.values() if value > 0)
     if trial.state is TrialState.COMPLETE:

@@ -1,7 +1,7 @@
 """Opening a sweep's study: for the first time, again, or again with more trials or a wider space.
 
-Optuna wants a parameter's distribution to stay as it is. A wider space is therefore a new study in the same journal,
-`NAME@2`, which takes over all trials with their numbers, restated in the new space.
+Optuna requires that a parameter's distribution stays the same. A wider space is therefore a new study in the same
+journal, `NAME@2`, which takes over all trials with their numbers, restated in the new space.
 """
 
 import json
@@ -14,6 +14,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from metaseg.config import ConfigError
+from metaseg.schema import SWEEP, sweep_file
 from metaseg.store.runs import Store, from_json, to_json
 from metaseg.sweeps.journal import mend_journal, open_journal
 from metaseg.sweeps.pruners import PrunerSettings, build_pruner
@@ -21,19 +22,18 @@ from metaseg.sweeps.samplers import SamplerSettings, build_sampler
 from metaseg.sweeps.sweep import Sweep
 
 SAME = ("fingerprint", "arm_settings", "objectives", "constraints", "tuning_seed")
-"""What trials of one sweep have in common, by its record; sampler, pruner and their seed may change."""
-
+"""Entries of a sweep's record that all its trials share; sampler, pruner and their seed may change."""
 
 KINDS = {
     "name": str, "fingerprint": str, "arm_settings": dict, "objectives": list, "constraints": list, "tuning_seed": int,
     "generation": int, "space": dict, "conditions": dict, "network": dict, "schedule": dict,
 }  # fmt: skip
-"""What is needed of a sweep's record to go on with it."""
+"""Entries of a sweep's record that are needed to continue it, and their types."""
 
 
 def load_record(store: Store, name: str) -> dict[str, Any] | None:
-    """What the store knows of the sweep called `name`; raises `ConfigError` where that isn't a sweep's record."""
-    content = store.storage.read_or_none(f"sweeps/{name}/sweep.json")
+    """Read the store's record of the sweep `name`, None if there is none; raises `ConfigError` if it isn't a record."""
+    content = store.storage.read_or_none(sweep_file(name, SWEEP))
     if content is None:
         return None
     record = from_json(content)
@@ -44,22 +44,22 @@ def load_record(store: Store, name: str) -> dict[str, Any] | None:
 
 
 def _no_record(store: Store, name: str) -> str:
-    path = store.storage.locate(f"sweeps/{name}/sweep.json")
+    path = store.storage.locate(sweep_file(name, SWEEP))
     return f"{path}: not a sweep's record; restore it, or give the sweep another --name"
 
 
 def study_name(record: Mapping[str, Any]) -> str:
-    """What Optuna calls the study that a sweep is in now."""
+    """Name of a sweep's current study in Optuna."""
     return f"{record['name']}@{record['generation']}"
 
 
 def check_sweep(sweep: Sweep, store: Store) -> None:
-    """Whether the sweep can be, before anything is done for it.
+    """Check that the sweep is possible, before anything is done for it.
 
     Raises:
-        ConfigError: a sampler or pruner that there isn't or that can't search this; a grid with fewer settings than
-            there are to be trials; the store has a record or journal of this name that is none, or a sweep that is
-            another one: other images, another arm, other objectives or other settings outside the space.
+        ConfigError: the sampler or pruner is unknown or can't search this space; the grid has fewer settings than there
+            are to be trials; the store has an unreadable record of this name, or a different sweep: other images,
+            another arm, other objectives or other settings outside the space.
     """
     search, settings = sweep.search, sampler_settings(sweep)
     build_sampler(settings)
@@ -74,7 +74,7 @@ def check_sweep(sweep: Sweep, store: Store) -> None:
 
 
 def open_sweep(sweep: Sweep, store: Store, command: Sequence[str]) -> optuna.Study:
-    """The sweep's study, with all trials so far; only whoever holds the sweep's claim may call this.
+    """Open the sweep's study, with all trials so far; only the holder of the sweep's claim may call this.
 
     Raises:
         ConfigError: as `check_sweep`; or the store's sweep of this name had a space that isn't part of this one.
@@ -92,7 +92,7 @@ def open_sweep(sweep: Sweep, store: Store, command: Sequence[str]) -> optuna.Stu
     name = study_name(record)
     known = {summary.study_name for summary in optuna.get_all_study_summaries(storage)}
     if name in known and (old is None or old["generation"] != generation):
-        optuna.delete_study(study_name=name, storage=storage)  # what a death has left half restated
+        optuna.delete_study(study_name=name, storage=storage)  # half restated by a process that was killed
     study = optuna.create_study(
         storage=storage,
         study_name=name,
@@ -103,7 +103,7 @@ def open_sweep(sweep: Sweep, store: Store, command: Sequence[str]) -> optuna.Stu
     )
     for trial in trials:
         study.add_trial(trial)
-    store.storage.write(f"sweeps/{sweep.name}/sweep.json", to_json(record))
+    store.storage.write(sweep_file(sweep.name, SWEEP), to_json(record))
     return study
 
 
@@ -112,7 +112,7 @@ def _trials(storage: BaseStorage, name: str) -> list[FrozenTrial]:
 
 
 def _require_same(sweep: Sweep, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
-    """Raise a `ConfigError` where the stored sweep is another one."""
+    """Raise a `ConfigError` if the stored sweep is a different one."""
     for part in SAME:
         if old.get(part) != new[part]:
             raise ConfigError(
@@ -130,7 +130,7 @@ def _require_same(sweep: Sweep, old: Mapping[str, Any], new: Mapping[str, Any]) 
 
 
 def _restate(trial: FrozenTrial, sweep: Sweep, old: Mapping[str, Any]) -> FrozenTrial:
-    """An old trial in the new space: a parameter that wasn't searched then had the value that all trials had."""
+    """Restate an old trial in the new space: parameters that weren't searched get the value that all trials had."""
     fixed = {**old["network"], **old["schedule"]}
     params: dict[str, Any] = {}
     distributions: dict[str, BaseDistribution] = {}
@@ -160,8 +160,8 @@ def _restate(trial: FrozenTrial, sweep: Sweep, old: Mapping[str, Any]) -> Frozen
         params=params,
         distributions=distributions,
         user_attrs=trial.user_attrs,
-        # Scores that pruners compare are at shares of the longest trial. If that is another now, they are left out:
-        # new trials are compared among themselves.
+        # Pruners compare scores at fractions of the longest trial. If that has changed, old scores are left out, and
+        # new trials are only compared with each other.
         system_attrs={name: value for name, value in trial.system_attrs.items() if same or "rung" not in name},
         intermediate_values=trial.intermediate_values if same or trial.state is TrialState.PRUNED else {},
     )
@@ -172,12 +172,12 @@ def _restate(trial: FrozenTrial, sweep: Sweep, old: Mapping[str, Any]) -> Frozen
 def _holds(distribution: BaseDistribution, value: Any) -> bool:
     try:
         return distribution._contains(distribution.to_internal_repr(value))
-    except ValueError:  # a choice that isn't there any more
+    except ValueError:  # a choice that doesn't exist any more
         return False
 
 
 def sampler_settings(sweep: Sweep) -> SamplerSettings:
-    """What the sampler is built from."""
+    """Settings of the sweep's sampler."""
     search = sweep.search
     return SamplerSettings(
         sweep.space, search.sampler, search.search_seed, search.startup, objectives=len(search.objectives)
@@ -185,7 +185,7 @@ def sampler_settings(sweep: Sweep) -> SamplerSettings:
 
 
 def pruner_settings(sweep: Sweep) -> PrunerSettings:
-    """What the pruner is built from: the longest trials are those of the highest `epochs` in the space."""
+    """Settings of the sweep's pruner; the longest trials are those with the highest `epochs` in the space."""
     search, schedule = sweep.search, sweep.schedule
     epochs = next((dimension.ends for dimension in sweep.space.dimensions if dimension.name == "epochs"), ())
     return PrunerSettings(

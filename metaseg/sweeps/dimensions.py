@@ -1,4 +1,4 @@
-"""Dimensions of a search space: a range or some values of one setting, and in which trials it is searched."""
+"""Dimensions of a search space: a range or some values of one setting, and the trials that search it."""
 
 import math
 from abc import ABC, abstractmethod
@@ -12,24 +12,24 @@ from optuna.trial import BaseTrial
 from metaseg.config import ConfigError
 
 Value = str | int | float | tuple[str, ...]
-"""What a setting can be."""
+"""A setting's value."""
 
 Stored = str | int | float
-"""What Optuna keeps of a value: several strings are one, joined by +."""
+"""A value as Optuna stores it: several strings are joined by +."""
 
 Condition = tuple[str, tuple[Value, ...]]
 """An earlier dimension's name, and its values for which this dimension is searched."""
 
 
 def stored(value: Value | list[str]) -> Stored:
-    """What Optuna keeps of a value; JSON's lists are tuples."""
+    """Convert a value to the form that Optuna stores; lists, as JSON has them, count as tuples."""
     return "+".join(value) if isinstance(value, tuple | list) else value
 
 
 class Dimension(ABC):
-    """One setting that is searched: the base of `Float`, `Integer` and `Choice`.
+    """A setting that is searched: the base of `Float`, `Integer` and `Choice`.
 
-    As a string it is what a command line gives (`Space.changed`), without its condition.
+    Its string is its form on a command line (`Space.changed`), without its condition.
     """
 
     name: str
@@ -51,34 +51,34 @@ class Dimension(ABC):
 
     @abstractmethod
     def at(self, share: float) -> Stored:
-        """The value below which `share`, from 0 to 1, of the dimension lies: uniform shares give uniform values."""
+        """The value below which a fraction `share`, from 0 to 1, of the dimension lies: a quantile function."""
 
     @abstractmethod
     def grid(self, points: int | None) -> list[Stored]:
-        """At most `points` values over the whole range, ascending; all of those that can be counted where it is None.
+        """At most `points` values over the whole range, ascending; all values if `points` is None.
 
         Raises:
-            ConfigError: there is no end to them, and `points` is None.
+            ConfigError: the range has infinitely many values, and `points` is None.
         """
 
     def exists(self, params: Mapping[str, Any]) -> bool:
-        """Whether a trial with these values of earlier dimensions, as Optuna keeps them, has this one."""
+        """Return True if a trial with these values of earlier dimensions, as Optuna stores them, has this one."""
         return self.when is None or params.get(self.when[0]) in [stored(value) for value in self.when[1]]
 
     def stored(self, value: Any) -> Stored:
-        """What Optuna keeps of a value of this dimension's setting."""
+        """Convert a value of this dimension's setting to the form that Optuna stores."""
         return stored(value)
 
 
 @dataclass(frozen=True)
 class Float(Dimension):
-    """A setting that is any number from `low` to `high`."""
+    """A setting that can be any number from `low` to `high`."""
 
     name: str
     low: float
     high: float
     log: bool = False
-    """Whether orders of magnitude count: from 1e-4 to 1e-3 is as far as from 1e-3 to 1e-2."""
+    """True for a logarithmic scale: from 1e-4 to 1e-3 is as far as from 1e-3 to 1e-2."""
     when: Condition | None = None
 
     def __post_init__(self) -> None:
@@ -102,7 +102,7 @@ class Float(Dimension):
         return trial.suggest_float(self.name, self.low, self.high, log=self.log)
 
     def at(self, share: float) -> float:
-        """The value below which `share` of the range lies."""
+        """The value below which a fraction `share` of the range lies."""
         if self.log:
             value = math.exp(_between(math.log(self.low), math.log(self.high), share))
         else:
@@ -110,7 +110,7 @@ class Float(Dimension):
         return float(min(max(value, self.low), self.high))
 
     def share(self, value: float) -> float:
-        """The share of the range that lies below a value: the reverse of `at`."""
+        """The fraction of the range that lies below a value: the inverse of `at`."""
         if self.low == self.high:
             return 0.5
         if self.log:
@@ -118,29 +118,29 @@ class Float(Dimension):
         return (value - self.low) / (self.high - self.low)
 
     def grid(self, points: int | None) -> list[Stored]:
-        """`points` values, evenly spaced (geometrically where orders of magnitude count); one is the middle."""
+        """`points` values, evenly spaced (on the logarithmic scale if `log`); a single one is the middle."""
         if self.low == self.high:
             return [float(self.low)]
         if points is None:
-            raise ConfigError(f"dimension {self.name!r} is a range; expected how many points of it a grid has")
+            raise ConfigError(f"dimension {self.name!r} is a range of any numbers; expected a number of grid points")
         return [self.at(share) for share in _shares(points)]
 
     def stored(self, value: Any) -> Stored:
-        """What Optuna keeps of a value."""
+        """Convert a value to the form that Optuna stores."""
         return float(value)
 
 
 @dataclass(frozen=True)
 class Integer(Dimension):
-    """A setting that is a whole number from `low` to `high`."""
+    """A setting that can be a whole number from `low` to `high`."""
 
     name: str
     low: int
     high: int
     log: bool = False
-    """Whether orders of magnitude count."""
+    """True for a logarithmic scale."""
     step: int = 1
-    """Between neighbours; the highest is so many steps above the lowest."""
+    """Difference between neighbouring values; `high` is a whole number of steps above `low`."""
     when: Condition | None = None
 
     def __post_init__(self) -> None:
@@ -172,7 +172,7 @@ class Integer(Dimension):
         return trial.suggest_int(self.name, self.low, self.high, log=self.log, step=self.step)
 
     def at(self, share: float) -> int:
-        """The value below or at which `share` of the range lies; each has as much of it (log: as its logarithm has)."""
+        """The value at a fraction `share` of the range, in which each value has an equal part (on its scale)."""
         if self.log:
             value = round(math.exp(_between(*self._log_ends, share)))
         else:
@@ -180,14 +180,14 @@ class Integer(Dimension):
         return min(max(value, self.low), self.high)
 
     def share(self, value: int) -> float:
-        """The middle of a value's share of the range: `at` gives the value back."""
+        """The middle of a value's part of the range: `at` gives the value back."""
         if self.log:
             low, high = self._log_ends
             return (math.log(value) - low) / (high - low)
         return ((value - self.low) / self.step + 0.5) / self._count
 
     def grid(self, points: int | None) -> list[Stored]:
-        """At most `points` values, evenly spaced (geometrically where orders of magnitude count); None: all."""
+        """At most `points` values, evenly spaced (on the logarithmic scale if `log`); all if `points` is None."""
         if points is None or (points >= self._count and not self.log):
             return list(range(self.low, self.high + 1, self.step))
         smooth = Float(self.name, self.low, self.high, self.log).grid(points)
@@ -195,7 +195,7 @@ class Integer(Dimension):
         return [self.low + self.step * step for step in sorted(steps)]
 
     def stored(self, value: Any) -> Stored:
-        """What Optuna keeps of a value."""
+        """Convert a value to the form that Optuna stores."""
         return int(value)
 
     @property
@@ -209,7 +209,7 @@ class Integer(Dimension):
 
 @dataclass(frozen=True)
 class Choice(Dimension):
-    """A setting that is one of some values, without order."""
+    """A setting that can be one of some values, without order."""
 
     name: str
     values: tuple[Value, ...]
@@ -239,11 +239,11 @@ class Choice(Dimension):
         return cast(Stored, trial.suggest_categorical(self.name, self._stored))
 
     def at(self, share: float) -> Stored:
-        """One of the values, each for as much of 0 to 1."""
+        """The value at a fraction `share`; each value has an equal part of 0 to 1."""
         return self._stored[min(math.floor(share * len(self.values)), len(self.values) - 1)]
 
     def grid(self, points: int | None) -> list[Stored]:
-        """All values: they have no order in which some could be left out."""
+        """All values, since they have no order by which some could be left out."""
         return list(self._stored)
 
     @property
@@ -265,7 +265,7 @@ def _between(low: float, high: float, share: float) -> float:
 
 
 def _shares(points: int) -> list[float]:
-    """So many numbers from 0 to 1, evenly spaced; one is the middle."""
+    """Evenly spaced numbers from 0 to 1; a single one is the middle."""
     if points < 1:
-        raise ConfigError(f"points of a grid are {points}; expected at least 1")
+        raise ConfigError(f"the number of grid points is {points}; expected at least 1")
     return [0.5] if points == 1 else [i / (points - 1) for i in range(points)]

@@ -1,4 +1,4 @@
-"""Optuna's record of a sweep, kept in the store as a journal: what was asked and what came out, in that order."""
+"""Optuna's record of a sweep, kept in the store as a journal: proposals and results in the order of time."""
 
 import os
 import uuid
@@ -22,15 +22,16 @@ from metaseg.store.runs import from_json, to_json
 from metaseg.store.storage import Storage
 
 READERS = 16
-"""Requests at once, where a bucket's journal is read for the first time."""
+"""Number of requests at once when a bucket's journal is read for the first time."""
 
 
 class BucketJournal(BaseJournalBackend):
-    """A journal where files can't be appended to: each batch of entries is an object that only one writer can create.
+    """A journal in a bucket, where nothing can be appended to a file: each batch of entries is an object that only one
+    writer can create.
 
     Args:
-        storage: the store's.
-        folder: holds the batches, named by their number.
+        storage: the store's storage.
+        folder: folder of the batches, which are named by their number.
     """
 
     def __init__(self, storage: Storage, folder: str) -> None:
@@ -39,7 +40,7 @@ class BucketJournal(BaseJournalBackend):
         self._batches = 0
 
     def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
-        """Entries from a number on, oldest first."""
+        """Entries from number `log_number_from` on, oldest first."""
         if not self._batches:
             self._catch_up()
         while (content := self._storage.read_or_none(self._name(self._batches))) is not None:
@@ -50,14 +51,14 @@ class BucketJournal(BaseJournalBackend):
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         """Add entries after those of all writers."""
         batch = self._batches
-        # The nonce tells this writer's batch from an equal one: an answer that got lost isn't taken for a refusal.
+        # The nonce tells this writer's batch from an equal one, so that a lost answer isn't taken for a refusal.
         content = to_json({"nonce": os.urandom(8).hex(), "entries": logs})
         while not self._storage.create(self._name(batch), content):
             batch += 1
 
     def _catch_up(self) -> None:
-        """Read what there is by many requests at once: one after the other, many trials' would take minutes."""
-        names = set(self._storage.names(self._folder))  # others' are among them
+        """Read all batches by many requests at once: one after the other, those of many trials would take minutes."""
+        names = set(self._storage.names(self._folder))  # may include files of others
         numbers = list(takewhile(lambda number: f"{number:08}.json" in names, count()))
         with ThreadPoolExecutor(READERS) as readers:
             for number, content in zip(numbers, readers.map(self._storage.read, map(self._name, numbers)), strict=True):
@@ -75,12 +76,13 @@ class BucketJournal(BaseJournalBackend):
 
 
 def open_journal(storage: Storage, name: str) -> JournalStorage:
-    """The journal of the sweep called `name`; it is made where there is none.
+    """Open the journal of the sweep `name`; it is made if there is none.
 
-    In a folder it is `sweeps/NAME/journal.log`, which `optuna-dashboard` opens; in a bucket, `sweeps/NAME/journal/`.
+    The journal is the file `sweeps/NAME/journal.log`, which `optuna-dashboard` can open, or in a bucket the folder
+    `sweeps/NAME/journal/`.
 
     Raises:
-        ConfigError: what is there isn't a journal.
+        ConfigError: the file isn't a journal.
     """
     file = f"sweeps/{name}/journal.log"
     if isinstance(storage, FolderStorage):
@@ -94,7 +96,7 @@ def open_journal(storage: Storage, name: str) -> JournalStorage:
         return JournalStorage(journal)  # reads all of it
     except (ConfigError, OSError):
         raise
-    except Exception as error:  # Optuna doesn't promise what it says of entries that aren't its own
+    except Exception as error:  # Optuna promises no type of error for foreign entries
         where, reason = storage.locate(file), f"{type(error).__name__}: {error}".partition("\n")[0]
         raise ConfigError(
             f"{where}: not a sweep's journal ({reason:.200}); restore it, or give the sweep another --name"
@@ -102,8 +104,8 @@ def open_journal(storage: Storage, name: str) -> JournalStorage:
 
 
 def _lock(path: Path) -> JournalFileSymlinkLock | JournalFileOpenLock:
-    """Of a journal, for all who write on it: by symbolic links, which network folders make once; or by files, on disks
-    without links."""
+    """Lock of a journal for all its writers: by symbolic links, of which network folders make only one, or by files on
+    disks without links."""
     probe = path.with_name(f".{uuid.uuid4().hex}.link")
     try:
         os.symlink(path, probe)
@@ -115,9 +117,9 @@ def _lock(path: Path) -> JournalFileSymlinkLock | JournalFileOpenLock:
 
 
 def mend_journal(storage: Storage, name: str) -> None:
-    """Cut off last lines that a power failure left unfinished; what is written after them could never be read.
+    """Cut off last lines that a power failure left unfinished, since entries after them could never be read.
 
-    Only whoever holds the sweep's claim may call this.
+    Only the holder of the sweep's claim may call this.
     """
     if not isinstance(storage, FolderStorage):
         return
@@ -125,7 +127,7 @@ def mend_journal(storage: Storage, name: str) -> None:
     if not path.exists():
         return
     lock = _lock(path)
-    lock.acquire()  # a killed driver's last trials may be writing still
+    lock.acquire()  # the last trials of a killed driver may still be writing
     try:
         lines = path.read_bytes().splitlines(keepends=True)
         while lines and (not lines[-1].endswith(b"\n") or from_json(lines[-1]) is None):

@@ -1,13 +1,15 @@
-"""What a sweep optimises and what trials must keep to: validation F1, and what a network costs."""
+"""Objectives and constraints of a sweep: validation F1, and the cost of a network."""
 
 import math
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from metaseg.config import ConfigError, RunConfig
+from metaseg.schema import VAL_F1
+from metaseg.schema import Direction as Direction
 
 if TYPE_CHECKING:
     import torch
@@ -16,15 +18,13 @@ if TYPE_CHECKING:
     from metaseg.data.dataset import Dataset
     from metaseg.networks.unet import UNet
 
-Direction = Literal["maximize", "minimize"]
-
 TIMED = 7
-"""Times that an image is segmented to measure how long it takes; the median counts."""
+"""Number of timed segmentations of an image, of which the median counts."""
 
 
 @dataclass(frozen=True)
 class Objective:
-    """A quantity of a trial, and which way is better."""
+    """A quantity of a trial, and the direction in which it is better."""
 
     name: str
     direction: Direction
@@ -33,7 +33,7 @@ class Objective:
 OBJECTIVES: dict[str, Objective] = {
     objective.name: objective
     for objective in (
-        Objective("val_f1", "maximize"),
+        Objective(VAL_F1, "maximize"),
         Objective("parameters", "minimize"),
         Objective("flops", "minimize"),
         Objective("seconds_an_image", "minimize"),
@@ -53,27 +53,27 @@ def objective_values(names: Sequence[str], reported: Mapping[str, float | None],
 
     Args:
         names: of the objectives.
-        reported: what the trial reported, by name.
-        trial: how messages call it.
+        reported: the values that the trial reported, by name.
+        trial: the trial's name in messages.
 
     Raises:
-        ConfigError: one wasn't reported, or isn't a finite number.
+        ConfigError: an objective wasn't reported, or isn't a finite number.
     """
     return [_reported(name, reported, f"objective {name!r} of {trial}") for name in names]
 
 
 @dataclass(frozen=True)
 class Constraint:
-    """A limit on what a network costs."""
+    """A limit on a cost of the network."""
 
     quantity: str
-    """Its name (`MEASURES`)."""
+    """Name of the limited quantity (`MEASURES`)."""
 
     limit: float
 
     @classmethod
     def parse(cls, text: str) -> "Constraint":
-        """A constraint from `parameters<=500000`; raises `ConfigError` where it can't be read or limits no cost."""
+        """Parse a constraint, `parameters<=500000`; raises `ConfigError` if it can't be read or limits no cost."""
         name, _, limit = (part.strip() for part in text.partition("<="))
         if name not in MEASURES:
             raise ConfigError(f"constraint is {text!r}; expected NAME<=NUMBER for one of {', '.join(MEASURES)}")
@@ -89,12 +89,12 @@ class Constraint:
         return f"{self.quantity}<={self.limit:g}"
 
     def violation(self, reported: Mapping[str, float | None]) -> float:
-        """By which share of the limit a trial is above it; at most 0 where it keeps to it, as Optuna has it.
+        """Relative violation: the trial's value over the limit, minus 1; at most 0 if it is within the limit.
 
-        As a share, so that several constraints' violations can be added up.
+        It is relative so that violations of several constraints can be added up. The sign is Optuna's convention.
 
         Raises:
-            ConfigError: the trial didn't report it, or not as a finite number.
+            ConfigError: the trial didn't report the quantity, or not as a finite number.
         """
         return _reported(self.quantity, reported, f"constrained quantity {self.quantity!r}") / self.limit - 1
 
@@ -103,23 +103,23 @@ def _reported(name: str, reported: Mapping[str, float | None], what: str) -> flo
     value = reported.get(name)
     if value is None:
         known = ", ".join(name for name, value in reported.items() if value is not None) or "nothing"
-        raise ConfigError(f"{what} wasn't reported; expected it beside what was: {known}")
+        raise ConfigError(f"{what} wasn't reported; expected it among the reported ones: {known}")
     if not math.isfinite(value):
         raise ConfigError(f"{what} is {value}; expected a finite number")
     return float(value)
 
 
 def measure(name: str, config: RunConfig, dataset: "Dataset", device: "torch.device") -> float:
-    """What a run's network costs, freshly initialised, for one image of the crop's size.
+    """Measure a cost of a run's network, freshly initialised, for one image of the crop's size.
 
     Args:
-        name: of the quantity (`MEASURES`).
-        config: of the run.
-        dataset: says channels, classes and the size of metadata.
-        device: what the time is measured on; with one thread where it is a CPU.
+        name: name of the quantity (`MEASURES`).
+        config: the run's configuration.
+        dataset: the dataset, for its channels, classes and size of metadata.
+        device: the device that times are measured on, with one thread if it is a CPU.
 
     Raises:
-        ConfigError: an unknown name, or a network that can't be.
+        ConfigError: the name is unknown, or the network is impossible.
     """
     import torch
 
@@ -137,12 +137,12 @@ def measure(name: str, config: RunConfig, dataset: "Dataset", device: "torch.dev
 
 
 def _parameters(model: "UNet", image: "Tensor", metadata: "Tensor") -> float:
-    """Weights and biases that are trained."""
+    """Number of trained weights and biases."""
     return float(sum(parameter.numel() for parameter in model.parameters()))
 
 
 def _flops(model: "UNet", image: "Tensor", metadata: "Tensor") -> float:
-    """Operations of convolutions and matrix products: two for each multiplication and addition."""
+    """Floating-point operations of convolutions and matrix products; a multiplication with its addition counts two."""
     from torch.utils.flop_counter import FlopCounterMode
 
     with FlopCounterMode(display=False) as counter:
@@ -151,7 +151,7 @@ def _flops(model: "UNet", image: "Tensor", metadata: "Tensor") -> float:
 
 
 def _seconds_an_image(model: "UNet", image: "Tensor", metadata: "Tensor") -> float:
-    """Median time of a forward pass, after one that isn't counted."""
+    """Median time of a forward pass in seconds, after one that isn't counted."""
     import torch
 
     seconds = []
@@ -169,4 +169,4 @@ MEASURES: dict[str, Callable[["UNet", "Tensor", "Tensor"], float]] = {
     "flops": _flops,
     "seconds_an_image": _seconds_an_image,
 }
-"""What can be measured of a network: `(1, channels, H, W)` image and `(1, M)` metadata to a number."""
+"""Measurable costs of a network, each a function of network, `(1, channels, H, W)` image and `(1, M)` metadata."""

@@ -1,14 +1,14 @@
-"""Pruners: who ends trials that do badly. `build_pruner` makes one; `PRUNERS` lists them by name.
+"""Pruners end trials that do badly. `build_pruner` makes one; `PRUNERS` lists them by name.
 
-Trials are compared at shares of their schedules. A trial reports its validation F1 at a step, `PrunerSettings.step`:
-the epoch where it is planned for `last_epoch` epochs, as all are where epochs aren't searched; else the epoch that a
-trial of `last_epoch` epochs has when it is as far in its schedule. At equal epochs, a trial with the shorter schedule
-would have brought its learning rate down further, and win for that alone.
+Trials are compared at equal fractions of their schedules. A trial reports its validation F1 at a step,
+`PrunerSettings.step`: for a trial of `last_epoch` epochs this is the epoch, for a shorter one the epoch at which a
+trial of `last_epoch` epochs is equally far in its schedule. At equal epochs, a trial with a shorter schedule would have
+lowered its learning rate further, and would win for that reason alone.
 
-A rung is judged at the first validation at or after it. So rungs are multiples of `validate_every`: all trials of equal
-length reach them at the same epoch.
+A rung is judged at the first validation at or after it. Rungs are therefore multiples of `validate_every`, so that all
+trials of equal length reach them at the same epoch.
 
-The last epoch is reported too, but whether to end the trial then needn't be asked: it has ended.
+The last epoch is reported too, but no pruner is asked, since the trial has ended then.
 """
 
 import math
@@ -24,29 +24,30 @@ from metaseg.config import ConfigError, check_settings
 
 @dataclass(frozen=True)
 class PrunerSettings:
-    """What a pruner is built from."""
+    """Settings of a pruner."""
 
     last_epoch: int
-    """Epochs of the longest trials."""
+    """Number of epochs of the longest trials."""
 
     name: str = "asha"
-    """Of the pruner (`PRUNERS`)."""
+    """Name of the pruner (`PRUNERS`)."""
 
     first_epoch: int = 1
-    """No trial ends before this epoch, of `last_epoch`."""
+    """First epoch, out of `last_epoch`, at which a trial may be ended."""
 
     reduction_factor: int = 3
-    """One of so many trials goes on from a rung, and the next rung is so many times as many epochs away."""
+    """Reduction factor of successive halving: one in so many trials passes a rung, and each rung is this factor times
+    as many epochs as the one before."""
 
     startup_trials: int = 0
-    """The first trials, by number, that asha and hyperband never end, although the others are compared with them;
-    the median pruner waits until so many are complete."""
+    """Number of first trials that asha and hyperband never end, although later ones are compared with them; the median
+    pruner waits until this many are complete."""
 
     validate_every: int = 1
-    """Epochs between validations."""
+    """Number of epochs between validations."""
 
     objectives: int = 1
-    """How many there are."""
+    """Number of objectives."""
 
     def __post_init__(self) -> None:
         check_settings(
@@ -68,25 +69,25 @@ class PrunerSettings:
 
     @property
     def first_rung(self) -> int:
-        """The first epoch, of `last_epoch`, at which trials are compared."""
+        """The first epoch, out of `last_epoch`, at which trials are compared."""
         return math.ceil(self.first_epoch / self.validate_every) * self.validate_every
 
     def step(self, epoch: int, epochs: int) -> int:
-        """What a trial of `epochs` epochs that has finished `epoch` reports its score at: from 1 to `last_epoch`."""
+        """The step, from 1 to `last_epoch`, at which a trial of `epochs` epochs reports its score of `epoch`."""
         return math.ceil(epoch * self.last_epoch / epochs)
 
 
 def build_pruner(settings: PrunerSettings) -> BasePruner:
-    """The pruner that settings describe; they have been checked."""
+    """Build the pruner that the settings describe."""
     return PRUNERS[settings.name](settings)
 
 
 class StartupPruner(BasePruner):
-    """Lets the first trials run to their end, judged as all: later trials are compared with them.
+    """Lets the first trials run to their end; later trials are still compared with them.
 
-    Without it, asha ends about half of the first trials by comparing two.
+    Without it, asha would end about half of the first trials by comparing two.
 
-    It also hides hyperband from Optuna, whose samplers would else see only the trials of a trial's own bracket.
+    It also hides hyperband from Optuna, whose samplers would otherwise see only the trials of a trial's own bracket.
     """
 
     def __init__(self, pruner: BasePruner, trials: int) -> None:
@@ -94,7 +95,7 @@ class StartupPruner(BasePruner):
         self._trials = trials
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
-        """Whether the trial is to end."""
+        """Return True if the trial is to end."""
         ends = self._pruner.prune(study, trial)
         return ends and trial.number >= self._trials
 
@@ -105,14 +106,15 @@ def _none(settings: PrunerSettings) -> BasePruner:
 
 
 def _asha(settings: PrunerSettings) -> BasePruner:
-    """Asynchronous successive halving (Li et al. 2020): at each rung, a trial goes on that is among the best so far."""
+    """Asynchronous successive halving (Li et al. 2020): at each rung, only trials among the best so far go on."""
     halving = SuccessiveHalvingPruner(min_resource=settings.first_rung, reduction_factor=settings.reduction_factor)
     return StartupPruner(halving, settings.startup_trials)
 
 
 def _hyperband(settings: PrunerSettings) -> BasePruner:
-    """Successive halving in brackets that begin at later and later rungs (Li et al. 2018): for scores that cross late.
+    """Hyperband (Li et al. 2018): successive halving in brackets that begin at later and later rungs.
 
+    It suits trials whose scores overtake each other late.
     A trial's bracket is a function of the study's name and the trial's number.
     """
     hyperband = HyperbandPruner(
@@ -124,9 +126,9 @@ def _hyperband(settings: PrunerSettings) -> BasePruner:
 
 
 def _median(settings: PrunerSettings) -> BasePruner:
-    """Ends a trial whose best score is below the median of complete trials' at the same step (Golovin et al. 2017).
+    """End a trial whose best score is below the median of complete trials at the same step (Golovin et al. 2017).
 
-    A step counts that as many complete trials have reported at as `startup_trials`.
+    Only steps at which at least `startup_trials` complete trials have reported count.
     """
     return MedianPruner(
         n_startup_trials=settings.startup_trials,

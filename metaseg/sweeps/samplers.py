@@ -1,7 +1,7 @@
-"""Samplers: who proposes a trial's settings. `build_sampler` makes one; `SAMPLERS` lists them by name.
+"""Samplers propose the settings of a trial. `build_sampler` makes one; `SAMPLERS` lists them by name.
 
-Each proposal is a function of the sampler's seed, the trial's number and the trials so far: a sampler holds no state,
-so that a sweep whose driver was killed goes on as if it hadn't been. (Optuna's own samplers, seeded alike after a
+Each proposal is a function of the sampler's seed, the trial's number and the trials so far. A sampler has no state, so
+that a sweep whose driver was killed goes on as if nothing had happened. (Optuna's own samplers, seeded alike after a
 restart, repeat their first proposals.) Proposals are made in the sweep's declared space, not in one inferred from past
 trials, so that dimensions that only some trials have are known from the first trial on.
 """
@@ -23,34 +23,34 @@ from metaseg.sweeps.dimensions import Dimension
 from metaseg.sweeps.space import Space
 
 Propose = Callable[[Study, FrozenTrial], dict[str, Any]]
-"""Values of all of the space's dimensions for a trial, as Optuna keeps them; the space picks those that it has."""
+"""Function that proposes values of all dimensions, as Optuna stores them; the space picks those that the trial has."""
 
 
 @dataclass(frozen=True)
 class SamplerSettings:
-    """What a sampler is built from."""
+    """Settings of a sampler."""
 
     space: Space
-    """What is searched."""
+    """The space that is searched."""
 
     name: str = "tpe"
-    """Of the sampler (`SAMPLERS`)."""
+    """Name of the sampler (`SAMPLERS`)."""
 
     seed: int = 0
-    """Of all that is random in it."""
+    """Seed of all its random numbers."""
 
     startup: int = 8
-    """Trials with lower numbers aren't proposed by tpe, gp or cmaes but spread over the space. All trials count,
-    however they end; the other samplers have no start-up."""
+    """Number of start-up trials, which are spread over the space instead of being proposed by tpe, gp or cmaes. Trials
+    count however they end; the other samplers have no start-up."""
 
     startup_by: Literal["qmc", "random"] = "qmc"
-    """Who spreads them."""
+    """Sampler of the start-up trials."""
 
     grid_points: int = 4
-    """Values of a range in the grid, at most."""
+    """Most values of a range in the grid."""
 
     objectives: int = 1
-    """How many there are."""
+    """Number of objectives."""
 
     def __post_init__(self) -> None:
         check_settings(
@@ -67,13 +67,13 @@ class SamplerSettings:
 
 
 def build_sampler(settings: SamplerSettings) -> BaseSampler:
-    """The sampler that settings describe.
+    """Build the sampler that the settings describe.
 
-    Constraints are part of trials (`optuna.Trial.set_constraint`): tpe, gp and cmaes heed them; random, grid and qmc
-    learn from nothing.
+    Constraints are stored with the trials (`optuna.Trial.set_constraint`): tpe, gp and cmaes take them into account;
+    random, grid and qmc learn nothing from trials.
 
     Raises:
-        ConfigError: it can't search the space, or for so many objectives.
+        ConfigError: the sampler can't search this space, or with this number of objectives.
     """
     return SpaceSampler(settings.space, SAMPLERS[settings.name](settings))
 
@@ -86,7 +86,7 @@ class SpaceSampler(BaseSampler):
         self._propose = propose
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """The whole space, whatever past trials had."""
+        """The whole space, whichever dimensions past trials had."""
         return self._distributions
 
     def sample_relative(
@@ -98,14 +98,14 @@ class SpaceSampler(BaseSampler):
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        """Nothing: a parameter that wasn't proposed isn't in the space."""
+        """Raise `ConfigError`: a parameter that wasn't proposed isn't in the space."""
         raise ConfigError(
-            f"parameter {param_name!r} was asked for in {param_distribution}; expected the space that is searched"
+            f"parameter {param_name!r} was asked for in {param_distribution}; expected a dimension of the search space"
         )
 
 
 def _random(settings: SamplerSettings) -> Propose:
-    """Uniform, each trial for itself."""
+    """Uniform random values, independent between trials."""
 
     def propose(study: Study, trial: FrozenTrial) -> dict[str, Any]:
         shares = np.random.default_rng([settings.seed, trial.number]).random(len(settings.space.dimensions))
@@ -115,7 +115,7 @@ def _random(settings: SamplerSettings) -> Propose:
 
 
 def _qmc(settings: SamplerSettings) -> Propose:
-    """Point by point of a scrambled Sobol' sequence, which has a coordinate for each dimension (Owen 1998)."""
+    """Quasi-Monte Carlo: the points of a scrambled Sobol' sequence with a coordinate per dimension (Owen 1998)."""
 
     def propose(study: Study, trial: FrozenTrial) -> dict[str, Any]:
         from scipy.stats.qmc import Sobol  # slow to import
@@ -129,7 +129,7 @@ def _qmc(settings: SamplerSettings) -> Propose:
 
 
 def _grid(settings: SamplerSettings) -> Propose:
-    """All combinations in an order that the seed shuffles; one that failed is tried again after all others."""
+    """All combinations in an order shuffled by the seed; one that failed is retried after all others."""
     grid = settings.space.grid(settings.grid_points)
     rows = [grid[int(i)] for i in np.random.default_rng(settings.seed).permutation(len(grid))]
 
@@ -140,7 +140,7 @@ def _grid(settings: SamplerSettings) -> Propose:
         left = [row for row in rows if frozenset(row.items()) not in tried]
         if not left:
             raise ConfigError(
-                f"trial {trial.number} finds no setting untried; expected at most {len(rows)} in this grid"
+                f"trial {trial.number} has no untried settings left; expected at most {len(rows)} trials in this grid"
             )
         return left[int(np.argmin([failures[frozenset(row.items())] for row in left]))]
 
@@ -148,10 +148,10 @@ def _grid(settings: SamplerSettings) -> Propose:
 
 
 def _tpe(settings: SamplerSettings) -> Propose:
-    """Multivariate tree-structured Parzen estimators (Bergstra et al. 2011; Falkner et al. 2018), one a group.
+    """Multivariate tree-structured Parzen estimators (Bergstra et al. 2011; Falkner et al. 2018), one per group.
 
-    A group are dimensions that the same trials have. Trials that still run count as bad ones ("constant liar"), so
-    that trials side by side don't crowd; pruned ones count by how far they came.
+    A group holds the dimensions that the same trials have. Running trials count as bad ones ("constant liar"), so that
+    parallel trials don't crowd together; pruned ones count by the number of their epochs.
     """
     groups = [group for dimensions in settings.space.groups() if (group := _distributions(dimensions))]
 
@@ -166,10 +166,10 @@ def _tpe(settings: SamplerSettings) -> Propose:
 
 
 def _gp(settings: SamplerSettings) -> Propose:
-    """Gaussian process with expected improvement, of hypervolume where there are several objectives.
+    """Gaussian process with expected improvement, or expected hypervolume improvement for several objectives.
 
-    It models the dimensions that all trials have, from complete trials alone (so it learns little beside a pruner) and
-    at least two of them; the other dimensions are spread as in the start-up.
+    It models the dimensions that all trials have, from at least two complete trials (so it learns little if most are
+    pruned); the other dimensions are sampled as in the start-up.
     """
     modelled = _distributions(settings.space.groups()[0])
     if not modelled:
@@ -187,7 +187,7 @@ def _gp(settings: SamplerSettings) -> Propose:
 
 
 def _cmaes(settings: SamplerSettings) -> Propose:
-    """Evolution strategy with covariance matrix adaptation: for ranges that all trials have, and one objective."""
+    """Covariance matrix adaptation evolution strategy: for ranges that all trials have, and one objective."""
     if settings.objectives > 1:
         raise ConfigError(f"sampler is 'cmaes' with {settings.objectives} objectives; expected one")
     strategy = CmaEs(settings.space)
@@ -218,12 +218,12 @@ def _after_startup(settings: SamplerSettings, propose: Propose) -> Propose:
 
 
 def _at(space: Space, shares: list[float]) -> dict[str, Any]:
-    """The point of the space below which such a share of each dimension lies."""
+    """The point of the space at these fractions of its dimensions."""
     return {dimension.name: dimension.at(share) for dimension, share in zip(space.dimensions, shares, strict=True)}
 
 
 def _distributions(dimensions: tuple[Dimension, ...]) -> dict[str, BaseDistribution]:
-    """Those of dimensions that vary: Optuna itself knows the value of the others."""
+    """Distributions of the dimensions that vary; Optuna itself knows the value of the others."""
     return {one.name: one.distribution for one in dimensions if not one.distribution.single()}
 
 

@@ -7,28 +7,28 @@ from metaseg.config import check_settings
 
 @dataclass(frozen=True)
 class SearchConfig:
-    """Settings of a search: its sampler, pruner, objectives and budget."""
+    """Settings of a search."""
 
     trials: int = 24
-    """Number of settings to try in each arm. A larger number later continues the same sweep."""
+    """Number of trials in each arm. A larger number later continues the same sweep."""
 
     sampler: str = "tpe"
     """Sampler that proposes settings: tpe (multivariate, aware of running trials), gp, cmaes, random, grid or qmc."""
 
     startup: int = 8
-    """Number of first trials that are spread evenly (quasi-Monte Carlo) instead of proposed by the sampler."""
+    """Number of first trials, spread evenly (quasi-Monte Carlo), before the sampler proposes."""
 
     pruner: str = "asha"
-    """Rule that ends poor trials early: asha, hyperband, median or none."""
+    """Pruner that ends trials that do badly, by epoch: asha, hyperband, median or none."""
 
     objectives: tuple[str, ...] = ("val_f1",)
-    """Objectives: val_f1, optionally with parameters, flops or seconds_an_image, which gives a Pareto front."""
+    """Objectives: val_f1, and besides it parameters, flops or seconds_an_image, which gives a Pareto front."""
 
     constraints: tuple[str, ...] = ()
-    """Upper limits that settings must keep to: parameters<=500000, flops<=1e9, seconds_an_image<=0.05."""
+    """Limits on the network's cost: parameters<=500000, flops<=1e9, seconds_an_image<=0.05."""
 
     max_epochs: int | None = None
-    """Budget of an arm in epochs: once they are trained, no more trials start in it."""
+    """Start no more trials in an arm once this many epochs have been trained in it."""
 
     search_seed: int = 0
     """Seed of the sampler."""

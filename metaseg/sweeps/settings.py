@@ -1,4 +1,4 @@
-"""Settings that can be searched: their types, values that they can have, and ranges as a command line gives them."""
+"""Settings that can be searched: their types, their valid values, and ranges given on a command line."""
 
 import difflib
 from dataclasses import replace
@@ -9,13 +9,13 @@ from metaseg.sweeps.dimensions import Choice, Dimension, Float, Integer, Stored,
 
 NETWORK_SETTINGS: dict[str, Any] = get_type_hints(NetworkConfig)
 SCHEDULE_SETTINGS: dict[str, Any] = get_type_hints(ScheduleConfig)
-"""Types by name."""
+"""Types of the settings by name."""
 
 _SETTINGS = {**NETWORK_SETTINGS, **SCHEDULE_SETTINGS}
 
 
 def setting_type(name: str) -> Any:
-    """The type of a setting; raises `ConfigError` with the closest name where there is none."""
+    """The type of a setting; raises `ConfigError` with the closest known name if there is none of this name."""
     if name not in _SETTINGS:
         close = difflib.get_close_matches(name, _SETTINGS, n=1)
         hint = f" (did you mean {close[0]!r}?)" if close else ""
@@ -24,7 +24,7 @@ def setting_type(name: str) -> Any:
 
 
 def check_dimension(dimension: Dimension) -> None:
-    """Raise a `ConfigError` where a dimension is no setting, or has values that the setting can't have."""
+    """Raise a `ConfigError` if a dimension isn't a setting, or has values that the setting can't have."""
     kind = setting_type(dimension.name)
     if isinstance(dimension, Float) and kind is not float:
         raise ConfigError(f"dimension {dimension.name!r} is a range of any numbers; expected {_expected(kind)}")
@@ -35,13 +35,13 @@ def check_dimension(dimension: Dimension) -> None:
 
 
 def check_value(name: str, value: Value, whose: str) -> None:
-    """Raise a `ConfigError`, which begins with `whose`, where a setting can't have a value."""
+    """Raise a `ConfigError` that begins with `whose` if a setting can't have a value."""
     kind = setting_type(name)
     if not _is(value, kind):
         raise ConfigError(f"{whose} has {value!r}; expected {_expected(kind)}")
     if name == "lr_max" and value <= 0:  # type: ignore[operator]
         raise ConfigError(f"{whose} has {value!r}; expected above 0")
-    # What the two rates have to do with each other is the space's to check.
+    # The space checks how the two rates relate to each other.
     fitting = {"lr_min": {"lr_max": value}, "lr_max": {"lr_min": value}}.get(name, {})
     base: Any = NetworkConfig() if name in NETWORK_SETTINGS else ScheduleConfig()
     try:
@@ -51,7 +51,7 @@ def check_value(name: str, value: Value, whose: str) -> None:
 
 
 def read_value(name: str, value: Stored) -> Any:
-    """A setting's value from what Optuna or a table keeps of it, in the setting's own type."""
+    """Convert a value that Optuna or a table stores to the setting's own type."""
     kind = setting_type(name)
     if kind in (int, float):
         return kind(value)
@@ -61,15 +61,15 @@ def read_value(name: str, value: Stored) -> Any:
 
 
 def parse_dimension(name: str, text: str, before: Dimension | None) -> Dimension:
-    """A dimension from `LOW..HIGH`, with `:log`, `:linear` or `:step=N` after it, or from `VALUE,VALUE`.
+    """Parse a dimension: `LOW..HIGH`, with `:log`, `:linear` or `:step=N` after it, or `VALUE,VALUE`.
 
     Args:
-        name: of the setting.
-        text: what the command line has after `NAME=`.
-        before: the dimension that it replaces: its condition stays, and log where neither log nor linear is said.
+        name: name of the setting.
+        text: the text after `NAME=` on the command line.
+        before: the dimension that it replaces; its condition stays, and its scale if neither log nor linear is given.
 
     Raises:
-        ConfigError: what can't be read.
+        ConfigError: the text can't be read.
     """
     kind, when = setting_type(name), before.when if before else None
     values, *options = text.split(":")
@@ -97,7 +97,7 @@ def parse_dimension(name: str, text: str, before: Dimension | None) -> Dimension
 
 
 def _parse(name: str, text: str, kind: Any) -> Any:
-    """A value of a type from text; of several strings, joined by +."""
+    """Parse a value of a type; several strings are joined by +."""
     if kind not in (int, float):
         return read_value(name, text)
     try:

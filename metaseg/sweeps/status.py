@@ -1,4 +1,4 @@
-"""How a store's sweeps stand, from their journals alone."""
+"""Status of a store's sweeps, from their journals alone."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -18,30 +18,30 @@ from metaseg.sweeps.sweep import FACTS, readable
 
 @dataclass(frozen=True)
 class SweepStatus:
-    """Trials of a sweep, counted, and the best so far."""
+    """Counts of a sweep's trials, and the best trial so far."""
 
     name: str
     planned: int
     counts: dict[str, int]
-    """By state: complete, pruned, failed, running."""
+    """Number of trials in each state: complete, pruned, failed, running."""
     best: str
-    """Validation F1 of the best complete trial that keeps to the constraints, its number and settings; empty before
-    there is one."""
+    """Validation F1, number and settings of the best complete trial that satisfies the constraints; empty before there
+    is one."""
 
 
 def sweep_statuses(store: Store, unreadable: list[str]) -> Iterator[SweepStatus]:
-    """The state of each sweep of the store, by name.
+    """The status of each sweep of the store, in the order of their names.
 
     Args:
         store: the store.
-        unreadable: gets the folders of sweeps whose record or journal can't be read.
+        unreadable: a list to which folders of sweeps are added whose record or journal can't be read.
     """
     for name in store.storage.names("sweeps"):
         try:
             record = load_record(store, name)
-            if record is not None:  # else its driver hasn't come to that yet
+            if record is not None:  # else its driver hasn't written it yet
                 yield _status(store, name, record)
-        except (ConfigError, KeyError, OSError, TypeError, ValueError):  # whatever half a record makes of it
+        except (ConfigError, KeyError, OSError, TypeError, ValueError):  # an incomplete record can raise any of these
             unreadable.append(store.storage.locate(f"sweeps/{name}"))
 
 

@@ -21,27 +21,27 @@ from metaseg.sweeps.space import Space
 __all__ = ["FACTS", "SearchConfig", "Sweep", "readable"]
 
 FACTS = "facts"
-"""The attribute of Optuna's trial that holds what became of it."""
+"""The attribute of Optuna's trial that holds its outcome (`metaseg.sweeps.trial.Facts`)."""
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
 def readable(value: Any) -> str:
-    """A setting as a line of text shows it."""
+    """Format the value of a setting for a line of text."""
     return f"{value:.3g}" if isinstance(value, float) else "+".join(value) if isinstance(value, tuple) else str(value)
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """What is searched, where and how."""
+    """A search: its space, the arm and dataset that it searches in, and how it searches."""
 
     name: str
     dataset: Dataset
     arm: Arm
     network: NetworkConfig
-    """Of all trials, but for what the space says."""
+    """Network settings of all trials, where the space doesn't vary them."""
     schedule: ScheduleConfig
-    """Of all trials, but for what the space says."""
+    """Schedule of all trials, where the space doesn't vary it."""
     space: Space
     search: SearchConfig
 
@@ -66,22 +66,22 @@ class Sweep:
 
     @cached_property
     def constraints(self) -> tuple[Constraint, ...]:
-        """Parsed."""
+        """The search's constraints, parsed."""
         return tuple(map(Constraint.parse, self.search.constraints))
 
     @cached_property
     def measured(self) -> tuple[str, ...]:
-        """What has to be measured of each trial besides its validation F1."""
+        """Names of the quantities to measure for each trial besides its validation F1."""
         constrained = (constraint.quantity for constraint in self.constraints)
         return tuple(dict.fromkeys(name for name in (*self.search.objectives, *constrained) if name != "val_f1"))
 
     @cached_property
     def directions(self) -> list[Direction]:
-        """Of the objectives."""
+        """Directions of the objectives."""
         return [find_objective(name).direction for name in self.search.objectives]
 
     def record(self, command: Sequence[str]) -> dict[str, Any]:
-        """What the store keeps of the sweep, for `analysis` and for whoever continues it."""
+        """The sweep's record in the store, for `analysis` and for continuing it."""
         search = self.search
         conditions = {dimension.name: dimension.when for dimension in self.space.dimensions if dimension.when}
         return {

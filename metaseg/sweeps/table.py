@@ -1,4 +1,4 @@
-"""A sweep as a table: a row a trial, for `analysis` to read."""
+"""A sweep as a table with a row per trial, for `analysis` to read."""
 
 from typing import Any
 
@@ -6,6 +6,7 @@ import optuna
 import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 
+from metaseg.schema import PARAM, TRIALS, VAL_F1, sweep_file
 from metaseg.store.runs import Store
 from metaseg.study.execution import to_parquet
 from metaseg.sweeps.outcome import keeps_to
@@ -15,11 +16,11 @@ RUNNING = (TrialState.RUNNING, TrialState.WAITING)
 
 
 def write_table(sweep: Sweep, study: optuna.Study, store: Store) -> pd.DataFrame:
-    """Write `sweeps/NAME/trials.parquet` and return it: docs/reference/sweeps.md says what its columns hold."""
+    """Write `sweeps/NAME/trials.parquet` and return the table; docs/reference/sweeps.md explains its columns."""
     table = pd.DataFrame([_row(trial, sweep) for trial in study.get_trials(deepcopy=False)])
     integers = {name: "int64" for name in ("number", "epochs", "epochs_planned", "image_epochs") if name in table}
     table = table.astype(integers)
-    store.storage.write(f"sweeps/{sweep.name}/trials.parquet", to_parquet(table))
+    store.storage.write(sweep_file(sweep.name, TRIALS), to_parquet(table))
     return table
 
 
@@ -35,8 +36,8 @@ def _row(trial: FrozenTrial, sweep: Sweep) -> dict[str, Any]:
         "state": "running" if trial.state in RUNNING else facts.get("state", "failed"),
         "run_id": facts.get("run_id", ""),
         "reused": bool(facts.get("reused", False)),
-        **{f"param_{name}": trial.params.get(name) for name in sweep.space.distributions()},
-        "val_f1": values.get("val_f1", max((score for _, score in curve), default=float("nan"))),
+        **{PARAM + name: trial.params.get(name) for name in sweep.space.distributions()},
+        VAL_F1: values.get("val_f1", max((score for _, score in curve), default=float("nan"))),
         "parameters": values.get("parameters", float("nan")),
         "flops": values.get("flops", float("nan")),
         "seconds_an_image": values.get("seconds_an_image", float("nan")),

@@ -1,4 +1,4 @@
-"""A trial: trained and validated as a run is, judged after each validation, and never tested."""
+"""A trial: trained and validated like a run, judged after each validation, and never tested."""
 
 import contextlib
 from collections.abc import Callable
@@ -22,38 +22,38 @@ from metaseg.training.history import Epoch
 from metaseg.training.world import World
 
 Judge = Callable[[int, float], bool]
-"""Told an epoch and its validation F1; returns whether the trial is to end. Only the first worker's is called."""
+"""Function of an epoch and its validation F1: True if the trial is to end. Only the first worker calls it."""
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What became of a trial."""
+    """The outcome of a trial."""
 
     state: Literal["complete", "pruned", "failed"]
     run_id: str
     values: dict[str, float]
-    """Objectives and constrained quantities by name; `val_f1` is the best epoch's, and absent before the first."""
+    """Objectives and constrained quantities by name; `val_f1` is the best epoch's, and absent before the first one."""
     reused: bool
-    """Nothing was trained: the store had the run."""
+    """True if nothing was trained, because the store had the run."""
     epochs: int
-    """Trained, or what a reused run was trained for."""
+    """Number of epochs trained, by a reused run too."""
     epochs_planned: int
     image_epochs: int
-    """Epochs times training images."""
+    """Number of epochs times number of training images."""
     seconds: float
-    """Of training and validation."""
+    """Time of training and validation."""
     curve: tuple[tuple[int, float], ...]
     """Validated epochs and their validation F1."""
     error: str = ""
-    """Why it failed, in a line."""
+    """The reason of a failure in one line."""
     diverged: bool = False
-    """It failed because its loss became no number."""
+    """True if it failed because its loss became NaN or infinite."""
 
 
 Execute = Callable[
     [RunConfig, Dataset, Store, torch.device, tuple[str, ...], tuple[str, int], Judge, EngineConfig], Facts
 ]
-"""What computes a trial, in the current process group: `execute_trial`."""
+"""Function that computes a trial in the current process group: `execute_trial`."""
 
 
 class _Pruned(Exception):  # noqa: N818 - no error: it leaves training
@@ -70,22 +70,22 @@ def execute_trial(
     judge: Judge,
     engine: EngineConfig,
 ) -> Facts:
-    """Train and validate a run unless the store has it, by whatever study or sweep; test images can't be read.
+    """Train and validate a run, unless the store has it from any study or sweep. Test images can't be read.
 
-    In a process group every worker calls this; the first one writes.
+    Every worker of a process group must call this; the first one writes.
 
     Args:
-        config: the trial's settings, resolved.
+        config: the trial's resolved configuration.
         dataset: the decoded samples.
-        store: where runs and trials are kept.
-        device: this worker's.
-        measured: names of what is measured besides validation F1.
-        origin: sweep and number of the trial.
-        judge: called after each validation; where the store has the run, its answers don't matter.
-        engine: when checkpoints are kept.
+        store: the store of runs and trials.
+        device: this worker's device.
+        measured: names of the quantities to measure besides validation F1.
+        origin: name of the sweep and number of the trial.
+        judge: called after each validation; its answers don't matter if the store has the run.
+        engine: says when checkpoints are saved.
 
     Returns:
-        What became of it, on every worker. A training that diverges has failed.
+        The outcome, on every worker. A trial that diverges has failed.
     """
     dataset, run = dataset.without_test(), run_id(config)
     values = {name: measure(name, config, dataset, device) for name in measured}
@@ -113,7 +113,7 @@ def execute_trial(
             raise _Pruned
 
     def recall() -> None:
-        # A training that went on from a checkpoint has told only of the rest.
+        # A training that resumed from a checkpoint has only reported the rest.
         if 1 not in seconds:
             for epoch in _checkpointed(store, run):
                 note(epoch)
@@ -148,7 +148,7 @@ def execute_trial(
 
 
 def _checkpointed(store: Store, run: str) -> list[Epoch]:
-    """The epochs that the newest checkpoint knows of."""
+    """Finished epochs of the newest readable checkpoint."""
     for _, content in store.checkpoints(run):
         with contextlib.suppress(ValueError):  # half written; an older one may be whole
             return unpack(content)[0].history

@@ -1,4 +1,4 @@
-"""A run's state in the middle of training, as bytes that tell whether they are whole."""
+"""Checkpoints: a run's state in the middle of training, as bytes with a checksum."""
 
 import copy
 import hashlib
@@ -17,42 +17,42 @@ from metaseg.training.history import Epoch
 from metaseg.training.world import World
 
 FORMAT = 1
-"""Raise it when a state's content changes: states of other formats are passed over, and training starts again."""
+"""Version of a checkpoint's content. Raise it when that changes: other versions are skipped, and training restarts."""
 
 DIGEST_BYTES = hashlib.sha256().digest_size
 
 
 class CheckpointWarning(UserWarning):
-    """A state couldn't be read or kept. Training goes on, and a fault would cost more than it should."""
+    """A checkpoint couldn't be read or saved. Training goes on, but an interruption would cost more time."""
 
 
 class Checkpoints(Protocol):
-    """Where `metaseg.training.fit.fit` leaves its states and finds them; the first worker alone calls it."""
+    """The place where `metaseg.training.fit.fit` saves and finds checkpoints; only the first worker calls it."""
 
     def newest_first(self) -> Iterable[tuple[str, bytes]]:
-        """Kept states, each with what messages call it."""
+        """Saved checkpoints, each with a name for messages."""
 
     def is_due(self, epoch: int, epoch_ended: bool) -> bool:
-        """Whether to save now."""
+        """Return True if a checkpoint should be saved now."""
 
     def save(self, position: str, content: bytes) -> None:
-        """Keep a state; `position` sorts after those of earlier states. Raises nothing: training can go on."""
+        """Save a checkpoint; `position` sorts after those of earlier ones. Raises nothing, since training can go on."""
 
 
 @dataclass
 class State:
-    """All that the rest of a training depends on. Randomness is counter-based: it has no state but the position."""
+    """Everything the rest of a training depends on. Random numbers are counter-based: their state is the position."""
 
     run: str = ""
-    """The training's configuration, as JSON; empty in states from before it was kept."""
+    """The run's configuration as JSON; empty in checkpoints of versions that didn't store it."""
     epoch: int = 1
-    """The epoch in which training goes on, from 1."""
+    """The epoch in which training resumes, from 1."""
     step: int = 0
-    """Steps of it that are done."""
+    """Number of steps of this epoch that are done."""
     loss_sums: list[float] = field(default_factory=list)
     """Each worker's sum of losses in these steps."""
     seconds: float = 0.0
-    """Spent on these steps."""
+    """Time spent on these steps."""
     history: list[Epoch] = field(default_factory=list)
     """Finished epochs."""
     best_f1: float = -1.0
@@ -62,16 +62,16 @@ class State:
 
     @property
     def position(self) -> str:
-        """Sorts as training goes on."""
+        """The checkpoint's name, which sorts in the order of training."""
         return f"{self.epoch:06}-{self.step:08}"
 
 
 Parts = dict[str, Any]
-"""Name to whatever has `state_dict` and `load_state_dict`: network, optimizer, scheduler and gradient scaler."""
+"""Network, optimizer, scheduler and gradient scaler by name: each has `state_dict` and `load_state_dict`."""
 
 
 def pack(state: State, parts: Parts) -> bytes:
-    """A state and its parts as bytes, their SHA-256 first."""
+    """Encode a state and its parts as bytes that begin with the SHA-256 of the rest."""
     content = {
         "format": FORMAT,
         "state": {**vars(state), "history": [asdict(epoch) for epoch in state.history]},
@@ -83,14 +83,14 @@ def pack(state: State, parts: Parts) -> bytes:
 
 
 def unpack(content: bytes) -> tuple[State, Parts]:
-    """What `pack` was given; parts as their `state_dict`.
+    """Decode the bytes of `pack`: the state, and the `state_dict` of each part.
 
     Raises:
-        ValueError: the content is truncated, altered, of another format, or not a state at all.
+        ValueError: the content is truncated, altered, of another format, or not a checkpoint at all.
     """
     digest, payload = content[:DIGEST_BYTES], content[DIGEST_BYTES:]
     if hashlib.sha256(payload).digest() != digest:
-        raise ValueError(f"its {len(content)} bytes don't have the checksum that they start with")
+        raise ValueError(f"its {len(content)} bytes don't have the checksum that they begin with")
     try:
         loaded = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
         if loaded["format"] != FORMAT:
@@ -99,15 +99,15 @@ def unpack(content: bytes) -> tuple[State, Parts]:
         return State(**fields), dict(loaded["parts"])
     except ValueError:
         raise
-    except Exception as error:  # what torch.load and others say of content that isn't theirs, they don't promise
-        raise ValueError(f"it isn't a state of a training: {type(error).__name__}: {str(error)[:200]}") from error
+    except Exception as error:  # torch.load and others promise no type of error for foreign content
+        raise ValueError(f"it isn't a checkpoint: {type(error).__name__}: {str(error)[:200]}") from error
 
 
 def resume(checkpoints: Checkpoints, parts: Parts, run: str = "") -> State:
-    """Put `parts` into their newest whole state, on every worker, and return it; a fresh one where there is none.
+    """Restore `parts` from the newest usable checkpoint, on every worker, and return its state; a fresh one if none is.
 
-    A state that is damaged, of another training than `run`, or isn't one of these parts, is passed over with a warning,
-    for the one before.
+    A checkpoint that is damaged, belongs to another run than `run` (its configuration as JSON), or doesn't fit `parts`
+    is skipped with a warning, and the one before it is tried.
     """
     world = World.current()
     content = next(_usable(checkpoints, parts, run), b"") if world.rank == 0 else b""
@@ -124,26 +124,26 @@ def resume(checkpoints: Checkpoints, parts: Parts, run: str = "") -> State:
 
 
 def _usable(checkpoints: Checkpoints, parts: Parts, run: str) -> Iterator[bytes]:
-    """States that the parts take, the newest first; the parts are as they were where they don't."""
+    """Checkpoints that fit the parts, the newest first; one that doesn't leaves the parts as they were."""
     for name, content in checkpoints.newest_first():
         fresh = copy.deepcopy({part: owner.state_dict() for part, owner in parts.items()})
         try:
             state, loaded = unpack(content)
             if state.run not in ("", run):
-                raise ValueError("it is another training's")
+                raise ValueError("it belongs to another run")
             _check_state(state, fresh)
             _check_parts(loaded, fresh, parts)
             _load(parts, loaded)
-        except Exception as error:  # parts raise what they like where a state isn't theirs
+        except Exception as error:  # parts promise no type of error for a state that isn't theirs
             _load(parts, fresh)
             reason = str(error).partition("\n")[0]
-            warnings.warn(f"checkpoint {name} is passed over: {reason}", CheckpointWarning, stacklevel=3)
+            warnings.warn(f"checkpoint {name} is skipped: {reason}", CheckpointWarning, stacklevel=3)
         else:
             yield content
 
 
 def _check_state(state: State, fresh: Parts) -> None:
-    """Raise `ValueError` where a state contradicts itself, or its best weights are another network's."""
+    """Raise `ValueError` if a state contradicts itself, or its best weights are another network's."""
     if not isinstance(state.epoch, int) or not isinstance(state.step, int) or state.epoch < 1 or state.step < 0:
         raise ValueError(f"it is at epoch {state.epoch!r}, step {state.step!r}; expected numbers from 1 and from 0")
     numbered = all(epoch.epoch == k for k, epoch in enumerate(state.history, start=1))
@@ -159,19 +159,19 @@ def _check_state(state: State, fresh: Parts) -> None:
 
 
 def _check_parts(loaded: Parts, fresh: Parts, parts: Parts) -> None:
-    """Raise `ValueError` where a part's state isn't like its own: not every part looks, or leaves itself as it was."""
+    """Raise `ValueError` if a part's state doesn't fit the part: not every part checks that, or stays as it was."""
     for name, own in fresh.items():
         expected, found = own, loaded.get(name)
         if isinstance(parts[name], Optimizer) and isinstance(found, dict):
             weights = [weight for group in parts[name].param_groups for weight in group["params"]]
             moments = [{"step": torch.tensor(0.0), "exp_avg": weight, "exp_avg_sq": weight} for weight in weights]
-            # A weight that no step has reached has none.
+            # A weight that hasn't been updated yet has no moments.
             expected = own | {"state": {k: moments[k] for k in found.get("state", ()) if k in range(len(weights))}}
         _require_alike(expected, found, name)
 
 
 def _require_alike(own: Any, found: Any, where: str) -> None:
-    """Raise `ValueError` where keys, lengths, shapes or types differ; numbers are of one type."""
+    """Raise `ValueError` if keys, lengths, shapes or types differ; int and float count as one type."""
     if isinstance(own, dict):
         alike = isinstance(found, dict) and found.keys() == own.keys()
         pairs = [(own[key], found[key]) for key in own] if alike else []
@@ -185,7 +185,7 @@ def _require_alike(own: Any, found: Any, where: str) -> None:
         kinds = (int, float) if isinstance(own, int | float) else type(own)
         alike, pairs = isinstance(found, kinds), []
     if not alike:
-        raise ValueError(f"its {where} isn't this training's")
+        raise ValueError(f"its {where} doesn't fit this run")
     for one, other in pairs:
         _require_alike(one, other, where)
 

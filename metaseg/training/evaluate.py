@@ -15,19 +15,20 @@ from metaseg.training.metrics import confusion_counts
 from metaseg.training.world import World
 
 TILED_ABOVE = 2048 * 2048
-"""Pixels of the largest image that passes through the network in one piece."""
+"""Size in pixels of the largest image that passes through the network in one piece."""
 
 TILE, MARGIN = 1024, 128
-"""Sides, in pixels, of a tile and of the context around it that is computed and thrown away."""
+"""Side of a tile, and width of the context around it that is computed and discarded, in pixels."""
 
 BATCH_PIXELS = 512 * 512
-"""Pixels that a batch of small images holds together at most."""
+"""Most pixels of a batch of small images."""
 
 
 def predict_logits(model: UNet, image: Tensor, metadata: Tensor) -> Tensor:
-    """Logits `(N, out_channels, H, W)` of whole images `(N, C, H, W)`; in tiles where an image is above `TILED_ABOVE`.
+    """Logits `(N, out_channels, H, W)` of whole images `(N, C, H, W)`; in tiles for images above `TILED_ABOVE` pixels.
 
-    Normalisation and squeezing then see a tile instead of the image, so tiled logits differ slightly from whole ones.
+    Normalisation and global average pooling then see a tile instead of the image, so the logits differ slightly from
+    those of the whole image.
     """
     height, width = image.shape[2:]
     if height * width <= TILED_ABOVE:
@@ -46,7 +47,7 @@ def predict_logits(model: UNet, image: Tensor, metadata: Tensor) -> Tensor:
 
 
 def evaluation_batches(dataset: Dataset, samples: npt.NDArray[np.int64]) -> list[npt.NDArray[np.int64]]:
-    """Positions in `samples`, in batches of images of one size. A function of the samples alone, not of the workers."""
+    """Batches of images of one size, as positions in `samples`: a function of the samples alone, not of the workers."""
     sizes = dataset.table.loc[samples, ["height", "width"]].to_numpy(np.int64)
     batches = []
     for height, width in np.unique(sizes, axis=0):
@@ -60,10 +61,10 @@ def evaluation_batches(dataset: Dataset, samples: npt.NDArray[np.int64]) -> list
 def predictions(
     model: UNet, dataset: Dataset, samples: npt.NDArray[np.int64], vectors: Tensor, device: torch.device
 ) -> Iterator[tuple[npt.NDArray[np.int64], Tensor, Tensor]]:
-    """What the network makes of this worker's share of `samples`; arguments as of `evaluate`.
+    """Predictions for this worker's share of `samples`; arguments as of `evaluate`.
 
     Yields:
-        Of each batch: positions in `samples`, logits `(N, out_channels, H, W)` and the reference `(N, H, W)`.
+        For each batch, positions in `samples`, logits `(N, out_channels, H, W)` and reference masks `(N, H, W)`.
     """
     world = World.current()
     model.eval()
@@ -79,17 +80,17 @@ def predictions(
 def evaluate(
     model: UNet, dataset: Dataset, samples: npt.NDArray[np.int64], vectors: Tensor, device: torch.device
 ) -> npt.NDArray[np.int64]:
-    """Counts of each of `samples`, computed together by the workers of the current process group.
+    """Confusion counts of each of `samples`, computed together by the workers of the current process group.
 
     Args:
         model: the network (not its data-parallel wrapper), on `device`.
         dataset: the decoded samples.
         samples: `(n,)` rows of the dataset's table.
         vectors: `(len(dataset.table), M)` metadata of all samples, on `device`.
-        device: where to compute.
+        device: the device to compute on.
 
     Returns:
-        `(n, K, 4)`: tp, fp, fn, tn in pixels, of each sample and class; the same on every worker.
+        `(n, K, 4)`: tp, fp, fn, tn in pixels for each sample and class, the same on every worker.
     """
     counts = torch.zeros(len(samples), len(dataset.classes), 4, dtype=torch.int64, device=device)
     for positions, logits, target in predictions(model, dataset, samples, vectors, device):

@@ -33,7 +33,7 @@ class DivergedError(RuntimeError):
 
 @dataclass(frozen=True)
 class Fitted:
-    """What training leaves: the network with the weights of its best validation, and what is needed to use it."""
+    """A trained network with the weights of its best validation, and everything needed to use it."""
 
     model: UNet
     encoder: MetadataEncoder
@@ -60,7 +60,8 @@ def build_network(config: RunConfig, channels: int, classes: int, metadata_size:
 def encode_metadata(config: RunConfig, dataset: Dataset) -> tuple[MetadataEncoder, Tensor]:
     """The encoder, and `(samples, M)` metadata of all samples of the dataset as the run sees it.
 
-    The encoder is fixed on all training samples, whatever the run's subset: a value means the same to all arms.
+    The encoder is fitted on all training samples, whatever the run's subset, so that a value means the same to all
+    arms.
     """
     encoder = MetadataEncoder.fit(dataset.metadata, dataset.values.iloc[dataset.indices("train")])
     splits = dataset.table["split"].to_numpy(object)
@@ -69,7 +70,7 @@ def encode_metadata(config: RunConfig, dataset: Dataset) -> tuple[MetadataEncode
 
 
 CHECK_STEPS = 16
-"""Steps between questions whether a checkpoint is due; asking makes workers wait for the first one."""
+"""Steps between checks whether a checkpoint is due; in each, all workers wait for the first one."""
 
 
 def fit(
@@ -79,17 +80,17 @@ def fit(
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
     checkpoints: Checkpoints | None = None,
 ) -> Fitted:
-    """Train the run's network and return it with the weights that validated best.
+    """Train the run's network and return it with the weights of its best validation.
 
-    Training goes on from the newest checkpoint; with as many workers as before, to the bits of a training that was
-    never interrupted.
+    Training resumes from the newest checkpoint. With as many workers as before, the result is bit for bit that of a
+    training that was never interrupted.
 
     Args:
         config: the resolved run; `config.dataset` must be the dataset's fingerprint.
         dataset: the decoded samples, the same on every worker of the current process group.
         device: this worker's.
         on_epoch: called after each epoch that is trained here, on every worker.
-        checkpoints: where states are kept, or None to keep none.
+        checkpoints: where checkpoints are saved; None to save none.
 
     Raises:
         ConfigError: another dataset, an unknown block, or a block that needs metadata the dataset doesn't have.
@@ -191,18 +192,18 @@ def fit(
 
 
 def own_share(sums: list[float], world: World) -> float:
-    """This worker's of the sums that as many workers left; the first worker's share is all where they were others."""
+    """This worker's entry of `sums`; if they are of another number of workers, the first worker gets the total."""
     if len(sums) == world.size:
         return sums[world.rank]
     return sum(sums) if world.rank == 0 else 0.0
 
 
 def is_due(checkpoints: Checkpoints, world: World, epoch: int, epoch_ended: bool) -> bool:
-    """Whether the first worker finds it time for a checkpoint; every worker must call it."""
+    """Return True if the first worker says that a checkpoint is due; every worker must call it."""
     return world.agree(world.rank == 0 and checkpoints.is_due(epoch, epoch_ended))
 
 
 def save(checkpoints: Checkpoints, world: World, state: State, parts: Parts) -> None:
-    """Let the first worker keep the state."""
+    """Let the first worker save a checkpoint."""
     if world.rank == 0:
         checkpoints.save(state.position, pack(state, parts))

@@ -1,4 +1,4 @@
-"""A run's history: what an epoch was like."""
+"""A run's history: losses, scores and speed of each epoch."""
 
 from dataclasses import dataclass
 
@@ -8,14 +8,14 @@ class Epoch:
     """A row of a run's history."""
 
     epoch: int
-    """Epochs finished, from 1."""
+    """Number of the epoch, from 1."""
     train_loss: float
-    """Mean loss of the epoch's crops, each as it was met."""
+    """Mean loss of the epoch's crops, each computed before the step that it is part of."""
     val_f1: float | None
-    """Mean F1 over validation images and classes, at full resolution; None in epochs that weren't validated."""
+    """Mean F1 over validation images and classes, at full resolution; None in epochs without validation."""
     learning_rate: float
-    """Of the epoch's last step."""
+    """Learning rate of the epoch's last step."""
     images_per_second: float
-    """Training crops a second, validation not counted."""
+    """Training crops per second, without validation."""
     seconds: float
-    """Duration of the epoch, validation counted."""
+    """Duration of the epoch, including validation."""

@@ -1,7 +1,7 @@
-"""Losses of a sample: cross-entropy plus soft Dice, never averaged over a batch.
+"""Loss of each sample: cross-entropy plus soft Dice, never computed over a whole batch.
 
-A batch's loss is a mean of its samples' losses, whoever shares the batch: that is what makes data-parallel training
-equal to training on one worker.
+The loss of a batch is the mean of its samples' losses, whichever samples share the batch. This makes data-parallel
+training equal to training on one worker.
 """
 
 import torch
@@ -19,8 +19,8 @@ def soft_dice(probability: Tensor, target: Tensor) -> Tensor:
         target: `(N, K, H, W)`, 0 or 1.
 
     Returns:
-        `(N, K)` in (0, 1]; one pixel is added to numerator and denominator, so that an empty class predicted empty
-        scores 1.
+        `(N, K)` in (0, 1]. One pixel is added to numerator and denominator, so that a class that is absent from both
+        mask and prediction scores 1.
     """
     overlap = (probability * target).sum(dim=(2, 3))
     total = probability.sum(dim=(2, 3)) + target.sum(dim=(2, 3))
@@ -33,7 +33,7 @@ def segmentation_loss(logits: Tensor, target: Tensor, has_ignored: bool = False)
     Args:
         logits: `(N, 1, H, W)` for one class (binary cross-entropy), or `(N, 1 + K, H, W)` with background first.
         target: `(N, H, W)` integers, 0 background, k the k-th class.
-        has_ignored: the target may hold `IGNORED` where pixels don't count.
+        has_ignored: True if the target may hold `IGNORED`, for pixels that don't count.
 
     Returns:
         `(N,)` losses, in float32 whatever the logits' type. Dice is averaged over the K classes, without background.
@@ -51,7 +51,7 @@ def segmentation_loss(logits: Tensor, target: Tensor, has_ignored: bool = False)
 
 
 def _loss_of_known(logits: Tensor, target: Tensor, known: Tensor) -> Tensor:
-    """`segmentation_loss` over the pixels that are known, `(N, H, W)`; of a sample without any it is 0."""
+    """`segmentation_loss` over the known pixels, `(N, H, W)`; 0 for a sample without any."""
     label, counts = torch.where(known, target, 0).long(), known.float()
     if logits.shape[1] == 1:
         entropy = F.binary_cross_entropy_with_logits(logits[:, 0], label.float(), reduction="none")

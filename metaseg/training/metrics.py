@@ -1,4 +1,4 @@
-"""Scores from integer counts, so that every average can be formed later and exactly."""
+"""Confusion counts and F1. Counts are integers, so that every average can be computed exactly later."""
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,7 @@ def confusion_counts(logits: Tensor, target: Tensor) -> Tensor:
 
     Args:
         logits: `(N, 1, H, W)` for one class (threshold: probability 0.5), or `(N, 1 + K, H, W)` (most likely one wins).
-        target: `(N, H, W)` integers, 0 background, k the k-th class, `IGNORED` where a pixel counts in no cell.
+        target: `(N, H, W)` integers, 0 background, k the k-th class, `IGNORED` for pixels that aren't counted.
 
     Returns:
         `(N, K, 4)` int64: tp, fp, fn, tn.
@@ -28,7 +28,7 @@ def confusion_counts(logits: Tensor, target: Tensor) -> Tensor:
 
 
 def f1_score(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    """F1 (Dice) `2 tp / (2 tp + fp + fn)` of `(..., 4)` counts; 1 where neither mask nor prediction has a pixel."""
+    """F1 (Dice) `2 tp / (2 tp + fp + fn)` of `(..., 4)` counts; 1 if neither mask nor prediction has a pixel."""
     tp, fp, fn = (counts[..., cell].astype(np.float64) for cell in range(3))
     total = 2 * tp + fp + fn
     return np.where(total == 0, 1.0, 2 * tp / np.maximum(total, 1))

@@ -1,4 +1,4 @@
-"""The optimizer of a run, and its learning rate from step to step."""
+"""The optimizer of a run, and the schedule of its learning rate."""
 
 import math
 
@@ -9,16 +9,16 @@ from torch.optim.lr_scheduler import CyclicLR, LambdaLR, LRScheduler
 from metaseg.config import ScheduleConfig
 
 RISE = 0.3
-"""Share of a one-cycle schedule's steps in which the learning rate rises."""
+"""Fraction of a one-cycle schedule's steps in which the learning rate rises."""
 
 
 def build_optimizer(model: nn.Module, schedule: ScheduleConfig) -> Optimizer:
-    """AdamW, which is Adam where there is no weight decay, on all parameters alike (Loshchilov and Hutter 2019)."""
+    """AdamW on all parameters alike (Loshchilov and Hutter 2019); without weight decay it is Adam."""
     return AdamW(model.parameters(), lr=schedule.lr_max, weight_decay=schedule.weight_decay, fused=True)
 
 
 def build_scheduler(optimizer: Optimizer, schedule: ScheduleConfig, steps: int) -> LRScheduler:
-    """The learning rate of an optimizer of `build_optimizer` in each of `steps` steps: a function of their number.
+    """The learning rate schedule for an optimizer of `build_optimizer` over `steps` steps.
 
     - cyclic: linear from `lr_min` to `lr_max` and back, `cycles` times (Smith 2017; paper, section 2.2).
     - one-cycle: up from `lr_min` in the first 30 % of the steps and down to it in the others, both half a cosine (Smith
@@ -38,7 +38,7 @@ def build_scheduler(optimizer: Optimizer, schedule: ScheduleConfig, steps: int) 
 
 
 def _height(schedule: ScheduleConfig, done: float) -> float:
-    """Of the learning rate over `lr_min`, as a share of `lr_max - lr_min`, when a share of the steps is `done`."""
+    """Learning rate above `lr_min` as a fraction of `lr_max - lr_min`, when a fraction `done` of the steps is done."""
     if schedule.shape == "constant":
         return 1.0
     if schedule.shape == "cosine":

@@ -1,4 +1,4 @@
-"""This process's place among the workers of a run."""
+"""The process group of a run: this process's rank, and operations over all workers."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ class World:
 
     @classmethod
     def current(cls) -> "World":
-        """The current process group's, of any backend."""
+        """The world of the current process group, of any backend."""
         if dist.is_available() and dist.is_initialized():
             return cls(dist.get_rank(), dist.get_world_size())
         return cls(0, 1)

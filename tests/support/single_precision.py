@@ -6,7 +6,7 @@ from unittest.mock import patch
 
 import ray
 
-from metaseg.study import run
+from metaseg.study import execution
 
 IN_SCRIPT = "import metaseg.device; metaseg.device.half_precision = lambda device: None\n"
 """Does it for a process that is started with a script."""
@@ -20,7 +20,7 @@ def in_single_precision() -> Any:
 def execute(*arguments: Any) -> None:
     """Take the place of `metaseg.study.execution.execute` in the engine."""
     with in_single_precision():
-        run.execute(*arguments)
+        execution.execute(*arguments)
 
 
 ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # Ray's workers don't find tests by name

@@ -4,12 +4,13 @@ from dataclasses import replace
 
 import pandas as pd
 
-from analysis.figures.controls import draw_response, draw_swapped
+from analysis.figures.controls import build_response, build_swapped
+from analysis.figures.scores import to_drawing
 from analysis.probes.controls import WORST, ZEROED, metadata_controls, swapped_matrices
 from analysis.probes.response import response_curves, responses
 from analysis.report.data import ReportData
 from analysis.report.grid import Cell, Grid
-from analysis.report.section import Part, Section, to_csv
+from analysis.report.section import Part, Section, picture, to_csv
 from analysis.results.declaration import Study
 
 
@@ -25,16 +26,14 @@ def section(data: ReportData) -> Section | None:
     matrices = swapped_matrices(images)
     if len(matrices):
         title = replace(figure, text=f"{figure.text}, told each value instead of the true one")
-        files = {"swapped.csv": to_csv(matrices), "swapped.png": draw_swapped(matrices, title)}
-        words = swapped_caption(matrices)
-        parts.append(Part((), (words,), (), files=files, pictures={"swapped.png": "F1 by true and told value"}))
+        drawing, table = to_drawing(build_swapped(matrices), title), {"swapped.csv": to_csv(matrices)}
+        parts.append(picture("swapped", drawing, "F1 by true and told value", (swapped_caption(matrices),), table))
     told = responses(images)
     if len(told):
         title = replace(figure, text=f"{figure.text}, told other values with the image held fixed")
-        content = draw_response(told, study.arms, study.baseline, title)
-        files = {"response.csv": to_csv(response_curves(told)), "response.png": content}
-        words = response_caption(told)
-        parts.append(Part((), (words,), (), files=files, pictures={"response.png": "Predicted area and F1"}))
+        drawing = to_drawing(build_response(told, study.arms, study.baseline), title)
+        table = {"response.csv": to_csv(response_curves(told))}
+        parts.append(picture("response", drawing, "Predicted area and F1", (response_caption(told),), table))
     return Section("What if networks aren't told the truth?", tuple(parts))
 
 

@@ -3,10 +3,11 @@
 import numpy as np
 import pandas as pd
 
-from analysis.figures.forest import draw_forest
+from analysis.figures.forest import build_forest
+from analysis.figures.style import rendered
 from analysis.report.data import ReportData
 from analysis.report.grid import Cell, Grid, p_cell
-from analysis.report.section import Part, Section
+from analysis.report.section import Part, Section, picture
 from analysis.report.sections.verdicts import VERDICTS, verdict_grids
 from analysis.results.declaration import Study
 from analysis.stats.comparisons import ALPHA
@@ -38,13 +39,13 @@ def _forest(data: ReportData) -> tuple[Part, ...]:
     shown = data.tests[data.tests["reference"] == data.study.baseline].dropna(subset="difference")
     if shown.empty:
         return ()
-    content = draw_forest(shown, data.figure, data.study.margin)
+    drawn = build_forest(shown, data.study.margin, data.names)
     caption = f"Differences from {data.study.baseline}"
     if shown["ci_low"].notna().any():
         caption += (
             f", with intervals for new {data.names.units} and new seeds: thick 95 %, thin at the level of the verdicts"
         )
-    return (Part(printed=(), files={"forest.png": content}, pictures={"forest.png": caption}),)
+    return (picture("forest", rendered(drawn, data.figure), caption),)
 
 
 def interval_grid(tests: pd.DataFrame, title: str) -> Grid:

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from analysis.figures.paired import draw_paired
+from analysis.figures.paired import build_paired
+from analysis.figures.style import rendered
 from analysis.report.data import ReportData
 from analysis.report.section import Section, picture
 
@@ -18,5 +19,5 @@ def section(data: ReportData) -> Section | None:
         return None
     means = data.declared[data.declared["reference"] == baseline].set_index("arm")["difference"]
     best = max(told, key=lambda arm: float(means.get(arm, -np.inf)))
-    content = draw_paired(data.own, best, baseline, data.figure)
-    return Section("", (picture("paired.png", content, f"Each {data.names.image}: {best} against {baseline}"),))
+    drawing = rendered(build_paired(data.own, best, baseline, data.names), data.figure)
+    return Section("", (picture("paired", drawing, f"Each {data.names.image}: {best} against {baseline}"),))

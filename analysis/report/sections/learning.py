@@ -1,6 +1,7 @@
 """Did networks learn? Validation scores and losses by epoch."""
 
-from analysis.figures.learning import draw_learning
+from analysis.figures.learning import build_learning
+from analysis.figures.style import rendered
 from analysis.report.data import ReportData
 from analysis.report.section import Section, picture
 
@@ -10,5 +11,5 @@ def section(data: ReportData) -> Section | None:
     history = data.supplement.history
     if history is None or history.empty:
         return None
-    content = draw_learning(history, data.figure, data.study.baseline)
-    return Section("", (picture("learning.png", content, "Validation F1 and training loss by epoch, mean over seeds"),))
+    drawing = rendered(build_learning(history, data.study.baseline), data.figure)
+    return Section("", (picture("learning", drawing, "Validation F1 and training loss by epoch, mean over seeds"),))

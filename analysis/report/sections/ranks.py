@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from analysis.figures.ranks import draw_ranks, known, rank_stability
+from analysis.figures.ranks import build_ranks, known, rank_stability
+from analysis.figures.style import rendered
 from analysis.report.data import ReportData
 from analysis.report.section import Section, picture
 
@@ -12,6 +13,6 @@ def section(data: ReportData) -> Section | None:
     matrix = data.overall
     if matrix is None or len(matrix.arms) < 2 or not known(matrix):
         return None
-    content = draw_ranks(rank_stability(matrix, np.random.default_rng(0)), data.figure)
+    drawing = rendered(build_ranks(rank_stability(matrix, np.random.default_rng(0)), data.names), data.figure)
     caption = f"How sure the arms' ranks are for new seeds and {data.names.images}"
-    return Section("", (picture("ranks.png", content, caption),))
+    return Section("", (picture("ranks", drawing, caption),))

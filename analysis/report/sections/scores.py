@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import pandas as pd
 
-from analysis.figures.scores import draw
+from analysis.figures.scores import build_scores, to_drawing
 from analysis.report.data import ReportData
 from analysis.report.declared import from_elsewhere, names_of
 from analysis.report.grid import MARKS, Cell, Emphasis, Grid
-from analysis.report.section import Part, Section, to_csv
+from analysis.report.section import Part, Section, picture, to_csv
 from analysis.results.declaration import Study
 from analysis.results.store_rows import Collected
 from analysis.scores.image_scores import MACRO, OVERALL
@@ -25,16 +25,16 @@ def section(data: ReportData) -> Section:
     study, figure, collected = data.study, data.figure, data.collected
     if study.average == "subgroups":
         figure = replace(figure, text=f"{figure.text}; {OVERALL} is the mean of the others")
-    content = draw(data.scores, study.arms, study.baseline, figure, data.column, study.average)
+    drawn = build_scores(data.scores, study.arms, study.baseline, data.names, data.column, study.average)
     ranks = RANKS_IN_STYLE if data.styled else RANKS_IN_PLAIN_TEXT
     table = Part(
         tuple(score_grids(data.cells, study.arms, f"{data.names.score} of each arm{data.scope}")),
         (score_caption(data.cells, data.scores, collected, *RANKS_IN_STYLE),),
         (score_caption(data.cells, data.scores, collected, *ranks),),
-        files={"table.csv": to_csv(data.cells), "f1.png": content},
-        pictures={"f1.png": f"{data.names.score} of each arm and seed"},
+        files={"table.csv": to_csv(data.cells)},
     )
-    return Section("Scores", (table,))
+    shown = picture("f1", to_drawing(drawn, figure), f"{data.names.score} of each arm and seed")
+    return Section("Scores", (table, shown))
 
 
 def score_grids(cells: pd.DataFrame, arms: Sequence[str], title: str) -> list[Grid]:

@@ -2,8 +2,9 @@
 
 import pandas as pd
 
-from analysis.figures.residuals import draw_residuals
-from analysis.figures.run_means import draw_run_means
+from analysis.figures.residuals import build_residuals
+from analysis.figures.run_means import build_run_means
+from analysis.figures.style import rendered
 from analysis.report.data import ReportData
 from analysis.report.declared import from_elsewhere
 from analysis.report.grid import Cell, Grid
@@ -25,11 +26,13 @@ def section(data: ReportData) -> Section | None:
     across = f"Each run on each {f'value of {data.column}' if several else 'class'}"
     parts = [
         Part((_grid(table, baseline, names),), words, (), False, {"seeds.csv": to_csv(table)}),
-        picture("run_means.png", draw_run_means(means, data.figure), across),
+        picture("run_means", rendered(build_run_means(means, data.names), data.figure), across),
     ]
     if len(means) > 1:
         caption = f"What runs and {names.units} don't explain, against what they do"
-        parts.append(picture("residuals.png", draw_residuals(residuals(matrix), data.figure), caption))
+        parts.append(
+            picture("residuals", rendered(build_residuals(residuals(matrix), data.names), data.figure), caption)
+        )
     return Section("Do seeds agree?", tuple(parts))
 
 

@@ -1,6 +1,7 @@
 """Does size matter? Scores against the area of what is to be segmented."""
 
-from analysis.figures.size import draw_size
+from analysis.figures.size import build_size
+from analysis.figures.style import rendered
 from analysis.report.data import ReportData
 from analysis.report.section import Section, picture
 
@@ -12,5 +13,5 @@ def section(data: ReportData) -> Section | None:
         return None
     if not (images["tp"] + images["fn"]).any():
         return None
-    content = draw_size(images, study.arms, study.baseline, data.figure)
-    return Section("", (picture("size.png", content, "F1 against the size of what is to be found"),))
+    drawing = rendered(build_size(images, study.arms, study.baseline), data.figure)
+    return Section("", (picture("size", drawing, "F1 against the size of what is to be found"),))

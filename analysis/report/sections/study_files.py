@@ -6,7 +6,7 @@ import pandas as pd
 
 from analysis.report.data import ReportData
 from analysis.report.grid import frame_grid
-from analysis.report.section import Part, Section, picture, to_csv
+from analysis.report.section import Part, Section, to_csv
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 """What pictures and tables that are handed in may be called, but for the suffix."""
@@ -28,7 +28,8 @@ def section(data: ReportData) -> Section | None:
     for name, content in data.supplement.pictures.items():
         stem = name.removesuffix(".png")
         _check_name(stem)
-        parts.append(picture(f"{stem}.png", content, stem.replace("_", " ").capitalize()))
+        caption = stem.replace("_", " ").capitalize()
+        parts.append(Part(printed=(), files={f"{stem}.png": content}, pictures={f"{stem}.png": caption}))
     return Section("", tuple(parts)) if parts else None
 
 

@@ -6,10 +6,11 @@ import numpy as np
 import pandas as pd
 
 from analysis.figures.scores import Title
-from analysis.figures.sweep_course import draw_best_so_far, draw_expected
+from analysis.figures.style import rendered
+from analysis.figures.sweep_course import build_best_so_far, build_expected
 from analysis.report.data import ReportData
 from analysis.report.grid import Cell, Grid
-from analysis.report.section import Part, Section, to_csv
+from analysis.report.section import Part, Section, picture, to_csv
 from analysis.report.sweep_sections.course import ADAPTIVE, expected_curve, independent
 from analysis.sweeps.expected_best import best_so_far, trial_scores
 from analysis.sweeps.trials import SCORE, Sweep, best_trial, settings_of
@@ -54,19 +55,20 @@ def section(data: ReportData) -> Section | None:
     note = "" if all(independent(sweeps[arm][0]) for arm in tuned) else ADAPTIVE
     frame = pd.concat([curve.assign(arm=arm) for arm, curve in curves.items()], ignore_index=True)
     files = {
-        "tuning.png": draw_expected(curves, courses, _to(title, "expected best of each arm's search"), note),
-        "tuning_cost.png": draw_best_so_far(courses, _to(title, "best so far of each arm's search")),
         "tuning.csv": to_csv(frame[["arm", "budget", "expected", "low", "high", "with_replacement"]]),
         # With all digits: these settings are there to be used again.
         "tuned.csv": to_csv(pd.DataFrame(chosen), digits=None),
     }
-    captions = {
-        "tuning.png": "Expected best validation F1 by number of trials",
-        "tuning_cost.png": "Best validation F1 so far by what was spent",
-    }
+    expected = rendered(build_expected(curves, courses, note), _to(title, "expected best of each arm's search"))
+    spent = rendered(build_best_so_far(courses), _to(title, "best so far of each arm's search"))
     every = pd.concat([sweeps[arm][1] for arm in tuned], ignore_index=True)
     words = (*_fairness(sweeps, tuned), *_orders(curves), expected_caption(every))
-    return Section("Were arms tuned alike?", (Part((table,), words, (), True, files, captions),))
+    parts = (
+        Part((table,), words, files=files),
+        picture("tuning", expected, "Expected best validation F1 by number of trials"),
+        picture("tuning_cost", spent, "Best validation F1 so far by what was spent"),
+    )
+    return Section("Were arms tuned alike?", parts)
 
 
 def _fairness(sweeps: ArmSweeps, tuned: Sequence[str]) -> list[str]:

@@ -1,6 +1,7 @@
 """Where does variance come from: images, seeds, or how arms take to single images?"""
 
-from analysis.figures.variance import draw_variance, variance_table
+from analysis.figures.style import rendered
+from analysis.figures.variance import build_variance, variance_table
 from analysis.report.data import ReportData
 from analysis.report.section import Section, picture
 from analysis.stats.mrmc import difference
@@ -17,6 +18,5 @@ def section(data: ReportData) -> Section | None:
     if not known:
         return None
     caption = f"Where variance comes from: {data.names.images}, seeds, arm x {data.names.image}, and what is left"
-    return Section(
-        "A closer look", (picture("variance.png", draw_variance(variance_table(known), data.figure), caption),)
-    )
+    drawing = rendered(build_variance(variance_table(known), data.names), data.figure)
+    return Section("A closer look", (picture("variance", drawing, caption),))

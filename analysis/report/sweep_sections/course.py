@@ -4,8 +4,9 @@ import numpy as np
 import pandas as pd
 
 from analysis.figures.scores import Title
-from analysis.figures.sweep_course import draw_best_so_far, draw_expected, draw_pruning
-from analysis.report.section import Part, Section, picture, to_csv
+from analysis.figures.style import rendered
+from analysis.figures.sweep_course import build_best_so_far, build_expected, build_pruning
+from analysis.report.section import Section, picture, to_csv
 from analysis.report.sweep_data import SweepData
 from analysis.sweeps.expected_best import best_so_far, expected_best, trial_scores
 from analysis.sweeps.trials import Sweep
@@ -23,24 +24,16 @@ def section(data: SweepData) -> Section | None:
     trials, name = data.trials, data.sweep.name
     course, curve = best_so_far(trials), expected_curve(trials, np.random.default_rng(1))
     note = "" if independent(data.sweep) else ADAPTIVE
-    best = draw_best_so_far({name: course}, _to(data.title, "course"))
-    expected = draw_expected({name: curve}, {name: course}, _to(data.title, "expected best"), note)
+    best = rendered(build_best_so_far({name: course}), _to(data.title, "course"))
+    expected = rendered(build_expected({name: curve}, {name: course}, note), _to(data.title, "expected best"))
+    words, table = (expected_caption(trials),), {"expected_best.csv": to_csv(curve)}
     parts = [
-        Part(
-            printed=(),
-            files={"best.png": best, "best_so_far.csv": to_csv(course)},
-            pictures={"best.png": "The best so far, by what was spent"},
-        ),
-        Part(
-            words=(expected_caption(trials),),
-            printed=(),
-            files={"expected.png": expected, "expected_best.csv": to_csv(curve)},
-            pictures={"expected.png": "The expected best by number of trials"},
-        ),
+        picture("best", best, "The best so far, by what was spent", (), {"best_so_far.csv": to_csv(course)}),
+        picture("expected", expected, "The expected best by number of trials", words, table),
     ]
     if (trials["curve_epoch"].map(len) > 0).any():
-        content = draw_pruning(trials, _to(data.title, "trials by epoch"))
-        parts.append(picture("pruning.png", content, "Trials by epoch, and where they were pruned"))
+        drawing = rendered(build_pruning(trials), _to(data.title, "trials by epoch"))
+        parts.append(picture("pruning", drawing, "Trials by epoch, and where they were pruned"))
     return Section("Would more trials help?", tuple(parts))
 
 

@@ -1,9 +1,10 @@
 """What does it cost? The trials that none beats in all objectives."""
 
 from analysis.figures.scores import Title
-from analysis.figures.sweep_course import draw_pareto
+from analysis.figures.style import rendered
+from analysis.figures.sweep_course import build_pareto
 from analysis.report.grid import Cell, Grid
-from analysis.report.section import Part, Section
+from analysis.report.section import Part, Section, picture
 from analysis.report.sweep_data import SweepData
 from analysis.sweeps.pareto import pareto_front
 from analysis.sweeps.trials import SCORE, settings_of
@@ -28,7 +29,8 @@ def section(data: SweepData) -> Section | None:
         for _, trial in front.sort_values(SCORE, ascending=False).iterrows()
     )
     table = Grid("The Pareto front", "trial", (*map(objective_name, names), "settings"), rows)
-    content = draw_pareto(trials, sweep, Title(f"{data.title.text}: Pareto front", data.title.about))
+    figure = Title(f"{data.title.text}: Pareto front", data.title.about)
+    drawing = rendered(build_pareto(trials, sweep), figure)
     words = ("Which of them is best is for you to say: what is a point of F1 worth?",)
-    files, captions = {"pareto.png": content}, {"pareto.png": "Objectives against each other"}
-    return Section("What does it cost?", (Part((table,), words, (), False, files, captions),))
+    front_part = Part((table,), words, (), False)
+    return Section("What does it cost?", (front_part, picture("pareto", drawing, "Objectives against each other")))

@@ -2,6 +2,7 @@
 
 import warnings
 from io import BytesIO
+from xml.etree import ElementTree
 
 import matplotlib as mpl
 import pytest
@@ -13,7 +14,7 @@ from PIL import Image
 
 from analysis.figures import glyphs
 from analysis.figures.glyphs import drawable, letters, not_drawn, to_plain_png
-from analysis.figures.scores import MOST_PIXELS, Title, to_png
+from analysis.figures.scores import MOST_PIXELS, Title, to_drawing, to_png
 
 NASTY = ["$\\frac$", "$a_b$", "100 $", "中文", "\x1b[31m", "_x", "é ± ≤"]
 
@@ -78,3 +79,21 @@ def test_a_font_that_has_a_letter_is_used(monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_figure_of_any_height_is_drawn() -> None:
     content = to_png(figure_of(["a", "b"], height=500), Title("t"))
     assert Image.open(BytesIO(content)).size[1] == pytest.approx(MOST_PIXELS, abs=1)
+
+
+@pytest.mark.usefixtures("no_chinese")
+def test_an_svg_is_the_same_again_and_has_any_name_as_outlines() -> None:
+    """Outlines need no font where they are read; comments, which matplotlib makes of names, stay comments."""
+    names = [*NASTY, "--><script>alert(1)</script>", "a]]>b--", "<text>&amp;"]
+    one, two = (to_drawing(figure_of(names), Title("$\\frac$ 中 -->", "about")) for _ in range(2))
+    assert one == two
+    Image.open(BytesIO(one.png)).verify()
+    parsed = ElementTree.fromstring(one.svg)
+    kinds = {element.tag.rpartition("}")[2] for element in parsed.iter()}
+    assert "path" in kinds
+    assert not kinds & {"script", "text", "image", "foreignObject"}
+    assert b"<dc:date>" not in one.svg
+
+
+def test_a_png_beside_an_svg_is_the_png_alone() -> None:
+    assert to_drawing(figure_of(["a", "b"]), Title("t")).png == to_png(figure_of(["a", "b"]), Title("t"))

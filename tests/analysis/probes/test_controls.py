@@ -244,10 +244,12 @@ def test_the_report_has_the_controls_and_what_they_are_of(tmp_path: Path, capsys
     result = report(FolderStorage(tmp_path), "parts", None, {"overlays.png": png()}, tables)
     out = tmp_path / "reports" / "parts"
     assert sorted(path.name for path in out.iterdir()) == [
-        "controls.csv", "difficulty.csv", "distribution.csv", "f1.png", "forest.png", "learning.png", "overlays.png",
-        "paired.png", "power.csv", "ranks.png", "report.html", "resampling.csv", "residuals.png", "response.csv",
-        "response.png", "run_means.png", "runs.csv", "seeds.csv", "size.png", "subgroups.csv", "swapped.csv",
-        "swapped.png", "table.csv", "table.md", "table.tex", "tests.csv", "variance.png",
+        "controls.csv", "difficulty.csv", "distribution.csv", "f1.png", "f1.svg", "forest.png", "forest.svg",
+        "learning.png", "learning.svg", "overlays.png", "paired.png", "paired.svg", "power.csv", "ranks.png",
+        "ranks.svg", "report.html", "resampling.csv", "residuals.png", "residuals.svg", "response.csv", "response.png",
+        "response.svg", "run_means.png", "run_means.svg", "runs.csv", "seeds.csv", "size.png", "size.svg",
+        "subgroups.csv", "swapped.csv", "swapped.png", "swapped.svg", "table.csv", "table.md", "table.tex",
+        "tests.csv", "variance.png", "variance.svg",
     ]  # fmt: skip
     assert all(Path(path).exists() for path in result.files)
     assert (out / "overlays.png").read_bytes() == png()

@@ -122,3 +122,16 @@ def test_latex_compiles(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout
+
+
+def test_a_table_that_would_scroll_sideways_is_turned_on_the_page_where_that_helps() -> None:
+    lines = tuple(f"line {i:02}" for i in range(40))
+    cells = tuple(Cell(f"0.5{i:02}", "± 0.001") for i in range(40))
+    wide = Grid("F1", "arm", lines, (("baseline", cells), ("sme", cells)))
+    texts = Cells(wide.to_html()).texts
+    assert texts[1:7] == ["", "baseline", "sme", "line 00", "0.500± 0.001", "0.500± 0.001"]
+    assert "| arm | line 00 |" in wide.to_markdown(), "as it is elsewhere"
+    narrow = Grid("F1", "arm", lines[:5], (("baseline", cells[:5]), ("sme", cells[:5])))
+    assert Cells(narrow.to_html()).texts[1:3] == ["arm", "line 00"]
+    square = Grid("F1", "arm", lines, tuple((f"arm {i}", cells) for i in range(40)))
+    assert Cells(square.to_html()).texts[1:3] == ["arm", "line 00"], "turned, it would scroll as well"

@@ -14,7 +14,7 @@ from analysis.report.section import Section
 from analysis.report.sections import interaction, limits, methods, provenance, resampling, verdicts
 from analysis.results.store_rows import Collected, collect
 from fake_store import image_rows, run_id, seal, write_study
-from metaseg.store.storage import FolderStorage
+from metaseg.store.folder import FolderStorage
 
 
 def rows(arm: str, seed: int) -> pd.DataFrame:

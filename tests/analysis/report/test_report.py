@@ -58,9 +58,10 @@ def test_the_report_of_a_study_is_complete_and_right(tmp_path: Path, capsys: pyt
 
     out = tmp_path / "reports" / "cells"
     assert sorted(path.name for path in out.iterdir()) == [
-        "difficulty.csv", "f1.png", "forest.png", "learning.png", "paired.png", "power.csv", "ranks.png", "report.html",
-        "resampling.csv", "residuals.png", "run_means.png", "runs.csv", "seeds.csv", "size.png",
-        "subgroups.csv", "table.csv", "table.md", "table.tex", "tests.csv", "variance.png",
+        "difficulty.csv", "f1.png", "f1.svg", "forest.png", "forest.svg", "learning.png", "learning.svg", "paired.png",
+        "paired.svg", "power.csv", "ranks.png", "ranks.svg", "report.html", "resampling.csv", "residuals.png",
+        "residuals.svg", "run_means.png", "run_means.svg", "runs.csv", "seeds.csv", "size.png", "size.svg",
+        "subgroups.csv", "table.csv", "table.md", "table.tex", "tests.csv", "variance.png", "variance.svg",
     ]  # fmt: skip
     assert all(Path(path).exists() for path in result.files)
     table, written = pd.read_csv(out / "table.csv"), pd.read_csv(out / "tests.csv")

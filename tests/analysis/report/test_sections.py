@@ -13,7 +13,7 @@ from analysis.report.section import Part, Section
 from analysis.report.study import made_sections, report
 from analysis.results.store_rows import collect
 from fake_store import image_rows, write_study
-from metaseg.store.storage import FolderStorage
+from metaseg.store.folder import FolderStorage
 
 
 def rows(arm: str, seed: int) -> pd.DataFrame:

@@ -239,11 +239,12 @@ def test_results_are_collected_from_a_bucket_as_from_a_folder(store: Path) -> No
         collect_from(bucket, "cells")
 
 
+SHARED = ("config", "schema", "store", "store.address", "store.names", "store.storage", "terminal")
+"""Modules of metaseg that analysis needs."""
+
+
 def test_analysis_needs_of_metaseg_only_its_storage() -> None:
-    code = (
-        "import sys, analysis.__main__; print(*sorted(name for name in sys.modules if name.startswith(('torch', 'ray', "
-    )
-    code += "'metaseg', 'fsspec'))))"
+    started = "('torch', 'ray', 'metaseg', 'fsspec')"
+    code = f"import sys, analysis.__main__; print(*sorted(name for name in sys.modules if name.startswith({started})))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    files = ("", ".config", ".store", ".store.address", ".store.names", ".store.storage", ".terminal")
-    assert done.stdout.split() == [f"metaseg{name}" for name in files]
+    assert done.stdout.split() == ["metaseg", *(f"metaseg.{name}" for name in SHARED)]

@@ -12,10 +12,11 @@ import pytest
 from analysis.results.dataset import RECORD, read_results, result_studies
 from analysis.results.declaration import ResultsError
 from analysis.results.merge import Gathered, gather
-from analysis.results.row_files import SCHEMA, VERSION
+from analysis.results.row_files import SCHEMA
 from analysis.results.store_rows import collect
 from checkout import ROOT
 from fake_store import copy_up, run_id, seal, write_study
+from metaseg.schema import RESULTS_VERSION
 from metaseg.store.folder import FolderStorage
 from metaseg.store.storage import open_storage
 from results_dataset import assert_same_rows, change, gather_one, rows, state
@@ -56,12 +57,12 @@ def test_files_have_the_documented_schema_and_say_where_their_rows_are_from(stor
         zip(SCHEMA.names, SCHEMA.types, strict=True)
     )
     assert schema.names[len(SCHEMA) :] == ["meta_cell_line"]
-    assert schema.metadata[b"metaseg.schema"] == str(VERSION).encode()
+    assert schema.metadata[b"metaseg.schema"] == str(RESULTS_VERSION).encode()
     about = json.loads(schema.metadata[b"metaseg.about"])
     assert set(about) == {run_id(arm, seed) for arm in ("baseline", "sme") for seed in (0, 1)}
     assert about[run_id("sme", 1)]["store"] == str(store)
     documented = (ROOT / "docs" / "reference" / "results.md").read_text()
-    assert f"Schema version {VERSION}" in documented
+    assert f"Schema version {RESULTS_VERSION}" in documented
     assert [name for name in SCHEMA.names if f"`{name}`" not in documented] == []
 
 

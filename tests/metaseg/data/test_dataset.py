@@ -239,7 +239,7 @@ def test_a_cut_off_or_foreign_folder_is_not_opened(table):
         masks.truncate(5)
     with pytest.raises(ManifestError, match=r"masks\.bin has 5 bytes; expected 576"):
         Dataset.open(dataset.path)
-    with pytest.raises(ManifestError, match="is no prepared dataset"):
+    with pytest.raises(ManifestError, match="is not a prepared dataset"):
         Dataset.open(table.parent)
 
 

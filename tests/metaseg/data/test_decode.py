@@ -290,7 +290,7 @@ def test_a_stack_in_one_page_is_refused_whatever_its_description_says(tmp_path, 
     tifffile.imwrite(path, plane, description=description, metadata=None, byteorder=">", bigtiff=bigtiff)
     with path.open("ab") as file:
         file.write(plane.tobytes() * 4)
-    with pytest.raises(ManifestError, match=r"s\.tif: is a stack of 5 planes in one page; expected one image a file"):
+    with pytest.raises(ManifestError, match=r"s\.tif: is a stack of 5 planes in one page; expected one image per file"):
         decode_image(path)
 
 
@@ -315,5 +315,5 @@ def test_a_tiff_that_lacks_its_pixels_isnt_read_as_zeros(tmp_path, tag, value):
     path = save(tmp_path / "a.tif", GREY, photometric="minisblack")
     with tifffile.TiffFile(path, mode="r+b") as tiff:
         tiff.pages.first.tags[tag].overwrite(value)
-    with pytest.raises(ManifestError, match=r"a\.tif: unreadable image \(0 of 1 parts of its pixels are there\)"):
+    with pytest.raises(ManifestError, match=r"a\.tif: unreadable image \(0 of 1 strips or tiles are there\)"):
         decode_image(path)

@@ -80,7 +80,7 @@ def test_metadata_may_be_called_as_our_own_columns(tmp_path, name, values):
 @pytest.mark.parametrize("name", [*OWN, "row"])
 def test_swapped_values_of_a_column_called_as_ours_have_another_fingerprint(tmp_path, name):
     if name in ("image", "mask", "split", "group"):
-        with pytest.raises(ManifestError, match=f"{name!r} has a name that the dataset needs for itself"):
+        with pytest.raises(ManifestError, match=f"{name!r} has a reserved name"):
             prepared(write_dataset(tmp_path / "a", split=SPLITS, group=LINES), [f"{name}:categorical"])
         return
     prints = {
@@ -92,7 +92,7 @@ def test_swapped_values_of_a_column_called_as_ours_have_another_fingerprint(tmp_
 
 def test_a_name_with_an_equals_sign_is_refused(tmp_path):
     path = write_dataset(tmp_path / "d", split=SPLITS, **{"a=b": LINES})
-    with pytest.raises(ManifestError, match=r"'a=b' has a name with '=', as in COLUMN=VALUE; rename"):
+    with pytest.raises(ManifestError, match=r"'a=b' has a name that is empty or contains '='; rename"):
         read_table(path, ["a=b"])
 
 
@@ -104,7 +104,9 @@ def test_all_words_that_reports_need_are_reserved():
 @pytest.mark.parametrize("word", sorted(RESERVED_SUBGROUPS))
 def test_a_subgroup_called_as_reports_call_all_together_is_refused_before_training(tmp_path, word):
     path = write_dataset(tmp_path / "d", split=SPLITS, line=[word, "b", "c"] * 4)
-    with pytest.raises(ManifestError, match=rf"row 1 \(line 2\): 'line' is '{word}', which reports call all subgroups"):
+    with pytest.raises(
+        ManifestError, match=rf"row 1 \(line 2\): 'line' is '{word}', which is reserved for all subgroups"
+    ):
         prepared(path, ["line"])
 
 

@@ -171,7 +171,7 @@ def test_cases_without_a_size_are_dropped_and_counted(kits19: Path) -> None:
         warnings.simplefilter("error")  # a size that no network sees isn't missed
         assert len(read(kits19, metadata=("malignant",)).table) == 16
     write_clinical(kits19 / "kits.json", [record(k, radiographic_size=None) for k in range(4)])
-    with pytest.raises(ManifestError, match="no case that is there has a radiographic_size"):
+    with pytest.raises(ManifestError, match="no available case has a radiographic_size"):
         read(kits19)
 
 
@@ -216,11 +216,11 @@ def test_a_file_that_changes_afterwards_is_an_error_not_an_old_slice(kits19: Pat
     path = kits19 / "case_00000" / "imaging.nii.gz"
     content, written = path.read_bytes(), path.stat()
     os.utime(path, ns=(written.st_atime_ns, written.st_mtime_ns + 1))
-    with pytest.raises(ConfigError, match=r"case_00000 is there with .*imaging\.nii\.gz.*expected"):
+    with pytest.raises(ConfigError, match=r"case_00000 exists already, with .*imaging\.nii\.gz.*expected"):
         read(kits19)
     path.write_bytes(content + b"\0")
     os.utime(path, ns=(written.st_atime_ns, written.st_mtime_ns))
-    with pytest.raises(ConfigError, match=r"case_00000 is there with .*imaging\.nii\.gz.*expected"):
+    with pytest.raises(ConfigError, match=r"case_00000 exists already, with .*imaging\.nii\.gz.*expected"):
         read(kits19)
 
 

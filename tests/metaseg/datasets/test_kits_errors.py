@@ -71,8 +71,8 @@ def test_the_official_folder_says_where_images_come_from(real_data: Path, tmp_pa
     [
         (b"[{", "unreadable clinical data"),
         (b"\xff\xfe\xff", "unreadable clinical data"),
-        (b"{}", "is no list of records"),
-        (b"[1]", "is no list of records"),
+        (b"{}", "is not a list of records"),
+        (b"[1]", "is not a list of records"),
         (b"[{}]", "record 1: case_id is None"),
         (json.dumps([record(0), record(0)]).encode(), "record 2: case_00000 has a record already"),
     ],
@@ -100,7 +100,7 @@ def test_unknown_labels_are_an_error(kits19: Path, value: float) -> None:
 
 def test_a_case_without_any_label_is_an_error(kits19: Path) -> None:
     save(kits19 / "case_00000" / "segmentation.nii.gz", np.zeros(SHAPE, np.uint8))
-    with pytest.raises(ManifestError, match="labels nothing; expected slices with kidney or tumour"):
+    with pytest.raises(ManifestError, match="has no label; expected slices with kidney or tumour"):
         read(kits19)
 
 

@@ -131,7 +131,7 @@ def test_json_files_and_images_may_lie_one_folder_higher(plate: Path) -> None:
 
 def test_without_all_three_files_images_are_split_by_well(plate: Path) -> None:
     json_file(plate, "train").unlink()
-    with pytest.warns(UserWarning, match="3 of 5 images are listed nowhere; left out"):
+    with pytest.warns(UserWarning, match="3 of 5 images aren't listed; left out"):
         manifest = read(plate)
     assert "split" not in manifest.table
     assert sorted(manifest.table["group"]) == ["A172-D7", "A172-E7"]
@@ -268,7 +268,7 @@ def test_broken_annotations_are_one_error_that_says_where_and_what(plate: Path, 
 def test_what_is_no_json_is_an_error(plate: Path) -> None:
     for content in (b"{", b"\xff\xfe\xfa", b"[" * 100_000):
         json_file(plate, "val").write_bytes(content)
-        with pytest.raises(ManifestError, match=r"livecell_coco_val\.json: is no JSON"):
+        with pytest.raises(ManifestError, match=r"livecell_coco_val\.json: is not JSON"):
             read(plate)
 
 
@@ -284,7 +284,7 @@ def test_two_files_of_one_name_are_an_error(plate: Path) -> None:
     name = "A172_Phase_A7_1_02d16h30m_2.tif"
     folder = plate / "images" / "livecell_train_val_images"
     (folder / name).write_bytes((folder / "A172" / name).read_bytes())
-    with pytest.raises(ManifestError, match=rf"has the name of '.*{name}'; expected one file of a name"):
+    with pytest.raises(ManifestError, match=rf"has the name of '.*{name}'; expected one file per name"):
         read(plate)
 
 
@@ -320,7 +320,7 @@ def test_without_pycocotools_the_error_says_how_to_install_it(plate: Path, monke
 
 
 def test_real_images_are_read(real_data: Path, tmp_path: Path) -> None:
-    with pytest.warns(UserWarning, match="32 of 52 images are listed nowhere; left out"):
+    with pytest.warns(UserWarning, match="32 of 52 images aren't listed; left out"):
         manifest = read_livecell(Source(real_data / "livecell", tmp_path))
     table = manifest.table
     assert len(table) == 20

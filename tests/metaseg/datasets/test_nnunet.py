@@ -143,7 +143,7 @@ def test_one_channel_of_several_is_a_choice(raw):
         for case in cases:
             add(raw, part, case, channels=3)
     describe(raw, channel_names={"0": "T1", "1": "T2", "2": "FLAIR"})
-    with pytest.raises(ManifestError, match="has 3 files, one a channel; expected one grey channel or an RGB file"):
+    with pytest.raises(ManifestError, match="has 3 files, one per channel; expected one grey channel or an RGB file"):
         read(raw)
     chosen = read(raw, NnunetConfig(channel=2)).table["image"]
     assert chosen.str.endswith("_0002.png").all()

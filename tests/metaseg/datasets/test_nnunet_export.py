@@ -97,7 +97,7 @@ def test_it_is_written_once_and_never_over_something_else(dataset, tmp_path):
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == stamps
     with pytest.raises(ConfigError, match=r"expected .* or a folder that doesn't exist yet"):
         export_nnunet(replace(dataset, fingerprint="other"), tmp_path, 7)
-    with pytest.raises(ConfigError, match=r"dataset_id is 7, which Dataset007_mine in .* has; expected a free one"):
+    with pytest.raises(ConfigError, match=r"dataset_id is 7, which Dataset007_mine in .* has; expected an unused one"):
         export_nnunet(replace(dataset, name="yours"), tmp_path, 7)
 
 

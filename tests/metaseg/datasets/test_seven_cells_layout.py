@@ -145,7 +145,7 @@ def test_a_table_is_read_instead(tmp_path):
     (path.parent / "more.csv").touch()
     with pytest.raises(ManifestError, match=r"2 tables \(images.csv, more.csv\); expected one"):
         read(path.parent)
-    with pytest.raises(ConfigError, match="which says images and split itself"):
+    with pytest.raises(ConfigError, match="which has images and split itself"):
         read(path.with_name("images.csv"), SevenCellsConfig("fluorescence"))
 
 
@@ -160,11 +160,11 @@ BROKEN = {
     ),
     "another name": (
         lambda root: (root / "images" / "0110K1F1P1R2.png").rename(root / "images" / "A10.png"),
-        "images/A10.png is no image's name; expected one such as 0110K1F1P1R2.png",
+        "images/A10.png isn't an image's name; expected such as 0110K1F1P1R2.png",
     ),
     "row 27": (
         lambda root: (root / "images" / "0110K1F1P1R2.png").rename(root / "images" / "2710K1F1P1R2.png"),
-        "images/2710K1F1P1R2.png is no image's name",
+        "images/2710K1F1P1R2.png isn't an image's name",
     ),
     "no stencil": (
         lambda root: (root / "StencilsNuclei" / "0110K1F1P1R1.png").unlink(),

@@ -82,7 +82,7 @@ def test_numbers_written_otherwise_are_no_categories_unless_said_to_be(tmp_path,
 @pytest.mark.parametrize("odd", ["<5", "high", "1,000", "12%"])
 def test_numbers_beside_text_are_warned_about(tmp_path, odd):
     path = write_dataset(tmp_path / "d", dose=["0.5", "1", "none given", odd] * 3)
-    with pytest.warns(UserWarning, match=r"'dose' is taken for categories, but '0\.5', .* look like numbers"):
+    with pytest.warns(UserWarning, match=r"'dose' is read as categorical, but '0\.5', .* look like numbers"):
         read_table(path, ["dose"])
 
 
@@ -96,7 +96,7 @@ def test_names_with_digits_are_categories_without_a_word(tmp_path, values):
 
 def test_leading_zeros_are_never_lost_in_silence(tmp_path):
     path = write_dataset(tmp_path / "d", plate=["007", "12"] * 6)
-    with pytest.raises(ManifestError, match=r"line 2: 'plate' is '007', which as a number loses its 0; say plate:cat"):
+    with pytest.raises(ManifestError, match=r"line 2: 'plate' is '007', which as a number loses its 0; give plate:cat"):
         read_table(path, ["plate"])
     assert set(read_table(path, ["plate:categorical"]).table["plate"]) == {"007", "12"}
     assert set(read_table(path, ["plate:continuous"]).table["plate"]) == {7, 12}

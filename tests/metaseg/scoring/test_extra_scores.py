@@ -36,9 +36,9 @@ from metaseg.config import EXTRA_SCORES, ConfigError, DataConfig, NetworkConfig,
 from metaseg.data.dataset import Dataset
 from metaseg.data.preparation import prepare
 from metaseg.datasets.table import read_table
+from metaseg.schema import score_file
 from metaseg.scoring import masks as extra_scores
 from metaseg.scoring.masks import hd95, object_counts, score_masks, surface_dice
-from metaseg.scoring.run import score_file
 from metaseg.scoring.study import score_study
 from metaseg.store.runs import Store
 from metaseg.study.execution import execute
@@ -289,7 +289,7 @@ def test_damaged_files_of_a_run_are_named_and_the_others_are_scored(trained, sto
     ok, told = score(store, "objects")
     assert not ok
     assert f"{damaged}/weights.safetensors: corrupt: its SHA-256 is" in told
-    assert f"{gone}/weights.safetensors: gone, though its run is done" in told
+    assert f"{gone}/weights.safetensors: missing, though its run is done" in told
     assert f"{changed}: its weights predict" in told
     assert len(list((Path(store.where) / "scores").iterdir())) == len(trained[1].runs) - 3
 

@@ -279,7 +279,7 @@ def test_masks_are_made_once_and_counted(cells: Manifest, tmp_path: Path) -> Non
 
 def test_what_cannot_have_styles_is_an_error(cells: Manifest, tmp_path: Path) -> None:
     tasks = dataclasses.replace(cells, per=("line",))
-    with pytest.raises(ManifestError, match=r"cells\.csv: has several masks an image, by line; expected one"):
+    with pytest.raises(ManifestError, match=r"cells\.csv: has several masks per image, by line; expected one"):
         styled(tasks, tmp_path)
     with pytest.raises(ManifestError, match="has a column 'style' of its own"):
         styled(dataclasses.replace(cells, table=cells.table.assign(style="x")), tmp_path)

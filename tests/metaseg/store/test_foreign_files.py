@@ -204,7 +204,7 @@ def test_a_study_that_is_done_names_others_files_and_ends_well(storage: FolderSt
 
     out = io.StringIO()
     remove_leftovers(Store(storage), Console(file=out, width=300))
-    assert out.getvalue().startswith(f"warning: others' files are passed over: {storage.locate('claims/a folder')}, ")
+    assert out.getvalue().startswith(f"warning: files of others are skipped: {storage.locate('claims/a folder')}, ")
     assert out.getvalue().endswith(" more\n")
 
 

@@ -153,7 +153,7 @@ DAMAGED = {
 def test_a_table_with_a_right_checksum_that_is_none_is_named(tmp_path, damage):
     store = Store.at(tmp_path)
     store.commit_run("abc", {"images.parquet": DAMAGED[damage]})
-    with pytest.raises(DamagedRunError, match=r"runs/abc/images.parquet: not what a run leaves: ."):
+    with pytest.raises(DamagedRunError, match=r"runs/abc/images.parquet: not a run's table: ."):
         store.open_run("abc").table("images.parquet", ["image"], ["tp"])
 
 

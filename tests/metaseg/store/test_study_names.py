@@ -38,8 +38,8 @@ def test_what_people_call_their_studies_is_right(name: str) -> None:
         ("--force", "begins with a dot, a space or a dash"),
         ("x ", "ends in a dot or a space"),
         ("x.", "ends in a dot"),
-        ("NUL", "Windows keeps it"),
-        ("com1.txt", "Windows keeps it"),
+        ("NUL", "Windows reserves it"),
+        ("com1.txt", "Windows reserves it"),
         ("ü" * 61, "it has 122 bytes, more than 120"),
     ],
 )
@@ -69,9 +69,9 @@ def test_names_that_are_right_stay_in_their_folder(text: str) -> None:
 def test_no_file_of_a_storage_is_outside_of_it(tmp_path: Path, name: str) -> None:
     storage = FolderStorage(tmp_path / "store")
     for operation in (storage.read, storage.exists, storage.delete, storage.delete_folder, storage.names, storage.path):
-        with pytest.raises(ConfigError, match=r"is no name of a file within .*store; expected one without"):
+        with pytest.raises(ConfigError, match=r"isn't a file's name within .*store; expected one without"):
             operation(name)
-    with pytest.raises(ConfigError, match="is no name of a file"):
+    with pytest.raises(ConfigError, match="isn't a file's name"):
         storage.write(name, b"")
     assert not (tmp_path / "x").exists()
 

@@ -68,7 +68,7 @@ def test_an_unknown_value_or_column_is_one_readable_error(trained):
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match="is no finished run"):
+    with pytest.raises(ConfigError, match="isn't a finished run"):
         Predictor.load(tmp_path)
 
 
@@ -175,7 +175,7 @@ def test_weights_that_are_no_numbers_are_named(damaged):
     weights = load((damaged / "weights.safetensors").read_bytes())
     name = next(iter(weights))
     reseal(damaged, "weights.safetensors", save({**weights, name: weights[name] * float("nan")}))
-    with pytest.raises(DamagedRunError, match=f"not this network's weights: {name} holds what is no finite number"):
+    with pytest.raises(DamagedRunError, match=f"not this network's weights: {name} holds NaN or infinity"):
         Predictor.load(damaged)
 
 
@@ -189,7 +189,7 @@ def test_a_mask_that_cant_be_written_is_said_before_the_run_is_opened(trained, t
 
 def test_a_file_that_is_gone_and_a_seal_that_is_none_are_named(damaged):
     (damaged / "weights.safetensors").unlink()
-    with pytest.raises(DamagedRunError, match=r"weights\.safetensors: gone, though its run is done"):
+    with pytest.raises(DamagedRunError, match=r"weights\.safetensors: missing, though its run is done"):
         Predictor.load(damaged)
     (damaged / "DONE").write_text('{"half')
     with pytest.raises(DamagedRunError, match="DONE: no JSON object with the files' sha256"):

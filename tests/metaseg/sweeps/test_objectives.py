@@ -23,9 +23,9 @@ def config(dataset: Dataset, **network: int) -> RunConfig:
 def test_an_objective_that_wasnt_reported_is_an_error_that_says_what_was():
     assert objective_values(["parameters", "val_f1"], REPORTED, "trial 3") == [1000.0, 0.8]
     for name in ("flops", "seconds_an_image"):
-        with pytest.raises(ConfigError, match=f"'{name}' of trial 3 wasn't reported; .* what was: val_f1, parameters"):
+        with pytest.raises(ConfigError, match=f"'{name}' of trial 3 wasn't reported; .* ones: val_f1, parameters"):
             objective_values(["val_f1", name], REPORTED, "trial 3")
-    with pytest.raises(ConfigError, match=r"'val_f1' of trial 3 wasn't reported; .* what was: nothing"):
+    with pytest.raises(ConfigError, match=r"'val_f1' of trial 3 wasn't reported; .* the reported ones: nothing"):
         objective_values(["val_f1"], {}, "trial 3")
     with pytest.raises(ConfigError, match="'val_f1' of trial 3 is nan; expected a finite number"):
         objective_values(["val_f1"], {"val_f1": math.nan}, "trial 3")

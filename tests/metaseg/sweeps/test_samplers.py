@@ -170,7 +170,7 @@ def test_a_grid_is_tried_once_and_what_failed_once_more_at_the_end():
     assert proposed(study)[4] == failed
     go_on(study, space, 1, lambda params: 1.0)
     assert proposed(study)[5] == proposed(study)[2]
-    with pytest.raises(ConfigError, match="trial 6 finds no setting untried; expected at most 4 in this grid"):
+    with pytest.raises(ConfigError, match="trial 6 has no untried settings left; expected at most 4 trials"):
         space.suggest(study.ask())
 
 

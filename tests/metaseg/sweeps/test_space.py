@@ -212,9 +212,9 @@ def test_a_grid_holds_a_conditional_dimension_only_where_it_exists():
 
 
 def test_a_grid_of_a_range_needs_points():
-    with pytest.raises(ConfigError, match="'lr_max' is a range; expected how many points"):
+    with pytest.raises(ConfigError, match="'lr_max' is a range of any numbers; expected a number of grid points"):
         Space((Float("lr_max", 1e-4, 1e-2),)).grid(None)
-    with pytest.raises(ConfigError, match="points of a grid are 0; expected at least 1"):
+    with pytest.raises(ConfigError, match="number of grid points is 0; expected at least 1"):
         Space((Float("lr_max", 1e-4, 1e-2),)).grid(0)
 
 

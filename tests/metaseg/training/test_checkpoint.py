@@ -105,7 +105,7 @@ def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(tiny_dataset, 
         fit(config, tiny_dataset, CPU, checkpoints=checkpoints)
     name, content = checkpoints.states[-1]
     checkpoints.states[-1] = (name, damage(content))
-    with pytest.warns(CheckpointWarning, match=f"{name} is passed over: its .* bytes don't have the checksum"):
+    with pytest.warns(CheckpointWarning, match=f"{name} is skipped: its .* bytes don't have the checksum"):
         assert_same(fit(config, tiny_dataset, CPU, checkpoints=checkpoints), whole)
 
 
@@ -192,11 +192,11 @@ def test_a_whole_checkpoint_that_isnt_this_trainings_is_passed_over_and_leaves_n
         fit(config, tiny_dataset, CPU, checkpoints=checkpoints)
     name, content = checkpoints.states[-1]
     checkpoints.states[-1] = (name, FOREIGN[foreign](content))
-    with pytest.warns(CheckpointWarning, match=f"{name} is passed over: "):
+    with pytest.warns(CheckpointWarning, match=f"{name} is skipped: "):
         assert_same(fit(config, tiny_dataset, CPU, checkpoints=checkpoints), whole)
     checkpoints = MemoryCheckpoints(until=99)
     checkpoints.states = [(name, FOREIGN[foreign](content))]
-    with pytest.warns(CheckpointWarning, match=f"{name} is passed over: "):
+    with pytest.warns(CheckpointWarning, match=f"{name} is skipped: "):
         assert_same(fit(config, tiny_dataset, CPU, checkpoints=checkpoints), whole)
 
 
@@ -245,7 +245,7 @@ def test_nothing_in_a_checkpoint_can_run_code():
         def state_dict(self):
             return self
 
-    with pytest.raises(ValueError, match="isn't a state of a training: UnpicklingError: Weights only load failed"):
+    with pytest.raises(ValueError, match="isn't a checkpoint: UnpicklingError: Weights only load failed"):
         unpack(pack(State(), {"network": Evil()}))
 
 
