@@ -9,7 +9,8 @@ from .networks.blocks import BLOCKS, build_block
 from .networks.unet import UNet
 from .simulators.seven_cells import SyntheticConfig, make_seven_cells
 from .store.runs import Store
-from .study.plan import ARMS, Arm, Study, plan
+from .study.arms import ARMS, Arm
+from .study.plan import Study, plan
 from .study.predict import Predictor
 from .training.fit import fit
 

@@ -11,6 +11,7 @@ from metaseg.engine.progress import StudyProgress
 from metaseg.engine.room import Worker, can_grow, count
 from metaseg.engine.scheduler import Scheduler
 from metaseg.engine.session import session
+from metaseg.engine.shipping import ship_blocks
 from metaseg.engine.watch import watched
 from metaseg.engine.worker import Execute
 from metaseg.store.claims import Claimant, tidy
@@ -47,7 +48,8 @@ def run_study(
         The runs trained by this call, those that failed with the reason, and the number of retries.
 
     Raises:
-        ConfigError: a run needs more workers than Ray has room for, and no autoscaler could make room.
+        ConfigError: a run needs more workers than Ray has room for, and no autoscaler could make room; or its block
+            can't be sent to workers.
         StorageError: the store is full or can't be reached.
 
     Example:
@@ -69,6 +71,7 @@ def run_study(
     if not missing:
         remove_leftovers(store, console)
         return Outcome((), {}, 0)
+    ship_blocks(run.config for run in missing)
     console.print("Starting Ray ...", style="dim")
     with session(), Claimant(store.storage) as claims, watched(claims, console):
         worker = Worker.of(config)

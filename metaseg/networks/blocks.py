@@ -1,18 +1,21 @@
 """Channel-modulation blocks: given feature maps and a metadata vector per sample, re-weight the channels.
 
-Every block is a `ChannelModulation` and is listed by name in `BLOCKS`; `build_block` makes one. To add a block, write
-one class and one line in that list: it then passes through the same contract tests as all others.
+Every block is a `ChannelModulation`; those of metaseg are listed by name in `BLOCKS`, and `build_block` makes one. To
+add a block to metaseg, write one class and one line in that list: it then passes the same contract tests as all others.
+A study's own block needs no line here: an arm takes its class (docs/how-to/own-study.md).
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from metaseg.config import Activation, ConfigError
+from metaseg.networks.block_name import BlockName, name_block
 
 ACTIVATIONS: dict[Activation, type[nn.Module]] = {"relu": nn.ReLU, "silu": nn.SiLU, "gelu": nn.GELU, "tanh": nn.Tanh}
 
@@ -42,10 +45,24 @@ class ChannelModulation(nn.Module, ABC):
         channels: C of the feature maps.
         metadata_size: M, elements of a sample's metadata vector, or of its embedding; 0 when the arm has none.
         mlp: size and activation of the block's MLP.
+
+    A block with `settings` of its own is called with an instance of them as a fourth argument.
     """
 
     needs_metadata: ClassVar[bool] = False
     """True if the block can't be built without metadata."""
+
+    sized_by_metadata: ClassVar[bool] = False
+    """True if the number of parameters depends on the size of metadata, although the block ignores their values."""
+
+    unused: ClassVar[frozenset[str]] = frozenset()
+    """Fields of `NetworkConfig` that change nothing in a network with this block. Sweeps don't search them."""
+
+    settings: ClassVar[type[Any] | None] = None
+    """Frozen dataclass of the block's own settings: numbers and text, with defaults. Only its run ids contain them."""
+
+    implied_settings: ClassVar[Any] = None
+    """Settings that the block's bare name stands for, if the store may have runs from before the block had settings."""
 
     def __init__(self, channels: int, metadata_size: int, mlp: MLPConfig) -> None:
         super().__init__()
@@ -86,8 +103,14 @@ def channelwise(values: Tensor) -> Tensor:
     return values[:, :, None, None]
 
 
+MLP_FIELDS = frozenset({"reduction", "hidden_layers", "activation"})
+"""Fields of `NetworkConfig` that describe blocks' MLPs."""
+
+
 class Identity(ChannelModulation):
     """`none`: a plain U-Net; features pass unchanged and metadata is ignored."""
+
+    unused = MLP_FIELDS | {"positions", "modulate", "embedding"}
 
     def forward(self, features: Tensor, metadata: Tensor) -> Tensor:
         """Return `features` as they are."""
@@ -106,15 +129,34 @@ class SqueezeExcitation(ChannelModulation):
         return features * channelwise(self.excitation(squeeze(features)))
 
 
-class MatchedSqueezeExcitation(ChannelModulation):
-    """`se-matched`: `se` with at least as many parameters as `sme`, and barely more: a control for capacity.
+@dataclass(frozen=True)
+class Matched:
+    """Settings of `se-matched`."""
 
-    It ignores metadata; only their size counts, which says how many units its hidden layers are widened by.
+    block: "str | type[ChannelModulation]" = "sme"
+    """The block whose number of parameters is matched: its name or its class."""
+
+    def __post_init__(self) -> None:
+        if isinstance(self.block, type):
+            object.__setattr__(self, "block", block_name(self.block))
+
+
+class MatchedSqueezeExcitation(ChannelModulation):
+    """`se-matched`: `se` with at least as many parameters as another block, and barely more: a control for capacity.
+
+    It ignores metadata; only their size counts, where the other block's number of parameters depends on it.
     """
 
-    def __init__(self, channels: int, metadata_size: int, mlp: MLPConfig) -> None:
+    sized_by_metadata = True
+    settings = Matched
+    implied_settings = Matched("sme")
+
+    def __init__(self, channels: int, metadata_size: int, mlp: MLPConfig, settings: Matched = Matched("sme")) -> None:
         super().__init__(channels, metadata_size, mlp)
-        wanted = excitation_parameters(channels + metadata_size, self.hidden, channels, mlp) + mlp.shared
+        with torch.random.fork_rng(devices=[]), torch.device("meta"):  # to be counted only
+            other = build_block(settings.block, channels, metadata_size, mlp)
+        wanted = sum(weights.numel() for weights in other.parameters()) + (mlp.shared if other.needs_metadata else 0)
+        self.hidden = 1
         while excitation_parameters(channels, self.hidden, channels, mlp) < wanted:
             self.hidden += 1
         self.excitation = excitation(channels, self.hidden, channels, mlp)
@@ -181,6 +223,7 @@ class IvadomedFiLM(ChannelModulation):
     """
 
     needs_metadata = True
+    unused = MLP_FIELDS
 
     def __init__(self, channels: int, metadata_size: int, mlp: MLPConfig) -> None:
         super().__init__(channels, metadata_size, mlp)
@@ -213,18 +256,34 @@ Example:
 """
 
 
-def block_class(name: str) -> type[ChannelModulation]:
-    """Look a block up by name; raises `ConfigError` that lists the known ones."""
-    if name not in BLOCKS:
-        raise ConfigError(f"unknown block {name!r}; known: {', '.join(BLOCKS)}")
-    return BLOCKS[name]
-
-
-def build_block(name: str, channels: int, metadata_size: int, mlp: MLPConfig | None = None) -> ChannelModulation:
-    """Build a channel-modulation block.
+def block_name(
+    block: str | type[ChannelModulation], settings: Any = None, own: Sequence[type[ChannelModulation]] = ()
+) -> BlockName:
+    """A block as a run's configuration names it.
 
     Args:
-        name: key of `BLOCKS`.
+        block: key of `BLOCKS`, the text of such a name, or a class of your own.
+        settings: instance of the block's `settings`; None for its defaults.
+        own: classes that a text with a hash may mean.
+
+    Raises:
+        ConfigError: the block is unknown, or the settings aren't of its class.
+    """
+    return name_block(block, settings, BLOCKS, own)
+
+
+def block_class(block: str | type[ChannelModulation]) -> type[ChannelModulation]:
+    """The class of a block; raises `ConfigError` that lists the known names."""
+    return block if isinstance(block, type) else block_name(block).block
+
+
+def build_block(
+    block: str | type[ChannelModulation], channels: int, metadata_size: int, mlp: MLPConfig | None = None
+) -> ChannelModulation:
+    """Build a channel-modulation block; one given as a class gets the defaults of its settings.
+
+    Args:
+        block: key of `BLOCKS`, or a class of your own.
         channels: C of the feature maps.
         metadata_size: M, elements of a sample's metadata vector; 0 where there is none.
         mlp: settings of the block's MLP, by default those of `MLPConfig`.
@@ -242,7 +301,13 @@ def build_block(name: str, channels: int, metadata_size: int, mlp: MLPConfig | N
         >>> film(torch.ones(2, 16, 8, 8), torch.eye(3)[:2]).shape
         torch.Size([2, 16, 8, 8])
     """
-    block = block_class(name)
-    if block.needs_metadata and metadata_size == 0:
-        raise ConfigError(f"block {name!r} needs metadata, but the metadata vector has 0 elements (mode 'absent'?)")
-    return block(channels, metadata_size, mlp or MLPConfig())
+    found = block_class(block)
+    if found.needs_metadata and metadata_size == 0:
+        raise ConfigError(
+            f"block {str(block)!r} needs metadata, but the metadata vector has 0 elements (mode 'absent'?)"
+        )
+    make: Callable[..., ChannelModulation] = found
+    if found.settings is None:
+        return make(channels, metadata_size, mlp or MLPConfig())
+    settings = found.settings() if isinstance(block, type) else block_name(block).settings
+    return make(channels, metadata_size, mlp or MLPConfig(), settings)

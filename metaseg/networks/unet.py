@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from metaseg.config import Modulate, NetworkConfig, Position
-from metaseg.networks.blocks import MLPConfig, block_class, build_block
+from metaseg.networks.blocks import ChannelModulation, MLPConfig, block_class, build_block
 
 MODULATED_AFTER: dict[Modulate, int] = {"convolved": 4, "normalised": 5, "output": 6}
 """After how many of a level's layers (`convolutions`) its block comes."""
@@ -33,7 +33,13 @@ class Level(nn.Module):
     """One level's convolutions with its block among or after them."""
 
     def __init__(
-        self, inputs: int, outputs: int, block: str, metadata_size: int, mlp: MLPConfig, modulate: Modulate
+        self,
+        inputs: int,
+        outputs: int,
+        block: str | type[ChannelModulation],
+        metadata_size: int,
+        mlp: MLPConfig,
+        modulate: Modulate,
     ) -> None:
         super().__init__()
         self.convolutions = convolutions(inputs, outputs)
@@ -59,7 +65,7 @@ class UNet(nn.Module):
     Args:
         in_channels: channels of the image.
         out_channels: logits per pixel: 1 for one class (sigmoid), else background and one per class (softmax).
-        block: name of the block (`metaseg.networks.blocks.BLOCKS`).
+        block: name of the block (`metaseg.networks.blocks.BLOCKS`), or a class of your own.
         metadata_size: M, elements of a sample's metadata vector; 0 if there is none.
         network: size of the network, and the place and size of its blocks.
         heads: if True, a sample's metadata, a one-hot vector, selects one of `metadata_size` output layers and doesn't
@@ -80,7 +86,7 @@ class UNet(nn.Module):
         self,
         in_channels: int,
         out_channels: int,
-        block: str = "se",
+        block: str | type[ChannelModulation] = "se",
         metadata_size: int = 0,
         network: NetworkConfig = NetworkConfig(),
         heads: bool = False,

@@ -20,6 +20,7 @@ from metaseg.config import IGNORED, NetworkConfig, RunConfig, ScheduleConfig, Su
 from metaseg.data.dataset import Dataset
 from metaseg.data.manifest import ManifestError
 from metaseg.device import one_thread
+from metaseg.networks.blocks import ChannelModulation
 from metaseg.schema import (
     AS_TRAINED,
     CONFIG,
@@ -49,7 +50,11 @@ Another kind of processor differs at the edge of the threshold. Beyond this shar
 
 
 def score_run(
-    store: Store, run_id: str, scores: Collection[ExtraScore], tolerance: float = TOLERANCE
+    store: Store,
+    run_id: str,
+    scores: Collection[ExtraScore],
+    tolerance: float = TOLERANCE,
+    blocks: Sequence[type[ChannelModulation]] = (),
 ) -> dict[str, Any]:
     """Score a finished run's test images, evaluated as trained, and write the scores to `score_file`.
 
@@ -59,6 +64,7 @@ def score_run(
         The file's settings: see docs/how-to/extra-scores.md.
 
     Raises:
+        ConfigError: the run's block is from outside metaseg and not in `blocks`.
         DamagedRunError: a file isn't what was written, or the weights don't make the masks that were counted.
     """
     run = store.open_run(run_id)
@@ -66,7 +72,7 @@ def score_run(
     if "surface-dice" not in scores:  # what is made again is made as it was
         tolerance = there.get("tolerance", tolerance)
     scores = [name for name in EXTRA_SCORES if name in scores or name in there.get("scores", ())]
-    predictor, description = Predictor.open(run), run.description()
+    predictor, description = Predictor.open(run, blocks), run.description()
     counted = run.table(IMAGES, KEY, COUNTS)
     try:
         config, trained_on = _run_config(description), description["hardware"]["device"]

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from metaseg.config import ConfigError
+from metaseg.networks.blocks import ChannelModulation
 from metaseg.schema import EXTRA_SCORES, ExtraScore, study_file
 from metaseg.scoring.masks import TOLERANCE, require_packages
 from metaseg.scoring.run import is_scored, score_run
@@ -30,6 +31,7 @@ def score_study(
     tolerance: float = TOLERANCE,
     jobs: int | None = None,
     console: Console | None = None,
+    blocks: Sequence[type[ChannelModulation]] = (),
 ) -> bool:
     """Score the finished runs of a study that aren't scored yet, and print which were scored and which failed.
 
@@ -40,6 +42,7 @@ def score_study(
         tolerance: of surface Dice, in pixels.
         jobs: processes at once.
         console: to print on.
+        blocks: classes from outside metaseg that the runs' blocks may be.
 
     Returns:
         Whether all finished runs have the scores now.
@@ -54,7 +57,7 @@ def score_study(
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("Scoring test images", total=len(waiting))
-        for run_id, told in _score_all(store, waiting, scores, tolerance, jobs):
+        for run_id, told in _score_all(store, waiting, scores, tolerance, jobs, blocks):
             progress.advance(task)
             if isinstance(told, DamagedRunError):
                 failures.append(f"{runs[run_id]} ({run_id}): {told}")
@@ -126,19 +129,24 @@ def _fingerprint(store: Store, run_id: str) -> str | None:
 
 
 def _score_all(
-    store: Store, runs: Sequence[str], scores: Collection[ExtraScore], tolerance: float, jobs: int | None
+    store: Store,
+    runs: Sequence[str],
+    scores: Collection[ExtraScore],
+    tolerance: float,
+    jobs: int | None,
+    blocks: Sequence[type[ChannelModulation]],
 ) -> Iterator[tuple[str, dict[str, Any] | DamagedRunError]]:
     """Score runs, several at once where there are several cores: a run's id, and `score_run`'s answer or why not."""
     cores = 1 if torch.cuda.is_available() else min(MOST_PROCESSES, os.cpu_count() or 1)
     processes = min(jobs or cores, len(runs))
     if processes <= 1:
         for run_id in runs:
-            yield run_id, _try_run(store.where, run_id, scores, tolerance)
+            yield run_id, _try_run(store.where, run_id, scores, tolerance, blocks)
         return
     pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"))
     try:
         pending: dict[Future[dict[str, Any] | DamagedRunError], str] = {
-            pool.submit(_try_run, store.where, run_id, scores, tolerance): run_id for run_id in runs
+            pool.submit(_try_run, store.where, run_id, scores, tolerance, blocks): run_id for run_id in runs
         }
         while pending:
             for future in wait(pending, return_when=FIRST_COMPLETED).done:
@@ -148,10 +156,14 @@ def _score_all(
 
 
 def _try_run(
-    where: str, run_id: str, scores: Collection[ExtraScore], tolerance: float
+    where: str,
+    run_id: str,
+    scores: Collection[ExtraScore],
+    tolerance: float,
+    blocks: Sequence[type[ChannelModulation]],
 ) -> dict[str, Any] | DamagedRunError:
     """`score_run` in whatever process; one run's damage doesn't keep the others from being scored."""
     try:
-        return score_run(Store.at(where), run_id, scores, tolerance)
+        return score_run(Store.at(where), run_id, scores, tolerance, blocks)
     except DamagedRunError as error:
         return error

@@ -17,6 +17,7 @@ import metaseg
 from metaseg.config import EngineConfig, RunConfig
 from metaseg.data.dataset import Dataset
 from metaseg.device import one_thread
+from metaseg.networks.block_name import own_sources
 from metaseg.schema import CONFIG, HISTORY, IMAGES, WEIGHTS
 from metaseg.store.checkpoints import StoredCheckpoints
 from metaseg.store.runs import Store, to_json
@@ -80,6 +81,7 @@ def describe(config: RunConfig, dataset: Dataset, fitted: Fitted, device: torch.
     return {
         "run_id": run_id(config),
         "arm": {"block": config.block, "metadata_mode": config.metadata_mode},
+        **_own_blocks(config),
         "seed": config.seed,
         "network": asdict(config.network),
         "schedule": asdict(config.schedule),
@@ -106,6 +108,15 @@ def describe(config: RunConfig, dataset: Dataset, fitted: Fitted, device: torch.
             "workers": World.current().size,
         },
     }
+
+
+def _own_blocks(config: RunConfig) -> dict[str, list[dict[str, str]]]:
+    """Where the run's block is defined, if metaseg doesn't define it."""
+    sources = own_sources([config.block])
+    described = [
+        {"class": source.block.__qualname__, "file": source.file, "source": source.digest} for source in sources
+    ]
+    return {"own_blocks": described} if described else {}
 
 
 @cache

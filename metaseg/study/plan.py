@@ -1,6 +1,5 @@
 """A study: arms, seeds and one dataset become runs, each fully resolved before anything is trained."""
 
-import difflib
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -12,7 +11,6 @@ from metaseg.config import (
     Claim,
     ConfigError,
     EngineConfig,
-    MetadataMode,
     NetworkConfig,
     RunConfig,
     ScheduleConfig,
@@ -20,70 +18,11 @@ from metaseg.config import (
     Subset,
 )
 from metaseg.data.dataset import Dataset
-from metaseg.networks.blocks import block_class
-from metaseg.schema import BASELINE as BASELINE
 from metaseg.store.runs import Store
+from metaseg.study.arms import ARMS, BASELINE, Arm, find_arm
 from metaseg.study.run_id import run_id
 
-
-@dataclass(frozen=True)
-class Arm:
-    """One column of an ablation: a block, how it sees metadata, and the part of the data it sees.
-
-    Example:
-        >>> from metaseg import Arm
-        >>> Arm("film-last", block="film", metadata_mode="shuffled")
-        Arm(name='film-last', block='film', metadata_mode='shuffled', subset=None, stratified=False)
-    """
-
-    name: str
-    block: str
-    metadata_mode: MetadataMode
-    subset: Subset | None = None
-    """The part of the data that the arm sees, where that isn't all."""
-    stratified: bool = False
-    """Whether the arm is several networks: one for each value of the first categorical metadata column, which sees, and
-    is tested on, samples of that value alone."""
-
-
-ARMS: dict[str, Arm] = {
-    arm.name: arm
-    for arm in (
-        Arm(BASELINE, "se", "absent"),
-        Arm("baseline-stratified", "se", "absent", stratified=True),
-        Arm("baseline-matched", "se-matched", "zeros"),
-        Arm("none", "none", "absent"),
-        Arm("me", "me", "true"),
-        Arm("me-dummy", "me", "zeros"),
-        Arm("me-shuffled", "me", "shuffled"),
-        Arm("sme", "sme", "true"),
-        Arm("sme-dummy", "sme", "zeros"),
-        Arm("sme-shuffled", "sme", "shuffled"),
-        Arm("film", "film", "true"),
-        Arm("film-dummy", "film", "zeros"),
-        Arm("film-shuffled", "film", "shuffled"),
-        Arm("film-ivadomed", "film-ivadomed", "true"),
-        Arm("film-ivadomed-dummy", "film-ivadomed", "zeros"),
-        Arm("heads", "se", "heads"),
-    )
-}
-"""Arms that every study can have, by name.
-
-Example:
-    >>> from metaseg import ARMS
-    >>> ARMS["sme-dummy"].metadata_mode
-    'zeros'
-"""
-
-
-def find_arm(name: str, more: Sequence[Arm] = ()) -> Arm:
-    """Look an arm up by name, in `more` and `ARMS`; raises `ConfigError` that lists the known ones and the closest."""
-    known = {**ARMS, **{arm.name: arm for arm in more}}
-    if name not in known:
-        close = difflib.get_close_matches(name, known, n=1)
-        hint = f" (did you mean {close[0]!r}?)" if close else ""
-        raise ConfigError(f"unknown arm {name!r}{hint}; known: {', '.join(known)}")
-    return known[name]
+__all__ = ["ARMS", "BASELINE", "Arm", "Comparison", "PlannedRun", "Study", "check_arm", "find_arm", "plan"]
 
 
 @dataclass(frozen=True)
@@ -157,11 +96,11 @@ class Study:
             for arm in self.arms
             if arm.name != self.baseline
         )
-        dummies = {(arm.block, arm.subset): arm.name for arm in self.arms if arm.metadata_mode == "zeros"}
+        dummies = {(arm.block_name, arm.subset): arm.name for arm in self.arms if arm.metadata_mode == "zeros"}
         with_dummy = (
-            Comparison(arm.name, dummies[arm.block, arm.subset], "differs")
+            Comparison(arm.name, dummies[arm.block_name, arm.subset], "differs")
             for arm in self.arms
-            if arm.metadata_mode == "true" and (arm.block, arm.subset) in dummies
+            if arm.metadata_mode == "true" and (arm.block_name, arm.subset) in dummies
         )
         return (*with_baseline, *with_dummy)
 
@@ -261,7 +200,7 @@ def plan(
 
     def config(arm: Arm, seed: int, subset: Subset | None) -> RunConfig:
         settings = (own_settings or {}).get(arm.name, (network, schedule))
-        return RunConfig(arm.block, arm.metadata_mode, seed, dataset.fingerprint, *settings, subset)
+        return RunConfig(arm.block_name, arm.metadata_mode, seed, dataset.fingerprint, *settings, subset)
 
     runs = tuple(
         PlannedRun(arm, config(arm, seed, subset), part)
@@ -292,7 +231,8 @@ def _first_categorical(arm: Arm, dataset: Dataset) -> str:
 
 def check_arm(arm: Arm, dataset: Dataset) -> None:
     """Raise a `ConfigError` where the dataset isn't fit for the arm."""
-    if (block_class(arm.block).needs_metadata or arm.block == "se-matched") and not dataset.metadata:
+    block = arm.block_name.block
+    if (block.needs_metadata or block.sized_by_metadata) and not dataset.metadata:
         raise ConfigError(f"arm {arm.name!r} needs metadata, but dataset {dataset.name!r} has no metadata column")
     if arm.metadata_mode == "heads" and [column.kind for column in dataset.metadata] != ["categorical"]:
         found = ", ".join(f"{column.name} ({column.kind})" for column in dataset.metadata) or "none"

@@ -1,6 +1,6 @@
 """Prediction with a trained run: its folder and an image with metadata in, a mask out."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ from metaseg.config import ConfigError, MetadataMode, NetworkConfig
 from metaseg.data.decode import pixel_statistics, to_channels
 from metaseg.data.metadata import MetadataEncoder
 from metaseg.device import autocast
+from metaseg.networks.block_name import MissingBlockError
+from metaseg.networks.blocks import ChannelModulation, block_name
 from metaseg.networks.unet import UNet
 from metaseg.store.folder import FolderStorage
 from metaseg.store.runs import DamagedRunError, FinishedRun, from_json
@@ -50,28 +52,36 @@ class Predictor:
     channels: int
 
     @classmethod
-    def load(cls, folder: Path) -> "Predictor":
-        """Load the network from a finished run's folder, `STORE/runs/RUN_ID`.
+    def load(cls, folder: Path, blocks: Sequence[type[ChannelModulation]] = ()) -> "Predictor":
+        """Load the network from a finished run's folder.
+
+        Args:
+            folder: STORE/runs/RUN_ID.
+            blocks: classes from outside metaseg that the run's block may be.
 
         Raises:
-            ConfigError: the folder isn't a finished run's.
+            ConfigError: the folder isn't a finished run's, or its block is from outside metaseg and not in `blocks`.
             DamagedRunError: as `open`.
         """
         if not (folder / "DONE").is_file():
             raise ConfigError(f"{folder} isn't a finished run; expected a folder STORE/runs/RUN_ID that holds DONE")
         folder = folder.resolve()
-        return cls.open(FinishedRun.open(FolderStorage(folder.parent), folder.name))
+        return cls.open(FinishedRun.open(FolderStorage(folder.parent), folder.name), blocks)
 
     @classmethod
-    def open(cls, run: FinishedRun) -> "Predictor":
+    def open(cls, run: FinishedRun, blocks: Sequence[type[ChannelModulation]] = ()) -> "Predictor":
         """Load the network of a finished run.
 
         Raises:
+            ConfigError: its block is from outside metaseg and not in `blocks`.
             DamagedRunError: its files aren't what was written, or are of a network that this version doesn't know.
         """
         description, weights = run.read("config.json"), run.read("weights.safetensors")
+        config = from_json(description) or {}
         try:
-            return cls._parse(from_json(description) or {}, weights)
+            return cls._parse(config, weights, blocks)
+        except MissingBlockError as error:
+            raise ConfigError(f"{run.locate('config.json')}: {error}{_where_defined(config)}") from error
         except KeyError as error:
             raise DamagedRunError(f"{run.locate('config.json')}: not a run's configuration: no {error}") from error
         except (AttributeError, OverflowError, TypeError, ValueError) as error:
@@ -81,7 +91,9 @@ class Predictor:
             raise DamagedRunError(f"{where}: not this network's weights: {reason}") from error
 
     @classmethod
-    def _parse(cls, config: Mapping[str, Any], weights: bytes) -> "Predictor":
+    def _parse(
+        cls, config: Mapping[str, Any], weights: bytes, blocks: Sequence[type[ChannelModulation]]
+    ) -> "Predictor":
         dataset, arm, network, tensors = config["dataset"], config["arm"], config["network"], load(weights)
         if max(network["depth"], network["hidden_layers"]) > len(tensors):  # it would take for ever to build
             raise RuntimeError(f"the network has more layers than the file has tensors ({len(tensors)})")
@@ -91,7 +103,7 @@ class Predictor:
             model = UNet(
                 dataset["channels"],
                 1 if len(classes) == 1 else 1 + len(classes),
-                arm["block"],
+                block_name(arm["block"], own=blocks),
                 0 if arm["metadata_mode"] == "absent" else encoder.size,
                 NetworkConfig(**network | {"positions": tuple(network["positions"])}),
                 heads=arm["metadata_mode"] == "heads",
@@ -146,3 +158,12 @@ class Predictor:
         image = (torch.tensor(pixels).movedim(-1, 0)[None].float() - mean) / std
         with autocast(image.device):  # as in evaluation, so that the run's scores hold for these predictions
             return predict_logits(self.model, image, vector)[0].float()
+
+
+def _where_defined(config: Mapping[str, Any]) -> str:
+    """How to give the classes that a run's block consists of, from where they were when it was trained."""
+    sources = config.get("own_blocks")
+    if not isinstance(sources, list) or not all(isinstance(source, dict) for source in sources):
+        return ""
+    given = " ".join(f"{source.get('file')}:{source.get('class')}" for source in sources)
+    return f". It was defined in {given}: give `--blocks {given}`, or `blocks=` in Python"

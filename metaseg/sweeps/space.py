@@ -19,12 +19,9 @@ from metaseg.sweeps.settings import (
 )
 
 if TYPE_CHECKING:  # it imports torch
-    from metaseg.study.plan import Arm
+    from metaseg.study.arms import Arm
 
 __all__ = ["Choice", "Dimension", "Float", "Integer", "Space"]
-
-_PERCEPTRON = {"reduction", "hidden_layers", "activation"}
-_BLOCK = _PERCEPTRON | {"positions", "modulate", "embedding"}
 
 
 @dataclass(frozen=True)
@@ -129,22 +126,15 @@ class Space:
         return Space(tuple(dimensions.values()))
 
     def for_arm(self, arm: "Arm") -> "Space":
-        """The space without dimensions that mean nothing to the arm, nor those that depend on them.
+        """The space without dimensions that have no effect in the arm, and without those that depend on them.
 
-        None of a block's settings without a block; none of a perceptron's to `film-ivadomed`, which has its own; no
-        embedding where blocks see no metadata.
+        These are the fields that the arm's block declares `unused`, and the embedding where blocks see no metadata.
 
         Raises:
             ConfigError: none is left.
         """
-        from metaseg.networks.blocks import block_class
-
-        block = block_class(arm.block)
-        dropped: set[str] = set()
-        if arm.block == "none":
-            dropped |= _BLOCK
-        if arm.block == "film-ivadomed":
-            dropped |= _PERCEPTRON
+        block = arm.block_name.block
+        dropped = set(block.unused)
         if not block.needs_metadata or arm.metadata_mode in ("absent", "heads"):
             dropped.add("embedding")
         kept: list[Dimension] = []

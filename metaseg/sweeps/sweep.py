@@ -9,12 +9,16 @@ from typing import Any
 import optuna
 from optuna.distributions import distribution_to_json
 
-from metaseg.config import ConfigError, NetworkConfig, RunConfig, ScheduleConfig, check_settings
+from metaseg.config import ConfigError, NetworkConfig, RunConfig, ScheduleConfig
 from metaseg.data.dataset import Dataset
 from metaseg.store.names import check_name
-from metaseg.study.plan import Arm, check_arm
+from metaseg.study.arms import Arm
+from metaseg.study.plan import check_arm
 from metaseg.sweeps.objectives import Constraint, Direction, find_objective
+from metaseg.sweeps.search import SearchConfig
 from metaseg.sweeps.space import Space
+
+__all__ = ["FACTS", "SearchConfig", "Sweep", "readable"]
 
 FACTS = "facts"
 """The attribute of Optuna's trial that holds its outcome (`metaseg.sweeps.trial.Facts`)."""
@@ -25,50 +29,6 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)
 def readable(value: Any) -> str:
     """Format the value of a setting for a line of text."""
     return f"{value:.3g}" if isinstance(value, float) else "+".join(value) if isinstance(value, tuple) else str(value)
-
-
-@dataclass(frozen=True)
-class SearchConfig:
-    """Settings of a search."""
-
-    trials: int = 24
-    """Number of trials in each arm. A larger number later continues the same sweep."""
-
-    sampler: str = "tpe"
-    """Sampler that proposes settings: tpe (multivariate, aware of running trials), gp, cmaes, random, grid or qmc."""
-
-    startup: int = 8
-    """Number of first trials, spread evenly (quasi-Monte Carlo), before the sampler proposes."""
-
-    pruner: str = "asha"
-    """Pruner that ends trials that do badly, by epoch: asha, hyperband, median or none."""
-
-    objectives: tuple[str, ...] = ("val_f1",)
-    """Objectives: val_f1, and besides it parameters, flops or seconds_an_image, which gives a Pareto front."""
-
-    constraints: tuple[str, ...] = ()
-    """Limits on the network's cost: parameters<=500000, flops<=1e9, seconds_an_image<=0.05."""
-
-    max_epochs: int | None = None
-    """Start no more trials in an arm once this many epochs have been trained in it."""
-
-    search_seed: int = 0
-    """Seed of the sampler."""
-
-    tuning_seed: int = 1000
-    """Seed of the trials' weights and crops. No study uses it, so that tuned settings are tested with fresh seeds."""
-
-    def __post_init__(self) -> None:
-        check_settings(
-            self,
-            (
-                ("trials", self.trials >= 1, "at least 1"),
-                ("startup", self.startup >= 0, "at least 0"),
-                ("max_epochs", self.max_epochs is None or self.max_epochs >= 1, "at least 1"),
-                ("objectives", "val_f1" in self.objectives, "val_f1 among them"),
-                ("objectives", len(set(self.objectives)) == len(self.objectives), "each only once"),
-            ),
-        )
 
 
 @dataclass(frozen=True)
@@ -100,7 +60,9 @@ class Sweep:
         """The run that a trial's parameters stand for."""
         network, schedule = self.space.settings(params, self.network, self.schedule)
         arm, seed = self.arm, self.search.tuning_seed
-        return RunConfig(arm.block, arm.metadata_mode, seed, self.dataset.fingerprint, network, schedule, arm.subset)
+        return RunConfig(
+            arm.block_name, arm.metadata_mode, seed, self.dataset.fingerprint, network, schedule, arm.subset
+        )
 
     @cached_property
     def constraints(self) -> tuple[Constraint, ...]:
@@ -128,7 +90,7 @@ class Sweep:
             "about": self.dataset.about,
             "fingerprint": self.dataset.fingerprint,
             "arm": self.arm.name,
-            "arm_settings": asdict(self.arm),
+            "arm_settings": self.arm.record(),
             "space": {name: distribution_to_json(kind) for name, kind in self.space.distributions().items()},
             "conditions": {name: [other, list(values)] for name, (other, values) in conditions.items()},
             "objectives": [

@@ -1,0 +1,89 @@
+"""Arms: the columns of an ablation. Importing this module is cheap, so that pages can name their arms."""
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from metaseg.config import ConfigError, MetadataMode, Subset
+from metaseg.schema import BASELINE as BASELINE
+
+if TYPE_CHECKING:  # they import torch
+    from metaseg.networks.block_name import BlockName
+    from metaseg.networks.blocks import ChannelModulation
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One column of an ablation: a block, how it sees metadata, and the part of the data it sees.
+
+    Example:
+        >>> from metaseg import Arm
+        >>> Arm("film-last", block="film", metadata_mode="shuffled").metadata_mode
+        'shuffled'
+    """
+
+    name: str
+    block: "str | type[ChannelModulation]"
+    """A key of `metaseg.networks.blocks.BLOCKS`, or a class of your own."""
+    metadata_mode: MetadataMode
+    subset: Subset | None = None
+    """The part of the data that the arm sees, where that isn't all."""
+    stratified: bool = False
+    """Whether the arm is several networks: one for each value of the first categorical metadata column, which sees, and
+    is tested on, samples of that value alone."""
+    settings: Any = None
+    """Settings of the block, an instance of its `settings` class; None for their defaults."""
+
+    @property
+    def block_name(self) -> "BlockName":
+        """The block as a run's configuration names it; raises `ConfigError` where there is no such block."""
+        from metaseg.networks.blocks import block_name
+
+        return block_name(self.block, self.settings)
+
+    def record(self) -> dict[str, Any]:
+        """What the store keeps of the arm: its fields as JSON, the block and its settings by name."""
+        fields = asdict(replace(self, block=self.block_name, settings=None))
+        del fields["settings"]
+        return fields
+
+
+ARMS: dict[str, Arm] = {
+    arm.name: arm
+    for arm in (
+        Arm(BASELINE, "se", "absent"),
+        Arm("baseline-stratified", "se", "absent", stratified=True),
+        Arm("baseline-matched", "se-matched", "zeros"),
+        Arm("none", "none", "absent"),
+        Arm("me", "me", "true"),
+        Arm("me-dummy", "me", "zeros"),
+        Arm("me-shuffled", "me", "shuffled"),
+        Arm("sme", "sme", "true"),
+        Arm("sme-dummy", "sme", "zeros"),
+        Arm("sme-shuffled", "sme", "shuffled"),
+        Arm("film", "film", "true"),
+        Arm("film-dummy", "film", "zeros"),
+        Arm("film-shuffled", "film", "shuffled"),
+        Arm("film-ivadomed", "film-ivadomed", "true"),
+        Arm("film-ivadomed-dummy", "film-ivadomed", "zeros"),
+        Arm("heads", "se", "heads"),
+    )
+}
+"""Arms that every study can have, by name.
+
+Example:
+    >>> from metaseg import ARMS
+    >>> ARMS["sme-dummy"].metadata_mode
+    'zeros'
+"""
+
+
+def find_arm(name: str, more: Sequence[Arm] = ()) -> Arm:
+    """Look an arm up by name, in `more` and `ARMS`; raises `ConfigError` that lists the known ones and the closest."""
+    known = {**ARMS, **{arm.name: arm for arm in more}}
+    if name not in known:
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f" (did you mean {close[0]!r}?)" if close else ""
+        raise ConfigError(f"unknown arm {name!r}{hint}; known: {', '.join(known)}")
+    return known[name]
