@@ -13,27 +13,25 @@ Any table or published layout whose masks have one class will do. Without `--man
 """
 
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from metaseg import datasets
-from metaseg.cli.options import NetworkOptions, Preset, ScheduleOptions, StudyOptions, parse
-from metaseg.cli.presets import PAPER_NETWORK, PAPER_SCHEDULE, SMALL_NETWORK, SMALL_SCHEDULE
-from metaseg.cli.study_page import Page, launch, named
-from metaseg.config import NetworkConfig, ScheduleConfig, Subset
-from metaseg.data.manifest import Manifest
-from metaseg.datasets.source import Progress, Source
-from metaseg.pictures.choose import both, overlays, probabilities
-from metaseg.simulators.annotation_styles import StyleConfig, with_styles
-from metaseg.simulators.dry_run import simulate
-from metaseg.simulators.seven_cells import SyntheticConfig, make_seven_cells
-from metaseg.study.plan import Arm
+from metaseg.cli.options import NetworkOptions, Preset, ScheduleOptions, StudyOptions
+from metaseg.cli.presets import CONTROLS, PAPER_CELLS, QUICK_NETWORK, QUICK_SCHEDULE, SMALL_CELLS, paper, small
+from metaseg.cli.study_page import Page, StudyPage, named
+from metaseg.config import Subset
+from metaseg.simulators.settings import StyleConfig, SyntheticConfig
+from metaseg.study.arms import Arm
+
+if TYPE_CHECKING:
+    from metaseg.data.manifest import Manifest
+    from metaseg.datasets.source import Progress
 
 THIRD = Arm("baseline-third", "se", "absent", Subset("style", "accurate", ("train",)))
 """Trained on the third with accurate masks."""
 
 ARMS = (THIRD.name, "baseline", "me", "sme", "film", "sme-dummy")
-CONTROLS = ("baseline-matched", "sme-shuffled")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,10 +39,8 @@ class AnnotationStyles(StudyOptions):
     """Options of the page."""
 
     arms: tuple[str, ...] = ARMS + CONTROLS
-    network: NetworkOptions = NetworkConfig(width=8, depth=2, reduction=1)
-    schedule: ScheduleOptions = ScheduleConfig(
-        epochs=10, cycles=1, lr_max=1e-2, batch_size=4, crop=96, validate_every=2
-    )
+    network: NetworkOptions = QUICK_NETWORK
+    schedule: ScheduleOptions = QUICK_SCHEDULE
 
     manifest: Path | None = None
     """CSV or Parquet table of the images; or the folder of a published layout (see --layout). Without it, images are
@@ -64,36 +60,41 @@ class AnnotationStyles(StudyOptions):
     synthetic: SyntheticConfig = field(default_factory=lambda: SyntheticConfig(metadata_effect=0))
 
 
+QUICK = AnnotationStyles()
+
 PRESETS: dict[Preset, AnnotationStyles] = {
-    "quick": AnnotationStyles(),
-    "small": AnnotationStyles(
-        network=SMALL_NETWORK,
-        schedule=SMALL_SCHEDULE,
-        synthetic=SyntheticConfig(size=256, images_per_line=108, wells_per_line=36, metadata_effect=0),
-    ),
-    "paper": AnnotationStyles(
-        network=PAPER_NETWORK,
-        schedule=PAPER_SCHEDULE,
-        synthetic=SyntheticConfig(size=1080, images_per_line=432, wells_per_line=48, metadata_effect=0),
-    ),
+    "quick": QUICK,
+    "small": replace(small(QUICK), synthetic=replace(SMALL_CELLS, metadata_effect=0)),
+    "paper": replace(paper(QUICK), synthetic=replace(PAPER_CELLS, metadata_effect=0)),
 }
 
-if __name__ == "__main__":
-    options = parse(PRESETS, __doc__)
 
-    def read(folder: Path, progress: Progress) -> Manifest:
-        """The images given, else simulated ones, with training masks of three styles."""
+def page(options: AnnotationStyles) -> Page:
+    """Read the images given, else simulate some, and draw the training masks in three styles."""
+    from metaseg.datasets.layouts import read as read_layout
+    from metaseg.datasets.source import Source
+    from metaseg.pictures.choose import both, overlays, probabilities
+    from metaseg.simulators.annotation_styles import with_styles
+    from metaseg.simulators.dry_run import simulate
+    from metaseg.simulators.seven_cells import make_seven_cells
+
+    def read(folder: Path, progress: "Progress") -> "Manifest":
         if options.manifest is None:
             manifest = simulate(make_seven_cells, folder, options.synthetic, progress, dry_run=options.dry_run)
         else:
             source = Source(options.manifest, folder, options.strata, options.group_by, progress)
-            manifest = datasets.read(options.layout, source)
+            manifest = read_layout(options.layout, source)
         return with_styles(manifest, folder, options.styles, progress)
 
-    pictures = both(overlays(("baseline", "sme")), probabilities(("baseline", "sme"), column="style"))
-    sys.exit(
-        launch(
-            Page(name=named("annotation_styles", options.manifest), read=read, arms=(THIRD,), pictures=pictures),
-            options,
-        )
+    return Page(
+        name=named("annotation_styles", options.manifest),
+        read=read,
+        arms=(THIRD,),
+        pictures=both(overlays(("baseline", "sme")), probabilities(("baseline", "sme"), column="style")),
     )
+
+
+STUDY = StudyPage(PRESETS, page, __doc__)
+
+if __name__ == "__main__":
+    sys.exit(STUDY.main())

@@ -18,21 +18,20 @@ tasks ask for the same mask, so that the task says nothing.
 import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from metaseg.cli.options import NetworkOptions, Preset, ScheduleOptions, StudyOptions, parse
-from metaseg.cli.presets import PAPER_NETWORK, PAPER_SCHEDULE, SMALL_NETWORK, SMALL_SCHEDULE
-from metaseg.cli.study_page import Page, launch, named
+from metaseg.cli.options import NetworkOptions, Preset, ScheduleOptions, StudyOptions
+from metaseg.cli.presets import paper, small
+from metaseg.cli.study_page import Page, StudyPage, named
 from metaseg.config import NetworkConfig, ScheduleConfig, Scoring, Subset
-from metaseg.data.manifest import Manifest
-from metaseg.datasets.artseg import ArtSegConfig, read_artseg
-from metaseg.datasets.source import Progress, Source
-from metaseg.datasets.table import read_table
-from metaseg.datasets.tasks import join_tasks, read_tasks
-from metaseg.pictures.choose import overlays
-from metaseg.simulators.anomalies import AnomalyConfig, make_anomalies
-from metaseg.simulators.dry_run import simulate
-from metaseg.study.plan import ARMS as KNOWN
-from metaseg.study.plan import Arm
+from metaseg.datasets.settings import ArtSegConfig
+from metaseg.simulators.settings import AnomalyConfig
+from metaseg.study.arms import ARMS as KNOWN
+from metaseg.study.arms import Arm
+
+if TYPE_CHECKING:
+    from metaseg.data.manifest import Manifest
+    from metaseg.datasets.source import Progress
 
 BASELINE = "baseline-stratified"
 
@@ -73,17 +72,26 @@ class Anomalies(StudyOptions):
     synthetic: AnomalyConfig = field(default_factory=lambda: AnomalyConfig(images=504))
 
 
+QUICK = Anomalies()
+
 PRESETS: dict[Preset, Anomalies] = {
-    "quick": Anomalies(),
-    "small": Anomalies(network=SMALL_NETWORK, schedule=SMALL_SCHEDULE, synthetic=AnomalyConfig(size=256, images=756)),
-    "paper": Anomalies(network=PAPER_NETWORK, schedule=PAPER_SCHEDULE, synthetic=AnomalyConfig(size=1080, images=3024)),
+    "quick": QUICK,
+    "small": replace(small(QUICK), synthetic=AnomalyConfig(size=256, images=756)),
+    "paper": replace(paper(QUICK), synthetic=AnomalyConfig(size=1080, images=3024)),
 }
 
-if __name__ == "__main__":
-    options = parse(PRESETS, __doc__)
 
-    def read(folder: Path, progress: Progress) -> Manifest:
-        """The images given, else simulated ones."""
+def page(options: Anomalies) -> Page:
+    """Read the images given, else simulate some; the overall score is the mean of both tasks."""
+    from metaseg.datasets.artseg import read_artseg
+    from metaseg.datasets.source import Source
+    from metaseg.datasets.table import read_table
+    from metaseg.datasets.tasks import join_tasks, read_tasks
+    from metaseg.pictures.choose import overlays
+    from metaseg.simulators.anomalies import make_anomalies
+    from metaseg.simulators.dry_run import simulate
+
+    def read(folder: Path, progress: "Progress") -> "Manifest":
         if options.manifest is None:
             return simulate(make_anomalies, folder, options.synthetic, progress, dry_run=options.dry_run)
         if options.artseg is None:
@@ -92,7 +100,7 @@ if __name__ == "__main__":
         anomalies = read_artseg(Source(options.artseg, folder, progress=progress), options.artseg_masks)
         return join_tasks(nuclei, anomalies, ("nuclei", "anomaly"))
 
-    page = Page(
+    return Page(
         name=named("anomalies", options.manifest),
         read=read,
         arms=OWN_ARMS,
@@ -100,4 +108,9 @@ if __name__ == "__main__":
         scoring=Scoring(average="subgroups"),
         pictures=overlays((BASELINE, "sme")),
     )
-    sys.exit(launch(page, options))
+
+
+STUDY = StudyPage(PRESETS, page, __doc__)
+
+if __name__ == "__main__":
+    sys.exit(STUDY.main())

@@ -16,22 +16,20 @@ visible, and its size tells; `--synthetic.metadata-effect 0` takes that away.
 import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from metaseg.cli.options import NetworkOptions, Preset, ScheduleOptions, StudyOptions, parse
-from metaseg.cli.presets import PAPER_NETWORK, PAPER_SCHEDULE, SMALL_NETWORK, SMALL_SCHEDULE
-from metaseg.cli.study_page import Page, launch, named
+from metaseg.cli.options import NetworkOptions, Preset, ScheduleOptions, StudyOptions
+from metaseg.cli.presets import CONTROLS, paper, small
+from metaseg.cli.study_page import Page, StudyPage, named
 from metaseg.config import NetworkConfig, ScheduleConfig, Scoring
-from metaseg.data.manifest import Manifest
-from metaseg.datasets.kits import KitsConfig, read_kits
-from metaseg.datasets.source import Progress, Source
-from metaseg.datasets.table import read_table
-from metaseg.pictures.choose import both, overlays, sweep
-from metaseg.simulators.dry_run import simulate
-from metaseg.simulators.kidney_tumours import RENAL_CLASSES, RenalConfig, make_renal
+from metaseg.datasets.settings import KitsConfig
+from metaseg.simulators.settings import RENAL_CLASSES, RenalConfig
+
+if TYPE_CHECKING:
+    from metaseg.data.manifest import Manifest
+    from metaseg.datasets.source import Progress
 
 ARMS = ("baseline", "me-dummy", "me", "sme-dummy", "sme", "film-dummy", "film")
-CONTROLS = ("baseline-matched", "sme-shuffled")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,22 +59,25 @@ class Kits(StudyOptions):
     synthetic: RenalConfig = field(default_factory=lambda: RenalConfig(size=96, cases=80))
 
 
+QUICK = Kits()
+
 PRESETS: dict[Preset, Kits] = {
-    "quick": Kits(),
-    "small": Kits(
-        network=SMALL_NETWORK, schedule=SMALL_SCHEDULE, synthetic=RenalConfig(size=256, cases=120, slices_per_case=6)
-    ),
-    "paper": Kits(
-        network=PAPER_NETWORK, schedule=PAPER_SCHEDULE, synthetic=RenalConfig(size=512, cases=200, slices_per_case=52)
-    ),
+    "quick": QUICK,
+    "small": replace(small(QUICK), synthetic=RenalConfig(size=256, cases=120, slices_per_case=6)),
+    "paper": replace(paper(QUICK), synthetic=RenalConfig(size=512, cases=200, slices_per_case=52)),
 }
 
 
-if __name__ == "__main__":
-    options = parse(PRESETS, __doc__)
+def page(options: Kits) -> Page:
+    """Read the slices given, else simulate some; score tumours on slices that have one."""
+    from metaseg.datasets.kits import read_kits
+    from metaseg.datasets.source import Source
+    from metaseg.datasets.table import read_table
+    from metaseg.pictures.choose import both, overlays, sweep
+    from metaseg.simulators.dry_run import simulate
+    from metaseg.simulators.kidney_tumours import make_renal
 
-    def read(folder: Path, progress: Progress) -> Manifest:
-        """The slices given, else simulated ones."""
+    def read(folder: Path, progress: "Progress") -> "Manifest":
         if options.manifest is None:
             return simulate(make_renal, folder, options.synthetic, progress, dry_run=options.dry_run)
         if options.layout == "kits":
@@ -84,8 +85,16 @@ if __name__ == "__main__":
         manifest = read_table(options.manifest, [f"{options.size}:continuous"], options.group_by)
         return replace(manifest, classes=RENAL_CLASSES)
 
-    name = named("kits", options.manifest)
-    pictures = both(overlays(("baseline", "sme"), label="tumour"), sweep("sme", "tumour"))
-    # A slice without a tumour, or without a cyst, is scored 0 for one wrong pixel: it would drown the others.
-    page = Page(name=name, read=read, scoring=Scoring(empty="left out", endpoint="tumour"), pictures=pictures)
-    sys.exit(launch(page, options))
+    return Page(
+        name=named("kits", options.manifest),
+        read=read,
+        # A slice without a tumour, or without a cyst, is scored 0 for one wrong pixel: it would drown the others.
+        scoring=Scoring(empty="left out", endpoint="tumour"),
+        pictures=both(overlays(("baseline", "sme"), label="tumour"), sweep("sme", "tumour")),
+    )
+
+
+STUDY = StudyPage(PRESETS, page, __doc__)
+
+if __name__ == "__main__":
+    sys.exit(STUDY.main())

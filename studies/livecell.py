@@ -11,33 +11,27 @@ pairs of lines look alike and are annotated differently, by `--synthetic.metadat
 """
 
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from metaseg.cli.options import NetworkOptions, Preset, ScheduleOptions, StudyOptions, parse
-from metaseg.cli.presets import PAPER_NETWORK, PAPER_SCHEDULE, SMALL_NETWORK, SMALL_SCHEDULE
-from metaseg.cli.study_page import Page, launch, named
-from metaseg.config import NetworkConfig, ScheduleConfig
-from metaseg.data.manifest import Manifest
-from metaseg.datasets.livecell import read_livecell
-from metaseg.datasets.source import Progress, Source
-from metaseg.pictures.choose import overlays
-from metaseg.simulators.dry_run import simulate
-from metaseg.simulators.livecell import LiveCellSimulation, simulate_livecell
+from metaseg.cli.options import NetworkOptions, Preset, ScheduleOptions, StudyOptions
+from metaseg.cli.presets import CONTROLS, LINE_ARMS, QUICK_NETWORK, QUICK_SCHEDULE, paper, small
+from metaseg.cli.study_page import Page, StudyPage, named
+from metaseg.simulators.settings import LiveCellSimulation
 
-ARMS = ("baseline", "baseline-stratified", "film-dummy", "film", "me", "sme-dummy", "sme")
-CONTROLS = ("baseline-matched", "sme-shuffled")
+if TYPE_CHECKING:
+    from metaseg.data.manifest import Manifest
+    from metaseg.datasets.source import Progress
 
 
 @dataclass(frozen=True, kw_only=True)
 class LiveCell(StudyOptions):
     """Options of the page."""
 
-    arms: tuple[str, ...] = ARMS + CONTROLS
-    network: NetworkOptions = NetworkConfig(width=8, depth=2, reduction=1)
-    schedule: ScheduleOptions = ScheduleConfig(
-        epochs=10, cycles=1, lr_max=1e-2, batch_size=4, crop=96, validate_every=2
-    )
+    arms: tuple[str, ...] = LINE_ARMS + CONTROLS
+    network: NetworkOptions = QUICK_NETWORK
+    schedule: ScheduleOptions = QUICK_SCHEDULE
 
     manifest: Path | None = None
     """LIVECell's folder, with `images` and `annotations` (or the JSON files) in it. Without it, images are
@@ -46,36 +40,39 @@ class LiveCell(StudyOptions):
     synthetic: LiveCellSimulation = field(default_factory=LiveCellSimulation)
 
 
+QUICK = LiveCell()
+
 PRESETS: dict[Preset, LiveCell] = {
-    "quick": LiveCell(),
-    "small": LiveCell(
-        network=SMALL_NETWORK,
-        schedule=SMALL_SCHEDULE,
-        synthetic=LiveCellSimulation(size=256, images_per_line=90, wells_per_line=30),
-    ),
+    "quick": QUICK,
+    "small": replace(small(QUICK), synthetic=LiveCellSimulation(size=256, images_per_line=90, wells_per_line=30)),
     # LIVECell has 5239 images of 704 x 520 pixels.
-    "paper": LiveCell(
-        network=PAPER_NETWORK,
-        schedule=PAPER_SCHEDULE,
-        synthetic=LiveCellSimulation(size=704, images_per_line=655, wells_per_line=48),
-    ),
+    "paper": replace(paper(QUICK), synthetic=LiveCellSimulation(size=704, images_per_line=655, wells_per_line=48)),
 }
 
-if __name__ == "__main__":
-    options = parse(PRESETS, __doc__)
 
-    def read(folder: Path, progress: Progress) -> Manifest:
-        """The images given, else simulated ones in the same layout."""
+def page(options: LiveCell) -> Page:
+    """Read the images given, else simulate some in the same layout; compare the paper's arms and controls."""
+    from metaseg.datasets.livecell import read_livecell
+    from metaseg.datasets.source import Source
+    from metaseg.pictures.choose import overlays
+    from metaseg.simulators.dry_run import simulate
+    from metaseg.simulators.livecell import simulate_livecell
 
-        def simulated(path: Path, config: LiveCellSimulation, progress: Progress) -> Manifest:
-            return downloaded(simulate_livecell(path, config, progress))
-
-        def downloaded(path: Path) -> Manifest:
+    def read(folder: Path, progress: "Progress") -> "Manifest":
+        def downloaded(path: Path) -> "Manifest":
             return read_livecell(Source(path, folder, ("cell_line",), progress=progress))
+
+        def simulated(path: Path, config: LiveCellSimulation, progress: "Progress") -> "Manifest":
+            return downloaded(simulate_livecell(path, config, progress))
 
         if options.manifest is None:
             return simulate(simulated, folder, options.synthetic, progress, dry_run=options.dry_run)
         return downloaded(options.manifest)
 
-    page = Page(name=named("livecell", options.manifest), read=read, pictures=overlays(("baseline", "sme")))
-    sys.exit(launch(page, options))
+    return Page(name=named("livecell", options.manifest), read=read, pictures=overlays(("baseline", "sme")))
+
+
+STUDY = StudyPage(PRESETS, page, __doc__)
+
+if __name__ == "__main__":
+    sys.exit(STUDY.main())

@@ -15,15 +15,18 @@ The defaults are sized for a first answer on a few hundred images within half an
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from metaseg import datasets
-from metaseg.cli.options import REQUIRED, NetworkOptions, Preset, ScheduleOptions, StudyOptions, parse
-from metaseg.cli.presets import PAPER_NETWORK, PAPER_SCHEDULE, SMALL_NETWORK, SMALL_SCHEDULE
-from metaseg.cli.study_page import Page, launch
+from metaseg.cli.options import REQUIRED, NetworkOptions, Preset, ScheduleOptions, StudyOptions
+from metaseg.cli.presets import paper, small
+from metaseg.cli.study_page import Page, StudyPage
 from metaseg.config import NetworkConfig, ScheduleConfig
-from metaseg.data.manifest import Manifest
-from metaseg.datasets.source import Progress, Source
 from metaseg.store.names import as_name
+from metaseg.study.arms import BASELINE, find_arm
+
+if TYPE_CHECKING:
+    from metaseg.data.manifest import Manifest
+    from metaseg.datasets.source import Progress
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,20 +59,28 @@ class OwnData(StudyOptions):
     """How the manifest is stored: table, or the name of a published layout (dsb2018, livecell, nnunet ...)."""
 
 
-PRESETS: dict[Preset, OwnData] = {
-    "quick": OwnData(manifest=REQUIRED),
-    "small": OwnData(manifest=REQUIRED, network=SMALL_NETWORK, schedule=SMALL_SCHEDULE),
-    "paper": OwnData(manifest=REQUIRED, network=PAPER_NETWORK, schedule=PAPER_SCHEDULE),
-}
+QUICK = OwnData(manifest=REQUIRED)
 
-if __name__ == "__main__":
-    options = parse(PRESETS, __doc__)
+PRESETS: dict[Preset, OwnData] = {"quick": QUICK, "small": small(QUICK), "paper": paper(QUICK)}
 
-    def read(folder: Path, progress: Progress) -> Manifest:
-        """The images given."""
+
+def page(options: OwnData) -> Page:
+    """Read the images given; draw what the first arm that sees metadata, SME if it is among them, does otherwise."""
+    from metaseg.datasets.layouts import read as read_layout
+    from metaseg.datasets.source import Source
+    from metaseg.pictures.choose import overlays
+
+    def read(folder: Path, progress: "Progress") -> "Manifest":
         source = Source(options.manifest, folder, options.metadata, options.group_by, progress, options.per)
-        return datasets.read(options.layout, source)
+        return read_layout(options.layout, source)
 
     made = as_name(f"own_data-{options.manifest.resolve().parent.name}-{options.manifest.stem}")
-    name = made if options.name is None else options.name
-    sys.exit(launch(Page(name=name, read=read), options))
+    told = [name for name in options.arms if find_arm(name).metadata_mode == "true"]
+    drawn = "sme" if "sme" in told else next(iter(told), BASELINE)
+    return Page(name=made if options.name is None else options.name, read=read, pictures=overlays((BASELINE, drawn)))
+
+
+STUDY = StudyPage(PRESETS, page, __doc__)
+
+if __name__ == "__main__":
+    sys.exit(STUDY.main())

@@ -13,34 +13,37 @@ and are annotated differently, for which the cell line holds information that th
 """
 
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from metaseg.cli.options import NetworkOptions, Preset, ScheduleOptions, StudyOptions, parse
-from metaseg.cli.presets import PAPER_NETWORK, PAPER_SCHEDULE, SMALL_NETWORK, SMALL_SCHEDULE
-from metaseg.cli.study_page import Page, launch, named
-from metaseg.config import NetworkConfig, ScheduleConfig
-from metaseg.data.manifest import Manifest
-from metaseg.datasets.seven_cells import SevenCellsConfig, read_seven_cells
-from metaseg.datasets.source import Progress, Source
-from metaseg.pictures.choose import overlays
-from metaseg.simulators.dry_run import simulate
-from metaseg.simulators.seven_cells import SyntheticConfig, make_seven_cells
+from metaseg.cli.options import NetworkOptions, Preset, ScheduleOptions, StudyOptions
+from metaseg.cli.presets import (
+    CONTROLS,
+    LINE_ARMS,
+    PAPER_CELLS,
+    QUICK_NETWORK,
+    QUICK_SCHEDULE,
+    SMALL_CELLS,
+    paper,
+    small,
+)
+from metaseg.cli.study_page import Page, StudyPage, named
+from metaseg.datasets.settings import SevenCellsConfig
+from metaseg.simulators.settings import SyntheticConfig
 
-ARMS = ("baseline", "baseline-stratified", "film-dummy", "film", "me", "sme-dummy", "sme")
-CONTROLS = ("baseline-matched", "sme-shuffled")
+if TYPE_CHECKING:
+    from metaseg.data.manifest import Manifest
+    from metaseg.datasets.source import Progress
 
 
 @dataclass(frozen=True, kw_only=True)
 class SevenCells(StudyOptions):
     """Options of the page."""
 
-    arms: tuple[str, ...] = ARMS + CONTROLS
-    # Reduction ratio 1: at this width, the paper's 4 would leave the first level's blocks two hidden units.
-    network: NetworkOptions = NetworkConfig(width=8, depth=2, reduction=1)
-    schedule: ScheduleOptions = ScheduleConfig(
-        epochs=10, cycles=1, lr_max=1e-2, batch_size=4, crop=96, validate_every=2
-    )
+    arms: tuple[str, ...] = LINE_ARMS + CONTROLS
+    network: NetworkOptions = QUICK_NETWORK
+    schedule: ScheduleOptions = QUICK_SCHEDULE
 
     manifest: Path | None = None
     """The laboratory's folder (images/, StencilsNuclei/, Index.xml), or a CSV or Parquet table with columns image, mask
@@ -50,29 +53,33 @@ class SevenCells(StudyOptions):
     synthetic: SyntheticConfig = field(default_factory=SyntheticConfig)
 
 
+QUICK = SevenCells()
+
 PRESETS: dict[Preset, SevenCells] = {
-    "quick": SevenCells(),
-    "small": SevenCells(
-        network=SMALL_NETWORK,
-        schedule=SMALL_SCHEDULE,
-        synthetic=SyntheticConfig(size=256, images_per_line=108, wells_per_line=36),
-    ),
-    "paper": SevenCells(
-        network=PAPER_NETWORK,
-        schedule=PAPER_SCHEDULE,
-        synthetic=SyntheticConfig(size=1080, images_per_line=432, wells_per_line=48),
-    ),
+    "quick": QUICK,
+    "small": replace(small(QUICK), synthetic=SMALL_CELLS),
+    "paper": replace(paper(QUICK), synthetic=PAPER_CELLS),
 }
 
-if __name__ == "__main__":
-    options = parse(PRESETS, __doc__)
 
-    def read(folder: Path, progress: Progress) -> Manifest:
-        """The images given, else simulated ones."""
+def page(options: SevenCells) -> Page:
+    """Read the images given, else simulate some; compare the paper's arms and controls."""
+    from metaseg.datasets.seven_cells import read_seven_cells
+    from metaseg.datasets.source import Source
+    from metaseg.pictures.choose import overlays
+    from metaseg.simulators.dry_run import simulate
+    from metaseg.simulators.seven_cells import make_seven_cells
+
+    def read(folder: Path, progress: "Progress") -> "Manifest":
         if options.manifest is None:
             return simulate(make_seven_cells, folder, options.synthetic, progress, dry_run=options.dry_run)
         source = Source(options.manifest, folder, ("cell_line",), progress=progress)
         return read_seven_cells(source, options.laboratory)
 
-    page = Page(name=named("seven_cells", options.manifest), read=read, pictures=overlays(("baseline", "sme")))
-    sys.exit(launch(page, options))
+    return Page(name=named("seven_cells", options.manifest), read=read, pictures=overlays(("baseline", "sme")))
+
+
+STUDY = StudyPage(PRESETS, page, __doc__)
+
+if __name__ == "__main__":
+    sys.exit(STUDY.main())

@@ -10,10 +10,23 @@ The schedule is that of `studies/seven_cells.py`. The defaults are sized for a f
 """
 
 import sys
+from typing import TYPE_CHECKING
 
-from metaseg.cli.options import parse
-from metaseg.cli.sweep_page import PRESETS, launch_sweep
-from metaseg.sweeps.spaces import BOTTLENECK_SPACE
+from metaseg.cli.sweep_page import SweepOptions, SweepPage
+from studies.sweep_schedule import PRESETS, images
+
+if TYPE_CHECKING:
+    from metaseg.sweeps.space import Space
+
+
+def space(options: SweepOptions) -> "Space":
+    """Search the blocks' perceptrons, places and embeddings."""
+    from metaseg.sweeps.spaces import BOTTLENECK_SPACE
+
+    return BOTTLENECK_SPACE
+
+
+SWEEP = SweepPage(PRESETS, lambda options: images("sweep_bottleneck", options), space, __doc__)
 
 if __name__ == "__main__":
-    sys.exit(launch_sweep("sweep_bottleneck", BOTTLENECK_SPACE, parse(PRESETS, __doc__)))
+    sys.exit(SWEEP.main())

@@ -12,12 +12,60 @@ continues. The defaults are sized for a few minutes on two CPU cores.
 """
 
 import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from metaseg.cli.options import parse
-from metaseg.cli.sweep_page import PRESETS, launch_sweep
-from metaseg.sweeps.spaces import QUICK_SCHEDULE_SPACE, SCHEDULE_SPACE
+from metaseg.cli.options import Preset
+from metaseg.cli.presets import PAPER_CELLS, QUICK_NETWORK, QUICK_SCHEDULE, SMALL_CELLS, paper, small
+from metaseg.cli.study_page import Page, named
+from metaseg.cli.sweep_page import SweepOptions, SweepPage
+from metaseg.sweeps.search import SearchConfig
+
+if TYPE_CHECKING:
+    from metaseg.data.manifest import Manifest
+    from metaseg.datasets.source import Progress
+    from metaseg.sweeps.space import Space
+
+QUICK = SweepOptions(network=QUICK_NETWORK, schedule=QUICK_SCHEDULE)
+
+PRESETS: dict[Preset, SweepOptions] = {
+    "quick": QUICK,
+    "small": replace(small(QUICK), search=SearchConfig(trials=60), synthetic=SMALL_CELLS),
+    "paper": replace(paper(QUICK), search=SearchConfig(trials=100), synthetic=PAPER_CELLS),
+}
+"""Networks, schedules and images of `studies/seven_cells.py`, and more trials where more can be afforded."""
+
+
+def images(page: str, options: SweepOptions) -> Page:
+    """Read the images given, else simulate seven cell lines.
+
+    Args:
+        page: the name of the sweep's page.
+        options: of the sweep.
+    """
+    from metaseg.datasets.layouts import read as read_layout
+    from metaseg.datasets.source import Source
+    from metaseg.simulators.dry_run import simulate
+    from metaseg.simulators.seven_cells import make_seven_cells
+
+    def read(folder: Path, progress: "Progress") -> "Manifest":
+        if options.manifest is None:
+            return simulate(make_seven_cells, folder, options.synthetic, progress, dry_run=False)
+        source = Source(options.manifest, folder, options.metadata, options.group_by, progress)
+        return read_layout(options.layout, source)
+
+    return Page(name=named(page, options.manifest) if options.name is None else options.name, read=read)
+
+
+def space(options: SweepOptions) -> "Space":
+    """Search schedules; trainings of minutes want other rates than long ones."""
+    from metaseg.sweeps.spaces import QUICK_SCHEDULE_SPACE, SCHEDULE_SPACE
+
+    return QUICK_SCHEDULE_SPACE if options.preset == "quick" else SCHEDULE_SPACE
+
+
+SWEEP = SweepPage(PRESETS, lambda options: images("sweep_schedule", options), space, __doc__)
 
 if __name__ == "__main__":
-    options = parse(PRESETS, __doc__)
-    space = QUICK_SCHEDULE_SPACE if options.preset == "quick" else SCHEDULE_SPACE
-    sys.exit(launch_sweep("sweep_schedule", space, options))
+    sys.exit(SWEEP.main())

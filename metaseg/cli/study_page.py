@@ -1,72 +1,140 @@
-"""From options to a report: what every page under `studies/` does once it has said what it compares."""
+"""A study's page: what it compares, its options and presets, and the way from options to a report.
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+Importing this module is cheap: a page parses its options first, and imports what it needs afterwards.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic
 
-import pandas as pd
-from rich.console import Console
 from rich.text import Text
 
 from metaseg.cli.option_file import to_toml
-from metaseg.cli.options import StudyOptions
+from metaseg.cli.options import Options, Preset, StudyOptions, parse
 from metaseg.cli.process import FAILED, Read, command, complain, guarded, open_store, prepare_shown
 from metaseg.config import SPLITS, Scoring
-from metaseg.data.dataset import Dataset
-from metaseg.scoring.masks import require_packages
-from metaseg.scoring.study import score_study
 from metaseg.store.names import as_name, check_name
-from metaseg.store.runs import Store
-from metaseg.study.estimate import print_estimate
-from metaseg.study.plan import BASELINE, Arm, Study, find_arm, plan
+from metaseg.study.arms import BASELINE, Arm, find_arm
+from metaseg.terminal import Terminal
 
-Pictures = Callable[[Study, Store], Mapping[str, bytes]]
-"""Draws what trained networks do: PNG files by name."""
+if TYPE_CHECKING:
+    import pandas as pd
+    from rich.console import Console
+
+    from metaseg.cli.process import Read
+    from metaseg.data.dataset import Dataset
+    from metaseg.store.runs import Store
+    from metaseg.study.plan import Study
+
+Pictures = Callable[["Study", "Store"], Mapping[str, bytes]]
+"""Draws predictions of trained networks: PNG files by name."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Page:
-    """What a page under `studies/` says of its study, besides the options."""
+    """What a study compares and on which images, given its options."""
 
     name: str
-    """Its record and reports are kept under it."""
-    read: Read
-    """Makes the manifest; gets a folder that it may write to, and a progress callback."""
+    """Name of the study in the store, of its record and reports."""
+    read: "Read"
+    """Makes the manifest; called with a folder that it may write to, and a progress callback."""
     arms: tuple[Arm, ...] = ()
-    """Arms of its own."""
+    """Arms of the page's own, besides those of `metaseg.study.arms.ARMS`."""
     baseline: str = BASELINE
-    """The arm that the others are compared with."""
+    """Name of the arm that the others are compared with."""
     scoring: Scoring = Scoring()
-    """How results are made of counts."""
+    """How scores are computed from counts of pixels."""
     pictures: Pictures = lambda study, store: {}
     """Called when all runs are done."""
 
 
+@dataclass(frozen=True)
+class StudyPage(Generic[Options]):
+    """A page under `studies/`, or one of your own: to run from a command line (`main`) or from Python (`run`)."""
+
+    presets: Mapping[Preset, Options]
+    """Options by preset, all of one class."""
+    page: Callable[[Options], Page]
+    """Says what is compared, given the options. What takes time to import is imported in here."""
+    description: str | None = None
+    """Shown by `--help`: the page's docstring."""
+
+    def options(self, preset: Preset = "quick", **settings: Any) -> Options:
+        """A preset's options, with some set otherwise; raises `ConfigError` or `TypeError` where they can't be."""
+        return replace(self.presets[preset], preset=preset, **settings)
+
+    def plan(self, options: Options) -> "Study":
+        """Read and decode the images, and resolve all runs. Trains nothing.
+
+        Raises:
+            ConfigError: an option can't be, or the images don't suit an arm.
+            ManifestError: the images can't be read.
+        """
+        return _prepare(self.page(options), options, Terminal())[0]
+
+    def run(self, options: Options) -> "Study":
+        """Train what the store lacks, and write the report there; what `main` does, without a command line.
+
+        Returns:
+            The study as `plan` gives it. `analysis.read_results` reads its results from the store.
+
+        Raises:
+            ConfigError: as `plan`.
+            ManifestError: as `plan`.
+            RuntimeError: runs have failed, or couldn't be scored.
+        """
+        page, console = self.page(options), Terminal()
+        study, store = _prepare(page, options, console)
+        if carry_out(study, store, options, page.pictures, console, ()):
+            raise RuntimeError(f"study {study.name!r} isn't complete; the lines above say which runs failed and why")
+        return study
+
+    def main(self) -> int:
+        """Run the study as the command line says; returns the process's exit code."""
+        options = parse(self.presets, self.description)
+        return launch(self.page, options)
+
+
 def named(page: str, manifest: Path | None) -> str:
-    """What a page's study is called: its name, and that of the images' folder where they aren't simulated."""
+    """A study's name: the page's, and where images are given that of their folder."""
     if manifest is None:
         return page
     folder = manifest.resolve()
     return as_name(f"{page}-{folder.name if folder.is_dir() else folder.parent.name}")
 
 
-def launch(page: Page, options: StudyOptions) -> int:
-    """Prepare the data, train what is missing and report.
+def launch(page: Callable[[Options], Page], options: Options) -> int:
+    """Prepare the data, train what is missing and report; or with `--dry-run`, list the runs and what they will cost.
 
     Args:
         page: what is compared, and on what.
         options: from the command line.
 
     Returns:
-        The process's exit code: 0, or one of `FAILED`, `MISUSED` and `INTERRUPTED`.
+        The process's exit code: 0, or one of `FAILED`, `MISUSED` and `INTERRUPTED` (`metaseg.cli.process`).
     """
-    return guarded(lambda console: _launch(page, options, console))
+
+    def body(console: "Console") -> int:
+        asked = page(options)
+        study, store = _prepare(asked, options, console)
+        if not options.dry_run:
+            return carry_out(study, store, options, asked.pictures, console, command())
+        from metaseg.study.estimate import print_estimate
+
+        print_estimate(study, store, options.engine, console)
+        return 0
+
+    return guarded(body)
 
 
-def _launch(page: Page, options: StudyOptions, console: Console) -> int:
+def _prepare(page: Page, options: StudyOptions, console: "Console") -> tuple["Study", "Store"]:
+    from metaseg.scoring.masks import require_packages
+    from metaseg.study.plan import plan
+
     check_name("study", page.name)
-    for arm in options.arms:
-        find_arm(arm, page.arms)
+    for arm in options.arms:  # before images are read, which takes time
+        _ = find_arm(arm, page.arms).block_name
     require_packages(options.extra_scores)
     store = open_store(options.storage)
     dataset = prepare_shown(options.data, page.read, store, console)
@@ -85,25 +153,44 @@ def _launch(page: Page, options: StudyOptions, console: Console) -> int:
     if dataset.share < 1:
         about = f"Planned on {len(dataset.table)} samples: the others are drawn when the study runs, and give run ids."
         console.print(about, soft_wrap=True, highlight=False)
-    if options.dry_run:
-        print_estimate(study, store, options.engine, console)
-        return 0
-    return carry_out(study, store, options, page.pictures, console)
+    return study, store
 
 
-def carry_out(study: Study, store: Store, options: StudyOptions, pictures: Pictures, console: Console) -> int:
-    """Train what is missing of a study and report; returns the exit code."""
-    study.declare(store, command(), to_toml(options))
+def carry_out(
+    study: "Study",
+    store: "Store",
+    options: StudyOptions,
+    pictures: Pictures,
+    console: "Console",
+    command: Sequence[str],
+) -> int:
+    """Train what is missing of a study and report.
+
+    Args:
+        study: what is trained.
+        store: where its runs are kept.
+        options: all of the study's, which the report has as `config.toml`.
+        pictures: what is drawn when all runs are done.
+        console: to print on.
+        command: the command line, for the study's record; empty where there is none.
+
+    Returns:
+        The exit code.
+    """
+    study.declare(store, command, to_toml(options))
 
     # Only now: neither a dry run nor a wrong setting has to wait for Ray's or matplotlib's import.
     from analysis.report.study import report
     from metaseg.engine import run_study
+    from metaseg.scoring.study import score_study
 
     outcome = run_study(study, store, options.engine, console)
     for run, reason in outcome.failed.items():
         where = f"traceback: {store.failure(run.run_id)}"
         complain(console, "failed", f"{run.label} ({run.run_id}): {reason}\n  {where}")
-    scored = not options.extra_scores or score_study(store, study.name, options.extra_scores, console=console)
+    scored = not options.extra_scores or score_study(
+        store, study.name, options.extra_scores, console=console, blocks=study.own_blocks
+    )
     if len(outcome.failed) < len(study.runs):
         drawn = {} if outcome.failed else pictures(study, store)
         report(store.storage, study.name, pictures=drawn, tables={"distribution": distribution(study.dataset)})
@@ -118,15 +205,15 @@ def carry_out(study: Study, store: Store, options: StudyOptions, pictures: Pictu
     return 0
 
 
-def print_plan(study: Study, store: Store, console: Console) -> None:
-    """Say what a study is trained on, and how much of it is done."""
+def print_plan(study: "Study", store: "Store", console: "Console") -> None:
+    """Print what a study is trained on, and how many of its runs are done."""
     print_data(study.name, study.dataset, console)
     done = len(study.runs) - len(study.missing(store))
     console.print(Text(f"{len(study.runs)} runs, {done} already done; store: {store.where}"), soft_wrap=True)
 
 
-def print_data(name: str, dataset: Dataset, console: Console) -> None:
-    """Say what a study or sweep called `name` is made on."""
+def print_data(name: str, dataset: "Dataset", console: "Console") -> None:
+    """Print which data a study or sweep called `name` uses."""
     if dataset.about:
         console.print(Text(f"Data: {dataset.about}", "bold"), soft_wrap=True)
     counts = {split: round(len(dataset.indices(split)) / dataset.share) for split in SPLITS}
@@ -137,8 +224,10 @@ def print_data(name: str, dataset: Dataset, console: Console) -> None:
     console.print(title, soft_wrap=not console.is_terminal)  # a job's log says it is 80 columns wide
 
 
-def distribution(dataset: Dataset) -> pd.DataFrame:
-    """How many samples each split has, in all and of each subgroup (paper, Table S1): a row a split."""
+def distribution(dataset: "Dataset") -> "pd.DataFrame":
+    """Number of samples in each split, in all and by subgroup (paper, Table S1): a row a split."""
+    import pandas as pd
+
     counts = pd.crosstab(dataset.table["split"], dataset.table["subgroup"]).reindex(SPLITS)
     if list(counts) != ["all"]:
         counts.insert(0, "all", counts.sum(axis=1))

@@ -1,31 +1,32 @@
-"""From options to tuned settings: what `studies/sweep_*.py` do once they have said what they search."""
+"""A sweep's page: which settings it searches on which images, and the way from options to tuned settings.
+
+Importing this module is cheap: a page parses its options first, and imports what it needs afterwards.
+"""
 
 import contextlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Generic, TypeVar
 
 import tyro
-from rich.console import Console
 from rich.text import Text
 
-from metaseg import datasets
 from metaseg.cli.option_file import to_toml
-from metaseg.cli.options import Preset, StudyOptions
-from metaseg.cli.presets import PAPER_NETWORK, PAPER_SCHEDULE, SMALL_NETWORK, SMALL_SCHEDULE
-from metaseg.cli.process import FAILED, command, complain, guarded, open_store, prepare_shown
-from metaseg.cli.study_page import carry_out, named, print_data, print_plan
-from metaseg.config import NetworkConfig, ScheduleConfig
-from metaseg.data.manifest import Manifest
-from metaseg.datasets.source import Progress, Source
-from metaseg.simulators.dry_run import simulate
-from metaseg.simulators.seven_cells import SyntheticConfig, make_seven_cells
+from metaseg.cli.options import Preset, StudyOptions, parse
+from metaseg.cli.study_page import Page, carry_out, print_data, print_plan
+from metaseg.simulators.settings import SyntheticConfig
 from metaseg.store.names import check_name
-from metaseg.study.plan import find_arm, plan
-from metaseg.sweeps.continuation import check_sweep
-from metaseg.sweeps.outcome import best_trial, first_error
-from metaseg.sweeps.space import Space
-from metaseg.sweeps.sweep import SearchConfig, Sweep
+from metaseg.study.arms import find_arm
+from metaseg.sweeps.search import SearchConfig
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from metaseg.config import NetworkConfig, ScheduleConfig
+    from metaseg.study.plan import Study
+    from metaseg.sweeps.space import Space
+    from metaseg.sweeps.sweep import Sweep
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,56 +66,46 @@ class SweepOptions(StudyOptions):
     synthetic: SyntheticConfig = field(default_factory=SyntheticConfig)
 
 
-PRESETS: dict[Preset, SweepOptions] = {
-    "quick": SweepOptions(
-        network=NetworkConfig(width=8, depth=2, reduction=1),
-        schedule=ScheduleConfig(epochs=10, cycles=1, lr_max=1e-2, batch_size=4, crop=96, validate_every=2),
-    ),
-    "small": SweepOptions(
-        search=SearchConfig(trials=60),
-        network=SMALL_NETWORK,
-        schedule=SMALL_SCHEDULE,
-        synthetic=SyntheticConfig(size=256, images_per_line=108, wells_per_line=36),
-    ),
-    "paper": SweepOptions(
-        search=SearchConfig(trials=100),
-        network=PAPER_NETWORK,
-        schedule=PAPER_SCHEDULE,
-        synthetic=SyntheticConfig(size=1080, images_per_line=432, wells_per_line=48),
-    ),
-}
-"""Networks, schedules and images of `studies/seven_cells.py`, and more trials where more can be afforded."""
+Swept = TypeVar("Swept", bound=SweepOptions)
 
 
-def launch_sweep(page: str, space: Space, options: SweepOptions) -> int:
-    """Search for settings and report; with `--tune-each-arm`, also train the arms with them and report on that.
+@dataclass(frozen=True)
+class SweepPage(Generic[Swept]):
+    """A page under `studies/`, or one of your own, that searches for settings."""
 
-    Args:
-        page: the page's name.
-        space: what it searches, before `--space`.
-        options: from the command line.
+    presets: Mapping[Preset, Swept]
+    """Options by preset, all of one class."""
+    page: Callable[[Swept], Page]
+    """Gives the sweep's name, images, own arms and baseline, given the options; imports in here what takes time."""
+    space: Callable[[Swept], "Space"]
+    """Gives what is searched, before `--space`."""
+    description: str | None = None
+    """Shown by `--help`: the page's docstring."""
 
-    Returns:
-        The process's exit code.
-    """
-    return guarded(lambda console: _launch(page, space, options, console))
+    def main(self) -> int:
+        """Search as the command line says; returns the process's exit code.
+
+        With `--tune-each-arm`, the arms are then trained with their best settings, and reported on as a study.
+        """
+        options = parse(self.presets, self.description)
+        from metaseg.cli.process import guarded
+
+        return guarded(lambda console: _launch(self.page(options), self.space(options), options, console))
 
 
-def _launch(page: str, space: Space, options: SweepOptions, console: Console) -> int:
-    name = named(page, options.manifest) if options.name is None else options.name
+def _launch(page: Page, space: "Space", options: SweepOptions, console: "Console") -> int:
+    from metaseg.cli.process import FAILED, command, complain, open_store, prepare_shown
+    from metaseg.study.plan import plan
+    from metaseg.sweeps.continuation import check_sweep
+    from metaseg.sweeps.outcome import best_trial, first_error
+    from metaseg.sweeps.sweep import Sweep
+
+    name = page.name
     check_name("study" if options.tune_each_arm else "sweep", name)
     space = space.changed(options.space)
-    names = options.arms if options.tune_each_arm else (options.arm,)
-    arms = [find_arm(name) for name in names]
+    arms = [find_arm(name, page.arms) for name in (options.arms if options.tune_each_arm else (options.arm,))]
     store = open_store(options.storage)
-
-    def read(folder: Path, progress: Progress) -> Manifest:
-        if options.manifest is None:
-            return simulate(make_seven_cells, folder, options.synthetic, progress, dry_run=False)
-        source = Source(options.manifest, folder, options.metadata, options.group_by, progress)
-        return datasets.read(options.layout, source)
-
-    dataset = prepare_shown(options.data, read, store, console)
+    dataset = prepare_shown(options.data, page.read, store, console)
     sweeps = [
         Sweep(
             f"{name}.{arm.name}",
@@ -127,8 +118,26 @@ def _launch(page: str, space: Space, options: SweepOptions, console: Console) ->
         )
         for arm in arms
     ]
+
+    def planned(
+        name: str, tuned: "Mapping[str, tuple[NetworkConfig, ScheduleConfig]]", searched: Mapping[str, str]
+    ) -> "Study":
+        return plan(
+            name,
+            dataset,
+            options.arms,
+            options.seeds,
+            options.network,
+            options.schedule,
+            more_arms=page.arms,
+            baseline=page.baseline,
+            scoring=page.scoring,
+            own_settings=tuned,
+            sweeps=searched,
+        )
+
     if options.tune_each_arm:  # whether the study can be, before hours are spent on its settings
-        plan(name, dataset, options.arms, options.seeds, options.network, options.schedule)
+        planned(name, {}, {})
     for sweep in sweeps:  # all of them, before the first is searched to its end
         check_sweep(sweep, store)
     print_data(name, dataset, console)
@@ -157,22 +166,13 @@ def _launch(page: str, space: Space, options: SweepOptions, console: Console) ->
             tuned[sweep.arm.name] = sweep.space.settings(best.params, options.network, options.schedule)
         if not options.tune_each_arm:
             return 0
-        each = plan(
-            f"{name}-tuned",
-            dataset,
-            options.arms,
-            options.seeds,
-            options.network,
-            options.schedule,
-            own_settings=tuned,
-            sweeps={sweep.arm.name: sweep.name for sweep in sweeps},
-        )
+        each = planned(f"{name}-tuned", tuned, {sweep.arm.name: sweep.name for sweep in sweeps})
         print_plan(each, store, console)
-        return carry_out(each, store, options, lambda study, store: {}, console)
+        return carry_out(each, store, options, page.pictures, console, command())
 
 
-def _print_space(sweep: Sweep, console: Console) -> None:
-    """Say what is searched, and with which budget."""
+def _print_space(sweep: "Sweep", console: "Console") -> None:
+    """Print what is searched, and with which budget."""
     search, what = sweep.search, ", ".join(str(dimension) for dimension in sweep.space.dimensions)
     spent = f", at most {search.max_epochs} epochs in all" if search.max_epochs else ""
     line = f"{sweep.name}: {search.trials} trials by {search.sampler}, pruned by {search.pruner}{spent}; {what}"

@@ -6,9 +6,7 @@ Ali et al., "ArtSeg: Rapid artifact segmentation and removal in brightfield cell
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +17,8 @@ from metaseg.data.decode import load_mask
 from metaseg.data.files import sha256
 from metaseg.data.manifest import Manifest, ManifestError, inside
 from metaseg.datasets.derived import derive
+from metaseg.datasets.settings import ArtSegConfig as ArtSegConfig
+from metaseg.datasets.settings import Polarity
 from metaseg.datasets.source import Source
 from metaseg.datasets.table import to_manifest
 from metaseg.datasets.tasks import TASK
@@ -28,20 +28,8 @@ VERSION = 1
 
 _SPLITS = {"train": "train", "validation": "val", "test": "test"}
 
-Polarity = Literal["clean-is-one", "artifact-is-one"]
 Size = tuple[int, int]
 """Width and height of an image, in pixels."""
-
-
-@dataclass(frozen=True)
-class ArtSegConfig:
-    """What is read of ArtSeg, and what its masks mean."""
-
-    polarity: Polarity = "clean-is-one"
-    """What the masks' 1 (or 255) is. In the published ones it is what is clean, and artefacts are 0."""
-
-    clean: bool = True
-    """Whether clean images take part, with empty masks."""
 
 
 def read_artseg(source: Source, config: ArtSegConfig = ArtSegConfig()) -> Manifest:

@@ -5,19 +5,20 @@ import json
 import math
 import re
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Literal, NamedTuple, get_args
+from typing import NamedTuple
 
 import pandas as pd
 
-from metaseg.config import ConfigError, check_settings
+from metaseg.config import ConfigError
 from metaseg.data.manifest import Manifest, ManifestError
 from metaseg.data.metadata import MetadataColumn
 from metaseg.datasets.derived import derive
 from metaseg.datasets.kits_clinical import Record, read_clinical
 from metaseg.datasets.kits_volume import write_slices
+from metaseg.datasets.settings import KitsConfig as KitsConfig
 from metaseg.datasets.source import Source
 from metaseg.datasets.table import to_manifest
 
@@ -25,42 +26,6 @@ VERSION = 2
 """Of the slices: changes whenever the same volumes and `KitsConfig` would give other files."""
 
 SIZE = "radiographic_size"
-
-Annotation = Literal["MAJ", "OR", "AND"]
-
-
-@dataclass(frozen=True)
-class KitsConfig:
-    """What is made of a KiTS release."""
-
-    annotation: Annotation = "MAJ"
-    """How KiTS21's three annotations of an object were united: by majority, union or intersection. The other releases
-    have one annotation."""
-
-    hu_window: tuple[float, float] = (-79.0, 304.0)
-    """Hounsfield units that become 0 and 255. The default is the range from the 0.5th to the 99.5th percentile of
-    KiTS19's labelled voxels, by which the challenge's winners clipped (Isensee and Maier-Hein 2019): fat is black,
-    enhanced cortex is not yet white, and one grey value is 1.5 units."""
-
-    missing_size: Literal["drop", "mean"] = "drop"
-    """Cases without a radiographic size, where it is metadata: left out with a warning, or taken for the mean."""
-
-    slice_step: int = 1
-    """Keep every n-th of a case's slices that show a kidney."""
-
-    cases: int | None = None
-    """Read only the first n cases."""
-
-    def __post_init__(self) -> None:
-        low, high = self.hu_window
-        rules = (
-            ("annotation", self.annotation in get_args(Annotation), "MAJ, OR or AND"),
-            ("hu_window", math.isfinite(high - low) and low < high, "two finite numbers, the lower one first"),
-            ("missing_size", self.missing_size in ("drop", "mean"), "drop or mean"),
-            ("slice_step", self.slice_step >= 1, "at least 1"),
-            ("cases", self.cases is None or self.cases >= 1, "at least 1, or None for all"),
-        )
-        check_settings(self, rules)
 
 
 class _Release(NamedTuple):

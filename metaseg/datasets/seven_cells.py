@@ -3,19 +3,19 @@
 import re
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 from xml.etree import ElementTree
 
 import pandas as pd
 
 from metaseg.config import SPLITS, ConfigError
 from metaseg.data.manifest import Manifest, ManifestError
+from metaseg.datasets.settings import Channel
+from metaseg.datasets.settings import SevenCellsConfig as SevenCellsConfig
 from metaseg.datasets.source import Source
 from metaseg.datasets.table import read_frame, read_table, to_manifest
-
-Channel = Literal["brightfield", "fluorescence"]
 
 _CHANNELS: Mapping[str, Channel] = {"1": "fluorescence", "2": "brightfield"}
 
@@ -24,18 +24,6 @@ _WELL = re.compile(r"(?P<row>[A-Z])(?P<column>\d{1,2})")
 
 _WELL_AT, _FIELD_AT, _LINE_AT = 2, 3, 7
 """Positions of an image's sub-elements in Index.xml, counted from 0."""
-
-
-@dataclass(frozen=True)
-class SevenCellsConfig:
-    """What is read of the laboratory's folder."""
-
-    channel: Channel = "brightfield"
-    """Which of a field's two images the networks see. Both have the same stencil of nuclei."""
-
-    split_file: Path | None = None
-    """CSV or Parquet table with columns image (a file name of images/, of either channel) and split, which has every
-    image: for the split of a publication. By default images are split by well."""
 
 
 class _Field(NamedTuple):

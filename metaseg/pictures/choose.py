@@ -10,7 +10,6 @@ import pandas as pd
 from metaseg.cli.study_page import Pictures
 from metaseg.config import IGNORED
 from metaseg.data.dataset import Dataset
-from metaseg.networks.block_name import own_sources
 from metaseg.schema import AS_TRAINED, COUNTS, IMAGES, KEY
 from metaseg.store.runs import Store
 from metaseg.study.plan import PlannedRun, Study
@@ -214,8 +213,7 @@ def chosen(dataset: Dataset, gain: pd.Series, number: int) -> list[int]:
 def _predictor(study: Study, store: Store, arm: str, subgroup: str) -> Predictor:
     """Open the arm's network of seed 0; for a stratified arm, that of the subgroup."""
     run = next(run for run in _runs(study, store, arm) if run.config.seed == 0 and run.part in ("", subgroup))
-    blocks = [source.block for source in own_sources([run.config.block])]
-    return Predictor.open(store.open_run(run.run_id), blocks)
+    return Predictor.open(store.open_run(run.run_id), study.own_blocks)
 
 
 def _told(store: Store, run: PlannedRun, column: str) -> Sequence[float]:

@@ -7,9 +7,8 @@ The annotator is simulated, not the image: outlines are simplified by the Dougla
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
@@ -21,7 +20,6 @@ from scipy.ndimage import binary_fill_holes, find_objects, label
 from skimage import measure
 from skimage.draw import polygon2mask
 
-from metaseg.config import check_settings
 from metaseg.data.decode import decode_mask, load_mask
 from metaseg.data.files import sha256, source_files
 from metaseg.data.manifest import ROW, Manifest, ManifestError
@@ -30,6 +28,7 @@ from metaseg.data.metadata import MetadataColumn
 from metaseg.data.split import assign_splits, seeded_order
 from metaseg.datasets.derived import derive
 from metaseg.datasets.source import Progress
+from metaseg.simulators.settings import StyleConfig as StyleConfig
 
 STYLES = ("accurate", "fine", "coarse")
 """Values of the column `style`."""
@@ -37,48 +36,6 @@ STYLES = ("accurate", "fine", "coarse")
 _VERSION = 1  # of the masks that are written
 
 Mask = npt.NDArray[np.bool_]
-
-
-@dataclass(frozen=True)
-class StyleConfig:
-    """How masks are polygonised, and which."""
-
-    fine: float = 2.0
-    """How far a fine polygon may leave the contour, in pixels."""
-
-    coarse: float = 3.5
-    """How far a coarse polygon may leave the contour, in pixels."""
-
-    effect: float = 1.0
-    """Multiplies both tolerances. At 0 all masks stay accurate, so that the style says nothing."""
-
-    val_fraction: float = 0.2
-    """Share of samples for validation, where the manifest has no splits."""
-
-    test_fraction: float = 0.2
-    """Share of samples for test, where the manifest has no splits."""
-
-    split_seed: int = 0
-    """Of the split, where the manifest has none."""
-
-    seed: int = 0
-    """Of which training samples get which style. It is not the seed of a run."""
-
-    def __post_init__(self) -> None:
-        fractions = self.val_fraction + self.test_fraction
-        rules = (
-            ("fine", 0 <= self.fine < math.inf, "0 pixels or more"),
-            ("coarse", self.fine <= self.coarse < math.inf, f"at least fine's {self.fine:g} pixels"),
-            ("effect", 0 <= self.effect < math.inf, "0 or more"),
-            ("val_fraction", self.val_fraction > 0, "more than 0"),
-            ("test_fraction", self.test_fraction > 0 and fractions < 1, "more than 0, and some left for training"),
-        )
-        check_settings(self, rules)
-
-    @property
-    def tolerances(self) -> dict[str, float]:
-        """In pixels, by style."""
-        return {"accurate": 0.0, "fine": self.effect * self.fine, "coarse": self.effect * self.coarse}
 
 
 def with_styles(

@@ -16,7 +16,7 @@ An image is a function of (seed, index) and of whether its anomalies are visible
 """
 
 from collections import Counter
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -25,80 +25,21 @@ import pandas as pd
 from PIL import Image
 from scipy.ndimage import label
 
-from metaseg.config import Split, check_settings
+from metaseg.config import Split
 from metaseg.data.manifest import Manifest
 from metaseg.datasets.derived import derive
 from metaseg.datasets.source import Progress
 from metaseg.datasets.table import read_frame, to_manifest
 from metaseg.simulators.artefacts import draw_artefacts
+from metaseg.simulators.settings import FIELDS, SPLIT_OF_WELLS
+from metaseg.simulators.settings import AnomalyConfig as AnomalyConfig
 from metaseg.simulators.seven_cells import LINES, SyntheticConfig, field_of_view
-
-VERSION = 1
-"""Of the simulator: changes whenever the same `AnomalyConfig` would give other files."""
-
-FIELDS = 2
-"""Images of a well."""
-
-SPLIT_OF_WELLS: tuple[Split, ...] = ("train", "val", "test", "train", "train", "train")
-"""Of a well by its number, again and again: 2016, 504 and 504 of 3024 images, each line in all of them."""
 
 ANNOTATED: dict[Split, float] = {"train": 194 / 365, "val": 70 / 365, "test": 101 / 365}
 """How the annotated images divide (Table S1)."""
 
-MAX_ANNOTATED = 0.6
-"""With more, the test images wouldn't suffice for their part of the annotated ones."""
 
 Mask = npt.NDArray[np.bool_]
-
-
-@dataclass(frozen=True)
-class AnomalyConfig:
-    """What the simulator makes."""
-
-    size: int = 128
-    """Side of the square images, in pixels."""
-
-    images: int = 252
-    """Training, validation and test together, two of each well. From 84 on, every cell line is in all of them."""
-
-    annotated: float = 365 / 3024
-    """Share of images that have an anomaly mask too; at least one in each split has."""
-
-    prevalence: float = 0.4
-    """Share of images with visible anomalies, annotated or not. Annotated ones always have some."""
-
-    metadata_effect: float = 1.0
-    """How much the task matters, from 0 (both masks of an image are the same) to 1 (they have nothing in common)."""
-
-    seed: int = 0
-    """Of the images. It is not the seed of a run."""
-
-    @property
-    def count(self) -> int:
-        """How many images are drawn."""
-        return self.images
-
-    def sketch(self) -> "AnomalyConfig":
-        """The same with few images, to plan with."""
-        return replace(self, images=FIELDS * len(SPLIT_OF_WELLS))
-
-    @property
-    def name(self) -> str:
-        """A folder name that no other configuration has."""
-        images = f"{self.size}px-{self.images}-annotated{self.annotated:g}-prevalence{self.prevalence:g}"
-        return f"anomalies-{images}-effect{self.metadata_effect:g}-seed{self.seed}-v{VERSION}"
-
-    def __post_init__(self) -> None:
-        fewest = FIELDS * len(SPLIT_OF_WELLS)
-        rules = (
-            ("size", self.size >= 64, "at least 64 pixels"),
-            ("images", self.images >= fewest, f"at least {fewest} (wells for train, val and test)"),
-            ("annotated", 0 < self.annotated <= MAX_ANNOTATED, f"above 0, at most {MAX_ANNOTATED:g}"),
-            ("prevalence", self.annotated <= self.prevalence <= 1, f"annotated ({self.annotated:g}) to 1"),
-            ("metadata_effect", 0 <= self.metadata_effect <= 1, "0 to 1"),
-            ("seed", 0 <= self.seed < 2**32, "0 to 2**32 - 1"),
-        )
-        check_settings(self, rules)
 
 
 @dataclass(frozen=True)
@@ -155,7 +96,7 @@ def make_anomalies(folder: Path, config: AnomalyConfig, progress: Progress = lam
     Raises:
         ConfigError: `folder` holds something else.
     """
-    derive(folder, {"anomalies": VERSION, **asdict(config)}, lambda complete: _write(complete, config, progress))
+    derive(folder, {"anomalies": config.version, **asdict(config)}, lambda complete: _write(complete, config, progress))
     path, metadata = folder / "manifest.csv", ["task"]
     about = (
         "SIMULATED brightfield images of seven cell lines with debris, bubbles and spots out of focus, "

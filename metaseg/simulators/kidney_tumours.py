@@ -21,7 +21,7 @@ Consequences for a study:
 Every slice is a function of (seed, case, slice), so it doesn't depend on the number of slices.
 """
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from enum import IntEnum
 from pathlib import Path
 
@@ -30,19 +30,15 @@ import numpy.typing as npt
 import pandas as pd
 from PIL import Image
 
-from metaseg.config import check_settings
 from metaseg.data.manifest import Manifest
 from metaseg.datasets.derived import derive
 from metaseg.datasets.source import Progress
 from metaseg.datasets.table import read_table
 from metaseg.simulators.abdomen import LEAST_RADIUS, Lesion, Slice, draw_slice
+from metaseg.simulators.settings import CYST_EVERY, MAX_TUMOUR_EFFECT
+from metaseg.simulators.settings import RENAL_CLASSES as RENAL_CLASSES
+from metaseg.simulators.settings import RenalConfig as RenalConfig
 from metaseg.simulators.seven_cells import well_splits
-
-VERSION = 1
-"""Of the simulator: changes whenever the same `RenalConfig` would give other files."""
-
-RENAL_CLASSES = ("kidney", "tumour", "cyst")
-"""Classes of the masks: value k is the k-th."""
 
 SIZES = (1.5, 12.0)
 """Least and largest size of a tumour, in cm."""
@@ -56,63 +52,14 @@ SIZE_SPREAD = 0.45
 RADII = (LEAST_RADIUS, 24.0)
 """Least and largest radius that a tumour is outlined at, in 128ths of the image's side."""
 
-MAX_EFFECT = 1.5
+MAX_EFFECT = MAX_TUMOUR_EFFECT
 """At this effect about an eighth of the tumours is outlined at one of `RADII`."""
-
-_CYST_EVERY = 4
 
 
 class _Stream(IntEnum):
     PATIENT = 0
     SLICE = 1
     SIZE = 2
-
-
-@dataclass(frozen=True)
-class RenalConfig:
-    """What the simulator makes."""
-
-    size: int = 128
-    """Side of the square images, in pixels."""
-
-    cases: int = 60
-    """Patients, never in two splits: about half are for training, a third for test, the rest for validation. Every
-    fourth has a cyst, the others have a tumour."""
-
-    slices_per_case: int = 3
-    """Images of each patient."""
-
-    metadata_effect: float = 1.0
-    """How much metadata matters, from 0 (a tumour's outline has the same law whatever its size) to 1.5. At 1 its radius
-    is proportional to the size."""
-
-    seed: int = 0
-    """Of the images. It is not the seed of a run."""
-
-    @property
-    def count(self) -> int:
-        """How many images are drawn."""
-        return self.cases * self.slices_per_case
-
-    def sketch(self) -> "RenalConfig":
-        """The same with few images, to plan with."""
-        return replace(self, cases=2 * _CYST_EVERY, slices_per_case=1)
-
-    @property
-    def name(self) -> str:
-        """A folder name that no other configuration has."""
-        images = f"{self.size}px-{self.cases}x{self.slices_per_case}"
-        return f"renal-{images}-effect{self.metadata_effect:g}-seed{self.seed}-v{VERSION}"
-
-    def __post_init__(self) -> None:
-        rules = (
-            ("size", self.size >= 64, "at least 64 pixels"),
-            ("cases", self.cases >= 2 * _CYST_EVERY, f"at least {2 * _CYST_EVERY} (so that training has a cyst)"),
-            ("slices_per_case", self.slices_per_case >= 1, "at least 1"),
-            ("metadata_effect", 0 <= self.metadata_effect <= MAX_EFFECT, f"0 to {MAX_EFFECT:g}"),
-            ("seed", 0 <= self.seed < 2**32, "0 to 2**32 - 1"),
-        )
-        check_settings(self, rules)
 
 
 def make_renal(folder: Path, config: RenalConfig, progress: Progress = lambda done, total: None) -> Manifest:
@@ -127,7 +74,7 @@ def make_renal(folder: Path, config: RenalConfig, progress: Progress = lambda do
     Raises:
         ConfigError: `folder` holds something else.
     """
-    made = {"simulator": VERSION, **asdict(config)}
+    made = {"simulator": config.version, **asdict(config)}
     derive(folder, made, lambda complete: _write(complete, config, progress))
     about = (
         f"SIMULATED CT slices of kidneys with tumours and cysts, metadata effect {config.metadata_effect:g} (0: none)"
@@ -138,7 +85,7 @@ def make_renal(folder: Path, config: RenalConfig, progress: Progress = lambda do
 
 def lesion_of(case: int) -> Lesion:
     """Return the kind of lesion of a case, counted from 0; its number decides, so that all splits have both kinds."""
-    return "cyst" if case % _CYST_EVERY == _CYST_EVERY - 1 else "tumour"
+    return "cyst" if case % CYST_EVERY == CYST_EVERY - 1 else "tumour"
 
 
 def size_of(config: RenalConfig, case: int) -> float:

@@ -7,7 +7,7 @@ outlines of the look-alike lines change with it. Every image is a function of (s
 """
 
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +17,14 @@ from PIL import Image
 from scipy.ndimage import binary_fill_holes, find_objects, label
 from skimage.measure import find_contours
 
-from metaseg.config import SPLITS, Split, check_settings
+from metaseg.config import SPLITS, Split
 from metaseg.datasets.derived import derive
 from metaseg.datasets.livecell import FOLDERS
 from metaseg.datasets.source import Progress
 from metaseg.simulators.brightfield import Look, Scene, draw_scene, draw_well
+from metaseg.simulators.settings import LiveCellSimulation as LiveCellSimulation
 from metaseg.simulators.seven_cells import LINES as SEVEN_CELLS
-from metaseg.simulators.seven_cells import MAX_EFFECT, OFFSET, CellLine, well_splits
-
-VERSION = 1
-"""Of the simulator: changes whenever the same `LiveCellSimulation` would give other files."""
-
-WELLS = 96
-"""Of a plate, on which each line has one of its own."""
+from metaseg.simulators.seven_cells import OFFSET, CellLine, well_splits
 
 _STREAM = 0x11FE  # keeps the random numbers apart from those of other simulators with the same seed
 
@@ -53,52 +48,6 @@ LINES: dict[str, CellLine] = {
 """By name. A line's place here is part of its random stream."""
 
 
-@dataclass(frozen=True)
-class LiveCellSimulation:
-    """What the simulator makes."""
-
-    size: int = 128
-    """Side of the square images, in pixels."""
-
-    images_per_line: int = 30
-    """Images of each cell line: training, validation and test together."""
-
-    wells_per_line: int = 15
-    """Wells of each cell line, which images are a time series of. They are never in two splits: about half of the wells
-    are for training, a third for test, the rest for validation."""
-
-    metadata_effect: float = 1.0
-    """How much metadata matters, from 0 (the outlines of look-alike cell lines have the same law) to 2."""
-
-    seed: int = 0
-    """Of the images. It is not the seed of a run."""
-
-    @property
-    def count(self) -> int:
-        """How many images are drawn."""
-        return len(LINES) * self.images_per_line
-
-    def sketch(self) -> "LiveCellSimulation":
-        """The same with few images, to plan with."""
-        return replace(self, images_per_line=3, wells_per_line=3)
-
-    @property
-    def name(self) -> str:
-        """A folder name that no other configuration has."""
-        images = f"{self.size}px-{self.images_per_line}x{self.wells_per_line}"
-        return f"livecell-synthetic-{images}-effect{self.metadata_effect:g}-seed{self.seed}-v{VERSION}"
-
-    def __post_init__(self) -> None:
-        rules = (
-            ("size", self.size >= 64, "at least 64 pixels"),
-            ("wells_per_line", 3 <= self.wells_per_line <= WELLS, f"3 (one for each split) to {WELLS} (a plate)"),
-            ("images_per_line", self.images_per_line >= self.wells_per_line, "at least one image a well"),
-            ("metadata_effect", 0 <= self.metadata_effect <= MAX_EFFECT, f"0 to {MAX_EFFECT:g}"),
-            ("seed", 0 <= self.seed < 2**32, "0 to 2**32 - 1"),
-        )
-        check_settings(self, rules)
-
-
 def simulate_livecell(folder: Path, config: LiveCellSimulation, progress: Progress = lambda done, total: None) -> Path:
     """Write `images/` and `annotations/LIVECell/` into `folder`, or reuse them if they exist.
 
@@ -114,7 +63,7 @@ def simulate_livecell(folder: Path, config: LiveCellSimulation, progress: Progre
     Raises:
         ConfigError: `folder` holds something else.
     """
-    made = {"simulator": VERSION, **asdict(config)}
+    made = {"simulator": config.version, **asdict(config)}
     return derive(folder, made, lambda complete: _write(complete, config, progress))
 
 

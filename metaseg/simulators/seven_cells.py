@@ -26,21 +26,17 @@ import numpy.typing as npt
 import pandas as pd
 from PIL import Image
 
-from metaseg.config import Split, check_settings
+from metaseg.config import Split
 from metaseg.data.manifest import Manifest
 from metaseg.datasets.derived import derive
 from metaseg.datasets.source import Progress
 from metaseg.datasets.table import read_table
 from metaseg.simulators.brightfield import Look, Scene, draw_scene, draw_well
-
-VERSION = 1
-"""Of the simulator: changes whenever the same `SyntheticConfig` would give other files."""
+from metaseg.simulators.settings import MAX_EFFECT as MAX_EFFECT
+from metaseg.simulators.settings import SyntheticConfig as SyntheticConfig
 
 OFFSET = 1.15
 """How far from the contour look-alike nuclei are outlined at `metadata_effect=1`, in pixels."""
-
-MAX_EFFECT = 2.0
-"""At this effect the smallest nucleus's outline is still more than 4 px wide."""
 
 
 @dataclass(frozen=True)
@@ -88,58 +84,6 @@ LINES: dict[str, CellLine] = {
 """By name. A line's place here is part of its random stream: append new ones."""
 
 
-@dataclass(frozen=True)
-class SyntheticConfig:
-    """What the simulator makes.
-
-    Example:
-        >>> from metaseg import SyntheticConfig
-        >>> SyntheticConfig(images_per_line=40, metadata_effect=0).count
-        280
-    """
-
-    size: int = 128
-    """Side of the square images, in pixels."""
-
-    images_per_line: int = 36
-    """Images of each cell line: training, validation and test together."""
-
-    wells_per_line: int = 36
-    """Wells of each cell line, which images are fields of. A well's images share light, focus and density, and are
-    never in two splits: about half of the wells are for training, a third for test, the rest for validation."""
-
-    metadata_effect: float = 1.0
-    """How much metadata matters, from 0 (the masks of look-alike cell lines have the same law) to 2."""
-
-    seed: int = 0
-    """Of the images. It is not the seed of a run."""
-
-    @property
-    def count(self) -> int:
-        """How many images are drawn."""
-        return len(LINES) * self.images_per_line
-
-    def sketch(self) -> "SyntheticConfig":
-        """The same with few images, to plan with."""
-        return replace(self, images_per_line=4, wells_per_line=4)
-
-    @property
-    def name(self) -> str:
-        """A folder name that no other configuration has."""
-        images = f"{self.size}px-{self.images_per_line}x{self.wells_per_line}"
-        return f"synthetic-{images}-effect{self.metadata_effect:g}-seed{self.seed}-v{VERSION}"
-
-    def __post_init__(self) -> None:
-        rules = (
-            ("size", self.size >= 64, "at least 64 pixels"),
-            ("wells_per_line", self.wells_per_line >= 3, "at least 3 (one for each of train, val and test)"),
-            ("images_per_line", self.images_per_line >= self.wells_per_line, "at least one image a well"),
-            ("metadata_effect", 0 <= self.metadata_effect <= MAX_EFFECT, f"0 to {MAX_EFFECT:g}"),
-            ("seed", 0 <= self.seed < 2**32, "0 to 2**32 - 1"),
-        )
-        check_settings(self, rules)
-
-
 def make_seven_cells(folder: Path, config: SyntheticConfig, progress: Progress = lambda done, total: None) -> Manifest:
     """Simulate brightfield images of seven cell lines: write images, masks and manifest.csv into `folder`.
 
@@ -161,7 +105,7 @@ def make_seven_cells(folder: Path, config: SyntheticConfig, progress: Progress =
         >>> cells.metadata[0].name, len(cells.table)
         ('cell_line', 21)
     """
-    made = {"simulator": VERSION, **asdict(config)}
+    made = {"simulator": config.version, **asdict(config)}
     derive(folder, made, lambda complete: _write(complete, config, progress))
     about = f"SIMULATED brightfield images of seven cell lines, metadata effect {config.metadata_effect:g} (0: none)"
     return replace(read_table(folder / "manifest.csv", ["cell_line"]), about=about)

@@ -18,6 +18,8 @@ from metaseg.config import (
     Subset,
 )
 from metaseg.data.dataset import Dataset
+from metaseg.networks.block_name import own_sources
+from metaseg.networks.blocks import ChannelModulation
 from metaseg.store.runs import Store
 from metaseg.study.arms import ARMS, BASELINE, Arm, find_arm
 from metaseg.study.run_id import run_id
@@ -112,6 +114,11 @@ class Study:
         """The runs that the store doesn't have."""
         done = store.done()
         return tuple(run for run in self.runs if run.run_id not in done)
+
+    @property
+    def own_blocks(self) -> tuple[type[ChannelModulation], ...]:
+        """Classes from outside metaseg that blocks of the study consist of."""
+        return tuple(source.block for source in own_sources(run.config.block for run in self.runs))
 
     def record(self, command: Sequence[str]) -> dict[str, Any]:
         """What the store keeps of the study, for `analysis` to read."""

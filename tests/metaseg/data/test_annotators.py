@@ -5,12 +5,12 @@ import pandas as pd
 import pytest
 import torch
 
-from metaseg import datasets
 from metaseg.config import ConfigError, DataConfig
 from metaseg.data.crops import HostCutter, Placement, ResidentCutter
 from metaseg.data.dataset import Dataset
 from metaseg.data.manifest import ManifestError
 from metaseg.data.preparation import prepare
+from metaseg.datasets import layouts
 from metaseg.datasets.source import Source
 from metaseg.datasets.table import read_table
 from table_files import write_dataset
@@ -101,4 +101,4 @@ def test_a_dataset_that_stored_an_image_for_each_row_is_still_read(table):
 
 def test_layouts_that_know_their_rows_refuse_the_option(tmp_path):
     with pytest.raises(ConfigError, match="per is annotator, but layout 'dsb2018'"):
-        datasets.read("dsb2018", Source(tmp_path, tmp_path, per=("annotator",)))
+        layouts.read("dsb2018", Source(tmp_path, tmp_path, per=("annotator",)))

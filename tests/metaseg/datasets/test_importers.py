@@ -5,21 +5,21 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from metaseg import datasets
 from metaseg.config import ConfigError, DataConfig
 from metaseg.data.decode import decode_image, decode_mask, mask_files
 from metaseg.data.manifest import ManifestError
 from metaseg.data.mask_values import MaskValues
 from metaseg.data.metadata import MetadataColumn
 from metaseg.data.preparation import prepare
-from metaseg.datasets import LAYOUTS
+from metaseg.datasets import layouts
+from metaseg.datasets.layouts import LAYOUTS
 from metaseg.datasets.source import Source
 from metaseg.datasets.table import read_table
 from table_files import write_dataset
 
 
 def read(layout, path, metadata=(), group_by=None):
-    return datasets.read(layout, Source(path, path.parent / "scratch", tuple(metadata), group_by))
+    return layouts.read(layout, Source(path, path.parent / "scratch", tuple(metadata), group_by))
 
 
 @pytest.fixture
