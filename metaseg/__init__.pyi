@@ -7,7 +7,8 @@ from .datasets.table import read_table
 from .engine.study import run_study
 from .networks.blocks import BLOCKS, build_block
 from .networks.unet import UNet
-from .simulators.seven_cells import SyntheticConfig, make_seven_cells
+from .simulators.settings import SyntheticConfig
+from .simulators.seven_cells import make_seven_cells
 from .store.runs import Store
 from .study.arms import ARMS, Arm
 from .study.plan import Study, plan

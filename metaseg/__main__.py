@@ -16,7 +16,7 @@ StoreArgument = Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="STOR
 # A command imports what it needs when it is called: help and `metaseg status` wait for neither torch nor Ray.
 
 
-def predict(run: Path, image: Path, out: Path, metadata: tuple[str, ...] = ()) -> None:
+def predict(run: Path, image: Path, out: Path, metadata: tuple[str, ...] = (), blocks: tuple[str, ...] = ()) -> None:
     """Segment an image with a trained run.
 
     Args:
@@ -24,12 +24,14 @@ def predict(run: Path, image: Path, out: Path, metadata: tuple[str, ...] = ()) -
         image: PNG, TIFF or JPEG file.
         out: Mask to write: 8-bit PNG, 0 for background, k for the run's k-th class (255 if there is only one class).
         metadata: The image's metadata as COLUMN=VALUE, for each column that the run was trained with.
+        blocks: Blocks from outside metaseg that the run was trained with, each FILE.py:CLASS.
     """
     from PIL import Image
 
     from metaseg.data.decode import decode_image
     from metaseg.data.manifest import ManifestError
     from metaseg.data.metadata import UnknownMetadataError
+    from metaseg.networks.block_file import read_blocks
     from metaseg.study.predict import Predictor
     from metaseg.text import clean_text
 
@@ -47,7 +49,7 @@ def predict(run: Path, image: Path, out: Path, metadata: tuple[str, ...] = ()) -
     if out.is_dir() or not out.parent.is_dir():
         wrong = "which is a folder" if out.is_dir() else "whose folder isn't there"
         raise ConfigError(f"out is {out}, {wrong}; expected a file to write")
-    predictor = Predictor.load(run)
+    predictor = Predictor.load(run, read_blocks(blocks))
     try:
         mask = predictor.predict(decode_image(image), {clean_text(name): value for name, _, value in pairs})
     except (ManifestError, UnknownMetadataError) as error:
@@ -63,6 +65,7 @@ def score(
     scores: tuple[ExtraScore, ...] = EXTRA_SCORES,
     tolerance: float = 2.0,
     jobs: int | None = None,
+    blocks: tuple[str, ...] = (),
 ) -> int:
     """Score the test images of a study's finished runs by boundaries and objects, from their stored weights.
 
@@ -74,11 +77,16 @@ def score(
         scores: surface-dice, hd95 (95 % Hausdorff distance) and objects (found at IoU 0.5, false and missed).
         tolerance: Distance in pixels within which boundaries agree for surface Dice.
         jobs: Number of parallel processes. By default one per CPU core, at most 8; one if there is a GPU.
+        blocks: Blocks from outside metaseg that the runs were trained with, each FILE.py:CLASS. They are scored by one
+            process.
     """
+    from metaseg.networks.block_file import read_blocks
     from metaseg.scoring.study import score_study
     from metaseg.store.runs import Store
 
-    return 0 if score_study(Store.at(store), study, scores, tolerance, jobs, Terminal()) else 1
+    own = read_blocks(blocks)
+    scored = score_study(Store.at(store), study, scores, tolerance, 1 if own else jobs, Terminal(), own)
+    return 0 if scored else 1
 
 
 def status(store: StoreArgument) -> None:

@@ -22,7 +22,7 @@ from metaseg.cli.presets import paper, small
 from metaseg.cli.study_page import Page, StudyPage
 from metaseg.config import NetworkConfig, ScheduleConfig
 from metaseg.store.names import as_name
-from metaseg.study.arms import BASELINE, find_arm
+from metaseg.study.arms import ARMS, BASELINE
 
 if TYPE_CHECKING:
     from metaseg.data.manifest import Manifest
@@ -75,7 +75,7 @@ def page(options: OwnData) -> Page:
         return read_layout(options.layout, source)
 
     made = as_name(f"own_data-{options.manifest.resolve().parent.name}-{options.manifest.stem}")
-    told = [name for name in options.arms if find_arm(name).metadata_mode == "true"]
+    told = [name for name in options.arms if name in ARMS and ARMS[name].metadata_mode == "true"]
     drawn = "sme" if "sme" in told else next(iter(told), BASELINE)
     return Page(name=made if options.name is None else options.name, read=read, pictures=overlays((BASELINE, drawn)))
 

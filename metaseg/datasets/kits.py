@@ -23,7 +23,7 @@ from metaseg.datasets.source import Source
 from metaseg.datasets.table import to_manifest
 
 VERSION = 2
-"""Of the slices: changes whenever the same volumes and `KitsConfig` would give other files."""
+"""Version of the slices; raised whenever the same volumes and `KitsConfig` would give other files."""
 
 SIZE = "radiographic_size"
 

@@ -24,11 +24,11 @@ _VAL_FRACTION = 0.2
 
 @dataclass(frozen=True)
 class NnunetConfig:
-    """What is read of a case."""
+    """Choices for reading a case."""
 
     channel: int | None = None
-    """Which channel to read where each has a file of its own: 0 is NAME_0000. By default a case has one file, which is
-    grey or RGB."""
+    """Channel to read if each has a file of its own: 0 is NAME_0000. By default a case has one file, which is grey or
+    RGB."""
 
 
 def read_nnunet(source: Source, config: NnunetConfig = NnunetConfig()) -> Manifest:

@@ -16,34 +16,34 @@ Annotation = Literal["MAJ", "OR", "AND"]
 
 @dataclass(frozen=True)
 class SevenCellsConfig:
-    """What is read of the laboratory's folder."""
+    """Choices for reading the laboratory's folder."""
 
     channel: Channel = "brightfield"
-    """Which of a field's two images the networks see. Both have the same stencil of nuclei."""
+    """The one of a field's two images that the networks see. Both have the same stencil of nuclei."""
 
     split_file: Path | None = None
-    """CSV or Parquet table with columns image (a file name of images/, of either channel) and split, which has every
-    image: for the split of a publication. By default images are split by well."""
+    """CSV or Parquet table with columns image (a file name in images/, of either channel) and split, with a row for
+    every image, such as the split of a publication. By default images are split by well."""
 
 
 @dataclass(frozen=True)
 class ArtSegConfig:
-    """What is read of ArtSeg, and what its masks mean."""
+    """Choices for reading ArtSeg: the images to use and the meaning of its masks."""
 
     polarity: Polarity = "clean-is-one"
-    """What the masks' 1 (or 255) is. In the published ones it is what is clean, and artefacts are 0."""
+    """Meaning of 1 (or 255) in the masks. In the published ones it is the clean area, and artefacts are 0."""
 
     clean: bool = True
-    """Whether clean images take part, with empty masks."""
+    """Include clean images, with empty masks."""
 
 
 @dataclass(frozen=True)
 class KitsConfig:
-    """What is made of a KiTS release."""
+    """Choices for reading a KiTS release: annotation, grey window, cases and slices."""
 
     annotation: Annotation = "MAJ"
-    """How KiTS21's three annotations of an object were united: by majority, union or intersection. The other releases
-    have one annotation."""
+    """Rule that combines KiTS21's three annotations of an object: majority (MAJ), union (OR) or intersection (AND). The
+    other releases have one annotation."""
 
     hu_window: tuple[float, float] = (-79.0, 304.0)
     """Hounsfield units that become 0 and 255. The default is the range from the 0.5th to the 99.5th percentile of

@@ -36,7 +36,7 @@ from metaseg.simulators.settings import AnomalyConfig as AnomalyConfig
 from metaseg.simulators.seven_cells import LINES, SyntheticConfig, field_of_view
 
 ANNOTATED: dict[Split, float] = {"train": 194 / 365, "val": 70 / 365, "test": 101 / 365}
-"""How the annotated images divide (Table S1)."""
+"""Shares of the annotated images by split (Table S1)."""
 
 
 Mask = npt.NDArray[np.bool_]

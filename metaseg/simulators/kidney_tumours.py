@@ -53,7 +53,7 @@ RADII = (LEAST_RADIUS, 24.0)
 """Least and largest radius that a tumour is outlined at, in 128ths of the image's side."""
 
 MAX_EFFECT = MAX_TUMOUR_EFFECT
-"""At this effect about an eighth of the tumours is outlined at one of `RADII`."""
+"""Largest effect, at which about an eighth of the tumours is outlined at one of `RADII`."""
 
 
 class _Stream(IntEnum):

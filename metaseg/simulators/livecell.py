@@ -45,7 +45,7 @@ LINES: dict[str, CellLine] = {
     "SkBr3": CellLine(SEVEN_CELLS["MDCK"].look),
     "SKOV3": CellLine(SEVEN_CELLS["A549"].look, side=-1),
 }  # fmt: skip
-"""By name. A line's place here is part of its random stream."""
+"""Cell lines by name. A line's position is part of its random stream."""
 
 
 def simulate_livecell(folder: Path, config: LiveCellSimulation, progress: Progress = lambda done, total: None) -> Path:

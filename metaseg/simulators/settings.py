@@ -33,7 +33,13 @@ MAX_ANNOTATED = 0.6
 
 @dataclass(frozen=True)
 class SyntheticConfig:
-    """What the simulator makes."""
+    """Settings of simulated brightfield images of seven cell lines.
+
+    Example:
+        >>> from metaseg import SyntheticConfig
+        >>> SyntheticConfig(images_per_line=40, metadata_effect=0).count
+        280
+    """
 
     lines: ClassVar[int] = 7
     """Number of cell lines."""
@@ -52,18 +58,18 @@ class SyntheticConfig:
     never in two splits: about half of the wells are for training, a third for test, the rest for validation."""
 
     metadata_effect: float = 1.0
-    """How much metadata matters, from 0 (the masks of look-alike cell lines have the same law) to 2."""
+    """Effect of metadata, from 0 (masks of look-alike cell lines have the same distribution) to 2."""
 
     seed: int = 0
     """Seed of the images. It is not the seed of a run."""
 
     @property
     def count(self) -> int:
-        """How many images are drawn."""
+        """Number of images."""
         return self.lines * self.images_per_line
 
     def sketch(self) -> "SyntheticConfig":
-        """The same with few images, to plan with."""
+        """Return the same settings with few images, for planning."""
         return replace(self, images_per_line=4, wells_per_line=4)
 
     @property
@@ -85,7 +91,7 @@ class SyntheticConfig:
 
 @dataclass(frozen=True)
 class LiveCellSimulation:
-    """What the simulator makes."""
+    """Settings of the simulator."""
 
     lines: ClassVar[int] = 8
     """Number of cell lines."""
@@ -104,18 +110,18 @@ class LiveCellSimulation:
     are for training, a third for test, the rest for validation."""
 
     metadata_effect: float = 1.0
-    """How much metadata matters, from 0 (the outlines of look-alike cell lines have the same law) to 2."""
+    """Effect of metadata, from 0 (outlines of look-alike cell lines have the same distribution) to 2."""
 
     seed: int = 0
     """Seed of the images. It is not the seed of a run."""
 
     @property
     def count(self) -> int:
-        """How many images are drawn."""
+        """Number of images."""
         return self.lines * self.images_per_line
 
     def sketch(self) -> "LiveCellSimulation":
-        """The same with few images, to plan with."""
+        """Return the same settings with few images, for planning."""
         return replace(self, images_per_line=3, wells_per_line=3)
 
     @property
@@ -137,7 +143,7 @@ class LiveCellSimulation:
 
 @dataclass(frozen=True)
 class RenalConfig:
-    """What the simulator makes."""
+    """Settings of the simulator."""
 
     version: ClassVar[int] = 1
     """Version of the simulator. Raise it whenever the same settings would give other files."""
@@ -153,19 +159,19 @@ class RenalConfig:
     """Images of each patient."""
 
     metadata_effect: float = 1.0
-    """How much metadata matters, from 0 (a tumour's outline has the same law whatever its size) to 1.5. At 1 its radius
-    is proportional to the size."""
+    """Effect of metadata, from 0 (a tumour's outline doesn't depend on its size) to 1.5. At 1 its radius is
+    proportional to the size."""
 
     seed: int = 0
     """Seed of the images. It is not the seed of a run."""
 
     @property
     def count(self) -> int:
-        """How many images are drawn."""
+        """Number of images."""
         return self.cases * self.slices_per_case
 
     def sketch(self) -> "RenalConfig":
-        """The same with few images, to plan with."""
+        """Return the same settings with few images, for planning."""
         return replace(self, cases=2 * CYST_EVERY, slices_per_case=1)
 
     @property
@@ -187,7 +193,7 @@ class RenalConfig:
 
 @dataclass(frozen=True)
 class AnomalyConfig:
-    """What the simulator makes."""
+    """Settings of the simulator."""
 
     version: ClassVar[int] = 1
     """Version of the simulator. Raise it whenever the same settings would give other files."""
@@ -205,18 +211,18 @@ class AnomalyConfig:
     """Share of images with visible anomalies, annotated or not. Annotated ones always have some."""
 
     metadata_effect: float = 1.0
-    """How much the task matters, from 0 (both masks of an image are the same) to 1 (they have nothing in common)."""
+    """Effect of the task, from 0 (both masks of an image are the same) to 1 (they have nothing in common)."""
 
     seed: int = 0
     """Seed of the images. It is not the seed of a run."""
 
     @property
     def count(self) -> int:
-        """How many images are drawn."""
+        """Number of images."""
         return self.images
 
     def sketch(self) -> "AnomalyConfig":
-        """The same with few images, to plan with."""
+        """Return the same settings with few images, for planning."""
         return replace(self, images=FIELDS * len(SPLIT_OF_WELLS))
 
     @property
@@ -240,28 +246,28 @@ class AnomalyConfig:
 
 @dataclass(frozen=True)
 class StyleConfig:
-    """How masks are polygonised, and which."""
+    """Settings of the styles: tolerances of the polygons, splits, and seed of the assignment."""
 
     fine: float = 2.0
-    """How far a fine polygon may leave the contour, in pixels."""
+    """Largest distance of a fine polygon from the contour, in pixels."""
 
     coarse: float = 3.5
-    """How far a coarse polygon may leave the contour, in pixels."""
+    """Largest distance of a coarse polygon from the contour, in pixels."""
 
     effect: float = 1.0
-    """Multiplies both tolerances. At 0 all masks stay accurate, so that the style says nothing."""
+    """Factor of both distances. At 0 all masks stay accurate, so that the style carries no information."""
 
     val_fraction: float = 0.2
-    """Share of samples for validation, where the manifest has no splits."""
+    """Share of samples for validation, if the manifest has no splits."""
 
     test_fraction: float = 0.2
-    """Share of samples for test, where the manifest has no splits."""
+    """Share of samples for test, if the manifest has no splits."""
 
     split_seed: int = 0
-    """Of the split, where the manifest has none."""
+    """Seed of the split, if the manifest has none."""
 
     seed: int = 0
-    """Of which training samples get which style. It is not the seed of a run."""
+    """Seed of the assignment of styles to training samples. It is not the seed of a run."""
 
     def __post_init__(self) -> None:
         fractions = self.val_fraction + self.test_fraction
@@ -276,5 +282,5 @@ class StyleConfig:
 
     @property
     def tolerances(self) -> dict[str, float]:
-        """In pixels, by style."""
+        """Tolerance in pixels, by style."""
         return {"accurate": 0.0, "fine": self.effect * self.fine, "coarse": self.effect * self.coarse}

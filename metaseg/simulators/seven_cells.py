@@ -36,7 +36,7 @@ from metaseg.simulators.settings import MAX_EFFECT as MAX_EFFECT
 from metaseg.simulators.settings import SyntheticConfig as SyntheticConfig
 
 OFFSET = 1.15
-"""How far from the contour look-alike nuclei are outlined at `metadata_effect=1`, in pixels."""
+"""Distance from the contour at which look-alike nuclei are outlined at `metadata_effect=1`, in pixels."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ LINES: dict[str, CellLine] = {
         )
     ),
 }  # fmt: skip
-"""By name. A line's place here is part of its random stream: append new ones."""
+"""Cell lines by name. A line's position is part of its random stream, so append new ones."""
 
 
 def make_seven_cells(folder: Path, config: SyntheticConfig, progress: Progress = lambda done, total: None) -> Manifest:
