@@ -20,6 +20,7 @@ from metaseg.cli.options import Preset
 from metaseg.cli.presets import PAPER_CELLS, QUICK_NETWORK, QUICK_SCHEDULE, SMALL_CELLS, paper, small
 from metaseg.cli.study_page import Page, named
 from metaseg.cli.sweep_page import SweepOptions, SweepPage
+from metaseg.study.arms import Arm
 from metaseg.sweeps.search import SearchConfig
 
 if TYPE_CHECKING:
@@ -37,12 +38,13 @@ PRESETS: dict[Preset, SweepOptions] = {
 """Networks, schedules and images of `studies/seven_cells.py`, and more trials where more can be afforded."""
 
 
-def images(page: str, options: SweepOptions) -> Page:
+def images(page: str, options: SweepOptions, arms: tuple[Arm, ...] = ()) -> Page:
     """Read the images given, else simulate seven cell lines.
 
     Args:
         page: the name of the sweep's page.
         options: of the sweep.
+        arms: arms of the page's own.
     """
     from metaseg.datasets.layouts import read as read_layout
     from metaseg.datasets.source import Source
@@ -55,7 +57,8 @@ def images(page: str, options: SweepOptions) -> Page:
         source = Source(options.manifest, folder, options.metadata, options.group_by, progress)
         return read_layout(options.layout, source)
 
-    return Page(name=named(page, options.manifest) if options.name is None else options.name, read=read)
+    name = named(page, options.manifest) if options.name is None else options.name
+    return Page(name=name, read=read, arms=arms)
 
 
 def space(options: SweepOptions) -> "Space":

@@ -100,7 +100,8 @@ class _Reader:
         try:
             self.parts.add((function.__qualname__, _plain(inspect.getsource(function.__code__))))
         except (OSError, TypeError):
-            if function.__code__.co_filename == "<string>":  # made by `dataclass` of fields, which are read
+            # `dataclass` makes such methods of fields, which are read.
+            if function.__code__.co_filename == "<string>" and function.__name__.startswith("__"):
                 return
             raise ConfigError(
                 f"block {self.block.__qualname__!r} uses {name}, whose source can't be read; expected code in a file "
