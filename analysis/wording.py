@@ -1,4 +1,4 @@
-"""How numbers and lists read in a sentence, and what a report calls things."""
+"""Wording of reports: numbers and lists in a sentence, and the names of things."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,38 +19,38 @@ FORMULAS = {
     "precision": "precision = TP / (TP + FP)",
     "recall": "recall = TP / (TP + FN)",
 }
-"""Of scores from counts of pixels."""
+"""Formulas of scores from counts of pixels."""
 
 
 def metric_name(metric: str) -> str:
-    """What a score is called in a sentence: `F1`, `IoU`; scores from elsewhere by their own name."""
+    """Name of a score in a sentence: `F1`, `IoU`; scores from elsewhere keep their own."""
     return {"f1": "F1", "iou": "IoU"}.get(metric, metric)
 
 
 @dataclass(frozen=True)
 class Names:
-    """What sentences, tables and axes call things."""
+    """Names of things in sentences, tables and axes."""
 
     score: str = "F1"
     """`F1`, `dice`."""
     image: str = "image"
     images: str = "images"
     groups: str = "groups"
-    """Of images that aren't independent: `groups`, `patients`."""
+    """Groups of images that aren't independent: `groups`, `patients`."""
     subgroup: str = "subgroup"
     """The column that results are broken down by."""
     grouped: bool = False
-    """Whether some group has several images, so that groups are the units of a test."""
+    """True if some group has several images, so that groups are the units of a test."""
     of_test: bool = True
-    """Whether images are known to be test images."""
+    """True if images are known to be test images."""
     margin: str = "the study's margin"
-    """Whose the margin of equivalence is."""
+    """The margin of equivalence, with its owner."""
     compared: str = "the declared comparisons"
-    """What stands on the row of all images."""
+    """The comparisons in the row of all images."""
     equal: str = "arms that receive no metadata"
     """Those that are claimed to be equal to another."""
     undeclared: frozenset[str] = frozenset()
-    """What nobody declared, of margin, average, endpoint and comparisons."""
+    """Those of margin, average, endpoint and comparisons that nobody declared."""
 
     @property
     def tested(self) -> str:
@@ -59,7 +59,7 @@ class Names:
 
     @property
     def units(self) -> str:
-        """What a test takes for independent: `images`, `groups of images`, `patients`."""
+        """Independent units of a test: `images`, `groups of images`, `patients`."""
         return self.several(self.grouped)
 
     def several(self, grouped: bool) -> str:
@@ -73,7 +73,7 @@ NAMES = Names()
 """Those of a study of our own."""
 
 RENAMED = ("metric", "image", "group", "subgroup")
-"""What can be called by another name."""
+"""Things that can have another name."""
 
 
 def plural(word: str) -> tuple[str, str]:

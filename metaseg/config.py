@@ -16,8 +16,8 @@ from metaseg.schema import Claim as Claim
 from metaseg.schema import ExtraScore as ExtraScore
 
 MetadataMode = Literal["true", "zeros", "shuffled", "absent", "heads"]
-"""How an arm sees metadata: each sample's own, all zeros, permuted among samples, not at all, or by the output head
-that it picks, instead of by the blocks."""
+"""Metadata that an arm sees: each sample's own, all zeros, permuted among samples, none, or each sample's own by way of
+the output head that it selects, instead of the blocks."""
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
@@ -31,11 +31,11 @@ POSITIONS: tuple[Position, ...] = get_args(Position)
 Activation = Literal["relu", "silu", "gelu", "tanh"]
 
 Modulate = Literal["convolved", "normalised", "output"]
-"""What of a level's second convolution its block re-weights: what the convolution gives, before the normalisation;
-what the normalisation gives, before the activation; or the level's output, after the activation."""
+"""Feature maps of a level that its block re-weights: the second convolution's output, before the normalisation; the
+normalisation's output, before the activation; or the level's output, after the activation."""
 
 Shape = Literal["cyclic", "one-cycle", "cosine", "constant"]
-"""How the learning rate goes from step to step (`metaseg.training.schedule`)."""
+"""Shape of the learning rate schedule (`metaseg.training.schedule`)."""
 
 
 class ConfigError(ValueError):
@@ -162,8 +162,8 @@ class NetworkConfig:
     """Where blocks sit: any subset of encoder, bottleneck and decoder."""
 
     modulate: Modulate = "output"
-    """What blocks re-weight: what a level's second convolution gives (convolved), that normalised, before its
-    activation (normalised), or the level's output (paper: output)."""
+    """Feature maps that blocks re-weight: the output of a level's second convolution (convolved), the same after
+    normalisation (normalised), or the level's output after the activation (paper: output)."""
 
     def __post_init__(self) -> None:
         _require(self.width >= 1, "width", self.width, "at least 1 channel")
@@ -298,13 +298,13 @@ class EngineConfig:
 
 @dataclass(frozen=True)
 class Scoring:
-    """How results are made of counts of pixels. It isn't part of a run: it can be changed without training."""
+    """Rules by which scores are made from counts of pixels. No part of a run: they can change without training."""
 
     average: Average = "images"
-    """What the overall score is."""
+    """Overall score: the mean over test images, or over subgroups."""
 
     empty: Empty = "one"
-    """What an image counts whose reference lacks the class."""
+    """Score of an image whose reference mask lacks the class: 1 if the prediction is empty too, else 0; or left out."""
 
     endpoint: str | None = None
     """The class that the study is about: comparisons on the others are exploration. The macro average by default."""
@@ -341,10 +341,10 @@ class RunConfig:
     """Name of the block (`metaseg.networks.blocks.BLOCKS`)."""
 
     metadata_mode: MetadataMode
-    """How the run sees metadata, in training and in evaluation."""
+    """Metadata that the run sees, in training and in evaluation."""
 
     seed: int
-    """Of the weights' initialisation, the samples' order and crops, and shuffled metadata."""
+    """Seed of the weights' initialisation, the samples' order and crops, and shuffled metadata."""
 
     dataset: str
     """Fingerprint of the prepared dataset: pixels, masks, metadata, split, classes and channels."""
@@ -353,4 +353,4 @@ class RunConfig:
     schedule: ScheduleConfig
 
     subset: Subset | None = None
-    """What the run sees of the dataset, where that isn't all."""
+    """Part of the dataset that the run sees, if not all."""

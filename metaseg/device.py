@@ -1,4 +1,4 @@
-"""What a device computes best with: its type of mixed precision, how feature maps lie in its memory, its threads."""
+"""Fastest arithmetic of a device: type of mixed precision, memory format of feature maps, number of threads."""
 
 import contextlib
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ def half_precision(device: torch.device) -> torch.dtype | None:
 
 
 def training_format(device: torch.device) -> torch.memory_format:
-    """How feature maps lie in memory while a network is trained; without gradients, channels come last everywhere.
+    """Memory format of feature maps during training; without gradients, channels come last everywhere.
 
     Channels come last on GPUs, whose tensor cores want them so, and on CPUs in float32. In bfloat16 on CPUs a map's
     pixels lie together: with channels last PyTorch's backward pass of group normalisation is slow there.

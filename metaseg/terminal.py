@@ -8,7 +8,7 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
 SPACES = re.compile(r"[\t-\r\x1c-\x1f\x85\u2028\u2029]+")
-"""What would end a line, or jump within it."""
+"""Characters that would end a line, or jump within it."""
 
 HIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ufff9-\ufffb\ud800-\udfff]")
 """Control characters, among them ESC; what turns the direction of writing; halves of characters."""
@@ -35,6 +35,6 @@ class Terminal(Console):
         super().__init__(markup=False, emoji=False, highlight=False, **options)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """What is printed; rich's own control sequences, which move the cursor, are kept."""
+        """Return the printed text; rich's own control sequences, which move the cursor, are kept."""
         for part in super().render(renderable, options):
             yield part if part.control else Segment(revealed(part.text), part.style)

@@ -47,7 +47,7 @@ class AnnotationStyles(StudyOptions):
     simulated."""
 
     layout: str = "table"
-    """How the manifest is stored: table, or the name of a published layout."""
+    """Format of the manifest: table, or the name of a published layout."""
 
     strata: tuple[str, ...] = ()
     """Categorical columns of the manifest; the styles' thirds, and the split where the manifest has none, have equal

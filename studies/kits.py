@@ -47,7 +47,7 @@ class Kits(StudyOptions):
     simulated."""
 
     layout: Literal["table", "kits"] = "table"
-    """How the manifest is stored: table, or kits (KiTS19, KiTS21 or KiTS23 as downloaded)."""
+    """Format of the manifest: table, or kits (KiTS19, KiTS21 or KiTS23 as downloaded)."""
 
     size: str = "radiographic_size"
     """The table's column that holds the tumour's size."""

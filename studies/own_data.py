@@ -56,7 +56,7 @@ class OwnData(StudyOptions):
     """Name of the study in the store (default: made of the manifest's). A study replaces an older one of its name."""
 
     layout: str = "table"
-    """How the manifest is stored: table, or the name of a published layout (dsb2018, livecell, nnunet ...)."""
+    """Format of the manifest: table, or the name of a published layout (dsb2018, livecell, nnunet ...)."""
 
 
 QUICK = OwnData(manifest=REQUIRED)

@@ -1,1 +1,1 @@
-"""What `analysis` can be asked to do: a module each."""
+"""Commands of `analysis`, one module each."""

@@ -33,7 +33,7 @@ def _several(metavar: str) -> object:
 
 @dataclass(frozen=True, kw_only=True)
 class TableOptions:
-    """What tables from elsewhere contain."""
+    """Contents of tables from elsewhere."""
 
     name: Annotated[str | None, _one("STUDY")] = None
     """Name of the study that the tables become."""
@@ -141,7 +141,7 @@ class Report(TableOptions):
         self.words()
 
     def words(self) -> dict[str, str]:
-        """What things are called in the report, by `analysis.wording.RENAMED`'s names."""
+        """Names of things in the report, by the keys of `analysis.wording.RENAMED`."""
         words = {OF_COLUMNS[new]: old for new, old in self.columns().items() if new in OF_COLUMNS}
         for text in given("--call", self.call):
             name, word = _pair("--call", text, f"NAME=WORD with NAME one of {', '.join(RENAMED)}", RENAMED)

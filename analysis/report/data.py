@@ -25,15 +25,15 @@ class Supplement:
     """Things that a report shows besides its results, as far as they are known."""
 
     history: pd.DataFrame | None = None
-    """Of `analysis.figures.learning.read_history`."""
+    """Learning curves, from `analysis.figures.learning.read_history`."""
     runs: pd.DataFrame | None = None
-    """Of `analysis.report.sections.provenance.provenance`."""
+    """Origin of each run, from `analysis.report.sections.provenance.provenance`."""
     pictures: Mapping[str, bytes] = field(default_factory=dict)
     """PNGs that the study drew, by file name ("overlays.png")."""
     tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     """Small tables of the study ("distribution")."""
     tuned: Mapping[str, tuple[Sweep, pd.DataFrame]] = field(default_factory=dict)
-    """Of `analysis.sweeps.trials.read_arm_sweeps`, where arms were tuned."""
+    """Sweeps of the arms, if these were tuned, from `analysis.sweeps.trials.read_arm_sweeps`."""
     failed: Collection[str] = ()
     """Ids of runs that failed when they were last tried."""
 

@@ -7,7 +7,7 @@ FILE = "config.toml"
 
 
 def study_options(storage: Storage, study: str) -> str:
-    """What a store keeps of the options that a study was started with; empty for studies from before it did."""
+    """Options that a study was started with, as the store keeps them; empty for studies from before it did."""
     file = f"studies/{study}.json"
     kept = read_json(storage.read(file), storage.locate(file)).get("config")
     return kept if isinstance(kept, str) else ""

@@ -27,7 +27,7 @@ class SweepReport:
 
     sweep: Sweep
     trials: pd.DataFrame
-    """Of `analysis.sweeps.trials.read_trials`."""
+    """Trials, from `analysis.sweeps.trials.read_trials`."""
     result: tuple[str, ...]
     """The findings, in sentences."""
     files: tuple[str, ...]

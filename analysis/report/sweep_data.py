@@ -15,7 +15,7 @@ class SweepData:
     sweep: Sweep
     """The search: its space, sampler and objectives."""
     trials: pd.DataFrame
-    """Of `analysis.sweeps.trials.read_trials`."""
+    """Trials, from `analysis.sweeps.trials.read_trials`."""
     ranked: pd.DataFrame
     """Settings by importance (`analysis.sweeps.importance.importance`)."""
     title: Title

@@ -31,6 +31,47 @@ def seed_ratio(row: "pd.Series[Any]") -> float:
     return ours / theirs if theirs > 0 else (1.0 if ours == 0 else math.inf)
 
 
+def unlike_comparisons(tests: pd.DataFrame) -> list[str]:
+    """Sentences on comparisons whose arms' seeds differ in number or SD; those with one reference and number in one.
+
+    Args:
+        tests: rows of `analysis.stats.comparisons.compare`.
+    """
+    sentences: list[str] = []
+    unlike = [(row, said) for _, row in tests.iterrows() if (said := unlike_seeds(row))]
+    alike: dict[tuple[str, int], list[pd.Series[Any]]] = {}
+    for row, said in unlike:
+        if row["n_seeds"] == row["n_seeds_reference"]:
+            alike.setdefault((str(row["reference"]), int(row["n_seeds"])), []).append(row)
+        else:
+            sentences.append(said)
+    for (reference, seeds), rows in alike.items():
+        if len(rows) == 1:
+            sentences.append(unlike_seeds(rows[0]))
+            continue
+        arms = [f"{row['arm']} ({_times(seed_ratio(row))})" for row in rows]
+        chances = [_chance(seed_ratio(row), seeds) for row in rows]
+        errs = next(errs for count, errs in EQUAL_COUNTS if seeds >= count)
+        sentences.append(
+            f"seeds of {reference} and of {', '.join(arms)} vary unequally (ratio of SDs; {', '.join(chances)} in 100 "
+            f"pairs of arms that truly vary alike show such a ratio with {seeds} seeds each); where it is truly 4, "
+            f"equal arms are called different in {errs} of draws"
+        )
+    return sentences
+
+
+def _times(ratio: float) -> str:
+    times = max(ratio, 1 / ratio) if ratio > 0 else math.inf
+    return "many times" if math.isinf(times) else f"{times:.1f} times" if times < 10 else f"{times:.0f} times"
+
+
+def _chance(ratio: float, seeds: int) -> str:
+    """Percentage of pairs of arms that vary alike whose SDs differ at least so much."""
+    times = max(ratio, 1 / ratio) if ratio > 0 else math.inf
+    chance = 200 * float(stats.f.sf(times**2, seeds - 1, seeds - 1))
+    return "fewer than 1" if chance < 1 else f"{chance:.0f}"
+
+
 def unlike_seeds(row: "pd.Series[Any]") -> str:
     """A sentence on two arms whose seeds differ in number or SD, with the test's false positives; else nothing.
 
@@ -43,17 +84,14 @@ def unlike_seeds(row: "pd.Series[Any]") -> str:
     ratio = seed_ratio(row)
     times = 1.0 if math.isnan(ratio) else max(ratio, 1 / ratio) if ratio > 0 else math.inf
     more, less = (row["arm"], row["reference"]) if ratio > 1 else (row["reference"], row["arm"])
-    often = "many times" if math.isinf(times) else f"{times:.1f} times" if times < 10 else f"{times:.0f} times"
-    varies = f"the seeds of {more} vary {often} as much as those of {less} (SD)" if times > UNLIKE else ""
+    varies = f"the seeds of {more} vary {_times(ratio)} as much as those of {less} (SD)" if times > UNLIKE else ""
     if counts[0] == counts[1]:
         if not varies:
             return ""
         errs = next(errs for count, errs in EQUAL_COUNTS if counts[0] >= count)
-        chance = float(stats.f.sf(times**2, counts[0] - 1, counts[0] - 1))
-        share = "fewer than 1 in 100" if 2 * chance < 0.01 else f"{200 * chance:.0f} in 100"
         return (
-            f"{varies}; {share} pairs of arms that truly vary alike show such a ratio with {counts[0]} seeds each; "
-            f"where it is truly 4, equal arms are called different in {errs} of draws"
+            f"{varies}; {_chance(ratio, counts[0])} in 100 pairs of arms that truly vary alike show such a ratio with "
+            f"{counts[0]} seeds each; where it is truly 4, equal arms are called different in {errs} of draws"
         )
     few = row["arm"] if counts[0] < counts[1] else row["reference"]
     highest, lowest, tried = next(known[1:] for known in OTHER_COUNTS if max(counts) / min(counts) >= known[0])

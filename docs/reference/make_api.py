@@ -36,7 +36,7 @@ class PublicName:
     name: str
     definition: ast.stmt
     docstring: str
-    """Of a constant, the string below it."""
+    """The string below a constant."""
 
     @property
     def summary(self) -> str:
@@ -72,7 +72,7 @@ def defined(body: list[ast.stmt], name: str) -> tuple[ast.stmt, str]:
 
 
 def signature(public: PublicName) -> str:
-    """How a name is called, or what a constant is."""
+    """Signature of a name, or value of a constant."""
     match public.definition:
         case ast.FunctionDef(args=arguments, returns=returned):
             return called(public.name, parameters(arguments), f" -> {ast.unparse(returned)}" if returned else "")

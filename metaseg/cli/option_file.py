@@ -29,7 +29,7 @@ _KINDS: dict[Any, tuple[type, str]] = {
     str: (str, "text"),
     Path: (str, "a path"),
 }
-"""Of a field's type: the type that a file has it in, and what errors call it."""
+"""Type in which a file holds a field of this type, and its name in errors."""
 
 
 @dataclass(frozen=True)

@@ -106,7 +106,7 @@ def parse(presets: Mapping[Preset, Options], description: str | None) -> Options
 
 
 def _default(presets: Mapping[Preset, Options]) -> Options:
-    """What options are that the command line doesn't give: its preset's, or its file's."""
+    """Values of options that the command line doesn't give: the preset's, or the file's."""
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     first.add_argument("--preset", choices=presets)
     first.add_argument("--config", type=Path)

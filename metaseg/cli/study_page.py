@@ -33,7 +33,7 @@ Pictures = Callable[["Study", "Store"], Mapping[str, bytes]]
 
 @dataclass(frozen=True, kw_only=True)
 class Page:
-    """What a study compares and on which images, given its options."""
+    """A study with its options given: its arms and how its images are read."""
 
     name: str
     """Name of the study in the store, of its record and reports."""
@@ -44,7 +44,7 @@ class Page:
     baseline: str = BASELINE
     """Name of the arm that the others are compared with."""
     scoring: Scoring = Scoring()
-    """How scores are computed from counts of pixels."""
+    """Rules by which scores are computed from counts of pixels."""
     pictures: Pictures = lambda study, store: {}
     """Called when all runs are done."""
 

@@ -52,7 +52,7 @@ class SweepOptions(StudyOptions):
     """CSV or Parquet table of your images, or the folder of a published layout. Without it, images are simulated."""
 
     layout: str = "table"
-    """How the manifest is stored: table, or the name of a published layout (dsb2018, livecell, nnunet ...)."""
+    """Format of the manifest: table, or the name of a published layout (dsb2018, livecell, nnunet ...)."""
 
     metadata: tuple[str, ...] = ()
     """Metadata columns that the networks see, as in own_data.py."""

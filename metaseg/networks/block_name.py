@@ -1,4 +1,4 @@
-"""How a run's configuration names its block: by text that is hashed, which brings the class and its settings along."""
+"""The name of a block in a run's configuration: text that is hashed, which brings the class and its settings along."""
 
 import json
 import re

@@ -19,7 +19,7 @@ INSTALLED = {"site-packages", "dist-packages"}
 
 @dataclass(frozen=True)
 class Source:
-    """What a block from outside metaseg is made of."""
+    """The parts of a block from outside metaseg."""
 
     block: type
     """The class."""
@@ -33,7 +33,7 @@ class Source:
 
 
 def is_ours(block: type) -> bool:
-    """Whether metaseg itself defines the class."""
+    """True if metaseg itself defines the class."""
     return _root(block.__module__) == "metaseg"
 
 
@@ -123,7 +123,7 @@ class _Reader:
         self.parts.add((name, text))
 
     def _is_own(self, module: str) -> bool:
-        """Whether a module's source counts: it is part of the block's package, or isn't installed."""
+        """True if a module's source counts: it is part of the block's package, or isn't installed."""
         root = _root(module)
         if root == "metaseg" or root in sys.stdlib_module_names:
             return module == "__main__"

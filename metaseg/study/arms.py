@@ -30,8 +30,8 @@ class Arm:
     subset: Subset | None = None
     """The part of the data that the arm sees, where that isn't all."""
     stratified: bool = False
-    """Whether the arm is several networks: one for each value of the first categorical metadata column, which sees, and
-    is tested on, samples of that value alone."""
+    """True if the arm is several networks: one for each value of the first categorical metadata column, trained and
+    tested on samples of that value alone."""
     settings: Any = None
     """Settings of the block, an instance of its `settings` class; None for their defaults."""
 
@@ -43,7 +43,7 @@ class Arm:
         return block_name(self.block, self.settings)
 
     def record(self) -> dict[str, Any]:
-        """What the store keeps of the arm: its fields as JSON, the block and its settings by name."""
+        """Fields of the arm as the store keeps them: JSON, the block and its settings by name."""
         fields = asdict(replace(self, block=self.block_name, settings=None))
         del fields["settings"]
         return fields

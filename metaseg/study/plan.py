@@ -34,12 +34,12 @@ class PlannedRun:
     arm: Arm
     config: RunConfig
     part: str = ""
-    """Which of its arm's networks of this seed it is, where an arm is several."""
+    """Subgroup of this network, if its arm is several networks."""
     workers: tuple[int, ...] | None = None
-    """How many workers this run has, or the least and the most, where it isn't as many as the others."""
+    """Number of workers of this run, or the least and the most, if it differs from the others'."""
 
     def workers_of(self, engine: EngineConfig) -> tuple[int, ...]:
-        """How many workers the run has, or the least and the most."""
+        """Number of workers of the run, or the least and the most."""
         return self.workers or engine.workers_per_run
 
     @cached_property
@@ -49,7 +49,7 @@ class PlannedRun:
 
     @property
     def label(self) -> str:
-        """How messages call the run."""
+        """Name of the run in messages."""
         return f"{self.arm.name} {self.part} seed {self.config.seed}".replace("  ", " ")
 
 
@@ -84,7 +84,7 @@ class Study:
     """Name of the arm that the others are compared with."""
     scoring: Scoring = Scoring()
     sweeps: Mapping[str, str] = field(default_factory=dict)
-    """Of arms whose settings were searched for: the sweeps' names."""
+    """Names of the sweeps in which arms were tuned, by arm."""
 
     @property
     def comparisons(self) -> tuple[Comparison, ...]:
@@ -121,7 +121,7 @@ class Study:
         return tuple(source.block for source in own_sources(run.config.block for run in self.runs))
 
     def record(self, command: Sequence[str]) -> dict[str, Any]:
-        """What the store keeps of the study, for `analysis` to read."""
+        """The study's record in the store, which `analysis` reads."""
         return {
             "name": self.name,
             "dataset": self.dataset.name,

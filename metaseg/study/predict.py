@@ -161,7 +161,7 @@ class Predictor:
 
 
 def _where_defined(config: Mapping[str, Any]) -> str:
-    """How to give the classes that a run's block consists of, from where they were when it was trained."""
+    """Advice on how to give the classes of a run's block, from where they were when it was trained."""
     sources = config.get("own_blocks")
     if not isinstance(sources, list) or not all(isinstance(source, dict) for source in sources):
         return ""

@@ -26,7 +26,7 @@ __all__ = ["Choice", "Dimension", "Float", "Integer", "Space"]
 
 @dataclass(frozen=True)
 class Space:
-    """What is searched: dimensions named as fields of `NetworkConfig` or `ScheduleConfig`, conditions after theirs.
+    """A search space: dimensions named as fields of `NetworkConfig` or `ScheduleConfig`.
 
     Values are kept as Optuna keeps them (`params`): those of a setting that is several strings as one, joined by +.
     A dimension that a trial doesn't have leaves its setting as the sweep's own configuration says.

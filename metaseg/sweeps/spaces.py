@@ -19,7 +19,7 @@ SCHEDULE_SPACE = Space(
         Float("weight_decay", 1e-5, 1e-1, log=True),
     )
 )
-"""How long and how fast."""
+"""Length of the training and its learning rates."""
 
 QUICK_SCHEDULE_SPACE = SCHEDULE_SPACE.changed(
     ["cycles=1..3", "lr_max=1e-3..3e-2", "epochs=4..12:log", "batch_size=4,8,16"]
@@ -36,7 +36,7 @@ BOTTLENECK_SPACE = Space(
         Choice("embedding", (0, 4, 8, 16)),
     )
 )
-"""Blocks: how large their perceptrons are, where they sit, what they re-weight and how they see metadata."""
+"""Blocks: size of their MLPs, position, feature maps that they re-weight, and embedding of the metadata."""
 
 NETWORK_SPACE = Space((Choice("width", (8, 16, 32, 64)), Integer("depth", 2, 5)))
 """The U-Net around the blocks."""

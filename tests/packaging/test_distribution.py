@@ -1,4 +1,4 @@
-"""What is distributed: its name and packages, and that what was built runs by itself."""
+"""The distribution: its name and packages, and a built wheel that runs by itself."""
 
 import os
 import re

@@ -8,7 +8,7 @@ from analysis.report.grid import Cell, Emphasis, Grid
 from analysis.report.section import Part, Section, to_csv
 from analysis.results.declaration import Study
 from analysis.scores.image_scores import OVERALL
-from analysis.stats.calibration import unlike_seeds
+from analysis.stats.calibration import unlike_comparisons
 from analysis.stats.comparisons import ALPHA, FEWEST_UNITS, leading_class
 from analysis.wording import NAMES, Names, format_p, listed
 
@@ -44,7 +44,7 @@ def section(data: ReportData) -> Section:
 def _warnings(declared: pd.DataFrame) -> list[str]:
     """Names declared comparisons whose arms' seeds vary unequally, so that the test may err more often than it says."""
     tested = declared[declared["p_adjusted"].notna()]
-    unlike = [said for _, row in tested.iterrows() if (said := unlike_seeds(row))]
+    unlike = unlike_comparisons(tested)
     return [f"WARNING: p-values may be less reliable than they look: {'; '.join(unlike)}."] if unlike else []
 
 

@@ -27,7 +27,7 @@ DECLARED = [
 
 
 def rows(arm: str, seed: int) -> pd.DataFrame:
-    """Of 40 images; film's seeds differ too much to say anything of it."""
+    """Forty images; the seeds of film differ too much to say anything about it."""
     rng = np.random.default_rng([ARMS.index(arm), seed])
     shift = EFFECT.get(arm, 0.0) + (0.04 * (seed - 1) if arm == "film" else 0.0)
     return image_rows(0.7 + shift + rng.uniform(-0.01, 0.01, 40))

@@ -10,7 +10,7 @@ from scipy import stats
 from analysis.report.study import report
 from analysis.scores.image_scores import OVERALL
 from analysis.scores.score_matrix import score_matrices
-from analysis.stats.calibration import calibration_sentence, unlike_seeds
+from analysis.stats.calibration import calibration_sentence, unlike_comparisons, unlike_seeds
 from analysis.stats.seeds import collapsed, residuals, run_means, seed_table, upper_limit
 from fake_store import image_rows, run_id, write_study
 from metaseg.store.folder import FolderStorage
@@ -133,3 +133,15 @@ def test_other_designs_are_told_what_is_known_of_them(design: pd.Series, expecte
 def test_where_nothing_is_tested_nothing_is_promised() -> None:
     assert calibration_sentence(row((1, 3))) == "Nothing is tested."
     assert calibration_sentence(row(units=4)) == "Nothing is tested."
+
+
+def test_arms_that_vary_unlike_one_reference_are_told_in_one_sentence() -> None:
+    rows = [row(sds=(0.012, 0.003)), row(sds=(0.001, 0.003)), row(), row((10, 3))]
+    tests = pd.DataFrame([each | {"arm": arm} for each, arm in zip(map(dict, rows), "abcd", strict=True)])
+    alone, together = unlike_comparisons(tests)
+    assert alone.startswith("d has 10 seeds and se 3")
+    assert together.startswith(
+        "seeds of se and of a (4.0 times), b (3.0 times) vary unequally (ratio of SDs; 12, 20 in 100 pairs of arms "
+        "that truly vary alike show such a ratio with 3 seeds each); where it is truly 4"
+    )
+    assert unlike_comparisons(tests[:1]) == [unlike_seeds(tests.iloc[0])]
