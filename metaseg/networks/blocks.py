@@ -8,34 +8,14 @@ A study's own block needs no line here: an arm takes its class (docs/how-to/own-
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from metaseg.config import Activation, ConfigError
+from metaseg.config import ConfigError
 from metaseg.networks.block_name import BlockName, name_block
-
-ACTIVATIONS: dict[Activation, type[nn.Module]] = {"relu": nn.ReLU, "silu": nn.SiLU, "gelu": nn.GELU, "tanh": nn.Tanh}
-
-
-@dataclass(frozen=True)
-class MLPConfig:
-    """Settings of the multilayer perceptron (MLP) by which a block computes its modulation."""
-
-    reduction: int = 4
-    """Reduction ratio: channels of the feature maps over units of a hidden layer (Hu et al. 2020)."""
-
-    layers: int = 1
-    """Number of hidden layers."""
-
-    activation: Activation = "relu"
-    """Activation function after each hidden layer."""
-
-    shared: int = 0
-    """This block's share of the parameters outside the blocks that serve them (the metadata embedding). `se-matched`
-    adds as many to itself."""
+from metaseg.networks.mlp import MLPConfig, excitation, excitation_parameters, hidden_and_linear
 
 
 class ChannelModulation(nn.Module, ABC):
@@ -73,24 +53,6 @@ class ChannelModulation(nn.Module, ABC):
     @abstractmethod
     def forward(self, features: Tensor, metadata: Tensor) -> Tensor:
         """Modulate `features` `(N, C, H, W)` by `metadata` `(N, M)`; returns `(N, C, H, W)`."""
-
-
-def hidden_and_linear(inputs: int, hidden: int, outputs: int, mlp: MLPConfig) -> nn.Sequential:
-    """An MLP, hidden layers of `hidden` units and a linear output: `(N, inputs)` to `(N, outputs)`, unbounded."""
-    layers: list[nn.Module] = []
-    for before, units in pairwise([inputs] + [hidden] * mlp.layers):
-        layers += [nn.Linear(before, units), ACTIVATIONS[mlp.activation]()]
-    return nn.Sequential(*layers, nn.Linear(hidden, outputs))
-
-
-def excitation(inputs: int, hidden: int, channels: int, mlp: MLPConfig) -> nn.Sequential:
-    """An MLP that ends in a sigmoid, gates in (0, 1): `(N, inputs)` to `(N, channels)` (Hu et al. 2020, eq. 3)."""
-    return nn.Sequential(*hidden_and_linear(inputs, hidden, channels, mlp), nn.Sigmoid())
-
-
-def excitation_parameters(inputs: int, hidden: int, channels: int, mlp: MLPConfig) -> int:
-    """Number of weights and biases of an `excitation`."""
-    return (inputs + 1) * hidden + (mlp.layers - 1) * (hidden + 1) * hidden + (hidden + 1) * channels
 
 
 def squeeze(features: Tensor) -> Tensor:

@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from metaseg.config import Modulate, NetworkConfig, Position
-from metaseg.networks.blocks import ChannelModulation, MLPConfig, block_class, build_block
+from metaseg.networks.blocks import ChannelModulation, block_class, build_block
+from metaseg.networks.mlp import MLPConfig
 
 MODULATED_AFTER: dict[Modulate, int] = {"convolved": 4, "normalised": 5, "output": 6}
 """After how many of a level's layers (`convolutions`) its block comes."""

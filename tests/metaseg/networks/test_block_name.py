@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from metaseg.config import ConfigError, NetworkConfig
 from metaseg.networks.block_file import read_blocks
 from metaseg.networks.block_name import BlockName, MissingBlockError
-from metaseg.networks.blocks import BLOCKS, ChannelModulation, Matched, MLPConfig, block_name, build_block, channelwise
+from metaseg.networks.blocks import BLOCKS, ChannelModulation, Matched, block_name, build_block, channelwise
+from metaseg.networks.mlp import MLPConfig
 from metaseg.networks.unet import UNet
 
 SOURCE = """

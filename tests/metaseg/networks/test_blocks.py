@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from metaseg.config import Activation, ConfigError
-from metaseg.networks.blocks import BLOCKS, MLPConfig, build_block
+from metaseg.networks.blocks import BLOCKS, build_block
+from metaseg.networks.mlp import MLPConfig
 
 WITH_METADATA = [name for name, block in BLOCKS.items() if block.needs_metadata]
 

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metaseg.config import POSITIONS, Activation, ConfigError, Modulate, NetworkConfig
-from metaseg.networks.blocks import BLOCKS, Identity, MLPConfig
+from metaseg.networks.blocks import BLOCKS, Identity
+from metaseg.networks.mlp import MLPConfig
 from metaseg.networks.unet import Level, UNet
 
 WITH_METADATA = [name for name, block in BLOCKS.items() if block.needs_metadata]
