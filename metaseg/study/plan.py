@@ -88,9 +88,9 @@ class Study:
 
     @property
     def comparisons(self) -> tuple[Comparison, ...]:
-        """Declared beforehand: each arm against the baseline, and where metadata are true against its dummy.
+        """Declared beforehand: each arm against the baseline, and one that sees true metadata against its dummy too.
 
-        Of arms that metadata tell nothing the claim is that they equal the baseline.
+        Arms that receive no true metadata are expected to equal the baseline.
         """
         untold = ("zeros", "shuffled")
         with_baseline = (
@@ -102,7 +102,7 @@ class Study:
         with_dummy = (
             Comparison(arm.name, dummies[arm.block_name, arm.subset], "differs")
             for arm in self.arms
-            if arm.metadata_mode == "true" and (arm.block_name, arm.subset) in dummies
+            if arm.metadata_mode == "true" and dummies.get((arm.block_name, arm.subset), self.baseline) != self.baseline
         )
         return (*with_baseline, *with_dummy)
 

@@ -97,6 +97,11 @@ def test_another_baseline_can_be_declared(tiny_dataset):
     assert (record["average"], record["empty"], record["margin"]) == ("subgroups", "left out", 0.02)
 
 
+def test_an_arm_whose_dummy_is_the_baseline_is_compared_with_it_once(tiny_dataset):
+    study = plan("s", tiny_dataset, ["sme", "sme-dummy"], 1, NETWORK, SCHEDULE, baseline="sme-dummy")
+    assert [(each.arm, each.reference, each.claim) for each in study.comparisons] == [("sme", "sme-dummy", "differs")]
+
+
 def test_comparisons_are_declared_with_the_baseline_and_with_each_arms_dummy(tiny_dataset):
     arms = ["baseline", "me", "sme", "sme-dummy", "sme-shuffled", "baseline-matched"]
     study = plan("s", tiny_dataset, arms, 1, NETWORK, SCHEDULE)
