@@ -85,7 +85,7 @@ def score(
     from metaseg.store.runs import Store
 
     own = read_blocks(blocks)
-    scored = score_study(Store.at(store), study, scores, tolerance, 1 if own else jobs, Terminal(), own)
+    scored = score_study(Store.at(store), study, scores, tolerance, jobs, Terminal(), own)
     return 0 if scored else 1
 
 

@@ -310,7 +310,7 @@ class Scoring:
     """The class that the study is about: comparisons on the others are exploration. The macro average by default."""
 
     margin: float = MARGIN
-    """Arms whose F1 differs by less than this are as good as equal."""
+    """Equivalence margin: arms whose F1 differs by less count as equal."""
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,7 @@ def test_the_pages_network_is_trained_and_its_study_is_done(after: dict[str, Any
 def test_the_pages_results_are_those_of_its_store(after: dict[str, Any]) -> None:
     assert after["results"].images["run_id"].nunique() == 4
     tests = after["tests"].set_index("subgroup")
-    means = after["scores"].groupby("arm", observed=True)["f1"].mean()
+    means = after["scores"].groupby("arm", observed=True)["score"].mean()
     assert tests.loc["Average", "difference"] == pytest.approx(means["sme"] - means["baseline"])
     assert isinstance(after["figure"], Figure)
     assert len(after["table"]) == 9

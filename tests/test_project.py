@@ -1,6 +1,7 @@
 """Rules that the whole tree keeps: floors, and a README whose commands exist."""
 
 import ast
+import importlib
 import re
 import subprocess
 import sys
@@ -135,3 +136,20 @@ def test_every_file_that_the_documents_point_to_exists():
 def test_continuous_integration_runs_the_readmes_test_command():
     assert "make test" in (ROOT / "README.md").read_text()
     assert (ROOT / ".ci" / "run").read_text().rstrip().endswith("make test")
+
+
+def test_names_of_the_statistics_reference_exist() -> None:
+    """`module.name` or `module.name(arguments)` in its table; further names of a cell are of the same module."""
+    text = (ROOT / "docs" / "reference" / "analysis.md").read_text()
+    table = text.partition("| function |")[2].partition("\n\n")[0]
+    found = 0
+    for cell in re.findall(r"^\| (.+?) \|", table, re.M):
+        module = None
+        for name in re.findall(r"`([\w.]+)", cell):
+            path, _, last = name.rpartition(".")
+            if path.startswith("figures") or not (path or module):  # modules that aren't functions
+                continue
+            module = importlib.import_module(f"analysis.{path}") if path else module
+            assert hasattr(module, last), name
+            found += 1
+    assert found > 30

@@ -111,7 +111,7 @@ def build_learning(history: pd.DataFrame, baseline: str) -> Figure:
         below.set_yscale("log")
         plain_log_ticks(below.yaxis)
     below.set_xlabel("epoch", fontsize=9)
-    below.xaxis.set_major_locator(MaxNLocator(integer=True))
+    below.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     seeds = history.groupby("arm", observed=True)["seed"].nunique()
     note = f"Lines: means over seeds (of each arm: {span(seeds)})."
     if seeds.max() > 1:

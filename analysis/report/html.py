@@ -68,6 +68,7 @@ td.hurts { color: #b03a00; font-weight: 700; }
 td.second > span:first-child { text-decoration: underline; text-underline-offset: 3px; }
 td.faint { color: var(--faint); }
 img { max-width: 100%; height: auto; }
+@media (max-width: 600px) { figure { overflow-x: auto; } figure img { max-width: none; width: 640px; } }
 code, pre { font-size: .85rem; overflow-wrap: anywhere; white-space: pre-wrap; }
 @media print { nav { display: none; } h2 { break-after: avoid; } figure { break-inside: avoid; } }
 """

@@ -30,9 +30,29 @@ def describe(collected: Collected) -> list[str]:
         if len(own):
             shown.append(arm if elsewhere else f"{arm} ({_network(own)})")
     paragraphs = [about, f"Arms: {'; '.join(shown)}."]
+    if not elsewhere:
+        paragraphs.append(_glossary(set(networks["metadata_mode"])))
     if elsewhere:
         paragraphs.append(_declared(collected, names))
     return paragraphs
+
+
+GIVEN = {
+    "true": "true: each image's own",
+    "zeros": "zeros: zeros in their place, a control",
+    "shuffled": "shuffled: those of other images, a control",
+    "absent": "absent: none",
+    "heads": "heads: they select one of several outputs",
+}
+"""Metadata that a network is given, by mode."""
+
+
+def _glossary(modes: set[str]) -> str:
+    given = "; ".join(text for mode, text in GIVEN.items() if mode in modes)
+    return (
+        "An arm is one kind of network, trained once per seed, which is another random start. Its block re-weights "
+        f"the network's feature channels. Metadata that it is given: {given}."
+    )
 
 
 def missing_runs(collected: Collected) -> str:

@@ -1,5 +1,6 @@
 """A study's report: score, test, write tables, figures and a page, and print the main tables."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,6 +33,9 @@ from metaseg.terminal import Terminal, visible
 
 NOTHING_ELSE = Supplement()
 """For results that come without a store."""
+
+DRAWN_OF = "overlays.json"
+"""Ids of the runs that the report's picture shows."""
 
 PLAIN_WIDTH = 110
 """Columns of the output where it isn't a terminal."""
@@ -82,8 +86,9 @@ def report(
         ValueError: a picture or table has the name of one of the report's own files, or one that can't be a file's.
     """
     collected = collect(storage, study)
-    if not collected.missing and (drawn := storage.read_or_none(f"{report_folder(study, 'f1')}{OVERLAYS}")):
-        pictures = {OVERLAYS: drawn} | dict(pictures)  # of an earlier start of the study
+    pictures = dict(pictures)
+    if OVERLAYS not in pictures:
+        pictures |= _drawn_before(storage, collected)
     supplement = Supplement(
         read_history(storage, collected.study),
         provenance(storage, collected),
@@ -95,8 +100,24 @@ def report(
     collected, about = scored_by(collected, storage, metric)
     target, folder = (out, "") if out else (storage, report_folder(study, metric))
     written = write_report(collected, target, folder, about, supplement)
+    if OVERLAYS in pictures:
+        storage.write(f"{report_folder(study, 'f1')}{DRAWN_OF}", _drawn_of(collected))
     kept = keep_options(study_options(storage, study), target, folder)
     return replace(written, files=(*written.files, *kept))
+
+
+def _drawn_before(storage: Storage, collected: Collected) -> dict[str, bytes]:
+    """The picture of the study's last report, if it shows these very runs."""
+    folder = report_folder(collected.study.name, "f1")
+    if collected.missing or storage.read_or_none(f"{folder}{DRAWN_OF}") != _drawn_of(collected):
+        return {}
+    picture = storage.read_or_none(f"{folder}{OVERLAYS}")
+    return {} if picture is None else {OVERLAYS: picture}
+
+
+def _drawn_of(collected: Collected) -> bytes:
+    """Ids of the runs that pictures are drawn of."""
+    return (json.dumps(sorted(run.run_id for run in collected.study.runs)) + "\n").encode()
 
 
 def report_folder(study: str, metric: str) -> str:

@@ -1,5 +1,6 @@
 """Collect studies from stores into a results dataset."""
 
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -13,6 +14,9 @@ from analysis.results.row_files import decode, decode_with_metadata, encode
 from analysis.results.store_rows import Collected, Evaluated, check_comparable
 from metaseg.schema import AS_TRAINED, DONE, IMAGES, RESULTS, ROW
 from metaseg.store.storage import Storage
+
+ROWS_FILE = re.compile(r"[0-9a-f]{16}\.parquet")
+"""Names of files of rows (`analysis.results.incremental.file_name`); others in a folder aren't ours."""
 
 
 @dataclass(frozen=True)
@@ -110,17 +114,25 @@ def collect(store: Storage, study: str) -> Collected:
 
 
 def _remove_others(store: Storage, record: Record) -> None:
-    """Remove what the store's results have of the study besides the record's folder.
+    """Remove earlier results of this store's study: of another dataset, or in one file as earlier versions wrote them.
 
-    That is what it was of another dataset, and the one file in which earlier versions kept all rows: whoever reads the
-    folder as it comes would count them, too.
+    Whoever reads the folder as it comes would count them, too. Results that other stores have a part in stay, as do
+    files that aren't ours.
     """
     parent, _, own = f"{RESULTS}/{record.folder}".rpartition("/")
     for name in store.names(parent):
         if name == IMAGES:
             store.delete(f"{parent}/{name}")
-        elif name != own and name.startswith("dataset="):
-            store.delete_folder(f"{parent}/{name}")
+        elif name != own and (content := store.read_or_none(f"{parent}/{name}/{RECORD}")) is not None:
+            try:
+                other = Record.from_json(content, store.locate(f"{parent}/{name}/{RECORD}"))
+            except ResultsError:
+                continue
+            if {source.where for source in other.sources} == {store.where}:
+                for file in (RECORD, *{part.file for part in other.parts.values()}):
+                    store.delete(f"{parent}/{name}/{file}")
+                if not store.names(f"{parent}/{name}"):
+                    store.delete_folder(f"{parent}/{name}")
 
 
 def _with_store(store: Storage, study: str, known: Sequence[Record], new: NewRuns, scored: Collection[str]) -> Record:
@@ -190,7 +202,10 @@ def _without_others(out: Storage, before: Record | None, record: Record, files: 
 
 
 def publish(out: Storage, record: Record, files: Mapping[str, bytes], within: str = "") -> None:
-    """Write a record's new files, then the record; remove files that it doesn't list.
+    """Write a record's new files, then the record; remove files of rows that it doesn't list.
+
+    Whoever publishes the same folder at the same time may remove this record's files before it is there: those are
+    written again, so that the last record finds what it lists.
 
     Args:
         out: what to write to.
@@ -203,9 +218,12 @@ def publish(out: Storage, record: Record, files: Mapping[str, bytes], within: st
         out.write(f"{folder}/{file}", content)
     out.write(f"{folder}/{RECORD}", record.to_json())
     listed = {part.file for part in record.parts.values()}
-    for name in out.names(folder):
-        if name.endswith(".parquet") and name not in listed:
+    names = set(out.names(folder))
+    for name in names - listed:
+        if ROWS_FILE.fullmatch(name):
             out.delete(f"{folder}/{name}")
+    for file in (listed & files.keys()) - names:
+        out.write(f"{folder}/{file}", files[file])
 
 
 def _check(record: Record, runs: Sequence[Run], content: Callable[[str], bytes]) -> None:

@@ -44,7 +44,7 @@ def compare(
     Args:
         scores: of `analysis.scores.image_scores.image_scores`.
         comparisons: of `analysis.results.declaration.Study`; those of an arm without rows in a cell are left out of it.
-        margin: arms whose expected scores differ by less are as good as equal.
+        margin: equivalence margin; arms whose expected scores differ by less count as equal.
         average: what `OVERALL` is.
         endpoint: the class that the study is about, by default that of `leading_class`.
 

@@ -13,7 +13,7 @@ from rich.text import Text
 from metaseg.cli.option_file import to_toml
 from metaseg.cli.options import Options, Preset, StudyOptions, parse
 from metaseg.cli.process import FAILED, Read, command, complain, guarded, open_store, prepare_shown
-from metaseg.config import SPLITS, Scoring
+from metaseg.config import SPLITS, ConfigError, Scoring
 from metaseg.store.names import as_name, check_name
 from metaseg.study.arms import BASELINE, Arm, find_arm
 from metaseg.terminal import Terminal
@@ -84,6 +84,8 @@ class StudyPage(Generic[Options]):
             ManifestError: as `plan`.
             RuntimeError: runs have failed, or couldn't be scored.
         """
+        if options.dry_run:
+            raise ConfigError("dry_run is set; expected it unset: `plan` gives the runs without training them")
         page, console = self.page(options), Terminal()
         study, store = _prepare(page, options, console)
         if carry_out(study, store, options, page.pictures, console, ()):

@@ -17,7 +17,7 @@ from metaseg.text import clean_column, clean_text
 
 _TEXT = ("image", "mask", "split", "group")
 
-LINE = "line"
+LINE = "line of the file"
 """Name of a frame's index that holds the line of the file in which each row begins."""
 
 
@@ -47,17 +47,26 @@ def read_table(path: Path, metadata: Sequence[str], group_by: str | None = None,
     return to_manifest(frame, path.parent, metadata, group_by, str(path), per=per)
 
 
-def read_frame(path: Path, metadata: Sequence[str], group_by: str | None, per: Sequence[str] = ()) -> pd.DataFrame:
+def read_frame(
+    path: Path, metadata: Sequence[str], group_by: str | None, per: Sequence[str] = (), required: Sequence[str] = ()
+) -> pd.DataFrame:
     """Read the file's rows. Names (paths, groups, categories) are text as written: `007` stays `007`.
 
     Column names and values are stripped and normalised to composed Unicode (`metaseg.text`); paths stay as written.
 
+    Args:
+        path: a CSV or Parquet file.
+        metadata: names of metadata columns, each with a kind or without (`dose`, `dose:continuous`).
+        group_by: name of the column of groups.
+        per: names of columns that tell the rows of one image apart.
+        required: names of columns of text that a published layout has.
+
     Raises:
-        ManifestError: the file doesn't exist or can't be read, a column occurs twice, a line has more values than the
-            header, or numbers have leading zeros in a column without a declared kind.
+        ManifestError: the file doesn't exist or can't be read, lacks a required column, a column occurs twice, a line
+            has more values than the header, or numbers have leading zeros in a column without a declared kind.
     """
     kinds = dict(map(_column_and_kind, metadata))
-    names = {*_TEXT, *per, *([group_by] if group_by else [])} - kinds.keys()
+    names = {*_TEXT, *per, *required, *([group_by] if group_by else [])} - kinds.keys()
     names |= {name for name, kind in kinds.items() if kind == "categorical"}
     if path.suffix.lower() not in (".csv", ".parquet"):
         raise ManifestError(f"{path} is not a table; expected a .csv or .parquet file")
@@ -73,6 +82,8 @@ def read_frame(path: Path, metadata: Sequence[str], group_by: str | None, per: S
     table.columns = pd.Index([clean_text(str(name)) for name in table.columns])
     twice = sorted(set(table.columns[table.columns.duplicated()]) - {""})
     ManifestError.check(str(path), [f"has the column {name!r} twice; expected each name once" for name in twice])
+    lacking = [name for name in required if name not in table]
+    ManifestError.check(str(path), [f"has no column {name!r}; it has {', '.join(table.columns)}" for name in lacking])
     for name in table.columns:
         if name not in ("image", "mask"):
             table[name] = clean_column(table[name])

@@ -1,20 +1,30 @@
-"""The source of a block from outside metaseg: its hash, which run ids contain, and the modules that workers need."""
+"""The source of a block from outside metaseg: its hash, which run ids contain, and the modules that workers need.
+
+What counts is read from files, not from objects: the class, and every statement of its module that makes or changes a
+name which the class or such a statement uses, and so on through modules of the user's own. Comments, docstrings and
+layout don't count, nor do other statements of the file, such as the list of arms.
+"""
 
 import ast
 import hashlib
-import inspect
+import importlib.util
 import sys
-import textwrap
+import sysconfig
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache, cached_property
-from pathlib import PurePath
-from types import CodeType, FunctionType, ModuleType
-from typing import Any
+from functools import cache
+from pathlib import Path
 
 from metaseg.config import ConfigError
 
 INSTALLED = {"site-packages", "dist-packages"}
 """Folders of packages that every worker is expected to have."""
+
+OURS = Path(__file__).parents[2]
+"""Folder of metaseg, analysis and studies."""
+
+EVERYTHING = "*"
+"""Stands for all names of a module."""
 
 
 @dataclass(frozen=True)
@@ -24,8 +34,7 @@ class Source:
     block: type
     """The class."""
     digest: str
-    """12 hex digits: a hash of the class and of all that it uses from files that aren't installed. Comments, docstrings
-    and layout don't count."""
+    """12 hex digits: a hash of the class and of all that it uses from files that aren't installed."""
     modules: tuple[str, ...]
     """Modules that aren't installed, which workers can't import by themselves."""
     file: str
@@ -34,7 +43,7 @@ class Source:
 
 def is_ours(block: type) -> bool:
     """True if metaseg itself defines the class."""
-    return _root(block.__module__) == "metaseg"
+    return block.__module__.partition(".")[0] == "metaseg"
 
 
 @cache
@@ -42,125 +51,158 @@ def source_of(block: type) -> Source:
     """The source of a class from outside metaseg.
 
     Raises:
-        ConfigError: a part of it has no source that can be read, or is an object whose content can't be hashed.
+        ConfigError: the class isn't in a file, or a file that it uses can't be parsed.
     """
+    file = _file(block.__module__)
+    if file is None or file.suffix != ".py":
+        raise ConfigError(
+            f"block {block.__qualname__!r} isn't defined in a file (its module is {block.__module__}); expected a .py "
+            "file, whose hash becomes part of its runs' ids: in a notebook, write the cell to a file (%%writefile) and "
+            "import it"
+        )
     reader = _Reader(block)
-    reader.read_class(block)
-    text = "\n".join(f"{name}\n{content}" for name, content in sorted(reader.parts))
-    modules = {module for module in reader.modules if module != "__main__" and not _is_installed(module)}
-    file = getattr(sys.modules.get(block.__module__), "__file__", None) or "a notebook or an interactive session"
-    return Source(block, hashlib.sha256(text.encode()).hexdigest()[:12], tuple(sorted(modules)), file)
+    reader.read(block.__module__, block.__qualname__.partition(".")[0])
+    # The class's own module goes without a name: it is `__main__` if the file is run.
+    text = "\n".join(sorted(f"{'' if module == block.__module__ else module}:{part}" for module, part in reader.parts))
+    modules = tuple(sorted(reader.modules - {"__main__"}))
+    return Source(block, hashlib.sha256(text.encode()).hexdigest()[:12], modules, str(file))
 
 
-def _root(module: str) -> str:
-    return module.partition(".")[0]
+def _file(module: str) -> Path | None:
+    """File of a module; None if it has none."""
+    loaded = sys.modules.get(module)
+    name = getattr(loaded, "__file__", None)
+    if loaded is None:
+        try:
+            spec = importlib.util.find_spec(module)
+        except (ImportError, ValueError):
+            return None
+        name = spec.origin if spec is not None and spec.has_location else None
+    path = None if name is None else Path(name)
+    return path if path is not None and path.is_file() else None
 
 
-def _is_installed(module: str) -> bool:
-    file = getattr(sys.modules.get(module), "__file__", None)
-    return module != "__main__" and (file is None or not INSTALLED.isdisjoint(PurePath(file).parts))
+def _is_own(module: str) -> bool:
+    """True for the user's files: neither installed, nor Python's, nor metaseg's."""
+    file = _file(module)
+    if file is None or file.suffix != ".py" or not INSTALLED.isdisjoint(file.parts):
+        return False
+    above = [Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib")]
+    above += [OURS / name for name in ("metaseg", "analysis", "studies")]
+    return not any(file.resolve().is_relative_to(folder.resolve()) for folder in above)
 
 
 class _Reader:
-    """Collects the parts of a block's source: its class, and the classes, functions and values that it uses."""
+    """Collects the statements that a block depends on."""
 
     def __init__(self, block: type) -> None:
         self.block = block
         self.parts: set[tuple[str, str]] = set()
-        """Qualified names and contents. Modules' names are left out: a script is `__main__` when it runs."""
+        """Modules and canonical statements."""
         self.modules: set[str] = set()
-        self._seen: set[int] = set()
+        self._done: set[tuple[str, str]] = set()
+        self._trees: dict[str, list[ast.stmt]] = {}
 
-    def read_class(self, cls: type) -> None:
-        for base in cls.__mro__:
-            if self._is_new(base, base.__module__):
-                names = ", ".join(f"{name}: {kind}" for name, kind in vars(base).get("__annotations__", {}).items())
-                self.parts.add((base.__qualname__, names))
-                for name, member in vars(base).items():
-                    member = _underlying(member)
-                    if isinstance(member, FunctionType) or not (name.startswith("__") or name == "_abc_impl"):
-                        self._read(f"{base.__qualname__}.{name}", member)
-
-    def _read(self, name: str, thing: Any) -> None:
-        if isinstance(thing, type):
-            self.read_class(thing)
-        elif isinstance(thing, FunctionType):
-            if self._is_new(thing, thing.__module__):
-                self._read_function(name, thing)
-        elif isinstance(thing, ModuleType):
-            if self._is_new(thing, thing.__name__):
-                self.parts.add((thing.__name__, _plain(inspect.getsource(thing))))
-                for used in vars(thing).values():
-                    if isinstance(used, type | FunctionType | ModuleType):
-                        self._read(getattr(used, "__qualname__", used.__name__), used)
-        elif not callable(thing) or self._is_own(type(thing).__module__):
-            self._read_value(name, thing)
-
-    def _read_function(self, name: str, function: FunctionType) -> None:
-        try:
-            self.parts.add((function.__qualname__, _plain(inspect.getsource(function.__code__))))
-        except (OSError, TypeError):
-            # `dataclass` makes such methods of fields, which are read.
-            if function.__code__.co_filename == "<string>" and function.__name__.startswith("__"):
-                return
-            raise ConfigError(
-                f"block {self.block.__qualname__!r} uses {name}, whose source can't be read; expected code in a file "
-                "or in a notebook's cell: its hash is part of a run's id"
-            ) from None
-        for used in _names(function.__code__):
-            if used in function.__globals__:
-                self._read(used, function.__globals__[used])
-        for used, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
-            self._read(used, cell.cell_contents)
-
-    def _read_value(self, name: str, value: Any) -> None:
-        text = repr(sorted(value, key=repr)) if isinstance(value, set | frozenset) else repr(value)
-        if " at 0x" in text:
-            raise ConfigError(
-                f"block {self.block.__qualname__!r} uses {name}, a {type(value).__name__}, whose content can't be "
-                "hashed; expected functions, classes and plain values: their hash is part of a run's id"
-            )
-        self.parts.add((name, text))
-
-    def _is_own(self, module: str) -> bool:
-        """True if a module's source counts: it is part of the block's package, or isn't installed."""
-        root = _root(module)
-        if root == "metaseg" or root in sys.stdlib_module_names:
-            return module == "__main__"
-        return root == _root(self.block.__module__) or not _is_installed(module)
-
-    def _is_new(self, thing: Any, module: str) -> bool:
-        if id(thing) in self._seen or not self._is_own(module):
-            return False
-        self._seen.add(id(thing))
+    def read(self, module: str, name: str) -> None:
+        """Read the statements that make or change a name of a module."""
+        if (module, name) in self._done:
+            return
+        self._done.add((module, name))
         self.modules.add(module)
-        return True
+        for statement in self._statements(module):
+            if name == EVERYTHING or _makes(statement, name):
+                self.parts.add((module, _canonical(statement)))
+                if isinstance(statement, ast.Import | ast.ImportFrom):
+                    self._follow(module, statement, name)
+                else:
+                    self._read_used(module, statement)
+
+    def _read_used(self, module: str, statement: ast.stmt) -> None:
+        for node in ast.walk(statement):
+            if isinstance(node, ast.Import | ast.ImportFrom):  # inside a function
+                self._follow(module, node, EVERYTHING)
+            elif isinstance(node, ast.Name):
+                self.read(module, node.id)
+
+    def _follow(self, module: str, statement: ast.Import | ast.ImportFrom, name: str) -> None:
+        """Go on in the user's own modules that an import statement brings `name` from."""
+        if isinstance(statement, ast.Import):
+            for alias in statement.names:
+                bound = alias.asname or alias.name.partition(".")[0]
+                if name in (bound, EVERYTHING) and _is_own(alias.name):
+                    self.read(alias.name, EVERYTHING)
+            return
+        package = getattr(sys.modules.get(module), "__package__", None) or ""
+        origin = "." * statement.level + (statement.module or "")
+        origin = importlib.util.resolve_name(origin, package) if statement.level else origin
+        for alias in statement.names:
+            if name not in (alias.asname or alias.name, EVERYTHING) and alias.name != EVERYTHING:
+                continue
+            inner = f"{origin}.{alias.name}"
+            if _is_own(inner):  # a module of a package
+                self.read(inner, EVERYTHING)
+            elif _is_own(origin):
+                self.read(origin, alias.name)
+
+    def _statements(self, module: str) -> list[ast.stmt]:
+        if module not in self._trees:
+            file = _file(module)
+            try:
+                tree = ast.parse("" if file is None else file.read_bytes())
+            except SyntaxError as error:
+                raise ConfigError(
+                    f"block {self.block.__qualname__!r} uses {file}, which isn't Python: {error}"
+                ) from None
+            self._trees[module] = [statement for statement in tree.body if not _is_main_guard(statement)]
+        return self._trees[module]
 
 
-def _underlying(member: Any) -> Any:
-    """The function of a method, property or cached property; anything else as it is."""
-    if isinstance(member, staticmethod | classmethod):
-        return member.__func__
-    if isinstance(member, property):
-        return member.fget
-    return member.func if isinstance(member, cached_property) else member
+def _makes(statement: ast.stmt, name: str) -> bool:
+    """True if a statement of a module makes the name, or may change what it stands for."""
+    if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        return statement.name == name
+    if isinstance(statement, ast.Import | ast.ImportFrom):
+        bound = {alias.asname or alias.name.partition(".")[0] for alias in statement.names}
+        return name in bound or EVERYTHING in bound
+    if isinstance(statement, ast.Assign | ast.AnnAssign):
+        targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
+        return any(isinstance(node, ast.Name) and node.id == name for target in targets for node in ast.walk(target))
+    if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
+        return False
+    return any(isinstance(node, ast.Name) and node.id == name for node in ast.walk(statement))
 
 
-def _names(code: CodeType) -> set[str]:
-    """Global names and attributes that code and the functions inside it use."""
-    inner = (_names(constant) for constant in code.co_consts if isinstance(constant, CodeType))
-    return set(code.co_names).union(*inner)
+def _is_main_guard(statement: ast.stmt) -> bool:
+    return isinstance(statement, ast.If) and "__name__" in {
+        node.id for node in ast.walk(statement.test) if isinstance(node, ast.Name)
+    }
 
 
-def _plain(source: str) -> str:
-    """Source without comments, docstrings and its own layout."""
-    try:
-        tree = ast.parse(textwrap.dedent(source))
-    except SyntaxError:  # a lambda amid a longer expression
-        return source
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(
-            node, clean=False
-        ):
-            node.body = node.body[1:] or [ast.Pass()]
-    return ast.unparse(tree)
+def _canonical(node: ast.AST) -> str:
+    """A statement as text that is the same for all layouts and versions of Python."""
+    return "".join(_tokens(node))
+
+
+def _tokens(value: object) -> Iterator[str]:
+    if isinstance(value, list):
+        yield "["
+        for item in value:
+            yield from _tokens(item)
+        yield "]"
+    elif isinstance(value, ast.AST):
+        yield f"({type(value).__name__}"
+        for name, field in ast.iter_fields(value):
+            if name == "body" and _has_docstring(value):
+                field = field[1:]
+            if field is not None and field != [] and name not in ("ctx", "kind", "type_comment", "type_params"):
+                yield f" {name}="
+                yield from _tokens(field)
+        yield ")"
+    else:
+        yield repr(value)
+
+
+def _has_docstring(node: ast.AST) -> bool:
+    return (
+        isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and ast.get_docstring(node) is not None
+    )

@@ -138,7 +138,8 @@ def _score_all(
 ) -> Iterator[tuple[str, dict[str, Any] | DamagedRunError]]:
     """Score runs, several at once where there are several cores: a run's id, and `score_run`'s answer or why not."""
     cores = 1 if torch.cuda.is_available() else min(MOST_PROCESSES, os.cpu_count() or 1)
-    processes = min(jobs or cores, len(runs))
+    # Other processes may not find the files of blocks from outside metaseg.
+    processes = 1 if blocks else min(jobs or cores, len(runs))
     if processes <= 1:
         for run_id in runs:
             yield run_id, _try_run(store.where, run_id, scores, tolerance, blocks)

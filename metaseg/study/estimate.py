@@ -30,6 +30,10 @@ from metaseg.training.schedule import build_optimizer
 STEPS = 3
 """Number of steps that are timed, after a first one that isn't."""
 
+_HEADINGS = ("run id", "arm", "seed", "block, metadata", "samples", "parameters", "memory", "time", "state")
+_SPARED = ("samples", "parameters", "memory")
+"""Columns that a narrow terminal has no room for."""
+
 _NUMBERS = ("seed", "samples", "parameters", "memory", "time")
 
 LOG_WIDTH = 132
@@ -133,9 +137,14 @@ def print_estimate(study: Study, store: Store, engine: EngineConfig, console: Co
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     missing = {run.run_id for run in study.missing(store)}
     costs: dict[str, Cost] = {}
+    narrow = console.is_terminal and console.width < LOG_WIDTH
+    headings = [heading for heading in _HEADINGS if not (narrow and heading in _SPARED)]
     listing = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading in ("run id", "arm", "seed", "block, metadata", "samples", "parameters", "memory", "time", "state"):
-        listing.add_column(heading, justify="right" if heading in _NUMBERS else "left", no_wrap=True)
+    for heading in headings:
+        folds = heading == "block, metadata"  # it may be long; ids are there to be copied
+        listing.add_column(
+            heading, justify="right" if heading in _NUMBERS else "left", no_wrap=not folds, overflow="fold"
+        )
     seconds = 0.0
     for run in track(study.runs, "Timing a few steps", console=console, transient=True):
         if run.arm.name not in costs:
@@ -143,7 +152,7 @@ def print_estimate(study: Study, store: Store, engine: EngineConfig, console: Co
         cost = costs[run.arm.name]
         needed = cost.seconds(run.config, study.dataset)
         seconds += needed if run.run_id in missing else 0
-        listing.add_row(
+        cells = (
             run.run_id if study.dataset.share == 1 else "-",
             f"{run.arm.name} {run.part}".strip(),
             str(run.config.seed),
@@ -154,8 +163,12 @@ def print_estimate(study: Study, store: Store, engine: EngineConfig, console: Co
             readable(needed),
             "missing" if run.run_id in missing else "done",
         )
+        listing.add_row(*(cell for heading, cell in zip(_HEADINGS, cells, strict=True) if heading in headings))
     wide = console if console.is_terminal else Terminal(file=console.file, width=LOG_WIDTH)
     wide.print(listing, highlight=False)
+    if not missing:
+        console.print(f"All {len(study.runs)} runs are done: nothing is left to train.", highlight=False)
+        return
     at_once = torch.cuda.device_count() or int((os.cpu_count() or 1) / max(engine.cpus_per_worker, 0.01))
     at_once = max(1, min(at_once, engine.max_concurrent or at_once, len(missing)))
     what = torch.cuda.get_device_name() if device.type == "cuda" else "one core"

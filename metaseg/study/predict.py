@@ -1,5 +1,6 @@
 """Prediction with a trained run: its folder and an image with metadata in, a mask out."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -165,5 +166,5 @@ def _where_defined(config: Mapping[str, Any]) -> str:
     sources = config.get("own_blocks")
     if not isinstance(sources, list) or not all(isinstance(source, dict) for source in sources):
         return ""
-    given = " ".join(f"{source.get('file')}:{source.get('class')}" for source in sources)
+    given = shlex.join(f"{source.get('file')}:{source.get('class')}" for source in sources)
     return f". It was defined in {given}: give `--blocks {given}`, or `blocks=` in Python"

@@ -71,7 +71,9 @@ def controls_caption(controls: pd.DataFrame, study: Study, macro: bool) -> str:
     kinds = ["zeros: metadata set to zero at test time."] if (controls["control"] == ZEROED).any() else []
     for column in columns:
         kinds.append(f"wrong {column}: given another value than the image's own, the mean over all others.")
-        kinds.append(f"worst {column}: the swap (true as given) with the lowest F1, on its images.")
+        kinds.append(
+            f"worst {column}: the pair of true and given value with the lowest F1, on the images with that true value."
+        )
     averaged = "" if study.average == "images" else ", by subgroups as in row Average but for the worst swap"
     return (
         f"The same weights, given other metadata at test time. Numbers are mean F1{' (macro)' if macro else ''} over "

@@ -53,7 +53,14 @@ def _grid(table: pd.DataFrame, baseline: str, names: Names) -> Grid:
             else []
         )
         rows.append((str(row["arm"]), (*cells, Cell(f"{100 * row['failure_limit']:.0f} %"))))
-    columns = ["seeds", f"mean {names.score}", "SD", f"SD / {baseline}'s", "worst seed", f"10 % of {names.images}"]
+    columns = [
+        "seeds",
+        f"mean {names.score}",
+        "SD",
+        f"SD relative to {baseline}",
+        "worst seed",
+        f"10th percentile of {names.images}",
+    ]
     columns += ["collapsed", *(["failed", "unfinished"] if len(rows[0][1]) > 8 else []), "failures up to"]
     return Grid("Seeds of each arm", "arm", tuple(columns), tuple(rows))
 

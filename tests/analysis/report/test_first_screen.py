@@ -1,5 +1,6 @@
 """The first screen: what each arm does, in words that its test bears out, and a picture where there is one."""
 
+import json
 import re
 from io import BytesIO
 from pathlib import Path
@@ -113,6 +114,16 @@ def test_a_report_again_has_the_picture_of_the_last_one_but_not_of_other_runs(tm
     report(FolderStorage(tmp_path), "cells", FolderStorage(tmp_path / "later"))
     assert not (tmp_path / "later" / "overlays.png").exists()
     assert "What changes in the masks" not in (tmp_path / "later" / "report.html").read_text()
+
+
+def test_a_study_that_is_declared_anew_has_no_picture_of_its_old_runs(tmp_path: Path) -> None:
+    data_of(tmp_path)
+    report(FolderStorage(tmp_path), "cells", pictures={"overlays.png": png()})
+    path = tmp_path / "studies" / "cells.json"
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps(record | {"runs": record["runs"][:-2]}))
+    report(FolderStorage(tmp_path), "cells", FolderStorage(tmp_path / "out"))
+    assert not (tmp_path / "out" / "overlays.png").exists()
 
 
 def test_a_study_that_compares_nothing_has_no_first_screen(tmp_path: Path) -> None:

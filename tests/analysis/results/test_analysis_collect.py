@@ -89,10 +89,12 @@ def test_the_same_runs_give_the_same_bytes_and_no_other_file(store: Path) -> Non
 
 def test_only_what_a_study_is_now_is_kept(store: Path) -> None:
     """Whoever reads the folder as it comes would count rows of another dataset, or of the older layout, too."""
+    collect(store, "cells")
     old = store / "results" / "study=cells"
-    (old / "dataset=cells-beef").mkdir(parents=True)
-    for file in ("images.parquet", "dataset=cells-beef/rows.parquet", "dataset=cells-beef/_study.json"):
-        (old / file).write_bytes(b"old")
+    (old / "images.parquet").write_bytes(b"old")
+    beef = folder(store).rename(old / "dataset=fake-beef")
+    record = json.loads((beef / "_study.json").read_text())
+    (beef / "_study.json").write_text(json.dumps(record | {"fingerprint": "beef"}))
     collect(store, "cells")
     assert [path.name for path in old.iterdir()] == [folder(store).name]
     assert len(pd.read_parquet(old)) == 16
@@ -283,3 +285,36 @@ def test_analysis_needs_of_metaseg_only_its_storage() -> None:
     code = f"import sys, {commands}; print(*sorted(name for name in sys.modules if name.startswith({started})))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["metaseg", *(f"metaseg.{name}" for name in SHARED)]
+
+
+def test_what_others_have_in_the_results_stays(tmp_path: Path) -> None:
+    write_study(tmp_path, rows)
+    first = Path(collect(tmp_path, "cells").path)
+    ours = [path.name for path in first.glob("*.parquet")]
+    (first / "my_export.parquet").write_bytes(b"mine")
+    (first.parent / "dataset=mine").mkdir()
+    (first.parent / "dataset=mine" / "notes.txt").write_text("mine")
+    (first / ("0" * 16 + ".parquet")).write_bytes(b"left by a report that was killed")
+    collect(tmp_path, "cells")
+    assert sorted(path.name for path in first.glob("*.parquet")) == sorted([*ours, "my_export.parquet"])
+    assert (first.parent / "dataset=mine" / "notes.txt").read_text() == "mine"
+
+
+def test_two_reports_at_once_leave_a_dataset_that_can_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_study(tmp_path, rows, unfinished=[("sme", 1)])
+    late, interrupted = FolderStorage(tmp_path), []
+    write = late.write
+
+    def overtaken(name: str, content: bytes) -> None:
+        """Another report of more runs begins and ends between the rows and the record of this one."""
+        if name.endswith("_study.json") and not interrupted:
+            interrupted.append(name)
+            seal(tmp_path / "runs" / run_id("sme", 1))
+            collect(tmp_path, "cells")
+        write(name, content)
+
+    monkeypatch.setattr(late, "write", overtaken)
+    collect_from(late, "cells")
+    assert interrupted
+    assert len(read_results(tmp_path / "results", "cells").images) == 3 * len(rows("sme", 0))
+    assert not collect(tmp_path, "cells").missing

@@ -362,7 +362,7 @@ def test_a_study_that_wants_scores_says_before_it_trains_that_their_package_is_m
     assert options.extra_scores == ("hd95", "objects")
     monkeypatch.setattr(extra_scores, "find_spec", lambda name: None)
     page = Page(name="page", read=lambda folder, progress: read_table(tiny_manifest, ["line"]))
-    assert launch(page, options) == MISUSED
+    assert launch(lambda options: page, options) == MISUSED
     assert install("scores") in capsys.readouterr().out
     assert not list(tmp_path.iterdir())
 
