@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
+from metaseg import __version__
 from metaseg.config import IGNORED, NetworkConfig, RunConfig, ScheduleConfig, Subset
 from metaseg.data.dataset import Dataset
 from metaseg.data.manifest import ManifestError
@@ -97,7 +98,8 @@ def score_run(
         "device": device.type,
         "differing_images": int((different > 0).sum()),
         "largest_share": float(different.max()),
-        "versions": {name: _version(name) for name in ("metaseg", "monai", "numpy", "scikit-image", "scipy", "torch")},
+        "versions": {"metaseg": __version__}
+        | {name: _version(name) for name in ("monai", "numpy", "scikit-image", "scipy", "torch")},
     }
     content = io.BytesIO()
     rows = pa.Table.from_pandas(table, preserve_index=False)

@@ -9,6 +9,7 @@ from analysis.report.section import Part, Section
 from analysis.report.sections.scores import score_formula
 from analysis.results.store_rows import AS_TRAINED
 from analysis.wording import listed
+from metaseg import __version__
 
 
 def section(data: ReportData) -> Section:
@@ -16,7 +17,7 @@ def section(data: ReportData) -> Section:
     text = [
         _arms(data),
         *(sentence for each in data.before for sentence in each.methods),
-        f"Computed with metaseg {_version('metaseg')}, NumPy {_version('numpy')} and SciPy {_version('scipy')}.",
+        f"Computed with metaseg {__version__}, NumPy {_version('numpy')} and SciPy {_version('scipy')}.",
     ]
     sources = [source for each in data.before for source in each.sources]
     words = (" ".join(text), *([" ".join(sources)] if sources else []))
