@@ -245,7 +245,8 @@ def test_the_report_has_the_controls_and_what_they_are_of(tmp_path: Path, capsys
     out = tmp_path / "reports" / "parts"
     assert sorted(path.name for path in out.iterdir()) == [
         "controls.csv", "difficulty.csv", "distribution.csv", "f1.png", "f1.svg", "forest.png", "forest.svg",
-        "learning.png", "learning.svg", "overlays.png", "paired.png", "paired.svg", "power.csv", "ranks.png",
+        "learning.png", "learning.svg", "overlays.json", "overlays.png",
+        "paired.png", "paired.svg", "power.csv", "ranks.png",
         "ranks.svg", "report.html", "resampling.csv", "residuals.png", "residuals.svg", "response.csv", "response.png",
         "response.svg", "run_means.png", "run_means.svg", "runs.csv", "seeds.csv", "size.png", "size.svg",
         "subgroups.csv", "swapped.csv", "swapped.png", "swapped.svg", "table.csv", "table.md", "table.tex",
