@@ -12,8 +12,8 @@ import sys
 import sysconfig
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
+from types import CodeType, FunctionType
 
 from metaseg.config import ConfigError
 
@@ -46,12 +46,12 @@ def is_ours(block: type) -> bool:
     return block.__module__.partition(".")[0] == "metaseg"
 
 
-@cache
 def source_of(block: type) -> Source:
     """The source of a class from outside metaseg.
 
     Raises:
-        ConfigError: the class isn't in a file, or a file that it uses can't be parsed.
+        ConfigError: the class isn't in a file, or a file that it uses can't be parsed or has changed since it was
+            imported.
     """
     file = _file(block.__module__)
     if file is None or file.suffix != ".py":
@@ -62,6 +62,7 @@ def source_of(block: type) -> Source:
         )
     reader = _Reader(block)
     reader.read(block.__module__, block.__qualname__.partition(".")[0])
+    reader.require_imported()
     # The class's own module goes without a name: it is `__main__` if the file is run.
     text = "\n".join(sorted(f"{'' if module == block.__module__ else module}:{part}" for module, part in reader.parts))
     modules = tuple(sorted(reader.modules - {"__main__"}))
@@ -144,11 +145,24 @@ class _Reader:
             elif _is_own(origin):
                 self.read(origin, alias.name)
 
+    def require_imported(self) -> None:
+        """Refuse a file that says something else by now: what runs is what was imported from it."""
+        for module in self.modules:
+            file = _file(module)
+            if file is None or module not in sys.modules:
+                continue
+            names = {name for of, name in self._done if of == module}
+            if outdated := _outdated(module, names, compile(file.read_bytes(), str(file), "exec")):
+                raise ConfigError(
+                    f"block {self.block.__qualname__!r} uses {outdated} of {file}, which has changed since it was "
+                    "imported; start again, or reload the module"
+                )
+
     def _statements(self, module: str) -> list[ast.stmt]:
         if module not in self._trees:
             file = _file(module)
             try:
-                tree = ast.parse("" if file is None else file.read_bytes())
+                tree = ast.parse(b"" if file is None else file.read_bytes())
             except SyntaxError as error:
                 raise ConfigError(
                     f"block {self.block.__qualname__!r} uses {file}, which isn't Python: {error}"
@@ -170,6 +184,53 @@ def _makes(statement: ast.stmt, name: str) -> bool:
     if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
         return False
     return any(isinstance(node, ast.Name) and node.id == name for node in ast.walk(statement))
+
+
+def _outdated(module: str, names: set[str], content: CodeType) -> str | None:
+    """A function or method among a module's `names` that isn't as the file says now; None if all are."""
+    now: dict[str, list[tuple[object, ...]]] = {}
+
+    def collect(code: CodeType) -> None:
+        for constant in code.co_consts:
+            if isinstance(constant, CodeType):
+                now.setdefault(constant.co_qualname, []).append(_behaviour(constant))
+                collect(constant)
+
+    collect(content)
+    used = [value for name, value in vars(sys.modules[module]).items() if name in names or EVERYTHING in names]
+    for function in (function for value in used if _is_of(value, module) for function in _functions(value)):
+        if _behaviour(function.__code__) not in now.get(function.__qualname__, []):
+            return function.__qualname__
+    return None
+
+
+def _is_of(value: object, module: str) -> bool:
+    return isinstance(value, type | FunctionType) and value.__module__ == module
+
+
+def _functions(value: object) -> list[FunctionType]:
+    """A function, or the methods of a class, as far as a file has them: not those that `dataclass` makes."""
+    members = [value] if isinstance(value, FunctionType) else list(vars(value).values())
+    return [
+        each
+        for each in members
+        if isinstance(each, FunctionType)
+        and not each.__code__.co_filename.startswith("<")
+        and not hasattr(each, "__wrapped__")
+    ]
+
+
+def _behaviour(code: CodeType) -> tuple[object, ...]:
+    """Parts of compiled code that decide what it does; not its place in the file."""
+    constants = [
+        _behaviour(each)
+        if isinstance(each, CodeType)
+        else sorted(map(repr, each))
+        if isinstance(each, frozenset)
+        else repr(each)
+        for each in code.co_consts
+    ]
+    return code.co_code, constants, code.co_names, code.co_varnames
 
 
 def _is_main_guard(statement: ast.stmt) -> bool:

@@ -1,4 +1,4 @@
-"""What if the metadata are wrong? The same weights with metadata zeroed, swapped, or varied."""
+"""Networks that are given wrong metadata: the same weights with metadata zeroed, swapped, or varied."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Which images are hard? How much of the scores metadata alone explain, without any network."""
+"""Difficulty of images: the share of scores that metadata alone explain, without any network."""
 
 import numpy as np
 import pandas as pd

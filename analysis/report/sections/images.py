@@ -1,4 +1,4 @@
-"""Which images gain? The most promising arm against the baseline, image by image."""
+"""Images that gain: the most promising arm against the baseline, image by image."""
 
 import numpy as np
 

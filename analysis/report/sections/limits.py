@@ -1,4 +1,4 @@
-"""What are the limits? Caveats of every test here, and of this study."""
+"""Caveats of every test here, and of this study."""
 
 import pandas as pd
 

@@ -1,4 +1,4 @@
-"""How was it computed? A paragraph for a paper, made of what the sections before it did."""
+"""The methods: a paragraph for a paper, made of what the sections before it did."""
 
 from importlib.metadata import version
 from importlib.util import find_spec

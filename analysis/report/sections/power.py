@@ -1,4 +1,4 @@
-"""What would more seeds or images buy? Differences that designs of other sizes detect."""
+"""Gain from more seeds or images: differences that designs of other sizes detect."""
 
 import pandas as pd
 

@@ -1,4 +1,4 @@
-"""Which arm is best, and how sure is that?"""
+"""Ranks of the arms, and how sure they are."""
 
 import numpy as np
 

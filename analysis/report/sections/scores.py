@@ -1,4 +1,4 @@
-"""How well does each arm segment? Mean scores by subgroup, as in the paper's Table 1."""
+"""Mean scores of each arm by subgroup, as in the paper's Table 1."""
 
 from collections.abc import Sequence
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""How good is it, and what next? How far to believe the best score."""
+"""Trust in the best score, and what to do next."""
 
 from analysis.report.section import Part, Section
 from analysis.report.sweep_data import SweepData

@@ -1,4 +1,4 @@
-"""Which settings are best? The best trial beside what was searched, and the trials that come next."""
+"""Best settings: the best trial beside what was searched, and the trials that come next."""
 
 import pandas as pd
 

@@ -1,4 +1,4 @@
-"""Which settings matter?"""
+"""Importance of the settings."""
 
 from analysis.figures.scores import Title
 from analysis.figures.style import rendered

@@ -1,4 +1,4 @@
-"""What does it cost? The trials that none beats in all objectives."""
+"""Cost against score: the trials that none beats in all objectives."""
 
 from analysis.figures.scores import Title
 from analysis.figures.style import rendered

@@ -1,4 +1,4 @@
-"""What was spent? Trials by what became of them, and image-epochs."""
+"""Effort spent: trials by what became of them, and image-epochs."""
 
 import pandas as pd
 

@@ -229,6 +229,20 @@ def test_modules_of_the_users_own_are_followed_and_shipped(folder: Path) -> None
     assert block_name(module(folder, source, "second").Shift) != first
 
 
+def test_a_file_that_has_changed_since_it_was_imported_is_refused_until_it_is_reloaded(folder: Path) -> None:
+    own = module(folder, SOURCE)
+    first = block_name(own.Shift)
+    edited = SOURCE.replace("return FACTOR * values", "return FACTOR + values")
+    (folder / "own_block.py").write_text(textwrap.dedent(edited))
+    with pytest.raises(ConfigError, match=r"uses scaled of .*own_block.py, which has changed since it was imported"):
+        block_name(own.Shift)
+    kept = own.Shift
+    importlib.reload(own)
+    kept.forward = own.Shift.forward  # as IPython's autoreload does: the class stays the same object
+    own.Shift = kept
+    assert block_name(kept) != first
+
+
 def test_blocks_are_read_from_files_by_name(folder: Path) -> None:
     (folder / "given.py").write_text(textwrap.dedent(SOURCE))
     (shift,) = read_blocks([f"{folder}/given.py:Shift"])
