@@ -36,7 +36,8 @@ from metaseg.config import DataConfig, EngineConfig, NetworkConfig, RunConfig, S
 from metaseg.data.dataset import Dataset
 from metaseg.data.preparation import prepare
 from metaseg.engine import run_study
-from metaseg.simulators.seven_cells import SyntheticConfig, make_seven_cells
+from metaseg.simulators.settings import SyntheticConfig
+from metaseg.simulators.seven_cells import make_seven_cells
 from metaseg.store.runs import Store
 from metaseg.study.plan import Study, plan
 from metaseg.study.run_id import run_id

@@ -32,13 +32,15 @@ from metaseg.config import DataConfig, EngineConfig, NetworkConfig, RunConfig, S
 from metaseg.data.dataset import Dataset
 from metaseg.data.preparation import prepare
 from metaseg.engine.tuning import run_sweep
-from metaseg.simulators.seven_cells import SyntheticConfig, make_seven_cells
+from metaseg.simulators.settings import SyntheticConfig
+from metaseg.simulators.seven_cells import make_seven_cells
 from metaseg.store.runs import Store
-from metaseg.study.plan import ARMS
+from metaseg.study.arms import ARMS
 from metaseg.study.run_id import run_id
 from metaseg.sweeps.dimensions import Choice, Float
+from metaseg.sweeps.search import SearchConfig
 from metaseg.sweeps.space import Space
-from metaseg.sweeps.sweep import FACTS, SearchConfig, Sweep
+from metaseg.sweeps.sweep import FACTS, Sweep
 from metaseg.sweeps.trial import Execute, Facts, Judge, execute_trial
 
 SLOTS = 2

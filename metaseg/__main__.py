@@ -8,7 +8,8 @@ from typing import Annotated
 import tyro
 
 from metaseg.command_line import call, misused
-from metaseg.config import EXTRA_SCORES, ConfigError, ExtraScore
+from metaseg.config import ConfigError
+from metaseg.schema import EXTRA_SCORES, ExtraScore
 from metaseg.terminal import Terminal, revealed, visible
 
 StoreArgument = Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="STORE")]

@@ -10,10 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from metaseg.schema import EXTRA_SCORES as EXTRA_SCORES
 from metaseg.schema import MARGIN, Average, Empty
-from metaseg.schema import Claim as Claim
-from metaseg.schema import ExtraScore as ExtraScore
 
 MetadataMode = Literal["true", "zeros", "shuffled", "absent", "heads"]
 """Metadata that an arm sees: each sample's own, all zeros, permuted among samples, none, or each sample's own by way of

@@ -21,8 +21,9 @@ from metaseg.cli.options import REQUIRED, NetworkOptions, Preset, ScheduleOption
 from metaseg.cli.presets import paper, small
 from metaseg.cli.study_page import Page, StudyPage
 from metaseg.config import NetworkConfig, ScheduleConfig
+from metaseg.schema import BASELINE
 from metaseg.store.names import as_name
-from metaseg.study.arms import ARMS, BASELINE
+from metaseg.study.arms import ARMS
 
 if TYPE_CHECKING:
     from metaseg.data.manifest import Manifest

@@ -13,7 +13,8 @@ from analysis.stats.comparisons import compare
 from metaseg.config import DataConfig, EngineConfig, NetworkConfig, ScheduleConfig
 from metaseg.data.preparation import prepare
 from metaseg.engine import run_study
-from metaseg.simulators.seven_cells import LINES, SyntheticConfig, make_seven_cells
+from metaseg.simulators.settings import SyntheticConfig
+from metaseg.simulators.seven_cells import LINES, make_seven_cells
 from metaseg.store.runs import Store
 from metaseg.study.plan import plan
 

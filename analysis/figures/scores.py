@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from analysis.figures.glyphs import Drawing, to_plain_drawing, to_plain_png
-from analysis.results.declaration import Average
-from analysis.scores.image_scores import OVERALL, run_means, with_overall
+from analysis.scores.image_scores import run_means, with_overall
 from analysis.wording import NAMES, Names
+from metaseg.schema import OVERALL, Average
 
 BASELINE_COLOUR = "#222222"
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")

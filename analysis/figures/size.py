@@ -10,9 +10,9 @@ from scipy import stats
 
 from analysis.figures.scores import Title, arm_styles
 from analysis.figures.style import Styles, arm_handles, foot, new_figure, plain_log_ticks, render, shown, span, tidy
-from analysis.results.store_rows import AS_TRAINED
-from analysis.scores.image_scores import f1
+from analysis.scores.metrics import f1
 from analysis.stats.mrmc import LEVEL
+from metaseg.schema import AS_TRAINED
 
 IMAGES_PER_BIN = 10
 """At least, where there are as many images."""

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from analysis.scores.image_scores import f1
+from analysis.scores.metrics import f1
 from metaseg.schema import AS_TRAINED, META, ZEROS, Average
 
 ZEROED, WRONG, WORST = "zeros", "wrong", "worst"

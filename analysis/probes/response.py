@@ -5,7 +5,7 @@ import pandas as pd
 
 from analysis.probes.controls import RUN_IMAGE, metadata_columns
 from analysis.results.declaration import ResultsError
-from analysis.scores.image_scores import f1
+from analysis.scores.metrics import f1
 from metaseg.schema import AS_TRAINED, META
 
 

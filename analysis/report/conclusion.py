@@ -6,10 +6,10 @@ from math import nan
 import pandas as pd
 
 from analysis.results.declaration import Study
-from analysis.scores.image_scores import MACRO, OVERALL
-from analysis.stats.comparisons import ALPHA, FEWEST_UNITS, leading_class
+from analysis.stats.comparisons import FEWEST_UNITS, leading_class
 from analysis.stats.interaction import Interaction
 from analysis.wording import NAMES, Names, format_p, listed
+from metaseg.schema import ALPHA, MACRO, OVERALL
 
 
 def conclude(

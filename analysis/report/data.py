@@ -11,13 +11,14 @@ from analysis.report.declared import from_elsewhere, names_of
 from analysis.report.section import Section
 from analysis.results.declaration import Study
 from analysis.results.store_rows import Collected
-from analysis.scores.image_scores import OVERALL, image_scores, summarise
+from analysis.scores.image_scores import image_scores, summarise
 from analysis.scores.score_matrix import ScoreMatrix, score_matrices
 from analysis.stats.comparisons import compare, leading_class
 from analysis.stats.interaction import LEAST_UNITS, Interaction, interaction
 from analysis.stats.multiple_testing import holm
 from analysis.sweeps.trials import Sweep
 from analysis.wording import Names
+from metaseg.schema import OVERALL
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from analysis.results.declaration import Average, Claim, Comparison, ResultsError
-from analysis.results.store_rows import AS_TRAINED, Collected
+from analysis.results.declaration import Comparison, ResultsError
+from analysis.results.store_rows import Collected
 from analysis.scores.extra_scores import METRICS as EXTRA_METRICS
-from analysis.scores.image_scores import MACRO
 from analysis.wording import RENAMED, Names, metric_name, plural
+from metaseg.schema import AS_TRAINED, MACRO, Average, Claim
 
 DECLARED_ALREADY = (
     "the study declared its comparisons when it was started; --margin, --average, --endpoint, --compare, --equal and "

@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 from analysis.figures.forest import Limits, axis_limits
 from analysis.report.data import ReportData
 from analysis.report.plain_text import to_html as plain
-from analysis.scores.image_scores import MACRO
+from metaseg.schema import MACRO
 
 OVERLAYS = "overlays.png"
 """The picture of what changes in the masks, where the study has drawn one."""

@@ -3,10 +3,10 @@
 import pandas as pd
 
 from analysis.report.declared import from_elsewhere, names_of
-from analysis.results.store_rows import AS_TRAINED, Collected
-from analysis.scores.image_scores import MACRO, OVERALL
+from analysis.results.store_rows import Collected
 from analysis.stats.comparisons import leading_class
 from analysis.wording import Names, listed
+from metaseg.schema import AS_TRAINED, MACRO, OVERALL
 
 
 def describe(collected: Collected) -> list[str]:

@@ -10,10 +10,7 @@ from typing import Any, get_args
 import pandas as pd
 
 from metaseg.config import ConfigError
-from metaseg.schema import MARGIN, study_file
-from metaseg.schema import Average as Average
-from metaseg.schema import Claim as Claim
-from metaseg.schema import Empty as Empty
+from metaseg.schema import MARGIN, Average, Claim, Empty, study_file
 from metaseg.store.storage import Storage
 
 LARGEST = 2**53

@@ -9,11 +9,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from analysis.results.declaration import LARGEST, Run, Study, read_json
-from analysis.results.declaration import ResultsError as ResultsError
+from analysis.results.declaration import LARGEST, ResultsError, Run, Study, read_json
 from analysis.results.parquet import is_scalar, require
-from metaseg.schema import AS_TRAINED as AS_TRAINED
-from metaseg.schema import CONFIG, COUNTS, DONE, IMAGES, KEY, ROW, run_folder
+from metaseg.schema import AS_TRAINED, CONFIG, COUNTS, DONE, IMAGES, KEY, ROW, run_folder
 from metaseg.store.storage import Storage
 
 TEXT = [*KEY, "group"]

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from analysis.scores.image_scores import OVERALL
+from metaseg.schema import OVERALL
 
 ARMS = ("baseline", "sme")
 

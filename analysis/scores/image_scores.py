@@ -10,11 +10,8 @@ import pandas as pd
 from analysis.results.codes import Codes, codes, combined_codes, distinct, first_rows
 from analysis.results.declaration import ResultsError
 from analysis.scores.metrics import METRICS, Metric, is_empty
-from analysis.scores.metrics import f1 as f1
 from analysis.scores.missing import completed
-from metaseg.schema import AS_TRAINED, LACKING, Average, Empty
-from metaseg.schema import MACRO as MACRO
-from metaseg.schema import OVERALL as OVERALL
+from metaseg.schema import AS_TRAINED, LACKING, MACRO, OVERALL, Average, Empty
 
 BLOCK = 2**16
 """Rows that are scored at once: intermediate results stay in the processor's cache."""

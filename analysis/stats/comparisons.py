@@ -14,8 +14,7 @@ from analysis.stats.equivalence import equivalence
 from analysis.stats.mrmc import difference
 from analysis.stats.multiple_testing import benjamini_hochberg, benjamini_hochberg_levels, holm, holm_levels
 from analysis.stats.power import detectable
-from metaseg.schema import ALPHA as ALPHA
-from metaseg.schema import MACRO, OVERALL, Average
+from metaseg.schema import ALPHA, MACRO, OVERALL, Average
 
 FEWEST_UNITS = 5
 """Smallest effective number of units at which the test is calibrated (docs/results/calibration); below, the verdict is

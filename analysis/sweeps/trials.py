@@ -13,8 +13,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from analysis.results.declaration import ResultsError, read_json, readable, study_names
 from analysis.results.parquet import read_parquet, refused, require
-from metaseg.schema import PARAM as PARAM
-from metaseg.schema import SWEEP, TRIALS, VAL_F1, Direction, study_file, sweep_file
+from metaseg.schema import PARAM, SWEEP, TRIALS, VAL_F1, Direction, study_file, sweep_file
 from metaseg.store.storage import Storage
 
 SCORE = VAL_F1

@@ -8,7 +8,8 @@ import torch
 from metaseg.config import DataConfig, NetworkConfig, RunConfig, ScheduleConfig
 from metaseg.data.dataset import Dataset
 from metaseg.data.preparation import prepare
-from metaseg.simulators.seven_cells import SyntheticConfig, make_seven_cells
+from metaseg.simulators.settings import SyntheticConfig
+from metaseg.simulators.seven_cells import make_seven_cells
 
 
 @dataclass(frozen=True)

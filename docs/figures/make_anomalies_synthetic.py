@@ -5,7 +5,8 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 from PIL import Image
 
-from metaseg.simulators.anomalies import AnomalyConfig, draw_image, plan
+from metaseg.simulators.anomalies import draw_image, plan
+from metaseg.simulators.settings import AnomalyConfig
 from metaseg.simulators.seven_cells import LINES
 
 ROWS = (("image", None), ("effect 1", 1.0), ("effect 0", 0.0))

@@ -6,7 +6,8 @@ import matplotlib.pyplot as plt
 from matplotlib.colors import to_rgb
 from PIL import Image
 
-from metaseg.simulators.kidney_tumours import RenalConfig, outline, size_of, slice_of
+from metaseg.simulators.kidney_tumours import outline, size_of, slice_of
+from metaseg.simulators.settings import RenalConfig
 
 ROWS = (("image", None), ("effect 0", 0.0), ("effect 1", 1.0))
 COLOURS = ("lime", "red", "deepskyblue")

@@ -5,7 +5,8 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 from PIL import Image
 
-from metaseg.simulators.seven_cells import LINES, SyntheticConfig, field_of_view, outline
+from metaseg.simulators.settings import SyntheticConfig
+from metaseg.simulators.seven_cells import LINES, field_of_view, outline
 
 ROWS = (("image", None), ("effect 0", 0.0), ("effect 1", 1.0))
 

@@ -7,8 +7,9 @@ from PIL import Image
 from scipy.ndimage import find_objects
 from skimage.measure import label
 
-from metaseg.simulators.annotation_styles import StyleConfig, polygonise, simplified_contour
-from metaseg.simulators.seven_cells import SyntheticConfig, field_of_view, outline
+from metaseg.simulators.annotation_styles import polygonise, simplified_contour
+from metaseg.simulators.settings import StyleConfig, SyntheticConfig
+from metaseg.simulators.seven_cells import field_of_view, outline
 
 
 def outlines(path: Path) -> None:

@@ -15,8 +15,9 @@ import tyro
 
 from metaseg.cli.option_file import read_file, several_values, with_file
 from metaseg.command_line import misused, tell_version
-from metaseg.config import ConfigError, DataConfig, EngineConfig, ExtraScore, NetworkConfig, ScheduleConfig
+from metaseg.config import ConfigError, DataConfig, EngineConfig, NetworkConfig, ScheduleConfig
 from metaseg.packages import install
+from metaseg.schema import ExtraScore
 from metaseg.store.address import shown
 
 _NO_PREFIX = tyro.conf.arg(name="")

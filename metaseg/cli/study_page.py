@@ -14,8 +14,9 @@ from metaseg.cli.option_file import to_toml
 from metaseg.cli.options import Options, Preset, StudyOptions, parse
 from metaseg.cli.process import FAILED, Read, command, complain, guarded, open_store, prepare_shown
 from metaseg.config import SPLITS, ConfigError, Scoring
+from metaseg.schema import BASELINE
 from metaseg.store.names import as_name, check_name
-from metaseg.study.arms import BASELINE, Arm, find_arm
+from metaseg.study.arms import Arm, find_arm
 from metaseg.terminal import Terminal
 
 if TYPE_CHECKING:

@@ -17,8 +17,7 @@ from metaseg.data.decode import load_mask
 from metaseg.data.files import sha256
 from metaseg.data.manifest import Manifest, ManifestError, inside
 from metaseg.datasets.derived import derive
-from metaseg.datasets.settings import ArtSegConfig as ArtSegConfig
-from metaseg.datasets.settings import Polarity
+from metaseg.datasets.settings import ArtSegConfig, Polarity
 from metaseg.datasets.source import Source
 from metaseg.datasets.table import to_manifest
 from metaseg.datasets.tasks import TASK

@@ -18,7 +18,7 @@ from metaseg.data.metadata import MetadataColumn
 from metaseg.datasets.derived import derive
 from metaseg.datasets.kits_clinical import Record, read_clinical
 from metaseg.datasets.kits_volume import write_slices
-from metaseg.datasets.settings import KitsConfig as KitsConfig
+from metaseg.datasets.settings import KitsConfig
 from metaseg.datasets.source import Source
 from metaseg.datasets.table import to_manifest
 

@@ -12,8 +12,7 @@ import pandas as pd
 
 from metaseg.config import SPLITS, ConfigError
 from metaseg.data.manifest import Manifest, ManifestError
-from metaseg.datasets.settings import Channel
-from metaseg.datasets.settings import SevenCellsConfig as SevenCellsConfig
+from metaseg.datasets.settings import Channel, SevenCellsConfig
 from metaseg.datasets.source import Source
 from metaseg.datasets.table import read_frame, read_table, to_manifest
 

@@ -28,7 +28,7 @@ from metaseg.data.metadata import MetadataColumn
 from metaseg.data.split import assign_splits, seeded_order
 from metaseg.datasets.derived import derive
 from metaseg.datasets.source import Progress
-from metaseg.simulators.settings import StyleConfig as StyleConfig
+from metaseg.simulators.settings import StyleConfig
 
 STYLES = ("accurate", "fine", "coarse")
 """Values of the column `style`."""

@@ -31,9 +31,8 @@ from metaseg.datasets.derived import derive
 from metaseg.datasets.source import Progress
 from metaseg.datasets.table import read_frame, to_manifest
 from metaseg.simulators.artefacts import draw_artefacts
-from metaseg.simulators.settings import FIELDS, SPLIT_OF_WELLS
-from metaseg.simulators.settings import AnomalyConfig as AnomalyConfig
-from metaseg.simulators.seven_cells import LINES, SyntheticConfig, field_of_view
+from metaseg.simulators.settings import FIELDS, SPLIT_OF_WELLS, AnomalyConfig, SyntheticConfig
+from metaseg.simulators.seven_cells import LINES, field_of_view
 
 ANNOTATED: dict[Split, float] = {"train": 194 / 365, "val": 70 / 365, "test": 101 / 365}
 """Shares of the annotated images by split (Table S1)."""

@@ -35,9 +35,7 @@ from metaseg.datasets.derived import derive
 from metaseg.datasets.source import Progress
 from metaseg.datasets.table import read_table
 from metaseg.simulators.abdomen import LEAST_RADIUS, Lesion, Slice, draw_slice
-from metaseg.simulators.settings import CYST_EVERY, MAX_TUMOUR_EFFECT
-from metaseg.simulators.settings import RENAL_CLASSES as RENAL_CLASSES
-from metaseg.simulators.settings import RenalConfig as RenalConfig
+from metaseg.simulators.settings import CYST_EVERY, MAX_TUMOUR_EFFECT, RENAL_CLASSES, RenalConfig
 from metaseg.simulators.seven_cells import well_splits
 
 SIZES = (1.5, 12.0)

@@ -22,7 +22,7 @@ from metaseg.datasets.derived import derive
 from metaseg.datasets.livecell import FOLDERS
 from metaseg.datasets.source import Progress
 from metaseg.simulators.brightfield import Look, Scene, draw_scene, draw_well
-from metaseg.simulators.settings import LiveCellSimulation as LiveCellSimulation
+from metaseg.simulators.settings import LiveCellSimulation
 from metaseg.simulators.seven_cells import LINES as SEVEN_CELLS
 from metaseg.simulators.seven_cells import OFFSET, CellLine, well_splits
 

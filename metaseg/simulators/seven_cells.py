@@ -32,8 +32,7 @@ from metaseg.datasets.derived import derive
 from metaseg.datasets.source import Progress
 from metaseg.datasets.table import read_table
 from metaseg.simulators.brightfield import Look, Scene, draw_scene, draw_well
-from metaseg.simulators.settings import MAX_EFFECT as MAX_EFFECT
-from metaseg.simulators.settings import SyntheticConfig as SyntheticConfig
+from metaseg.simulators.settings import SyntheticConfig
 
 OFFSET = 1.15
 """Distance from the contour at which look-alike nuclei are outlined at `metadata_effect=1`, in pixels."""

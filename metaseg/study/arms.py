@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from metaseg.config import ConfigError, MetadataMode, Subset
-from metaseg.schema import BASELINE as BASELINE
+from metaseg.schema import BASELINE
 
 if TYPE_CHECKING:  # they import torch
     from metaseg.networks.block_name import BlockName

@@ -6,25 +6,14 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
 
-from metaseg.config import (
-    SPLITS,
-    Claim,
-    ConfigError,
-    EngineConfig,
-    NetworkConfig,
-    RunConfig,
-    ScheduleConfig,
-    Scoring,
-    Subset,
-)
+from metaseg.config import SPLITS, ConfigError, EngineConfig, NetworkConfig, RunConfig, ScheduleConfig, Scoring, Subset
 from metaseg.data.dataset import Dataset
 from metaseg.networks.block_name import own_sources
 from metaseg.networks.blocks import ChannelModulation
+from metaseg.schema import BASELINE, Claim
 from metaseg.store.runs import Store
-from metaseg.study.arms import ARMS, BASELINE, Arm, find_arm
+from metaseg.study.arms import Arm, find_arm
 from metaseg.study.run_id import run_id
-
-__all__ = ["ARMS", "BASELINE", "Arm", "Comparison", "PlannedRun", "Study", "check_arm", "find_arm", "plan"]
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from metaseg.config import ConfigError, RunConfig
-from metaseg.schema import VAL_F1
-from metaseg.schema import Direction as Direction
+from metaseg.schema import VAL_F1, Direction
 
 if TYPE_CHECKING:
     import torch

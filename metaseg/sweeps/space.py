@@ -8,7 +8,7 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import BaseTrial
 
 from metaseg.config import ConfigError, NetworkConfig, ScheduleConfig
-from metaseg.sweeps.dimensions import Choice, Condition, Dimension, Float, Integer, Stored
+from metaseg.sweeps.dimensions import Choice, Condition, Dimension, Stored
 from metaseg.sweeps.settings import (
     NETWORK_SETTINGS,
     SCHEDULE_SETTINGS,
@@ -20,8 +20,6 @@ from metaseg.sweeps.settings import (
 
 if TYPE_CHECKING:  # it imports torch
     from metaseg.study.arms import Arm
-
-__all__ = ["Choice", "Dimension", "Float", "Integer", "Space"]
 
 
 @dataclass(frozen=True)

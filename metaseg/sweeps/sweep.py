@@ -11,14 +11,13 @@ from optuna.distributions import distribution_to_json
 
 from metaseg.config import ConfigError, NetworkConfig, RunConfig, ScheduleConfig
 from metaseg.data.dataset import Dataset
+from metaseg.schema import Direction
 from metaseg.store.names import check_name
 from metaseg.study.arms import Arm
 from metaseg.study.plan import check_arm
-from metaseg.sweeps.objectives import Constraint, Direction, find_objective
+from metaseg.sweeps.objectives import Constraint, find_objective
 from metaseg.sweeps.search import SearchConfig
 from metaseg.sweeps.space import Space
-
-__all__ = ["FACTS", "SearchConfig", "Sweep", "readable"]
 
 FACTS = "facts"
 """The attribute of Optuna's trial that holds its outcome (`metaseg.sweeps.trial.Facts`)."""

@@ -18,11 +18,12 @@ from rich.console import Console
 from metaseg.config import EngineConfig, NetworkConfig, RunConfig, ScheduleConfig
 from metaseg.data.dataset import Dataset
 from metaseg.store.runs import Store
-from metaseg.study.plan import ARMS
+from metaseg.study.arms import ARMS
 from metaseg.study.run_id import run_id
 from metaseg.sweeps.dimensions import Choice, Float
+from metaseg.sweeps.search import SearchConfig
 from metaseg.sweeps.space import Space
-from metaseg.sweeps.sweep import SearchConfig, Sweep
+from metaseg.sweeps.sweep import Sweep
 from metaseg.sweeps.trial import Facts, Judge
 
 NAME = "page.sme"

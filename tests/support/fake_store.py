@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from analysis.scores.image_scores import OVERALL
+from metaseg.schema import OVERALL
 from metaseg.store.storage import Storage
 
 PIXELS = 10_000

@@ -10,7 +10,8 @@ import numpy.typing as npt
 from PIL import Image
 
 from metaseg.data.manifest import Manifest
-from metaseg.datasets.kits import KitsConfig, read_kits
+from metaseg.datasets.kits import read_kits
+from metaseg.datasets.settings import KitsConfig
 from metaseg.datasets.source import Source
 
 AFFINE = np.array([[0, 0, -0.8, 0], [0, -0.8, 0, 0], [-2.5, 0, 0, 0], [0, 0, 0, 1.0]])

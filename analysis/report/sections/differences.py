@@ -10,8 +10,8 @@ from analysis.report.grid import Cell, Grid, p_cell
 from analysis.report.section import Part, Section, picture
 from analysis.report.sections.verdicts import VERDICTS, verdict_grids
 from analysis.results.declaration import Study
-from analysis.stats.comparisons import ALPHA
 from analysis.wording import Names
+from metaseg.schema import ALPHA
 
 
 def section(data: ReportData) -> Section | None:

@@ -8,9 +8,9 @@ import pandas as pd
 from analysis.report.data import ReportData
 from analysis.report.grid import Cell, Grid, p_cell
 from analysis.report.section import Part, Section, to_csv
-from analysis.scores.image_scores import OVERALL
 from analysis.stats.interaction import LEAST_UNITS, Interaction
 from analysis.wording import Names
+from metaseg.schema import OVERALL
 
 SOURCE = "Kenward, Roger (1997), Biometrics 53:983."
 

@@ -7,9 +7,9 @@ from analysis.report.data import ReportData
 from analysis.report.declared import from_elsewhere
 from analysis.report.section import Part, Section
 from analysis.report.sections.scores import score_formula
-from analysis.results.store_rows import AS_TRAINED
 from analysis.wording import listed
 from metaseg import __version__
+from metaseg.schema import AS_TRAINED
 
 
 def section(data: ReportData) -> Section:

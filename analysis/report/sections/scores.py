@@ -12,8 +12,8 @@ from analysis.report.grid import MARKS, Cell, Emphasis, Grid
 from analysis.report.section import Part, Section, picture, to_csv
 from analysis.results.declaration import Study
 from analysis.results.store_rows import Collected
-from analysis.scores.image_scores import MACRO, OVERALL
 from analysis.wording import FORMULAS, Names
+from metaseg.schema import MACRO, OVERALL
 
 RANKS: dict[float, Emphasis] = {1: "best", 2: "second"}
 RANKS_IN_STYLE = "in bold", "underlined"

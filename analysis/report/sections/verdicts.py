@@ -7,10 +7,10 @@ from analysis.report.declared import sees_metadata
 from analysis.report.grid import Cell, Emphasis, Grid
 from analysis.report.section import Part, Section, to_csv
 from analysis.results.declaration import Study
-from analysis.scores.image_scores import OVERALL
 from analysis.stats.calibration import unlike_comparisons
-from analysis.stats.comparisons import ALPHA, FEWEST_UNITS, leading_class
+from analysis.stats.comparisons import FEWEST_UNITS, leading_class
 from analysis.wording import NAMES, Names, format_p, listed
+from metaseg.schema import ALPHA, OVERALL
 
 VERDICTS: dict[str, Emphasis] = {"helps": "helps", "hurts": "hurts", "equal": "plain"}
 """Style of each verdict; others are faint."""

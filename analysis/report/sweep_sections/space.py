@@ -5,7 +5,7 @@ from analysis.figures.style import rendered
 from analysis.figures.sweep_space import build_contour, build_parallel, build_slices
 from analysis.report.section import Section, picture
 from analysis.report.sweep_data import SweepData
-from analysis.sweeps.trials import PARAM
+from metaseg.schema import PARAM
 
 
 def section(data: SweepData) -> Section | None:

@@ -27,10 +27,11 @@ from analysis.figures.size import build_size, draw_size, size_curves, sized_imag
 from analysis.figures.style import SMALL, WIDTH
 from analysis.figures.variance import PARTS, build_variance, contributions, draw_variance, variance_table
 from analysis.results.declaration import ResultsError, read_study
-from analysis.scores.image_scores import OVERALL, image_scores
+from analysis.scores.image_scores import image_scores
 from analysis.scores.score_matrix import ScoreMatrix, score_matrices
 from analysis.stats.mrmc import Difference, difference
 from fake_store import image_rows, run_id, write_study
+from metaseg.schema import OVERALL
 from metaseg.store.storage import open_storage
 
 Array = npt.NDArray[np.float64]

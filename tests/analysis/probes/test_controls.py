@@ -16,7 +16,7 @@ from analysis.probes.controls import metadata_controls, swapped_matrices, swappe
 from analysis.probes.response import offset_curves, response, response_curves, responses
 from analysis.report.sections.controls import controls_grid
 from analysis.report.study import report
-from analysis.results.store_rows import ResultsError
+from analysis.results.declaration import ResultsError
 from fake_controls import collected_rows, count_rows, told_rows, write_parts
 from metaseg.store.folder import FolderStorage
 

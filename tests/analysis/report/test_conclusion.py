@@ -6,10 +6,10 @@ import pytest
 
 from analysis.report.conclusion import conclude
 from analysis.results.declaration import Comparison, Study
-from analysis.scores.image_scores import OVERALL
 from analysis.stats.comparisons import COLUMNS, FEWEST_UNITS, compare
 from analysis.stats.interaction import Interaction
 from fake_store import make_scores, simulate
+from metaseg.schema import OVERALL
 
 STUDY = Study("s", "d", "baseline", ("baseline", "me", "sme", "sme-dummy"), (), "")
 

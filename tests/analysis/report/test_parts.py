@@ -10,15 +10,16 @@ from scipy import stats
 
 from analysis.report.sections.verdicts import verdict_grids
 from analysis.report.study import report
-from analysis.results.declaration import Comparison
+from analysis.results.declaration import Comparison, ResultsError
 from analysis.results.merge import collect as collect_from
-from analysis.results.store_rows import Collected, ResultsError
-from analysis.scores.image_scores import OVERALL, image_scores, summarise, with_overall
+from analysis.results.store_rows import Collected
+from analysis.scores.image_scores import image_scores, summarise, with_overall
 from analysis.scores.score_matrix import score_matrices
 from analysis.stats.comparisons import compare
 from analysis.stats.mrmc import difference
 from fake_controls import collected_rows, count_rows, write_parts
 from fake_store import make_scores, run_id, simulate, write_study
+from metaseg.schema import OVERALL
 from metaseg.store.folder import FolderStorage
 
 SME = [Comparison("sme", "baseline")]

@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from analysis.report.study import report
-from analysis.scores.image_scores import OVERALL
 from analysis.stats.comparisons import FEWEST_UNITS
 from fake_store import image_rows, run_id, write_study
+from metaseg.schema import OVERALL
 from metaseg.store.folder import FolderStorage
 
 LINES = ["A549", "HT1080", "HeLa", "HepG2", "MCF7", "MDCK", "NIH3T3"]

@@ -12,12 +12,13 @@ from analysis.report.grid import frame_grid
 from analysis.report.sections.differences import interval_grid
 from analysis.report.sections.scores import score_grids
 from analysis.report.sections.verdicts import verdict_grids
-from analysis.results.declaration import Comparison
-from analysis.results.store_rows import ResultsError
-from analysis.scores.image_scores import OVERALL, f1, image_scores, summarise
+from analysis.results.declaration import Comparison, ResultsError
+from analysis.scores.image_scores import image_scores, summarise
+from analysis.scores.metrics import f1
 from analysis.stats.comparisons import FEWEST_UNITS, compare
 from analysis.wording import format_p, listed, metric_name
 from fake_store import image_rows, make_scores, simulate
+from metaseg.schema import OVERALL
 
 
 def collected(f1_of: dict[tuple[str, int], list[float]], subgroup: list[str]) -> pd.DataFrame:

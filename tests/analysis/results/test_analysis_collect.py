@@ -11,8 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from analysis.results.dataset import read_results, result_studies
+from analysis.results.declaration import ResultsError
 from analysis.results.merge import collect as collect_from
-from analysis.results.store_rows import Collected, ResultsError
+from analysis.results.store_rows import Collected
 from fake_store import copy_up, image_rows, run_id, seal, write_study
 from metaseg.store.folder import FolderStorage
 from metaseg.store.storage import open_storage

@@ -14,10 +14,11 @@ from analysis.results.external_study import adopt
 from analysis.results.external_tables import Table
 from analysis.results.row_files import SCHEMA
 from analysis.results.store_rows import Collected
-from analysis.scores.image_scores import OVERALL, image_scores
+from analysis.scores.image_scores import image_scores
 from analysis.scores.score_matrix import score_matrices
 from analysis.stats.comparisons import compare
 from analysis.stats.mrmc import difference
+from metaseg.schema import OVERALL
 from metaseg.store.folder import FolderStorage
 
 

@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.results.declaration import Average, ResultsError
-from analysis.scores.image_scores import MACRO
+from analysis.results.declaration import ResultsError
 from analysis.scores.score_matrix import score_matrices
 from fake_store import make_scores, simulate
+from metaseg.schema import MACRO, Average
 
 
 def scores_of(classes: list[str]) -> pd.DataFrame:

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from analysis.report.sections.scores import score_caption
 from analysis.report.study import report
-from analysis.results.declaration import Average, Comparison, ResultsError, Study
+from analysis.results.declaration import Comparison, ResultsError, Study
 from analysis.results.store_rows import Collected
-from analysis.scores.image_scores import OVERALL, image_scores, summarise, with_overall
+from analysis.scores.image_scores import image_scores, summarise, with_overall
 from analysis.scores.missing import additive
 from analysis.scores.score_matrix import ScoreMatrix, score_matrices
 from analysis.stats.comparisons import compare
@@ -20,6 +20,7 @@ from analysis.stats.mixed import mixed_difference
 from analysis.stats.mrmc import difference
 from fake_controls import collected_rows, count_rows, write_parts
 from fake_store import make_scores, simulate
+from metaseg.schema import OVERALL, Average
 from metaseg.store.folder import FolderStorage
 
 SME = Comparison("sme", "baseline")

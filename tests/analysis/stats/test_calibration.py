@@ -4,7 +4,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.scores.image_scores import OVERALL
 from analysis.scores.score_matrix import ScoreMatrix, score_matrices
 from analysis.stats.mrmc import difference
 from benchmarks.calibration import OUT, grid, positives, promised
@@ -18,6 +17,7 @@ from benchmarks.null_draws import (
     size_by_mean_squares,
 )
 from benchmarks.unlike_seeds import draws
+from metaseg.schema import OVERALL
 
 UNEQUAL = (1, 2, 3, 4, 20)
 

@@ -9,11 +9,12 @@ import pytest
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from analysis.results.declaration import Claim, Comparison
-from analysis.scores.image_scores import OVERALL, summarise
+from analysis.results.declaration import Comparison
+from analysis.scores.image_scores import summarise
 from analysis.stats.comparisons import COLUMNS, FEWEST_UNITS, compare
 from checkout import ROOT
 from fake_store import make_scores, simulate
+from metaseg.schema import OVERALL, Claim
 
 Array = npt.NDArray[np.float64]
 

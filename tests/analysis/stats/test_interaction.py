@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from analysis.scores.image_scores import OVERALL
 from analysis.scores.score_matrix import ScoreMatrix
 from analysis.stats.interaction import Interaction, interaction
 from analysis.stats.mrmc import difference
+from metaseg.schema import OVERALL
 
 Array = npt.NDArray[np.float64]
 

@@ -8,9 +8,10 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from analysis.scores.image_scores import OVERALL, with_overall
+from analysis.scores.image_scores import with_overall
 from analysis.scores.score_matrix import ScoreMatrix, score_matrices, score_matrix
 from analysis.stats.mrmc import difference
+from metaseg.schema import OVERALL
 
 Array = npt.NDArray[np.float64]
 

@@ -8,11 +8,11 @@ import pytest
 from scipy import stats
 
 from analysis.report.study import report
-from analysis.scores.image_scores import OVERALL
 from analysis.scores.score_matrix import score_matrices
 from analysis.stats.calibration import calibration_sentence, unlike_comparisons, unlike_seeds
 from analysis.stats.seeds import collapsed, residuals, run_means, seed_table, upper_limit
 from fake_store import image_rows, run_id, write_study
+from metaseg.schema import OVERALL
 from metaseg.store.folder import FolderStorage
 
 

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.scores.image_scores import MACRO, OVERALL
 from metaseg.config import DataConfig
 from metaseg.data.dataset import Dataset
 from metaseg.data.manifest import ManifestError
@@ -16,6 +15,7 @@ from metaseg.data.metadata import CategoricalCode, MetadataEncoder
 from metaseg.data.preparation import prepare
 from metaseg.data.reserved_names import OWN, RESERVED_CLASSES, RESERVED_SUBGROUPS
 from metaseg.datasets.table import read_table
+from metaseg.schema import MACRO, OVERALL
 from metaseg.text import clean_text
 from table_files import write_dataset
 

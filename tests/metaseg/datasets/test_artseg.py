@@ -10,7 +10,8 @@ from metaseg.config import DataConfig
 from metaseg.data.manifest import ManifestError
 from metaseg.data.metadata import MetadataColumn
 from metaseg.data.preparation import prepare
-from metaseg.datasets.artseg import ArtSegConfig, read_artseg
+from metaseg.datasets.artseg import read_artseg
+from metaseg.datasets.settings import ArtSegConfig
 from metaseg.datasets.source import Source
 from metaseg.datasets.table import read_table
 from metaseg.datasets.tasks import join_tasks

@@ -29,8 +29,8 @@ from metaseg.config import ConfigError, DataConfig
 from metaseg.data.manifest import ManifestError
 from metaseg.data.metadata import MetadataColumn
 from metaseg.data.preparation import prepare
-from metaseg.datasets.kits import KitsConfig
 from metaseg.datasets.kits_clinical import read_clinical
+from metaseg.datasets.settings import KitsConfig
 
 
 @pytest.fixture(params=list(FOLDERS))

@@ -25,8 +25,9 @@ from kits_files import (
 )
 from metaseg.config import ConfigError
 from metaseg.data.manifest import ManifestError
-from metaseg.datasets.kits import KitsConfig, read_kits
+from metaseg.datasets.kits import read_kits
 from metaseg.datasets.kits_clinical import read_clinical
+from metaseg.datasets.settings import KitsConfig
 from metaseg.datasets.source import Source
 
 

@@ -22,15 +22,8 @@ from metaseg.data.preparation import prepare
 from metaseg.datasets.coco import CocoImage, draw_outlines
 from metaseg.datasets.livecell import read_livecell
 from metaseg.datasets.source import Source
-from metaseg.simulators.livecell import (
-    LINES,
-    LiveCellSimulation,
-    field_of_view,
-    file_name,
-    outline,
-    simulate_livecell,
-    to_polygons,
-)
+from metaseg.simulators.livecell import LINES, field_of_view, file_name, outline, simulate_livecell, to_polygons
+from metaseg.simulators.settings import LiveCellSimulation
 
 pycocotools_mask: Any = pytest.importorskip("pycocotools.mask")
 

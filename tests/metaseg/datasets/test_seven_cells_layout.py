@@ -11,7 +11,8 @@ from metaseg.config import ConfigError, DataConfig
 from metaseg.data.manifest import ManifestError
 from metaseg.data.metadata import MetadataColumn
 from metaseg.data.preparation import prepare
-from metaseg.datasets.seven_cells import SevenCellsConfig, read_seven_cells
+from metaseg.datasets.settings import SevenCellsConfig
+from metaseg.datasets.seven_cells import read_seven_cells
 from metaseg.datasets.source import Source
 from table_files import write_dataset
 

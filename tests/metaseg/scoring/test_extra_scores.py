@@ -32,12 +32,12 @@ from metaseg.__main__ import main
 from metaseg.cli.options import StudyOptions, parse
 from metaseg.cli.process import MISUSED
 from metaseg.cli.study_page import Page, launch
-from metaseg.config import EXTRA_SCORES, ConfigError, DataConfig, NetworkConfig, ScheduleConfig, Scoring
+from metaseg.config import ConfigError, DataConfig, NetworkConfig, ScheduleConfig, Scoring
 from metaseg.data.dataset import Dataset
 from metaseg.data.preparation import prepare
 from metaseg.datasets.table import read_table
 from metaseg.packages import install
-from metaseg.schema import score_file
+from metaseg.schema import EXTRA_SCORES, score_file
 from metaseg.scoring import masks as extra_scores
 from metaseg.scoring.masks import hd95, object_counts, score_masks, surface_dice
 from metaseg.scoring.study import score_study

@@ -22,7 +22,8 @@ from metaseg.data.manifest import Manifest, ManifestError
 from metaseg.data.metadata import MetadataColumn
 from metaseg.data.preparation import prepare
 from metaseg.datasets.table import to_manifest
-from metaseg.simulators.annotation_styles import STYLES, StyleConfig, polygonise, simplified_contour, with_styles
+from metaseg.simulators.annotation_styles import STYLES, polygonise, simplified_contour, with_styles
+from metaseg.simulators.settings import StyleConfig
 
 Mask = npt.NDArray[np.bool_]
 

@@ -13,8 +13,9 @@ from scipy.ndimage import distance_transform_edt
 
 from metaseg.config import ConfigError
 from metaseg.data.manifest import Manifest
-from metaseg.simulators.anomalies import AnomalyConfig, AnomalyScene, draw_image, make_anomalies, plan
-from metaseg.simulators.seven_cells import LINES, SyntheticConfig, field_of_view
+from metaseg.simulators.anomalies import AnomalyScene, draw_image, make_anomalies, plan
+from metaseg.simulators.settings import AnomalyConfig, SyntheticConfig
+from metaseg.simulators.seven_cells import LINES, field_of_view
 
 SMALL = AnomalyConfig(size=64, images=24, annotated=0.25)
 

@@ -7,11 +7,12 @@ import pytest
 from metaseg.config import SPLITS, DataConfig
 from metaseg.data.preparation import prepare
 from metaseg.simulators import dry_run as sketch
-from metaseg.simulators.annotation_styles import StyleConfig, with_styles
-from metaseg.simulators.anomalies import AnomalyConfig, make_anomalies
+from metaseg.simulators.annotation_styles import with_styles
+from metaseg.simulators.anomalies import make_anomalies
 from metaseg.simulators.dry_run import simulate
-from metaseg.simulators.kidney_tumours import RENAL_CLASSES, RenalConfig, make_renal
-from metaseg.simulators.seven_cells import SyntheticConfig, make_seven_cells
+from metaseg.simulators.kidney_tumours import make_renal
+from metaseg.simulators.settings import RENAL_CLASSES, AnomalyConfig, RenalConfig, StyleConfig, SyntheticConfig
+from metaseg.simulators.seven_cells import make_seven_cells
 
 SIMULATIONS = {
     "seven cells": (make_seven_cells, SyntheticConfig(images_per_line=200), DataConfig()),

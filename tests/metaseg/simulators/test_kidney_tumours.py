@@ -20,16 +20,15 @@ from metaseg.simulators.abdomen import MEAN_RADIUS, Slice
 from metaseg.simulators.kidney_tumours import (
     MAX_EFFECT,
     RADII,
-    RENAL_CLASSES,
     SIZE_MEAN,
     SIZES,
-    RenalConfig,
     lesion_of,
     make_renal,
     outline,
     size_of,
     slice_of,
 )
+from metaseg.simulators.settings import RENAL_CLASSES, RenalConfig
 
 SMALL = RenalConfig(size=64, cases=8, slices_per_case=2)
 TUMOUR, CYST = (1 + RENAL_CLASSES.index(name) for name in ("tumour", "cyst"))

@@ -17,16 +17,8 @@ from scipy.stats import ks_2samp, skew
 from metaseg.config import ConfigError
 from metaseg.data.manifest import Manifest
 from metaseg.simulators.brightfield import Scene
-from metaseg.simulators.seven_cells import (
-    LINES,
-    MAX_EFFECT,
-    OFFSET,
-    SyntheticConfig,
-    field_of_view,
-    make_seven_cells,
-    outline,
-    well_splits,
-)
+from metaseg.simulators.settings import MAX_EFFECT, SyntheticConfig
+from metaseg.simulators.seven_cells import LINES, OFFSET, field_of_view, make_seven_cells, outline, well_splits
 
 PAIRS = (("A549", "HT1080"), ("HepG2", "MCF7"))
 OTHERS = ("HeLa", "MDCK", "NIH3T3")

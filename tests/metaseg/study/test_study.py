@@ -5,7 +5,8 @@ import pytest
 from metaseg.config import SPLITS, ConfigError, NetworkConfig, ScheduleConfig, Scoring, Subset
 from metaseg.networks.blocks import BLOCKS
 from metaseg.store.runs import Store
-from metaseg.study.plan import ARMS, Arm, plan
+from metaseg.study.arms import ARMS, Arm
+from metaseg.study.plan import plan
 
 NETWORK, SCHEDULE = NetworkConfig(width=4, depth=2), ScheduleConfig(epochs=1)
 

@@ -3,8 +3,9 @@
 import pytest
 
 from metaseg.store.runs import Store
-from metaseg.study.plan import ARMS
-from metaseg.sweeps.sweep import SearchConfig, Sweep
+from metaseg.study.arms import ARMS
+from metaseg.sweeps.search import SearchConfig
+from metaseg.sweeps.sweep import Sweep
 from small_sweep import NETWORK, SCHEDULE, SPACE
 
 

@@ -8,11 +8,11 @@ import pytest
 from optuna.trial import TrialState
 
 from metaseg.config import ConfigError
-from metaseg.study.plan import ARMS
+from metaseg.study.arms import ARMS
 from metaseg.sweeps.continuation import open_sweep
 from metaseg.sweeps.dimensions import Choice, Integer
+from metaseg.sweeps.search import SearchConfig
 from metaseg.sweeps.space import Space
-from metaseg.sweeps.sweep import SearchConfig
 from small_sweep import NETWORK, SPACE, ask_and_tell, closed_form
 
 

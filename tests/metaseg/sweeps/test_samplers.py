@@ -16,8 +16,9 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from metaseg.config import ConfigError
+from metaseg.sweeps.dimensions import Choice, Float, Integer
 from metaseg.sweeps.samplers import SAMPLERS, SamplerSettings, build_sampler
-from metaseg.sweeps.space import Choice, Float, Integer, Space
+from metaseg.sweeps.space import Space
 from metaseg.sweeps.spaces import BOTTLENECK_SPACE, SCHEDULE_SPACE
 
 RANGES = Space((Float("lr_max", 1e-4, 1e-1, log=True), Float("weight_decay", 0.0, 1.0), Integer("width", 4, 64)))

@@ -12,9 +12,10 @@ from optuna.samplers import RandomSampler
 from optuna.trial import FixedTrial
 
 from metaseg.config import ConfigError, NetworkConfig, ScheduleConfig
-from metaseg.study.plan import ARMS, find_arm
+from metaseg.study.arms import ARMS, find_arm
+from metaseg.sweeps.dimensions import Choice, Dimension, Float, Integer
 from metaseg.sweeps.settings import parse_dimension
-from metaseg.sweeps.space import Choice, Dimension, Float, Integer, Space
+from metaseg.sweeps.space import Space
 from metaseg.sweeps.spaces import BOTTLENECK_SPACE, NETWORK_SPACE, SCHEDULE_SPACE
 
 SPACES = {"schedule": SCHEDULE_SPACE, "bottleneck": BOTTLENECK_SPACE, "network": NETWORK_SPACE}

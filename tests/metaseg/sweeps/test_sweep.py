@@ -6,11 +6,11 @@ from dataclasses import replace
 import pytest
 
 from metaseg.config import ConfigError
-from metaseg.study.plan import ARMS
+from metaseg.study.arms import ARMS
 from metaseg.sweeps.continuation import open_sweep
 from metaseg.sweeps.dimensions import Float
+from metaseg.sweeps.search import SearchConfig
 from metaseg.sweeps.space import Space
-from metaseg.sweeps.sweep import SearchConfig
 
 
 @pytest.mark.parametrize(
