@@ -351,3 +351,6 @@ class RunConfig:
 
     subset: Subset | None = None
     """Part of the dataset that the run sees, if not all."""
+
+    fold: str | None = None
+    """Name of the fold that the run is tested on, where the study has folds."""

@@ -41,9 +41,12 @@ class Run:
     seed: int
     part: str = ""
     """The part of the data that the run is trained and tested on, where its arm consists of several networks."""
+    fold: str = ""
+    """Name of the fold that the run is tested on; empty in a study with one split."""
 
     def __str__(self) -> str:
-        return f"{self.arm} seed {self.seed}{f' part {self.part}' if self.part else ''} ({self.run_id})"
+        parts = "".join(f" {name} {value}" for name, value in (("part", self.part), ("fold", self.fold)) if value)
+        return f"{self.arm} seed {self.seed}{parts} ({self.run_id})"
 
 
 @dataclass(frozen=True)

@@ -62,6 +62,9 @@ class ScoreMatrix:
     """`(columns,)` numbers from 0. One stratum by default."""
     filled: Filled | None = None
     """None if all scores were measured."""
+    fold: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    """`(columns,)` numbers from 0. One fold by default. With several, a row is one seed's networks of all folds, each
+    tested on the units of its own."""
 
     def __post_init__(self) -> None:
         columns = len(self.units)
@@ -69,6 +72,8 @@ class ScoreMatrix:
             object.__setattr__(self, "weights", np.full(columns, 1 / max(columns, 1)))
         if not len(self.stratum):
             object.__setattr__(self, "stratum", np.zeros(columns, np.int64))
+        if not len(self.fold):
+            object.__setattr__(self, "fold", np.zeros(columns, np.int64))
 
     @property
     def complete(self) -> bool:

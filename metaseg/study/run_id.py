@@ -13,5 +13,8 @@ def run_id(config: RunConfig) -> str:
 
     The configuration holds the dataset's fingerprint. The machine and the number of workers aren't part of it.
     """
-    canonical = json.dumps({"config": asdict(config), "training_version": TRAINING_VERSION}, sort_keys=True)
+    settings = asdict(config)
+    if config.fold is None:  # so that ids from before there were folds stay
+        del settings["fold"]
+    canonical = json.dumps({"config": settings, "training_version": TRAINING_VERSION}, sort_keys=True)
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
