@@ -39,7 +39,8 @@ class PlannedRun:
     @property
     def label(self) -> str:
         """Name of the run in messages."""
-        return f"{self.arm.name} {self.part} seed {self.config.seed}".replace("  ", " ")
+        label = f"{self.arm.name} {self.part} seed {self.config.seed}".replace("  ", " ")
+        return label if self.config.fold is None else f"{label} fold {self.config.fold}"
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ class Study:
     """Name of the arm that the others are compared with."""
     scoring: Scoring = Scoring()
     sweeps: Mapping[str, str] = field(default_factory=dict)
-    """Names of the sweeps in which arms were tuned, by arm."""
+    """Names of the sweeps in which arms were tuned, by arm; with folds, by arm and fold ("sme fold 0")."""
 
     @property
     def comparisons(self) -> tuple[Comparison, ...]:
@@ -97,7 +98,11 @@ class Study:
 
     def sample_count(self, run: PlannedRun) -> int:
         """Number of training samples of a run; an estimate if the dataset is only a part, for planning."""
-        return round(len(self.dataset.indices("train", run.config.subset)) / self.dataset.share)
+        return round(len(self.dataset_of(run).indices("train", run.config.subset)) / self.dataset.share)
+
+    def dataset_of(self, run: PlannedRun) -> Dataset:
+        """The dataset as the run's fold sees it."""
+        return self.dataset.of_fold(run.config.fold)
 
     def missing(self, store: Store) -> tuple[PlannedRun, ...]:
         """The runs that the store doesn't have."""
@@ -119,8 +124,10 @@ class Study:
             **asdict(self.scoring),
             "comparisons": [asdict(comparison) for comparison in self.comparisons],
             "arms": [arm.name for arm in self.arms],
+            **({"folds": asdict(folds)} if (folds := self.dataset.folds) else {}),
             "runs": [
                 {"run_id": run.run_id, "arm": run.arm.name, "seed": run.config.seed, "part": run.part}
+                | ({} if run.config.fold is None else {"fold": run.config.fold})
                 for run in self.runs
             ],
             **({"sweeps": dict(self.sweeps)} if self.sweeps else {}),
@@ -150,10 +157,12 @@ def plan(
     more_arms: Sequence[Arm] = (),
     baseline: str = BASELINE,
     scoring: Scoring = Scoring(),
-    own_settings: Mapping[str, tuple[NetworkConfig, ScheduleConfig]] | None = None,
+    own_settings: Mapping[tuple[str, str | None], tuple[NetworkConfig, ScheduleConfig]] | None = None,
     sweeps: Mapping[str, str] | None = None,
 ) -> Study:
     """Plan a study: resolve every arm with seeds 0 to `seeds` - 1 into runs, one seed of all arms after the other.
+
+    Of a dataset with folds, each arm and seed has a run in each fold.
 
     Args:
         name: the study's name.
@@ -165,8 +174,8 @@ def plan(
         more_arms: arms besides those in `ARMS`.
         baseline: name of the arm that the others are compared with.
         scoring: how scores are computed from counts of pixels.
-        own_settings: network and schedule by the name of an arm that has its own.
-        sweeps: names of the sweeps that found these settings, by arm.
+        own_settings: network and schedule of an arm that has its own, by its name and the fold (None without folds).
+        sweeps: names of the sweeps that found these settings, by arm, and by fold where there are folds.
 
     Raises:
         ConfigError: an arm is unknown or repeated, the baseline isn't among the arms, `seeds` is below 1, or the
@@ -191,18 +200,21 @@ def plan(
         )
     if seeds < 1:
         raise ConfigError(f"seeds is {seeds}; expected at least 1")
-    for arm in chosen:
-        check_arm(arm, dataset)
+    for view in dataset.views:
+        for arm in chosen:
+            check_arm(arm, view)
 
-    def config(arm: Arm, seed: int, subset: Subset | None) -> RunConfig:
-        settings = (own_settings or {}).get(arm.name, (network, schedule))
-        return RunConfig(arm.block_name, arm.metadata_mode, seed, dataset.fingerprint, *settings, subset)
+    def config(arm: Arm, seed: int, subset: Subset | None, fold: str | None) -> RunConfig:
+        settings = (own_settings or {}).get((arm.name, fold), (network, schedule))
+        return RunConfig(arm.block_name, arm.metadata_mode, seed, dataset.fingerprint, *settings, subset, fold)
 
+    parts = {(view.fold, arm.name): _parts(arm, view) for view in dataset.views for arm in chosen}
     runs = tuple(
-        PlannedRun(arm, config(arm, seed, subset), part)
+        PlannedRun(arm, config(arm, seed, subset, view.fold), part)
         for seed in range(seeds)
+        for view in dataset.views
         for arm in chosen
-        for part, subset in _parts(arm, dataset)
+        for part, subset in parts[view.fold, arm.name]
     )
     return Study(name, dataset, chosen, runs, baseline, scoring, sweeps or {})
 
@@ -226,13 +238,29 @@ def _first_categorical(arm: Arm, dataset: Dataset) -> str:
 
 
 def check_arm(arm: Arm, dataset: Dataset) -> None:
-    """Raise a `ConfigError` where the dataset isn't fit for the arm."""
+    """Raise a `ConfigError` where the dataset isn't fit for the arm: the view of each fold is checked by itself."""
+    try:
+        _check_arm(arm, dataset)
+    except ConfigError as error:
+        raise error if dataset.fold is None else ConfigError(f"fold {dataset.fold!r}: {error}") from None
+
+
+def _check_arm(arm: Arm, dataset: Dataset) -> None:
     block = arm.block_name.block
     if (block.needs_metadata or block.sized_by_metadata) and not dataset.metadata:
         raise ConfigError(f"arm {arm.name!r} needs metadata, but dataset {dataset.name!r} has no metadata column")
     if arm.metadata_mode == "heads" and [column.kind for column in dataset.metadata] != ["categorical"]:
         found = ", ".join(f"{column.name} ({column.kind})" for column in dataset.metadata) or "none"
         raise ConfigError(f"arm {arm.name!r} has a head for each value of one categorical column; metadata is {found}")
+    if arm.metadata_mode == "heads":
+        column = dataset.metadata[0].name
+        known = set(dataset.values[column].iloc[dataset.indices("train")])
+        unseen = sorted(set(dataset.values[column].iloc[dataset.indices("test")]) - known)
+        if unseen:
+            raise ConfigError(
+                f"arm {arm.name!r} has a head for each value of {column!r} in training, and none for {unseen[0]!r}, "
+                "which is tested"
+            )
     if arm.stratified and not _parts(arm, dataset):
         column = _first_categorical(arm, dataset)
         raise ConfigError(f"arm {arm.name!r}: no value of {column!r} has samples for training, validation and test")

@@ -36,6 +36,7 @@ class Sweep:
 
     name: str
     dataset: Dataset
+    """With folds, as one of them sees it: its test images take no part in the search."""
     arm: Arm
     network: NetworkConfig
     """Network settings of all trials, where the space doesn't vary them."""
@@ -55,12 +56,24 @@ class Sweep:
         for constraint in self.search.constraints:
             Constraint.parse(constraint)
 
+    @property
+    def label(self) -> str:
+        """The arm, and the fold whose networks are tuned, if any."""
+        return self.arm.name if self.dataset.fold is None else f"{self.arm.name} fold {self.dataset.fold}"
+
     def config(self, params: Mapping[str, Any]) -> RunConfig:
         """The run that a trial's parameters stand for."""
         network, schedule = self.space.settings(params, self.network, self.schedule)
         arm, seed = self.arm, self.search.tuning_seed
         return RunConfig(
-            arm.block_name, arm.metadata_mode, seed, self.dataset.fingerprint, network, schedule, arm.subset
+            arm.block_name,
+            arm.metadata_mode,
+            seed,
+            self.dataset.fingerprint,
+            network,
+            schedule,
+            arm.subset,
+            self.dataset.fold,
         )
 
     @cached_property
@@ -88,6 +101,7 @@ class Sweep:
             "dataset": self.dataset.name,
             "about": self.dataset.about,
             "fingerprint": self.dataset.fingerprint,
+            **({"fold": self.dataset.fold} if self.dataset.fold else {}),
             "arm": self.arm.name,
             "arm_settings": self.arm.record(),
             "space": {name: distribution_to_json(kind) for name, kind in self.space.distributions().items()},
