@@ -102,10 +102,10 @@ class DataConfig:
     """Seed of the split or folds, and of --limit-per-group's choice. It is not the seed of a run."""
 
     folds: Folds | None = None
-    """Test every sample once, by networks trained on the others: the number of folds, of whole groups with subgroups in
-    proportion; groups, to leave out one group after the other (a new hospital, an unseen cell line; see --group-by);
-    or column, for the folds that the manifest's column `fold` names. Splits in the manifest are then replaced: a
-    fold's samples are its test, and --val-fraction of all samples, taken from the others, its validation."""
+    """Test every sample once, by networks that are trained on other folds. A number: so many folds, of whole groups,
+    with subgroups in proportion. groups: each group is left out in turn, such as a hospital or a cell line that is to
+    be new (see --group-by). column: the folds that the manifest's column `fold` names. A split in the manifest is
+    replaced; a fold's validation is taken from the others, --val-fraction of all samples."""
 
     limit_per_group: int | None = None
     """Keep at most this many samples of each value of the first categorical metadata column."""

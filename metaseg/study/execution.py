@@ -46,6 +46,7 @@ def execute(
     Raises:
         Exception: whatever `metaseg.training.fit.fit` raises; the store then doesn't have the run.
     """
+    dataset = dataset.of_fold(config.fold)
     checkpoints = StoredCheckpoints(store, run_id(config), engine or EngineConfig())
     with one_thread(device):
         fitted = fit(config, dataset, device, on_epoch, checkpoints)

@@ -87,14 +87,15 @@ def fit(
     training that was never interrupted.
 
     Args:
-        config: the resolved run; `config.dataset` must be the dataset's fingerprint, and `config.fold` its fold.
-        dataset: the decoded samples, the same on every worker of the current process group.
+        config: the resolved run; `config.dataset` must be the dataset's fingerprint.
+        dataset: the decoded samples, whole or as the run's fold sees them, the same on every worker of the current
+            process group.
         device: this worker's.
         on_epoch: called after each epoch that is trained here, on every worker.
         checkpoints: where checkpoints are saved; None to save none.
 
     Raises:
-        ConfigError: another dataset, an unknown block, or a block that needs metadata the dataset doesn't have.
+        ConfigError: another dataset or fold, an unknown block, or a block that needs metadata the dataset doesn't have.
         UnknownMetadataError: a sample's metadata has a value that no training sample has.
         DivergedError: the loss became NaN or infinite.
 
@@ -115,8 +116,7 @@ def fit(
         raise ConfigError(
             f"dataset {dataset.path} has fingerprint {dataset.fingerprint}; the run expects {config.dataset}"
         )
-    if config.fold != dataset.fold:
-        raise ConfigError(f"dataset {dataset.name!r} is that of fold {dataset.fold!r}; the run expects {config.fold!r}")
+    dataset = dataset.of_fold(config.fold)
     if block_class(config.block).needs_metadata and not dataset.metadata:
         raise ConfigError(f"block {config.block!r} needs metadata, but dataset {dataset.name!r} has no metadata column")
 
