@@ -13,8 +13,8 @@ from metaseg.config import ConfigError, NetworkConfig, RunConfig, ScheduleConfig
 from metaseg.data.dataset import Dataset
 from metaseg.schema import Direction
 from metaseg.store.names import check_name
+from metaseg.study.arm_data import check_arm
 from metaseg.study.arms import Arm
-from metaseg.study.plan import check_arm
 from metaseg.sweeps.objectives import Constraint, find_objective
 from metaseg.sweeps.search import SearchConfig
 from metaseg.sweeps.space import Space
@@ -49,7 +49,7 @@ class Sweep:
         check_name("sweep", self.name)
         if self.arm.stratified:
             raise ConfigError(f"arm {self.arm.name!r} is several networks; expected one whose settings can be searched")
-        check_arm(self.arm, self.dataset)
+        check_arm(self.arm, self.dataset.of_fold(self.dataset.fold))
         self.space.check(self.network, self.schedule)
         for one in self.search.objectives:
             find_objective(one)

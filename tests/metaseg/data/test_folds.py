@@ -122,7 +122,7 @@ def test_a_fold_must_be_chosen_and_exist(table):
         dataset.of_fold("9")
     with pytest.raises(ConfigError, match="fold is None; dataset 'cells' has 0, 1, 2"):
         dataset.of_fold(None)
-    with pytest.raises(ConfigError, match="fold is '1'; dataset 'cells' has 0$"):
+    with pytest.raises(ConfigError, match=r"fold is '1'; dataset 'cells' has 0$"):
         dataset.of_fold("0").of_fold("1")
     with pytest.raises(ConfigError, match="fold is '0'; dataset 'cells' has no folds"):
         plain.of_fold("0")
