@@ -26,7 +26,7 @@ IGNORED = 255
 Position = Literal["encoder", "bottleneck", "decoder"]
 POSITIONS: tuple[Position, ...] = get_args(Position)
 
-Folds = int | Literal["groups", "column"]
+Folding = int | Literal["groups", "column"]
 """How many folds are drawn; or one for each group; or those of the manifest's column `fold`."""
 
 Activation = Literal["relu", "silu", "gelu", "tanh"]
@@ -101,7 +101,7 @@ class DataConfig:
     split_seed: int = 0
     """Seed of the split or folds, and of --limit-per-group's choice. It is not the seed of a run."""
 
-    folds: Folds | None = None
+    folds: Folding | None = None
     """Test every sample once, by networks that are trained on other folds. A number: so many folds, of whole groups,
     with subgroups in proportion. groups: each group is left out in turn, such as a hospital or a cell line that is to
     be new (see --group-by). column: the folds that the manifest's column `fold` names. A split in the manifest is

@@ -8,7 +8,7 @@ import pytest
 from metaseg.cli.option_file import read_file, with_file
 from metaseg.cli.options import StudyOptions
 from metaseg.cli.study_page import named, with_folds
-from metaseg.config import ConfigError, DataConfig, Folds
+from metaseg.config import ConfigError, DataConfig, Folding
 from studies import own_data
 
 
@@ -29,7 +29,7 @@ def test_a_study_of_own_images_has_another_name_than_the_simulated_one(tmp_path:
         ("column", "cells-declared_folds"),
     ],
 )
-def test_a_study_with_folds_doesnt_replace_the_one_without(folds: Folds | None, expected: str) -> None:
+def test_a_study_with_folds_doesnt_replace_the_one_without(folds: Folding | None, expected: str) -> None:
     assert with_folds("cells", StudyOptions(data=DataConfig(folds=folds))) == expected
     own = replace(own_data.QUICK, name="mine", data=DataConfig(folds=folds))
     assert with_folds("mine", own) == "mine"
@@ -37,7 +37,7 @@ def test_a_study_with_folds_doesnt_replace_the_one_without(folds: Folds | None, 
 
 @pytest.mark.parametrize(("given", "expected"), [("5", 5), ('"groups"', "groups"), ('"None"', None)])
 def test_folds_are_read_from_a_file_as_from_the_command_line(
-    tmp_path: Path, given: str, expected: Folds | None
+    tmp_path: Path, given: str, expected: Folding | None
 ) -> None:
     (tmp_path / "options.toml").write_text(f"folds = {given}\n")
     content = read_file(tmp_path / "options.toml")

@@ -89,12 +89,14 @@ def test_an_arm_that_a_fold_isnt_fit_for_is_said_with_the_fold(folded_dataset):
 def test_every_image_is_counted_once_by_a_network_that_hasnt_seen_it(trained, folded_dataset):
     study, store = trained
     for arm in ("baseline", "sme"):
-        rows = []
+        rows, told = [], []
         for run in (run for run in study.runs if run.arm.name == arm):
             folder = Path(store.run_folder(run.run_id))
             assert json.loads((folder / "config.json").read_text())["fold"] == run.config.fold
             images = pd.read_parquet(folder / "images.parquet")
             rows.append(images[images["evaluation"] == AS_TRAINED].assign(fold=run.config.fold))
+            told.append(set(images["evaluation"]))
+        assert told[0] == told[1] == told[2], "every image is told the same values"
         table = pd.concat(rows).set_index("image")["fold"]
         assert sorted(table.index) == sorted(folded_dataset.table["image"])
         for row, image in enumerate(folded_dataset.table["image"]):
