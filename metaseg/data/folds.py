@@ -21,6 +21,10 @@ FoldKind = Literal["drawn", "groups", "column"]
 """How folds came about: drawn by a seed, one for each group, or declared by the manifest's column `fold`."""
 
 
+MOST_VALIDATION = 0.5
+"""Largest share of the samples that a fold doesn't test for validation."""
+
+
 @dataclass(frozen=True)
 class Folds:
     """The folds of a prepared dataset."""
@@ -143,9 +147,10 @@ def assign_folds(group: pd.Series, subgroup: pd.Series, count: int, seed: int) -
 def with_splits(table: pd.DataFrame, folds: Folds, config: DataConfig) -> pd.DataFrame:
     """Add each fold's split of all samples, in columns `split_of(fold)`.
 
-    A fold's own samples are for test. Of the others, whole groups of about `val_fraction` of all samples are for
-    validation, in proportion from each subgroup, of which one group at least is for training. Where the last group of
-    every subgroup would be left for training alone, as where groups are subgroups, `groups` takes any.
+    A fold's own samples are for test. Of the others, whole groups are for validation: about `val_fraction` of all
+    samples, but at most half of the others, in proportion from each subgroup. A subgroup's last group is for training,
+    except where groups are left out and no subgroup has a second one, as where groups are cell lines and so are
+    subgroups.
 
     Args:
         table: `N` rows with columns group, subgroup and `FOLD`.
@@ -157,7 +162,7 @@ def with_splits(table: pd.DataFrame, folds: Folds, config: DataConfig) -> pd.Dat
         split = pd.Series("test", index=table.index)
         rest = table[table[FOLD] != fold]
         if len(rest):
-            share = min(config.val_fraction * len(table) / len(rest), 0.9)
+            share = min(config.val_fraction * len(table) / len(rest), MOST_VALIDATION)
             shares: dict[Split, float] = {"train": 1 - share, "val": share}
             purpose = f"validation of fold {fold}"
             parts = assign_parts(rest["group"], rest["subgroup"], shares, config.split_seed, purpose)

@@ -39,7 +39,7 @@ def folded(table, config=DataConfig(folds=4)):
 
 
 @given(tables, st.integers(0, 5), st.randoms(use_true_random=False))
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=8, deadline=None)
 def test_each_sample_is_tested_once_by_whole_groups_in_whatever_order_rows_come(table, seed, random):
     config = DataConfig(folds=4, split_seed=seed)
     order = list(range(len(table)))
@@ -61,7 +61,7 @@ def test_each_sample_is_tested_once_by_whole_groups_in_whatever_order_rows_come(
 
 
 @given(st.integers(0, 20), st.integers(2, 6), st.integers(1, 4))
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=5, deadline=None)
 def test_subgroups_are_divided_evenly_and_validation_is_its_share(seed, count, largest):
     sizes = np.random.default_rng(seed).integers(1, largest + 1, 150)
     rows = [(f"g{n}", "aab"[n % 3], f"i{n}-{k}") for n, size in enumerate(sizes) for k in range(size)]

@@ -105,9 +105,8 @@ def test_every_image_is_counted_once_by_a_network_that_hasnt_seen_it(trained, fo
 
 def test_pictures_show_each_image_with_the_network_that_tests_it(trained):
     study, store = trained
-    for draw in (choose.overlays(("baseline", "sme")), choose.probabilities(("baseline", "sme"), "line")):
-        ((_, content),) = draw(study, store).items()
-        Image.open(io.BytesIO(content)).verify()
+    ((_, content),) = choose.overlays(("baseline", "sme"))(study, store).items()
+    Image.open(io.BytesIO(content)).verify()
     for sample in range(len(study.dataset.table)):
         assert choose._run(study, store, "sme", sample).config.fold == study.dataset.fold_of(sample)
     assert list(choose.sweep("sme", "foreground")(study, store)) == ["sweep.png"]
