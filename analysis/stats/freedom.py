@@ -47,13 +47,18 @@ def cautious(parts: Floats, freedoms: Sequence[float]) -> Floats:
     fewest = satterthwaite(parts, freedoms)
     for place, freedom in enumerate(freedoms):
         grown = parts.copy()
-        grown[..., place] *= _growth(freedom, freedoms[:-1] if place < len(freedoms) - 1 else ())
+        grown[..., place] *= growth(freedom, freedoms[:-1] if place < len(freedoms) - 1 else ())
         fewest = np.fmin(fewest, satterthwaite(grown, freedoms))
     return fewest
 
 
-def _growth(freedom: float, seeds: Sequence[float]) -> float:
-    """How many times larger a part may truly be; `seeds` are the degrees of freedom of both arms' if it is one."""
+def growth(freedom: float, seeds: Sequence[float] = ()) -> float:
+    """How many times larger a part may truly be than its estimate.
+
+    Args:
+        freedom: its degrees of freedom.
+        seeds: of an arm's part, those of both arms' parts.
+    """
     equal = min(seeds) / max(seeds) if len(seeds) == 2 else 0.0
     quantile = max(QUANTILE - FEW / freedom, 0.0) + EQUAL * equal**3
     # Between units of very unequal size less than one degree of freedom is left.
