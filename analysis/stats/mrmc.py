@@ -38,7 +38,15 @@ from scipy import stats
 
 from analysis.scores.score_matrix import Floats, ScoreMatrix
 from analysis.stats.freedom import cautious, satterthwaite
-from analysis.stats.seed_variance import Readers, among_folds, case_freedom, fold_cells, seed_part
+from analysis.stats.seed_variance import (
+    Readers,
+    among_folds,
+    case_freedom,
+    crossed_readers,
+    fold_cells,
+    readers,
+    seed_part,
+)
 
 Seeds = Literal["nested", "crossed"]
 """Design of the seeds: `nested` in arms, or `crossed`, where runs of equal seed in both arms are one reader."""
@@ -140,13 +148,11 @@ def difference(
         >>> round(found.estimate, 3), round(found.ci_low, 3), round(found.ci_high, 3), round(found.p, 4)
         (0.022, 0.013, 0.03, 0.0005)
     """
-    arms = [Readers(matrix.of(name), matrix.measured(name)) for name in (arm, reference)]
-    if any(np.isnan(each.values).any() for each in arms):
-        raise ValueError(f"{arm} or {reference} has no score of some unit; expected complete data")
-    samples = [[arms[0]], [arms[1]]] if variances == "separate" else [arms]
+    arms = (crossed_readers if seeds == "crossed" else readers)(matrix, arm, reference)
     if seeds == "crossed":
-        arms = _shared(matrix, arm, reference, arms)
         samples = [[Readers(arms[0].values - arms[1].values, arms[0].measured)]]
+    else:
+        samples = [[arms[0]], [arms[1]]] if variances == "separate" else [list(arms)]
     about = _About(
         arm, reference, (len(arms[0].values), len(arms[1].values)), len(set(matrix.units)), len(set(matrix.fold))
     )
@@ -193,15 +199,6 @@ def difference(
         share = [float(np.sum(matrix.weights**2 / each.count)) for each in arms]
         ours = [ours[0] * each / sum(share) for each in share]
     return _tested(about, estimate, (ours[0], ours[1]), excess, df, components)
-
-
-def _shared(matrix: ScoreMatrix, arm: str, reference: str, arms: list[Readers]) -> list[Readers]:
-    """Readers of both arms, of the seeds that both have, in folds in which both have them."""
-    seeds = matrix.seeds_of(arm), matrix.seeds_of(reference)
-    both = [seed for seed in seeds[0] if seed in seeds[1]]
-    rows = [[of.index(seed) for seed in both] for of in seeds]
-    measured = arms[0].measured[rows[0]] & arms[1].measured[rows[1]]
-    return [Readers(each.values[row], measured) for each, row in zip(arms, rows, strict=True)]
 
 
 def testable(matrix: ScoreMatrix) -> bool:

@@ -49,6 +49,40 @@ class Readers:
         return np.where(self.measured, self.values - self.by_unit, 0.0)
 
 
+def readers(matrix: ScoreMatrix, arm: str, reference: str) -> tuple[Readers, Readers]:
+    """Seeds of two arms.
+
+    Raises:
+        ValueError: cells are missing.
+    """
+    found = [Readers(matrix.of(name), matrix.measured(name)) for name in (arm, reference)]
+    if any(np.isnan(each.values).any() for each in found):
+        raise ValueError(f"{arm} or {reference} has no score of some unit; expected complete data")
+    return found[0], found[1]
+
+
+def crossed_readers(matrix: ScoreMatrix, arm: str, reference: str) -> tuple[Readers, Readers]:
+    """Like `readers`, of the seeds that both arms have, in folds in which both have them."""
+    arms, seeds = readers(matrix, arm, reference), (matrix.seeds_of(arm), matrix.seeds_of(reference))
+    both = [seed for seed in seeds[0] if seed in seeds[1]]
+    rows = [[of.index(seed) for seed in both] for of in seeds]
+    measured = arms[0].measured[rows[0]] & arms[1].measured[rows[1]]
+    return Readers(arms[0].values[rows[0]], measured), Readers(arms[1].values[rows[1]], measured)
+
+
+def means_by_fold(matrix: ScoreMatrix, arms: tuple[Readers, Readers]) -> list[tuple[Floats, Floats]]:
+    """For each fold what each seed of both arms contributes to its mean, less the fold's mean of both arms' runs."""
+    found = []
+    for fold in np.unique(matrix.fold):
+        here = matrix.fold == fold
+        ours, theirs = (
+            each.values[:, here][each.measured[:, here].any(axis=1)] @ matrix.weights[here] for each in arms
+        )
+        centre = np.concatenate([ours, theirs]).mean()
+        found.append((ours - centre, theirs - centre))
+    return found
+
+
 @dataclass(frozen=True)
 class SeedPart:
     """Part of a difference's variance that is an arm's, or two arms' with one variance."""
