@@ -198,8 +198,8 @@ seed gives another network in each fold. Groups share half of each variance amon
 
 - Two or more seeds a fold: {several["folds"].min():.1f} to {several["folds"].max():.1f} % of equal arms are called
   different.
-- One seed a fold, in one arm or both: {single["folds"].min():.1f} to {single["folds"].max():.1f} %. What folds differ by
-  stands for seeds and units alike, with few degrees of freedom.
+- One seed a fold, in one arm or both: {single["folds"].min():.1f} to {single["folds"].max():.1f} %. A fold's seeds have
+  no variance then, and what folds differ by stands for seeds and units alike, with few degrees of freedom.
 - These networks are independent between folds. Those of real folds share most of their training images, which these
   draws say nothing of.
 
