@@ -100,6 +100,7 @@ class Difference:
     components: Components | None
     """None where they can't be estimated."""
     folds: int = 1
+    """Number of folds that both arms have; 1 where there is one split."""
     seed_variances: tuple[float, float] = (float("nan"), float("nan"))
     """What the seeds of the arm and of the reference contribute to se²; with one seed in each fold, half of what folds
     differ by beyond their units."""
@@ -153,10 +154,11 @@ def difference(
         samples = [[Readers(arms[0].values - arms[1].values, arms[0].measured)]]
     else:
         samples = [[arms[0]], [arms[1]]] if variances == "separate" else [list(arms)]
+    known = arms[0].known
     about = _About(
-        arm, reference, (len(arms[0].values), len(arms[1].values)), len(set(matrix.units)), len(set(matrix.fold))
+        arm, reference, (len(arms[0].values), len(arms[1].values)), len(set(matrix.units)), len(set(matrix.fold[known]))
     )
-    if not all(each.measured.any(axis=0).all() for each in arms):
+    if not known.any():
         return _unknown(about, float("nan"))
     changes = arms[0].by_unit - arms[1].by_unit
     estimate, cells = float(changes @ matrix.weights), fold_cells(matrix)
@@ -169,8 +171,8 @@ def difference(
     if len(parts) < len(samples):
         if about.folds < FEWEST_FOLDS:
             return _unknown(about, estimate)
-        among, df = among_folds(matrix, changes)
-        beyond = max(among / common**2 - b, 0.0)
+        among, df = among_folds(matrix, changes, known)
+        beyond = max(among - b, 0.0)
         return _tested(about, estimate, (beyond / 2, beyond / 2), b, df, None)
     # Nor has a score that is filled in an error of its own; others have more, with fewer of them in the mean.
     found = (1 - matrix.filled_share(arm, reference)) ** 2
@@ -196,7 +198,7 @@ def difference(
         float(np.mean([part.error / part.scores for part in parts])) / readings,
     )
     if len(ours) == 1:
-        share = [float(np.sum(matrix.weights**2 / each.count)) for each in arms]
+        share = [float(np.sum(matrix.weights[known] ** 2 / each.count[known])) for each in arms]
         ours = [ours[0] * each / sum(share) for each in share]
     return _tested(about, estimate, (ours[0], ours[1]), excess, df, components)
 

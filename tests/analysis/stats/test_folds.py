@@ -84,6 +84,26 @@ def test_a_seed_that_was_not_tested_in_a_fold_is_left_out_there() -> None:
     assert found.seed_variances[1] == pytest.approx(difference(data, "sme", "baseline").seed_variances[1])
 
 
+def test_a_fold_that_an_arm_lacks_is_taken_to_be_as_the_others() -> None:
+    """As if the reference had none there, either: what is filled in has the difference of the other folds."""
+    data = folded(np.random.default_rng(31), (3, 3), (10,) * 4)
+    gone, ours = data.fold == 3, data.arm == 0
+    values, share = data.values.copy(), np.zeros(data.values.shape)
+    shift = values[ours][:, ~gone].mean() - values[~ours][:, ~gone].mean()
+    values[np.ix_(ours, gone)] = values[np.ix_(~ours, gone)].mean(axis=0) + shift
+    share[np.ix_(ours, gone)] = 1.0
+    filled = Filled(share, np.stack([gone, np.zeros_like(gone)]), data.weights)
+    found = difference(replace(data, values=values, filled=filled), "sme", "baseline")
+    left = ScoreMatrix(
+        data.arms, data.arm, data.seed, data.values[:, ~gone], data.units[:30], 30, fold=data.fold[~gone]
+    )
+    wanted = difference(left, "sme", "baseline")
+    assert found.estimate == pytest.approx(wanted.estimate)
+    assert found.seed_variances == pytest.approx(wanted.seed_variances)
+    assert found.se == pytest.approx(wanted.se, rel=0.05)
+    assert found.folds == 3
+
+
 def test_a_fold_with_one_seed_of_an_arm_has_the_variance_of_the_others() -> None:
     data = folded(np.random.default_rng(23), (2, 2))
     found = difference(lacking(data, 0, 3), "sme", "baseline")
