@@ -39,10 +39,10 @@ from scipy import stats
 from analysis.scores.score_matrix import Floats, ScoreMatrix
 from analysis.stats.freedom import cautious, satterthwaite
 from analysis.stats.seed_variance import (
-    Readers,
     among_folds,
     case_freedom,
     crossed_readers,
+    filled_share,
     fold_cells,
     readers,
     seed_part,
@@ -151,7 +151,7 @@ def difference(
     """
     arms = (crossed_readers if seeds == "crossed" else readers)(matrix, arm, reference)
     if seeds == "crossed":
-        samples = [[Readers(arms[0].values - arms[1].values, arms[0].measured)]]
+        samples = [[replace(arms[0], values=arms[0].values - arms[1].values)]]
     else:
         samples = [[arms[0]], [arms[1]]] if variances == "separate" else [list(arms)]
     known = arms[0].known
@@ -175,7 +175,7 @@ def difference(
         beyond = max(among - b, 0.0)
         return _tested(about, estimate, (beyond / 2, beyond / 2), b, df, None)
     # Nor has a score that is filled in an error of its own; others have more, with fewer of them in the mean.
-    found = (1 - matrix.filled_share(arm, reference)) ** 2
+    found = (1 - filled_share(arms, matrix.weights)) ** 2
     parts = [replace(part, error=part.error / found) for part in parts]
     error = sum(part.error for part in parts)
     excess = max(b - error, 0.0)
