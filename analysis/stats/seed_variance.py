@@ -10,8 +10,9 @@ by degrees of freedom, stands for it. The degrees of freedom of the sum are Satt
 all folds.
 
 Units differ within a fold: a difference between folds is the seeds' as well. They are centred within stratum and fold,
-or within the stratum alone where it has a fold of a single unit, as in leaving one group out. Then the units' variance
-has the folds' in it, but so has the mean square of seed x unit, which is taken off, so that nothing counts twice.
+or within the stratum alone where it has a fold of a single unit. Then the units' variance has the folds' in it, but so
+has the mean square of seed x unit, which is taken off, so that nothing counts twice. (Where all folds are single units
+nothing is taken off: `analysis.stats.mrmc`.)
 """
 
 from collections.abc import Sequence
