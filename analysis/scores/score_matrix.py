@@ -106,13 +106,6 @@ class ScoreMatrix:
     def _unit(self) -> npt.NDArray[np.int64]:
         return np.asarray(pd.factorize(np.array(self.units, dtype=object))[0], np.int64)
 
-    def filled_share(self, arm: str, reference: str) -> float:
-        """The share of the two arms' scores that is filled in from other runs of the same arm."""
-        if self.filled is None:
-            return 0.0
-        rows = np.isin(self.arm, [self.arms.index(arm), self.arms.index(reference)])
-        return float((self.filled.share[rows] @ self.weights).mean())
-
     def common(self, arm: str, reference: str) -> float:
         """The share of images, by their weights, that some run of each of the two arms has."""
         return 1.0 - float(self.filled.weights[self._apart(arm, reference)].sum()) if self.filled else 1.0
