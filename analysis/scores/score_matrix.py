@@ -8,10 +8,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from analysis.results.codes import Codes, codes, combined_codes, dense, first_rows, named_codes
+from analysis.results.codes import Codes, combined_codes, dense, first_rows
 from analysis.results.declaration import ResultsError
 from analysis.scores.equal_runs import EqualRuns, equal_runs
 from analysis.scores.image_scores import cells_of_class, split
+from analysis.scores.layout import columns_of, runs_of
 from analysis.scores.missing import completed, folds_of
 from metaseg.schema import Average
 
@@ -211,8 +212,8 @@ def score_matrix(cell: pd.DataFrame, average: Average = "images") -> ScoreMatrix
             and filled.
         average: whether subgroups are strata.
     """
-    arms, run, of_run, seeds = _runs(cell["arm"], cell["seed"])
-    column, units, of_column = _columns(cell, average)
+    arms, run, of_run, seeds = runs_of(cell["arm"], cell["seed"])
+    column, units, of_column = columns_of(cell, average)
     place = run * len(units) + column
     total, shape = len(of_run) * len(units), (len(of_run), len(units))
     fold, folds = folds_of(cell)
@@ -262,33 +263,10 @@ def _with_all_runs(
         average: whether subgroups are strata.
     """
     heads = rows.iloc[runs.starts[:, 0]]
-    arms, run, of_run, seeds = _runs(heads["arm"], heads["seed"])
-    column, place = _columns(cell, average)[0], cell["place"].to_numpy()
+    arms, run, of_run, seeds = runs_of(heads["arm"], heads["seed"])
+    column, place = columns_of(cell, average)[0], cell["place"].to_numpy()
     images = np.bincount(column)
     values = np.empty((len(heads), len(images)))
     for number, score in zip(run, runs.of_each(rows["score"].to_numpy()), strict=True):
         values[number] = np.bincount(column, score[place]) / images
     return replace(laid, arms=arms, arm=of_run, seed=seeds, values=values)
-
-
-def _runs(
-    arm: pd.Series, seed: pd.Series
-) -> tuple[tuple[str, ...], npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Arms that there are; each row's run; each run's place in arms and its seed: runs are by arm, then seed."""
-    numbers, size = codes(arm)
-    here = np.flatnonzero(np.bincount(numbers, minlength=size))
-    number, seeds = pd.factorize(seed.to_numpy(), sort=True)
-    run, runs = dense(np.searchsorted(here, numbers) * len(seeds) + number)
-    of_run, order = np.divmod(runs, len(seeds))
-    return tuple(map(str, arm.cat.categories[here])), run, of_run, seeds[order].astype(np.int64)
-
-
-def _columns(
-    cell: pd.DataFrame, average: Average
-) -> tuple[npt.NDArray[np.int64], tuple[str, ...], npt.NDArray[np.int64]]:
-    """Each row's column; each column's unit and stratum."""
-    unit, units = named_codes(cell["group"])
-    stratum, _ = dense(codes(cell["stratum"])[0] if average == "subgroups" else np.zeros(len(cell), np.int64))
-    column, columns = dense(stratum * len(units) + unit)
-    of_column, of_unit = np.divmod(columns, len(units))
-    return column, tuple(units[of_unit]), of_column
