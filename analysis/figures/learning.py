@@ -113,8 +113,8 @@ def build_learning(history: pd.DataFrame, baseline: str) -> Figure:
         plain_log_ticks(below.yaxis)
     below.set_xlabel("epoch", fontsize=9)
     below.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    folded = (history["fold"] != "").any()
-    seeds = history.drop_duplicates(["arm", "seed", "fold"]).groupby("arm", observed=True).size()
+    folded = "fold" in history and (history["fold"] != "").any()
+    seeds = history.drop_duplicates(_run(history)).groupby("arm", observed=True).size()
     note = f"Lines: means over {'seeds and folds' if folded else 'seeds'} (of each arm: {span(seeds)})."
     if seeds.max() > 1:
         note += " Bands: from the lowest to the highest of them."
@@ -128,9 +128,14 @@ def learning_curves(history: pd.DataFrame, column: str) -> pd.DataFrame:
     """Mean and range over seeds (and folds) of a column, where it isn't NaN: columns arm, epoch, mean, low, high and
     n_runs."""
     known = history.dropna(subset=[column])
-    runs = known.groupby(["arm", "seed", "fold", "epoch"], observed=True)[column].mean()
+    runs = known.groupby([*_run(history), "epoch"], observed=True)[column].mean()
     curves = runs.groupby(["arm", "epoch"], observed=True).agg(mean="mean", low="min", high="max", n_runs="size")
     return curves.reset_index()
+
+
+def _run(history: pd.DataFrame) -> list[str]:
+    """Columns that tell runs apart; parts of one aren't."""
+    return [name for name in ("arm", "seed", "fold") if name in history]
 
 
 def _floor(scores: pd.DataFrame) -> float:

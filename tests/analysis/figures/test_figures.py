@@ -362,7 +362,7 @@ def test_learning_curves_skip_epochs_that_were_not_validated_and_average_parts_f
         assert np.sort(points(figure, panel)[:, 1]) == pytest.approx(np.sort(curves["mean"]))
     parts = pd.concat([history.assign(part="a"), history.assign(part="b", train_loss=history["train_loss"] + 2)])
     merged = learning_curves(parts, "train_loss")
-    assert merged["n_seeds"].eq(3).all()
+    assert merged["n_runs"].eq(3).all()
     assert merged["mean"].to_numpy() == pytest.approx(learning_curves(history, "train_loss")["mean"].to_numpy() + 1)
 
 
