@@ -34,9 +34,13 @@ SETS: dict[str, dict[str, Any]] = {
     "sparse": {"seeds": {"sme": 3, "baseline": 4}, "units": 15, "missing": 0.3},
     "unequal": {"seeds": {"sme": 3, "baseline": 5}, "units": 12},
     "boundary": {"seeds": {"sme": 3, "baseline": 3}, "units": 12, "arm_unit": 0.0},
+    "folds": {"seeds": {"sme": 3, "baseline": 3}, "units": 20, "folds": 4},
+    "two_seeds_a_fold": {"seeds": {"sme": 2, "film": 2, "baseline": 2}, "units": 30, "folds": 5},
+    "two_folds": {"seeds": {"sme": 3, "baseline": 3}, "units": 12, "folds": 2},
 }
 """Components are positive, but for the seed's in `missing` and the arm x unit's in `boundary`: REML finds 0."""
-COMPLETE = ["balanced", "three_arms", "five_seeds"]
+FOLDS = [name for name, spec in SETS.items() if "folds" in spec]
+COMPLETE = ["balanced", "three_arms", "five_seeds", *FOLDS]
 
 
 def drawn(name: str, count: int) -> npt.NDArray[np.float64]:
@@ -48,7 +52,8 @@ def drawn(name: str, count: int) -> npt.NDArray[np.float64]:
 def make(name: str) -> ScoreMatrix:
     """A data set: scores of units, arms, arms x units and seeds, with what is missing NaN."""
     spec = SETS[name]
-    counts, units = spec["seeds"], spec["units"]
+    counts, units, folds = spec["seeds"], spec["units"], spec.get("folds", 1)
+    fold = np.arange(units) % folds
 
     def normal(part: str, *shape: int) -> npt.NDArray[np.float64]:
         return np.asarray(stats.norm.ppf(drawn(f"{name} {part}", int(np.prod(shape)))).reshape(shape))
@@ -57,14 +62,14 @@ def make(name: str) -> ScoreMatrix:
     values = np.concatenate(
         [
             unit + 0.01 * (arm != "baseline") + spec.get("arm_unit", 0.02) * normal(f"{arm} unit", units)
-            + 0.02 * normal(f"{arm} seed", count, 1) + 0.02 * normal(f"{arm} error", count, units)
+            + 0.02 * normal(f"{arm} seed", count, folds)[:, fold] + 0.02 * normal(f"{arm} error", count, units)
             for arm, count in counts.items()
         ]
     ).round(6)  # fmt: skip
     values[drawn(f"{name} missing", values.size).reshape(values.shape) < spec.get("missing", 0.0)] = np.nan
     arm = np.repeat(np.arange(len(counts)), list(counts.values()))
     seed = np.concatenate([np.arange(count) for count in counts.values()])
-    return ScoreMatrix(tuple(counts), arm, seed, values, tuple(f"u{k:02d}" for k in range(units)), units)
+    return ScoreMatrix(tuple(counts), arm, seed, values, tuple(f"u{k:02d}" for k in range(units)), units, fold=fold)
 
 
 def fit_in_r(out: Path) -> dict[str, Any]:
@@ -77,6 +82,7 @@ def fit_in_r(out: Path) -> dict[str, Any]:
                 "arm": np.array(data.arms)[data.arm[run]],
                 "seed": data.seed[run],
                 "unit": np.array(data.units)[unit],
+                "fold": data.fold[unit],
                 "score": data.values[run, unit],
             }
             pd.DataFrame(rows).to_csv(Path(folder) / f"{name}.csv", index=False)
@@ -126,7 +132,7 @@ def test_the_mixed_model_is_lmers(name: str, arm: str) -> None:
 def test_the_closed_form_is_lmers_on_balanced_data(name: str, arm: str) -> None:
     wanted, components = of_r(name, arm)
     assert min(components.values()) > 0
-    found = difference(make(name), arm, "baseline", freedom="satterthwaite")
+    found = difference(make(name), arm, "baseline", freedom="satterthwaite", variances="pooled")
     assert_agrees(found, wanted)
     assert_same_components(found, components)
 
@@ -135,7 +141,7 @@ def test_at_the_boundary_the_closed_form_has_lmers_test_and_another_error() -> N
     """REML pools arm x unit with the error; the seeds' mean square, which is all that is left of V, is the same."""
     wanted, components = of_r("boundary", "sme")
     assert components["arm_unit"] == pytest.approx(0, abs=1e-10)
-    found = difference(make("boundary"), "sme", "baseline", freedom="satterthwaite")
+    found = difference(make("boundary"), "sme", "baseline", freedom="satterthwaite", variances="pooled")
     assert_agrees(found, wanted)
     assert found.components is not None
     assert found.components.arm_unit < 0
@@ -145,7 +151,7 @@ def test_at_the_boundary_the_closed_form_has_lmers_test_and_another_error() -> N
 def test_unequal_numbers_of_seeds_are_weighed_otherwise_by_reml() -> None:
     """Not balanced: the closed form has the same estimate, and a standard error within 2 %."""
     wanted, _ = of_r("unequal", "sme")
-    found = difference(make("unequal"), "sme", "baseline", freedom="satterthwaite")
+    found = difference(make("unequal"), "sme", "baseline", freedom="satterthwaite", variances="pooled")
     assert found.estimate == pytest.approx(wanted["estimate"])
     assert found.se == pytest.approx(wanted["se"], rel=0.02)
     assert found.se != pytest.approx(wanted["se"], rel=TOLERANCE)
@@ -155,7 +161,7 @@ def test_lmer_of_all_arms_has_the_same_estimates_and_pools_variances() -> None:
     """A difference's error is that of the two arms here, in R's model of all arms that of all."""
     fit = committed()["sets"]["three_arms"]["all"]
     for arm, wanted in fit["differences"].items():
-        found = difference(make("three_arms"), arm, "baseline", freedom="satterthwaite")
+        found = difference(make("three_arms"), arm, "baseline", freedom="satterthwaite", variances="pooled")
         assert found.estimate == pytest.approx(wanted["estimate"])
     assert len({round(each["se"], 9) for each in fit["differences"].values()}) == 1
 
