@@ -203,4 +203,6 @@ def test_the_committed_pages_of_unlike_seeds_and_folds_keep_the_promise() -> Non
     assert unlike["one_variance"].max() > 30
     null, planted = folds[folds["effect"] == 0], folds[folds["effect"] > 0]
     assert null["folds"].max() <= 6 + 3 * 0.24
-    assert (planted["folds"] > planted["one split"])[planted["seeds"] > 1].all()
+    # What images hide, folds find: they test all of them.
+    hidden = planted[(planted["seeds"] > 1) & (planted["arm_image_sd"] > 0)]
+    assert (hidden["folds"] > hidden["one split"] + 30).all()
