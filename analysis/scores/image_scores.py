@@ -78,6 +78,7 @@ def image_scores(
             raise ResultsError(f"a {column} is called {taken!r}, which the tables call something else; rename it")
     orders = {"class": [*classes, MACRO], "arm": list(arms), "subgroup": [OVERALL, *subgroups]}
     scores = scores.astype({column: pd.CategoricalDtype(order, ordered=True) for column, order in orders.items()})
+    scores["fold"] = scores["fold"].astype("category")  # so that a fold has one number in all subgroups
     return pd.concat([scores, _macro(scores)], ignore_index=True) if len(classes) > 1 else scores
 
 

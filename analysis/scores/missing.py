@@ -25,7 +25,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.sparse.csgraph import connected_components
 
-from analysis.results.codes import Codes, combined_codes, dense, first_rows, named_codes
+from analysis.results.codes import Codes, codes, combined_codes, dense, first_rows, named_codes
 from analysis.results.declaration import ResultsError
 from metaseg.schema import LACKING
 
@@ -89,9 +89,15 @@ def completed(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def folds_of(rows: pd.DataFrame) -> tuple[Codes, int]:
-    """Each row's fold, as a number from 0 in order of the folds' names, and how many there are; one without folds."""
+    """Each row's fold, as a number from 0, and how many numbers there are; one without folds.
+
+    Folds that are categories, as in `analysis.scores.image_scores.image_scores`, have the same number in all parts of
+    a table, though not all numbers need occur.
+    """
     if "fold" not in rows:
         return np.zeros(len(rows), np.int64), min(len(rows), 1)
+    if isinstance(rows["fold"].dtype, pd.CategoricalDtype):
+        return codes(rows["fold"])
     number, names = named_codes(rows["fold"])
     return number, len(names)
 
