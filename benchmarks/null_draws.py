@@ -3,12 +3,15 @@
 Draws are arrays `(draws, runs, images)`; the first `seeds[0]` runs are those of one arm, the rest those of the other.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 from scipy import special, stats
+
+from analysis.stats.freedom import cautious
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -33,11 +36,6 @@ class Regime:
     skewed: bool = False
     wells: tuple[int, ...] = ()
     """Numbers of images; empty where images are independent."""
-
-    @property
-    def freedom(self) -> tuple[int, int]:
-        """Degrees of freedom among seeds and among units."""
-        return sum(self.seeds) - 2, (len(self.wells) or self.images) - 1
 
 
 def simulate(rng: np.random.Generator, regime: Regime, draws: int, effect: float = 0.0) -> Floats:
@@ -86,34 +84,40 @@ def ours(values: Floats, seeds: tuple[int, int], sizes: tuple[int, ...] = ()) ->
         seeds: of both arms.
         sizes: images of each unit, where units don't count equally.
     """
-    first, second = seeds
+    first = seeds[0]
     weights = np.array(sizes or (1,) * values.shape[2]) / (sum(sizes) or values.shape[2])
     squares = float(np.sum(weights**2))
     scale = weights**2 / (1 - 2 * weights + squares)
-    f_seeds, f_units = first + second - 2, 1 / squares - 1
-    h = 1 / first + 1 / second
-    among, within, by_unit = 0.0, 0.0, []
-    for arm in (values[:, :first], values[:, first:]):
+    by_seeds, errors, by_unit = [], [], []
+    for arm, count in zip((values[:, :first], values[:, first:]), seeds, strict=True):
         runs, units = arm @ weights, arm.mean(axis=1)
-        among = among + ((runs - runs.mean(axis=1, keepdims=True)) ** 2).sum(axis=1)
+        by_seeds.append(runs.var(axis=1, ddof=1) / count)
         centred = arm - units[:, None]
         centred -= (centred @ weights)[..., None]
-        within = within + np.einsum("drk,drk,k->d", centred, centred, scale)
+        errors.append(np.einsum("drk,drk,k->d", centred, centred, scale) / (count * (count - 1)))
         by_unit.append(units)
     differing = by_unit[0] - by_unit[1]
     estimate = differing @ weights
     by_units = ((differing - estimate[:, None]) ** 2) @ scale
-    return tested(estimate, h * among / f_seeds, by_units, h * within / f_seeds, (f_seeds, f_units))
+    return tested(
+        estimate, by_seeds, by_units, np.sum(errors, axis=0), [*(count - 1 for count in seeds), 1 / squares - 1]
+    )
 
 
 def tested(
-    estimate: Floats, by_seeds: Floats, by_units: Floats, error: Floats, freedom: tuple[float, float]
+    estimate: Floats, by_seeds: Sequence[Floats], by_units: Floats, error: Floats, freedoms: Sequence[float]
 ) -> tuple[Floats, Floats, Floats]:
-    """The test from its mean squares, each on the scale of a variance of the estimate; returns as `ours`."""
-    excess = np.maximum(by_units - error, 0)
-    variance = by_seeds + excess
-    df = variance**2 / (by_seeds**2 / freedom[0] + excess**2 / freedom[1])
-    se = np.sqrt(variance)
+    """The test from its mean squares, each on the scale of a variance of the estimate; returns as `ours`.
+
+    Args:
+        estimate: `(draws,)` differences.
+        by_seeds: of both arms.
+        by_units: of units.
+        error: of seed x unit, of both arms together.
+        freedoms: of both arms' seeds and of units.
+    """
+    parts = np.stack([*by_seeds, np.maximum(by_units - error, 0)], axis=-1)
+    se, df = np.sqrt(parts.sum(axis=-1)), cautious(parts, freedoms)
     return estimate, 2 * stats.t.sf(np.abs(estimate) / se, df), stats.t.ppf(0.975, df) * se
 
 
@@ -122,16 +126,27 @@ def size_by_mean_squares(rng: np.random.Generator, regime: Regime, draws: int) -
 
     They are independent where scores are normal and images aren't in wells; that is cheaper than drawing scores.
     """
-    f_seeds, f_units = regime.freedom
-    h, n = sum(1 / r for r in regime.seeds), regime.images
-    error = h * regime.residual_sd**2 / n
-    by_seeds, by_units = h * regime.seed_sd**2 + error, 2 * regime.arm_image_sd**2 / n + error
+    return size_of_unlike_seeds(rng, regime, (regime.seed_sd, regime.seed_sd), draws)
+
+
+def size_of_unlike_seeds(rng: np.random.Generator, regime: Regime, seed_sds: tuple[float, float], draws: int) -> float:
+    """Like `size_by_mean_squares`, of arms whose seeds have other SDs than the regime's."""
+    n, f_units = regime.images, regime.images - 1
+    freedoms = [count - 1 for count in regime.seeds]
+    errors = [regime.residual_sd**2 / n / count for count in regime.seeds]
+    by_seeds = [sd**2 / count + error for sd, count, error in zip(seed_sds, regime.seeds, errors, strict=True)]
+    cases = 2 * regime.arm_image_sd**2 / n
+
+    def square(expected: float, freedom: float) -> Floats:
+        return expected * rng.chisquare(freedom, draws) / freedom
+
     _, p, _ = tested(
-        rng.standard_normal(draws) * np.sqrt(by_seeds + by_units - error),
-        *(expected * rng.chisquare(f, draws) / f
-          for expected, f in ((by_seeds, f_seeds), (by_units, f_units), (error, f_seeds * f_units))),
-        regime.freedom,
-    )  # fmt: skip
+        rng.standard_normal(draws) * np.sqrt(sum(by_seeds) + cases),
+        [square(*each) for each in zip(by_seeds, freedoms, strict=True)],
+        square(cases + sum(errors), f_units),
+        np.sum([square(error, f * f_units) for error, f in zip(errors, freedoms, strict=True)], axis=0),
+        [*freedoms, f_units],
+    )
     return float((p < 0.05).mean())
 
 

@@ -4,36 +4,52 @@ Y[i, j, k] = mu + arm_i + seed_ij + unit_k + (arm x unit)_ik + e_ijk: seeds are 
 units (images, or groups of them) are random cases, crossed with everything. The variance of an arm's difference from
 another is then
 
-    V = h s² + max(D - h e², 0) / U,    h = 1 / r1 + 1 / r2,
+    V = s1² / r1 + s2² / r2 + max(D - e1² / r1 - e2² / r2, 0) / U,
 
-with s² the variance of a run's mean among seeds of an arm, D the variance over units of the difference of the two arms'
-means over seeds, e² the mean square of seed x unit within arms, U units, r1 and r2 seeds. For equal r this is the
-denominator of the split-plot Dorfman-Berbaum-Metz F test (Hillis 2014, Stat Med 33:330; Dorfman, Berbaum, Metz 1992).
+with s1² and s2² the variances of a run's mean among the r1 and r2 seeds of the two arms, D the variance over units of
+the difference of the two arms' means over seeds, e1² and e2² the mean squares of seed x unit within arms, U units.
 Where units count unequally (groups of few and of many images), D / U and e² / U are sums of squares with weights
-(`analysis.scores.score_matrix.ScoreMatrix.variance`) and U is their effective number; those of strata add.
+(`analysis.scores.score_matrix.ScoreMatrix.variance`) and U is their effective number; those of strata add. So do those
+of folds, in which seeds are other networks (`analysis.stats.seed_variance`).
+
+With one seed in each fold there is no s². Then V is the variance of the difference by how much it varies among folds,
+at least D / U, with one degree of freedom less than folds: three folds or more are needed.
+
+Where arms share one variance among seeds (`pooled`), s1² = s2² and e1² = e2² are the mean squares of both. For equal r
+V is then the denominator of the split-plot Dorfman-Berbaum-Metz F test (Hillis 2014, Stat Med 33:330; Dorfman, Berbaum,
+Metz 1992). It has more degrees of freedom, and errs where the arms' seeds vary unlike or differ in number.
 
 Where runs lack scores, these are filled in (`analysis.scores.missing`), and what was filled in isn't taken for data: D
 is of the images that both arms have, share c by weight, so that D / U becomes D / (U c²); e² is divided by (1 - f)², f
 being the share of scores that was filled in: they add no residual, and the others are fewer in each unit's mean.
 Without missing scores nothing changes, and p changes little with each.
 
-Hillis' (2007, Stat Med 26:596) degrees of freedom, V² / ((h s²)² / f), f = r1 + r2 - 2, take the second term of V for
-known, which few units don't allow. It has degrees of freedom of its own here, U - 1: with many units nothing changes.
+Degrees of freedom are those of the arms' seeds and of units, U - 1, put together by Satterthwaite's rule, cautiously
+(`analysis.stats.freedom`). Hillis' (2007, Stat Med 26:596), for pooled variances, take the last term of V for known,
+which few units don't allow: here it has its own.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 from scipy import stats
 
 from analysis.scores.score_matrix import Floats, ScoreMatrix
+from analysis.stats.freedom import cautious, satterthwaite
+from analysis.stats.seed_variance import Readers, among_folds, case_freedom, fold_cells, seed_part
 
 Seeds = Literal["nested", "crossed"]
 """Design of the seeds: `nested` in arms, or `crossed`, where runs of equal seed in both arms are one reader."""
 
-Freedom = Literal["hillis", "satterthwaite"]
+Freedom = Literal["cautious", "hillis", "satterthwaite"]
+
+Variances = Literal["separate", "pooled"]
+"""Whether each arm has a variance among seeds of its own."""
+
+FEWEST_FOLDS = 3
+"""Folds from which on one seed in each is enough for a test."""
 
 LEVEL = 0.95
 """Confidence level of intervals."""
@@ -75,6 +91,12 @@ class Difference:
     """95 % confidence interval, not corrected for multiple comparisons."""
     components: Components | None
     """None where they can't be estimated."""
+    folds: int = 1
+    seed_variances: tuple[float, float] = (float("nan"), float("nan"))
+    """What the seeds of the arm and of the reference contribute to se²; with one seed in each fold, half of what folds
+    differ by beyond their units."""
+    case_variance: float = float("nan")
+    """What units contribute to se²: the arms differ on some more than on others. The three sum to se²."""
 
     @property
     def t(self) -> float:
@@ -83,22 +105,30 @@ class Difference:
 
 
 def difference(
-    matrix: ScoreMatrix, arm: str, reference: str, seeds: Seeds = "nested", freedom: Freedom = "hillis"
+    matrix: ScoreMatrix,
+    arm: str,
+    reference: str,
+    seeds: Seeds = "nested",
+    freedom: Freedom | None = None,
+    variances: Variances = "separate",
 ) -> Difference:
     """Test whether the expected scores of two arms are equal, for new images and new seeds.
 
     Args:
-        matrix: scores in which every run of both arms has every unit, measured or filled in.
+        matrix: scores in which every run of both arms has every unit, measured or filled in. A seed that wasn't tested
+            in a fold is left out there.
         arm: name of the arm.
         reference: name of the arm it is compared with.
         seeds: `nested` if seeds of the arms are unrelated; `crossed` if runs of equal seed are two readings of one
             reader (other runs are left out).
-        freedom: `hillis` (see above), or `satterthwaite` as in lmerTest, with equal results on balanced data:
-            conservative if the variance among units is mostly error.
+        freedom: `cautious` (`analysis.stats.freedom`), the default for separate variances of nested seeds; `hillis`
+            (see above), the default elsewhere; or `satterthwaite` as in lmerTest, with equal results on balanced data
+            of pooled variances: conservative if the variance among units is mostly error.
+        variances: `separate` for each arm, or `pooled`, one for both, as in an analysis of variance.
 
     Returns:
         Difference, standard error, degrees of freedom, p-value, 95 % interval and variance components; NaN where an arm
-        has one seed or there are too few units.
+        has one seed, in fewer than three folds, or there are too few units.
 
     Raises:
         ValueError: cells are missing.
@@ -110,40 +140,68 @@ def difference(
         >>> round(found.estimate, 3), round(found.ci_low, 3), round(found.ci_high, 3), round(found.p, 4)
         (0.022, 0.013, 0.03, 0.0005)
     """
-    ours, theirs = matrix.of(arm), matrix.of(reference)
-    if np.isnan(ours).any() or np.isnan(theirs).any():
+    arms = [Readers(matrix.of(name), matrix.measured(name)) for name in (arm, reference)]
+    if any(np.isnan(each.values).any() for each in arms):
         raise ValueError(f"{arm} or {reference} has no score of some unit; expected complete data")
+    samples = [[arms[0]], [arms[1]]] if variances == "separate" else [arms]
     if seeds == "crossed":
-        return _crossed(matrix, arm, reference, freedom)
-    counts, estimate = (len(ours), len(theirs)), float((ours.mean(axis=0) - theirs.mean(axis=0)) @ matrix.weights)
-    if min(counts) < 2 or not testable(matrix):
-        return _unknown(arm, reference, counts, matrix, estimate)
-    f_seeds, h = sum(counts) - 2, 1 / counts[0] + 1 / counts[1]
-    seed = sum(_squares(each @ matrix.weights) for each in (ours, theirs)) / f_seeds
-    error = seed_unit_variance([ours, theirs], matrix) / f_seeds
-    by_unit = ours.mean(axis=0), theirs.mean(axis=0)
-    return _tested(
-        matrix, arm, reference, counts, estimate, (h * seed, f_seeds), by_unit, h * error, (seed, error), freedom
+        arms = _shared(matrix, arm, reference, arms)
+        samples = [[Readers(arms[0].values - arms[1].values, arms[0].measured)]]
+    about = _About(
+        arm, reference, (len(arms[0].values), len(arms[1].values)), len(set(matrix.units)), len(set(matrix.fold))
     )
+    if not all(each.measured.any(axis=0).all() for each in arms):
+        return _unknown(about, float("nan"))
+    changes = arms[0].by_unit - arms[1].by_unit
+    estimate, cells = float(changes @ matrix.weights), fold_cells(matrix)
+    if not testable(cells):
+        return _unknown(about, estimate)
+    # An image that an arm lacks has the arms' mean difference, which says nothing of how it varies.
+    common = matrix.common(arm, reference)
+    b, f_b = float(cells.variance(changes)) / common**2, case_freedom(matrix, cells, changes) * common
+    parts = [part for sample in samples if (part := seed_part(matrix, cells, sample))]
+    if len(parts) < len(samples):
+        if about.folds < FEWEST_FOLDS:
+            return _unknown(about, estimate)
+        among, df = among_folds(matrix, changes)
+        beyond = max(among / common**2 - b, 0.0)
+        return _tested(about, estimate, (beyond / 2, beyond / 2), b, df, None)
+    # Nor has a score that is filled in an error of its own; others have more, with fewer of them in the mean.
+    found = (1 - matrix.filled_share(arm, reference)) ** 2
+    parts = [replace(part, error=part.error / found) for part in parts]
+    error = sum(part.error for part in parts)
+    excess = max(b - error, 0.0)
+    ours, freedoms = [part.variance for part in parts], [part.freedom for part in parts]
+    terms, freedom = np.array([*ours, excess]), freedom or ("cautious" if len(parts) == 2 else "hillis")
+    if freedom == "cautious":
+        df = float(cautious(terms, [*freedoms, f_b]))
+    elif freedom == "hillis" or not excess:
+        df = float(satterthwaite(terms, [*freedoms, f_b]))
+    else:
+        squares = np.array([*ours, b, error]) ** 2 / [*freedoms, f_b, sum(freedoms) * f_b / about.folds]
+        df = float(terms.sum() ** 2 / squares.sum())
+    # Covariance by polarisation: it is of variances of sums and differences.
+    shared = float(cells.variance(arms[0].by_unit + arms[1].by_unit) - cells.variance(changes)) / 4
+    readings = 2 if seeds == "crossed" else 1  # A difference of two readings has twice a reading's variance.
+    components = Components(
+        float(np.mean([(part.variance - part.error) / part.runs for part in parts])) / readings,
+        shared * matrix.size,
+        (b - error) * matrix.size / 2,
+        float(np.mean([part.error / part.scores for part in parts])) / readings,
+    )
+    if len(ours) == 1:
+        share = [float(np.sum(matrix.weights**2 / each.count)) for each in arms]
+        ours = [ours[0] * each / sum(share) for each in share]
+    return _tested(about, estimate, (ours[0], ours[1]), excess, df, components)
 
 
-def _crossed(matrix: ScoreMatrix, arm: str, reference: str, freedom: Freedom) -> Difference:
-    shared = [seed for seed in matrix.seeds_of(arm) if seed in matrix.seeds_of(reference)]
-    pairs = [matrix.of(name)[[matrix.seeds_of(name).index(seed) for seed in shared]] for name in (arm, reference)]
-    changes = pairs[0] - pairs[1]
-    counts = (len(shared), len(shared))
-    estimate = float(changes.mean(axis=0) @ matrix.weights) if shared else float("nan")
-    if len(shared) < 2 or not testable(matrix):
-        return _unknown(arm, reference, counts, matrix, estimate)
-    f_seeds = len(shared) - 1
-    seed = _squares(changes @ matrix.weights) / f_seeds
-    error = seed_unit_variance([changes], matrix) / f_seeds
-    by_unit = pairs[0].mean(axis=0), pairs[1].mean(axis=0)
-    # Halved: a difference of two readings has twice a reading's variance.
-    return _tested(
-        matrix, arm, reference, counts, estimate, (seed / len(shared), f_seeds), by_unit, error / len(shared),
-        (seed / 2, error / 2), freedom,
-    )  # fmt: skip
+def _shared(matrix: ScoreMatrix, arm: str, reference: str, arms: list[Readers]) -> list[Readers]:
+    """Readers of both arms, of the seeds that both have, in folds in which both have them."""
+    seeds = matrix.seeds_of(arm), matrix.seeds_of(reference)
+    both = [seed for seed in seeds[0] if seed in seeds[1]]
+    rows = [[of.index(seed) for seed in both] for of in seeds]
+    measured = arms[0].measured[rows[0]] & arms[1].measured[rows[1]]
+    return [Readers(each.values[row], measured) for each, row in zip(arms, rows, strict=True)]
 
 
 def testable(matrix: ScoreMatrix) -> bool:
@@ -151,66 +209,42 @@ def testable(matrix: ScoreMatrix) -> bool:
     return bool(len(matrix.units) > 1 and (matrix.effective > 1 + 1e-9).all())
 
 
-def _tested(
-    matrix: ScoreMatrix,
-    arm: str,
-    reference: str,
-    counts: tuple[int, int],
-    estimate: float,
-    seeds: tuple[float, int],
-    by_unit: tuple[Floats, Floats],
-    error: float,
-    parts: tuple[float, float],
-    freedom: Freedom,
-) -> Difference:
-    """The test from its three mean squares, each on the scale of a variance of the estimate.
+@dataclass(frozen=True)
+class _About:
+    """What is compared."""
 
-    Args:
-        matrix: of the data.
-        arm: its name.
-        reference: the other's.
-        counts: seeds of both.
-        estimate: the difference.
-        seeds: the part of seeds, and its degrees of freedom.
-        by_unit: means over seeds of both arms.
-        error: the part of seed x unit.
-        parts: variances among runs' means, and of seed x unit in a run's mean.
-        freedom: how degrees of freedom are computed.
-    """
-    changes, size, units = by_unit[0] - by_unit[1], matrix.size, len(set(matrix.units))
-    # An image that an arm lacks has the arms' mean difference, which says nothing of how it varies.
-    common, (a, f_a) = matrix.common(arm, reference), seeds
-    b, f_b = float(matrix.variance(changes)) / common**2, matrix.freedom_of(changes) * common
-    # Nor has a score that is filled in an error of its own; others have more, with fewer of them in the mean.
-    error /= (1 - matrix.filled_share(arm, reference)) ** 2
-    # Covariance by polarisation: it is of variances of sums and differences.
-    shared = float(matrix.variance(by_unit[0] + by_unit[1]) - matrix.variance(changes)) / 4
-    seed, noise = parts
-    components = Components(seed - noise, shared * size, (b - error) * size / 2, noise * size)
-    excess = max(b - error, 0.0)
-    variance = a + excess
+    arm: str
+    reference: str
+    seeds: tuple[int, int]
+    units: int
+    folds: int
+
+
+def _tested(
+    about: _About,
+    estimate: float,
+    seeds: tuple[float, float],
+    cases: float,
+    df: float,
+    components: Components | None,
+) -> Difference:
+    """The t test from the parts of the variance."""
+    variance = sum(seeds) + cases
+    se, fixed = float(np.sqrt(variance)), (about.arm, about.reference, about.seeds, about.units, estimate)
+    parts = components, about.folds, seeds, cases
     if variance <= 1e-24:  # float error of equal runs
         p = 1.0 if abs(estimate) < 1e-12 else 0.0
-        return Difference(arm, reference, counts, units, estimate, 0.0, f_a, p, estimate, estimate, components)
-    if freedom == "hillis" or not excess:
-        terms = a**2 / f_a + excess**2 / f_b
-    else:
-        terms = a**2 / f_a + b**2 / f_b + error**2 / (f_a * f_b)
-    df, se = variance**2 / terms, float(np.sqrt(variance))
+        return Difference(*fixed, 0.0, sum(about.seeds) - 2, p, estimate, estimate, *parts)
     p = float(2 * stats.t.sf(abs(estimate) / se, df))
     half = float(stats.t.ppf(0.5 + LEVEL / 2, df)) * se
-    return Difference(arm, reference, counts, units, estimate, se, df, p, estimate - half, estimate + half, components)
+    return Difference(*fixed, se, df, p, estimate - half, estimate + half, *parts)
 
 
-def _unknown(arm: str, reference: str, counts: tuple[int, int], matrix: ScoreMatrix, estimate: float) -> Difference:
+def _unknown(about: _About, estimate: float) -> Difference:
     nan = float("nan")
-    units = len(set(matrix.units))
-    return Difference(arm, reference, counts, units, estimate, nan, nan, nan, nan, nan, None)
-
-
-def _squares(values: Floats) -> float:
-    centred = values - values.mean()
-    return float(centred @ centred)
+    return Difference(
+        about.arm, about.reference, about.seeds, about.units, estimate, nan, nan, nan, nan, nan, None, about.folds
+    )
 
 
 def seed_unit_variance(arms: Sequence[Floats], matrix: ScoreMatrix) -> float:

@@ -126,7 +126,7 @@ def test_the_mixed_model_is_lmers(name: str, arm: str) -> None:
 def test_the_closed_form_is_lmers_on_balanced_data(name: str, arm: str) -> None:
     wanted, components = of_r(name, arm)
     assert min(components.values()) > 0
-    found = difference(make(name), arm, "baseline", freedom="satterthwaite")
+    found = difference(make(name), arm, "baseline", freedom="satterthwaite", variances="pooled")
     assert_agrees(found, wanted)
     assert_same_components(found, components)
 
@@ -135,7 +135,7 @@ def test_at_the_boundary_the_closed_form_has_lmers_test_and_another_error() -> N
     """REML pools arm x unit with the error; the seeds' mean square, which is all that is left of V, is the same."""
     wanted, components = of_r("boundary", "sme")
     assert components["arm_unit"] == pytest.approx(0, abs=1e-10)
-    found = difference(make("boundary"), "sme", "baseline", freedom="satterthwaite")
+    found = difference(make("boundary"), "sme", "baseline", freedom="satterthwaite", variances="pooled")
     assert_agrees(found, wanted)
     assert found.components is not None
     assert found.components.arm_unit < 0
@@ -145,7 +145,7 @@ def test_at_the_boundary_the_closed_form_has_lmers_test_and_another_error() -> N
 def test_unequal_numbers_of_seeds_are_weighed_otherwise_by_reml() -> None:
     """Not balanced: the closed form has the same estimate, and a standard error within 2 %."""
     wanted, _ = of_r("unequal", "sme")
-    found = difference(make("unequal"), "sme", "baseline", freedom="satterthwaite")
+    found = difference(make("unequal"), "sme", "baseline", freedom="satterthwaite", variances="pooled")
     assert found.estimate == pytest.approx(wanted["estimate"])
     assert found.se == pytest.approx(wanted["se"], rel=0.02)
     assert found.se != pytest.approx(wanted["se"], rel=TOLERANCE)
@@ -155,7 +155,7 @@ def test_lmer_of_all_arms_has_the_same_estimates_and_pools_variances() -> None:
     """A difference's error is that of the two arms here, in R's model of all arms that of all."""
     fit = committed()["sets"]["three_arms"]["all"]
     for arm, wanted in fit["differences"].items():
-        found = difference(make("three_arms"), arm, "baseline", freedom="satterthwaite")
+        found = difference(make("three_arms"), arm, "baseline", freedom="satterthwaite", variances="pooled")
         assert found.estimate == pytest.approx(wanted["estimate"])
     assert len({round(each["se"], 9) for each in fit["differences"].values()}) == 1
 

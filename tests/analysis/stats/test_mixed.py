@@ -83,7 +83,7 @@ def test_the_likelihood_is_that_of_a_dense_covariance_and_its_derivatives_are_ri
 @given(st.integers(0, 10_000), st.integers(2, 6), st.integers(5, 60))
 def test_on_complete_data_it_is_the_closed_form(start: int, seeds: int, units: int) -> None:
     data = simulate(np.random.default_rng(start), (seeds, seeds), units, effect=0.01, seed=0.02, arm_unit=0.03)
-    wanted = difference(data, "sme", "baseline", freedom="satterthwaite")
+    wanted = difference(data, "sme", "baseline", freedom="satterthwaite", variances="pooled")
     assert wanted.components is not None
     found = mixed_difference(data, "sme", "baseline")
     assert found.components is not None
@@ -115,7 +115,7 @@ def test_the_fit_is_that_of_statsmodels_where_cells_are_missing() -> None:
 def test_without_an_arm_by_unit_variance_the_component_is_0_and_no_part_of_the_freedom() -> None:
     """Only seeds are left, on complete data: as many degrees of freedom as runs less arms."""
     data = simulate(np.random.default_rng(12), arm_unit=0.0)
-    closed = difference(data, "sme", "baseline", freedom="satterthwaite")
+    closed = difference(data, "sme", "baseline", freedom="satterthwaite", variances="pooled")
     assert closed.components is not None
     assert closed.components.arm_unit < 0 < closed.components.seed
     found = mixed_difference(data, "sme", "baseline")

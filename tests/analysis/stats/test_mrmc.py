@@ -64,7 +64,7 @@ def mean_squares(matrix: ScoreMatrix) -> dict[str, float]:
 def test_the_split_plot_f_test_is_that_of_an_analysis_of_variance() -> None:
     data = simulate(np.random.default_rng(1), units=12, effect=0.01)
     squares = mean_squares(data)
-    found = difference(data, "sme", "baseline")
+    found = difference(data, "sme", "baseline", variances="pooled")
     excess = max(squares["arm:unit"] - squares["Residual"], 0)
     assert excess > 0
     assert found.t**2 == pytest.approx(squares["arm"] / (squares["arm:run"] + excess))
@@ -75,7 +75,7 @@ def test_the_split_plot_f_test_is_that_of_an_analysis_of_variance() -> None:
     assert found.p == pytest.approx(stats.f.sf(found.t**2, 1, found.df))
     hillis = (squares["arm:run"] + excess) ** 2 / (squares["arm:run"] ** 2 / 4)
     assert found.df < hillis
-    satterthwaite = difference(data, "sme", "baseline", freedom="satterthwaite")
+    satterthwaite = difference(data, "sme", "baseline", freedom="satterthwaite", variances="pooled")
     terms = squares["arm:run"] ** 2 / 4 + squares["arm:unit"] ** 2 / 11 + squares["Residual"] ** 2 / 44
     assert satterthwaite.df == pytest.approx((squares["arm:run"] + excess) ** 2 / terms)
     assert satterthwaite.se == found.se
@@ -83,7 +83,7 @@ def test_the_split_plot_f_test_is_that_of_an_analysis_of_variance() -> None:
 
 def test_with_many_units_the_freedom_is_hillis() -> None:
     data = simulate(np.random.default_rng(2), units=4000)
-    found = difference(data, "sme", "baseline")
+    found = difference(data, "sme", "baseline", variances="pooled")
     means = [data.of(arm).mean(axis=1) for arm in data.arms]
     seed = 2 / 3 * np.mean([m.var(ddof=1) for m in means])
     assert found.df == pytest.approx(found.se**4 / (seed**2 / 4), rel=0.05)
@@ -93,7 +93,7 @@ def test_without_differences_between_units_it_is_students_test_on_the_means_of_r
     rng = np.random.default_rng(3)
     shared = rng.normal(0, 0.05, 30)
     values = {arm: 0.8 + shared + rng.normal(0, 0.01, (count, 1)) for arm, count in (("sme", 4), ("baseline", 3))}
-    found = difference(make_matrix(**values), "sme", "baseline")
+    found = difference(make_matrix(**values), "sme", "baseline", variances="pooled")
     student = stats.ttest_ind(*(values[arm].mean(axis=1) for arm in ("sme", "baseline")))
     assert (found.t, found.df, found.p) == pytest.approx((student.statistic, 5, student.pvalue))
 
