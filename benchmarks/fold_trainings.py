@@ -2,8 +2,8 @@
 
     python -m benchmarks.fold_trainings --minutes 55 --folder FOLDER      # one core; continues where it ended
 
-It writes a file a data set to FOLDER: the F1 of every run on its test images, and its mean F1 on images that are new to
-all. `benchmarks.fold_calibration` reads them.
+It writes a file a data set to FOLDER, with the F1 of every run on its test images and its mean F1 on images that are new
+to all, and at the end all of them, rounded, to `results/fold_trainings.npz`, which `fold_calibration` reads.
 
 A data set has 40 images of bright blobs of two lines, whose annotators draw the border at different brightness. Arms
 are two copies of the baseline, `se` without metadata, which differ by nothing but their seeds, and `sme`, which
@@ -18,7 +18,9 @@ The networks are metaseg's own; the training loop is a lean one, which trains al
 
 import argparse
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +31,7 @@ from scipy import ndimage
 from torch import Tensor
 from torch.func import functional_call, stack_module_state, vmap
 
+from benchmarks.fold_scores import FILE, pack, save
 from metaseg.config import NetworkConfig, ScheduleConfig
 from metaseg.networks.unet import UNet
 from metaseg.training.losses import segmentation_loss
@@ -202,22 +205,28 @@ def scores_of(number: int, new: Images) -> pd.DataFrame:
     return pd.concat(rows, ignore_index=True)
 
 
-def main() -> None:
-    """Train on one data set after another until the time is up."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.fold_trainings", description=__doc__)
-    parser.add_argument("--minutes", type=float, required=True, help="after which no data set is begun")
-    parser.add_argument("--folder", type=Path, required=True, help="where scores are kept, a file a data set")
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    options.folder.mkdir(parents=True, exist_ok=True)
-    new, end = simulate(NEW, NEW_IMAGES), time.monotonic() + 60 * options.minutes
-    number = 0
-    while time.monotonic() < end:
-        path = options.folder / f"{number:04}.parquet"
+def fill(folder: Path, numbers: Iterable[int], minutes: float) -> None:
+    """Train on those data sets that have no file yet; none is begun after so many minutes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    new, end = simulate(NEW, NEW_IMAGES), time.monotonic() + 60 * minutes
+    for number in numbers:
+        path = folder / f"{number:04}.parquet"
+        if time.monotonic() > end:
+            return
         if not path.exists():
             scores_of(number, new).to_parquet(path.with_suffix(".part"), index=False)
             path.with_suffix(".part").rename(path)
-        number += 1
+
+
+def main() -> None:
+    """Train on one data set after another until the time is up; put all scores in one file."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.fold_trainings", description=__doc__)
+    parser.add_argument("--minutes", type=float, required=True, help="after which no data set is begun; 0: none is")
+    parser.add_argument("--folder", type=Path, required=True, help="where scores are kept, a file a data set")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    fill(options.folder, count(), options.minutes)
+    save(pack(options.folder), FILE)
 
 
 if __name__ == "__main__":
