@@ -3,29 +3,33 @@
     python -m benchmarks.fold_calibration      # about two minutes of one core
 
 It reads the scores of networks that were trained on hundreds of simulated data sets (`fold_trainings`), and writes
-`docs/results/calibration/{folds.csv,folds_drawn.csv,folds.md,folds.png}`.
+`docs/results/calibration/folds{.csv,_components.csv,_drawn.csv,.md,.png}`.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from benchmarks import fold_draws as tests
-from benchmarks.fold_draws import Floats, Study, Tested, drawn, parts_of
+from benchmarks import fold_tests as tests
+from benchmarks.fold_figures import draw
+from benchmarks.fold_page import CORRECTED, ONE_SEED, OURS, SPLIT, SPLIT_WIDENED, WIDENED, page
 from benchmarks.fold_scores import Runs, load, parted
+from benchmarks.fold_tests import Floats, Study, Tested, drawn, parts_of
 
 OUT = Path(__file__).parents[1] / "docs" / "results" / "calibration"
-OURS, ONE_SEED, SPLIT = "folds, ours", "folds, ours, one seed", "single split, ours"
-SHARES = (0.25, 0.5, 1.0)
+SIZES, FOLDS = (40, 120), 4
+"""Images of a data set, and its folds."""
+SHARES = (0.25, 0.5)
 """Variances of a training set's effect, as a part of the variance among seeds, that tests are corrected for."""
 DRAWS, EFFECT = 20_000, 0.02
 
 Pair = tuple[Runs, Runs]
 Ways = Iterator[tuple[Floats, Floats]]
+Test = Callable[[Floats, Floats], Tested]
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,7 @@ def _first_seeds(pair: Pair) -> Ways:
     yield pair[0].split[:, :seeds], pair[1].split[:, :seeds]
 
 
-def _each(test: Callable[[Floats, Floats], Tested], ways: Callable[[Pair], Ways]) -> Callable[[Pair], list[Tested]]:
+def _each(test: Test, ways: Callable[[Pair], Ways]) -> Callable[[Pair], list[Tested]]:
     return lambda pair: [test(*way) for way in ways(pair)]
 
 
@@ -79,38 +83,49 @@ def _ps(ways: Callable[[Pair], Ways]) -> Callable[[Pair, float], list[Floats]]:
     return lambda pair, truth: [tests.wilcoxon(*way, truth) for way in ways(pair)]
 
 
-def methods() -> list[Method]:
-    """Those of folds, of a single split with as many runs, and of halves."""
+def methods(images: int) -> list[Method]:
+    """Those of folds, of a single split with as many runs, and of halves, for data sets of so many images."""
 
     def none(_: Pair) -> list[Tested]:
         return []
 
+    def of_folds(name: str, test: Test, seeds: int = 3) -> Method:
+        return t_test(name, FOLDS * seeds, images, _each(test, _folds(seeds)))
+
+    def of_split(name: str, test: Test, ways: Callable[[Pair], Ways] = _split, runs: int = 12) -> Method:
+        return t_test(name, runs, images // FOLDS, _each(test, ways))
+
     found = [
-        t_test(OURS, 12, 40, _each(tests.ours, _folds(3))),
-        t_test("folds, ours, two seeds", 8, 40, _each(tests.ours, _folds(2))),
-        t_test(ONE_SEED, 4, 40, _each(tests.ours, _folds(1))),
-        t_test(SPLIT, 12, 10, _each(tests.ours, _split)),
-        t_test("single split, ours, three seeds", 3, 10, _each(tests.ours, _first_seeds)),
-        t_test("naive t over folds", 12, 40, _each(tests.naive_t, _folds(3))),
-        t_test("naive t over folds, one seed", 4, 40, _each(tests.naive_t, _folds(1))),
-        t_test("Nadeau-Bengio", 12, 40, _each(tests.nadeau_bengio, _folds(3))),
-        t_test("Nadeau-Bengio, one seed", 4, 40, _each(tests.nadeau_bengio, _folds(1))),
-        t_test("5x2cv t", 10, 40, lambda pair: [tests.dietterich(_halves(pair))]),
-        Method("5x2cv F", 10, 40, none, lambda pair, truth: [tests.alpaydin(_halves(pair), truth)]),
-        Method("Wilcoxon over images", 12, 40, none, _ps(_folds(3))),
-        Method("Wilcoxon over images, one seed", 4, 40, none, _ps(_folds(1))),
-        Method("single split, Wilcoxon", 12, 10, none, _ps(_split)),
+        of_folds(OURS, tests.ours),
+        of_folds("folds, ours, two seeds", tests.ours, 2),
+        of_folds(ONE_SEED, tests.ours, 1),
+        of_split(SPLIT, tests.ours),
+        of_split("single split, ours, three seeds", tests.ours, _first_seeds, 3),
+        of_folds("naive t over folds", tests.naive_t),
+        of_folds("naive t over folds, one seed", tests.naive_t, 1),
+        of_folds(CORRECTED, tests.nadeau_bengio),
+        of_folds("Nadeau-Bengio, one seed", tests.nadeau_bengio, 1),
+        Method("Wilcoxon over images", 12, images, none, _ps(_folds(3))),
+        Method("Wilcoxon over images, one seed", 4, images, none, _ps(_folds(1))),
+        Method("single split, Wilcoxon", 12, images // FOLDS, none, _ps(_split)),
+        of_folds(WIDENED, _widened),
+        of_split(SPLIT_WIDENED, _widened),
     ]
     for share in SHARES:
-        found.append(t_test(f"folds, ours + {share:g} seed variance", 12, 40, _each(_shared(share), _folds(3))))
-    found.append(t_test("folds, ours + fold excess", 12, 40, _each(_excess, _folds(3))))
-    found.append(t_test("folds, ours or naive t", 12, 40, _each(tests.at_least_among_folds, _folds(3))))
-    for share in SHARES:
-        found.append(t_test(f"single split, ours + {share:g} seed variance", 12, 10, _each(_shared(share), _split)))
+        found.append(of_folds(f"folds, ours + {share:g} seed variance", _shared(share)))
+    found.append(of_folds("folds, ours + fold excess", _excess))
+    found.append(of_folds("folds, ours or naive t", tests.at_least_among_folds))
+    if images == SIZES[0]:
+        found.append(t_test("5x2cv t", 10, images, lambda pair: [tests.dietterich(_halves(pair))]))
+        found.append(Method("5x2cv F", 10, images, none, lambda pair, truth: [tests.alpaydin(_halves(pair), truth)]))
     return found
 
 
-def _shared(share: float) -> Callable[[Floats, Floats], Tested]:
+def _widened(arm: Floats, reference: Floats) -> Tested:
+    return tests.widened(arm, reference, 1 / (FOLDS - 1))
+
+
+def _shared(share: float) -> Test:
     return lambda arm, reference: tests.with_training_sets(parts_of(arm, reference), share)
 
 
@@ -128,7 +143,12 @@ def true_difference(pairs: list[Pair], method: Method) -> float:
     """Mean over all data sets of what a method estimates, from all runs in folds; halves train on fewer images."""
     if method.name.startswith("5x2cv"):
         return float(np.mean([_halves(pair) for pair in pairs]))
-    return float(np.mean([pair[0].folds.mean() - pair[1].folds.mean() for pair in pairs]))
+    return float(_by_set(pairs).mean())
+
+
+def _by_set(pairs: list[Pair]) -> Floats:
+    """`(data sets,)` difference of the arms, from all runs in folds."""
+    return np.asarray(np.mean([(arm.folds - other.folds).mean(axis=(1, 2, 3)) for arm, other in pairs], axis=0))
 
 
 def rates(pairs: list[Pair], method: Method, equal: bool) -> dict[str, float]:
@@ -143,12 +163,12 @@ def rates(pairs: list[Pair], method: Method, equal: bool) -> dict[str, float]:
     missed = np.array([p < 0.05 for pair in pairs for p in method.p(pair, truth)], float).mean(axis=0)
     found = np.array([p < 0.05 for pair in pairs for p in method.p(pair, 0.0)], float).mean(axis=0)
     row = {"missed": 100 * missed.mean(), "missed_se": 100 * _error(missed), "different": 100 * found.mean()}
+    row |= {"truth": truth, "truth_se": 0.0 if equal else _error(_by_set(pairs))}
     tried = [each for pair in pairs for each in method.tested(pair)]
     if tried:
         row["sd"] = float(np.mean([each.estimate.std(ddof=1) for each in tried]))
         row["se"] = float(np.sqrt(np.mean([each.se**2 for each in tried])))
-        from_t = [tests.stats.t.ppf(0.975, each.df) * each.se for each in tried]
-        row["half_width"] = float(np.median(from_t))
+        row["half_width"] = float(np.median([each.half_width() for each in tried]))
     return row
 
 
@@ -157,13 +177,14 @@ def _error(by_set: Floats) -> float:
     return float(by_set.std(ddof=1) / np.sqrt(len(by_set)))
 
 
-def table(runs: dict[str, Runs]) -> pd.DataFrame:
-    """A row a comparison and method."""
+def table(runs: dict[int, dict[str, Runs]]) -> pd.DataFrame:
+    """A row a size of data sets, comparison and method."""
     rows = []
-    for kind, pairs in comparisons(runs).items():
-        for method in methods():
-            about = {"arms": kind, "method": method.name, "runs": method.runs, "images": method.images}
-            rows.append(about | rates(pairs, method, kind == "equal"))
+    for size, arms in runs.items():
+        for kind, pairs in comparisons(arms).items():
+            for method in methods(size):
+                about = {"size": size, "arms": kind, "method": method.name, "runs": method.runs}
+                rows.append(about | {"images": method.images} | rates(pairs, method, kind == "equal"))
     return pd.DataFrame(rows)
 
 
@@ -178,15 +199,17 @@ def components(new: Floats, own: Floats, left: float) -> dict[str, float]:
     Returns:
         Variances: `specific` to a fold and `shared` by a data set's folds, on new images; and `own`, the covariance of
         two folds on their own images, which has `shared` in it and what images do by being tested here and trained on
-        there.
+        there. And `correlation`, this covariance as a part of a fold's variance.
     """
     among = float(new.var(axis=1, ddof=1).mean())
     covariance = np.cov(own.T)
     count = len(covariance)
+    together = float(covariance.sum() - np.trace(covariance)) / (count * (count - 1))
     return {
         "specific": among - left,
         "shared": float(new.mean(axis=1).var(ddof=1)) - among / count,
-        "own": float(covariance.sum() - np.trace(covariance)) / (count * (count - 1)),
+        "own": together,
+        "correlation": together / float(np.trace(covariance) / count),
     }
 
 
@@ -223,34 +246,33 @@ def training_sets(runs: dict[str, Runs], resamples: int = 400) -> pd.DataFrame:
     rows = []
     for name, parts in whole.items():
         errors = {f"{part}_se": float(np.std([each[name][part] for each in again])) for part in parts}
-        rows.append({"of": name} | parts | errors)
+        rows.append({"of": name, **parts, **errors})
     return pd.DataFrame(rows)
 
 
-def drawn_methods() -> dict[str, Callable[[Floats, Floats], Tested]]:
-    """Tests over folds that are tried on draws."""
-    found: dict[str, Callable[[Floats, Floats], Tested]] = {"ours": tests.ours, "naive t": tests.naive_t}
-    found |= {"Nadeau-Bengio": tests.nadeau_bengio, "ours or naive t": tests.at_least_among_folds}
-    found |= {"ours + fold excess": _excess}
-    return found | {f"ours + {share:g} seed variance": _shared(share) for share in SHARES}
+def drawn_methods(folds: int) -> dict[str, Test]:
+    """Tests that are tried on draws of five folds, or of a single split of which a fifth is tested."""
+    found: dict[str, Test] = {"ours": tests.ours, "ours widened": lambda arm, other: tests.widened(arm, other, 1 / 4)}
+    found |= {f"ours + {share:g} seed variance": _shared(share) for share in SHARES}
+    if folds > 1:
+        found |= {"naive t": tests.naive_t, "Nadeau-Bengio": tests.nadeau_bengio}
+        found |= {"ours or naive t": tests.at_least_among_folds, "ours + fold excess": _excess}
+    return found
 
 
 def drawn_table(rng: np.random.Generator, draws: int = DRAWS) -> pd.DataFrame:
     """Errors and power by the SD of a training set's effect, for 10 runs an arm and 100 images, in %."""
     rows = []
     for training_set_sd in (0.0, 0.002, 0.004, 0.006):
-        folds = Study(100, 5, 2, training_set_sd)
-        for study in (folds, replace(folds, folds=1, seeds=10)):
-            found: dict[str, list[list[float]]] = {}
+        for study in (Study(100, 5, 2, training_set_sd), Study(100, 1, 10, training_set_sd)):
+            found: dict[str, list[tuple[float, float]]] = {}
             for _ in range(draws // 1000):
                 scores = drawn(rng, study, 1000)
-                for name, test in drawn_methods().items():
-                    if study.folds == 1 and ("seed variance" not in name and name != "ours"):
-                        continue
+                for name, test in drawn_methods(study.folds).items():
                     tested = test(*scores)
-                    shifted = tested.p(-EFFECT)  # scores are normal: a difference of EFFECT moves the estimate alone
-                    share = [float((tested.p() < 0.05).mean()), float((shifted < 0.05).mean())]
-                    found.setdefault(name, []).append(share)
+                    # Scores are normal: a difference of EFFECT moves the estimate alone.
+                    positives = tested.p() < 0.05, tested.p(-EFFECT) < 0.05
+                    found.setdefault(name, []).append((float(positives[0].mean()), float(positives[1].mean())))
             about = {"folds": study.folds, "seeds": study.seeds, "training_set_sd": training_set_sd}
             for name, shares in found.items():
                 size, power = 100 * np.mean(shares, axis=0)
@@ -260,16 +282,16 @@ def drawn_table(rng: np.random.Generator, draws: int = DRAWS) -> pd.DataFrame:
 
 def main() -> None:
     """Test, and write all files."""
-    from benchmarks.fold_page import page  # noqa: PLC0415
-    from benchmarks.fold_figures import draw
-
     runs = load()
-    found, parts, again = table(runs), training_sets(runs), drawn_table(np.random.default_rng(2026))
+    found, again = table(runs), drawn_table(np.random.default_rng(2026))
+    parts = pd.concat([training_sets(arms).assign(size=size) for size, arms in runs.items()], ignore_index=True)
     OUT.mkdir(parents=True, exist_ok=True)
     found.round(6).to_csv(OUT / "folds.csv", index=False)
+    parts.to_csv(OUT / "folds_components.csv", index=False, float_format="%.4g")
     again.round(4).to_csv(OUT / "folds_drawn.csv", index=False)
-    (OUT / "folds.md").write_text(page(found, parts, again, runs))
-    (OUT / "folds.png").write_bytes(draw(found, parts))
+    sets = {size: len(arms["sme"].folds) for size, arms in runs.items()}
+    (OUT / "folds.md").write_text(page(found, parts, again, sets))
+    (OUT / "folds.png").write_bytes(draw(found, again))
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ Floats = npt.NDArray[np.float64]
 
 FILE = Path(__file__).parent / "results" / "fold_trainings.npz"
 STEP = 0.002
+STEPS = {"folds": STEP, "split": STEP, "halves": STEP / 100, "new": STEP / 100}
 """To which scores are rounded in the file."""
 
 
@@ -47,33 +48,34 @@ def pack(folder: Path) -> dict[str, Runs]:
         in_folds = tested.loc[tested["design"] == "folds", "f1"].to_numpy().reshape(sets, seeds, folds, -1)
         more = tested.loc[tested["design"] == "split", "f1"].to_numpy()
         split = np.concatenate([in_folds[:, :, :1], more.reshape(sets, -1, 1, in_folds.shape[3])], axis=1)
-        halves = tested[tested["design"] == "halves"].groupby(["dataset", "fold"])["f1"].mean().to_numpy()
+        halves = tested[tested["design"] == "halves"].groupby(["dataset", "fold"])["f1"].mean().to_numpy(float)
         of_new = new.loc[new["design"] == "folds", "f1"].to_numpy().reshape(sets, seeds, folds)
         return Runs(in_folds, split, halves.reshape(-1, 5, 2), of_new)
 
     return {str(arm): arrays(own) for arm, own in rows.groupby("arm")}
 
 
-def save(runs: dict[str, Runs], path: Path) -> None:
-    """Write them, rounded: images' scores to steps of `STEP`, means to a hundredth of it."""
+def save(runs: dict[int, dict[str, Runs]], path: Path) -> None:
+    """Write the arms' runs by size of data sets, rounded: images' scores to `STEP`, means to a hundredth of it."""
     arrays = {}
-    for arm, own in runs.items():
-        for name, fine in (("folds", 1), ("split", 1), ("halves", 100), ("new", 100)):
-            kind = np.uint16 if fine == 1 else np.uint32
-            arrays[f"{arm} {name}"] = np.round(getattr(own, name) / STEP * fine).astype(kind)
+    for size, arms in runs.items():
+        for arm, own in arms.items():
+            for name, step in STEPS.items():
+                rounded = np.round(getattr(own, name) / step)
+                arrays[f"{size} {arm} {name}"] = rounded.astype(np.uint16)
     path.parent.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(path, **arrays)
 
 
-def load(path: Path = FILE) -> dict[str, Runs]:
-    """The arms' runs from the file of `save`."""
+def load(path: Path = FILE) -> dict[int, dict[str, Runs]]:
+    """The arms' runs, by size of data sets, from the file of `save`."""
+    found: dict[int, dict[str, Runs]] = {}
     with np.load(path, allow_pickle=False) as file:
-        names = sorted({name.rsplit(" ", 1)[0] for name in file.files})
-        return {
-            arm: Runs(*(file[f"{arm} {name}"] * STEP / fine
-                        for name, fine in (("folds", 1), ("split", 1), ("halves", 100), ("new", 100))))
-            for arm in names
-        }  # fmt: skip
+        for key in file.files:
+            size, arm, _ = key.split(" ")
+            arrays = (file[f"{size} {arm} {name}"] * step for name, step in STEPS.items())
+            found.setdefault(int(size), {}).setdefault(arm, Runs(*arrays))
+    return found
 
 
 def parted(first: Runs, second: Runs) -> Iterator[tuple[Runs, Runs]]:

@@ -1,17 +1,18 @@
 """Small networks trained on many small simulated data sets, each in folds, on one split, and on halves.
 
-    python -m benchmarks.fold_trainings --minutes 55 --folder FOLDER      # one core; continues where it ended
+    python -m benchmarks.fold_trainings --minutes 40 --folder FOLDER --images 40      # one core; continues
+    python -m benchmarks.fold_trainings --minutes 20 --folder FOLDER --images 120     # where it ended
 
-It writes a file a data set to FOLDER, with the F1 of every run on its test images and its mean F1 on images that are new
-to all, and at the end all of them, rounded, to `results/fold_trainings.npz`, which `fold_calibration` reads.
+It writes a file a data set to FOLDER, with the F1 of every run on its test images and its mean F1 on images that are
+new to all, and at the end all of them, rounded, to `results/fold_trainings.npz`, which `fold_calibration` reads.
 
-A data set has 40 images of bright blobs of two lines, whose annotators draw the border at different brightness. Arms
-are two copies of the baseline, `se` without metadata, which differ by nothing but their seeds, and `sme`, which
+A data set has 40 or 120 images of bright blobs of two lines, whose annotators draw the border at different brightness.
+Arms are two copies of the baseline, `se` without metadata, which differ by nothing but their seeds, and `sme`, which
 is told the line. Each is trained on the same images:
 
 - in 4 folds, with 3 seeds each: what a cross-validated study does;
 - on the first fold's training part with 9 seeds more: the same number of runs on a single split;
-- on both halves of 5 random splits, once each: Dietterich's 5x2 cross-validation; every second data set only.
+- on both halves of 5 random splits, once each: Dietterich's 5x2 cross-validation; every second data set of 40 only.
 
 The networks are metaseg's own; the training loop is a lean one, which trains all runs of an arm at once.
 """
@@ -40,7 +41,8 @@ from metaseg.training.schedule import build_scheduler
 Floats = npt.NDArray[np.float64]
 
 SIDE, LINES = 16, 2
-IMAGES, NEW_IMAGES = 40, 120
+SIZES, NEW_IMAGES = (40, 120), 120
+"""Images of a data set, small or larger, and of the one that is new to all."""
 FOLDS, SEEDS, REPEATS = 4, 3, 5
 RUNS = FOLDS * SEEDS
 """Runs of an arm in folds, and on the single split."""
@@ -115,12 +117,14 @@ def parts_of(number: int, line: npt.NDArray[np.int64]) -> list[Part]:
         return part
 
     fold = dealt(FOLDS)
-    tested = [("folds", k, seed, fold == k) for k in range(FOLDS) for seed in range(SEEDS)]
+    tested: list[tuple[str, int, int, npt.NDArray[np.bool_]]] = [
+        ("folds", k, seed, fold == k) for k in range(FOLDS) for seed in range(SEEDS)
+    ]
     tested += [("split", 0, seed, fold == 0) for seed in range(SEEDS, RUNS)]
-    for repeat in range(REPEATS * (number % 2 == 0)):
+    for repeat in range(REPEATS * (number % 2 == 0 and len(line) == SIZES[0])):
         half = dealt(2)
         tested += [("halves", 2 * repeat + k, 0, half == k) for k in range(2)]
-    return [Part(*names, np.flatnonzero(~test), np.flatnonzero(test)) for *names, test in tested]
+    return [Part(design, k, seed, np.flatnonzero(~test), np.flatnonzero(test)) for design, k, seed, test in tested]
 
 
 def train(arm: str, number: int, images: Images, parts: list[Part]) -> tuple[UNet, dict[str, Tensor]]:
@@ -179,21 +183,22 @@ def f1_of(network: UNet, weights: dict[str, Tensor], arm: str, images: Images) -
     """`(runs, N)` F1 of every run on every image; 1 where mask and prediction are empty."""
 
     def logits(one: dict[str, Tensor]) -> Tensor:
-        return functional_call(network, one, (images.pixels, metadata_of(arm, images)))
+        found: Tensor = functional_call(network, one, (images.pixels, metadata_of(arm, images)))
+        return found
 
     found = vmap(logits)(weights)[:, :, 0] > 0
     overlap, total = (found & images.masks).sum((2, 3)), found.sum((2, 3)) + images.masks.sum((1, 2))
     return torch.where(total > 0, 2 * overlap / total.clamp(min=1), 1.0).double().numpy()
 
 
-def scores_of(number: int, new: Images) -> pd.DataFrame:
-    """Train all arms on data set `number`.
+def scores_of(number: int, count: int, new: Images) -> pd.DataFrame:
+    """Train all arms on data set `number` of so many images.
 
     Returns:
         A row a run and image that it is tested on: dataset, arm, design, fold, seed, image, f1; image -1 is the mean
         over `new`.
     """
-    images = simulate(number, IMAGES)
+    images = simulate(number, count)
     parts, rows = parts_of(number, images.line), []
     for arm in ARMS:
         network, weights = train(arm, number, images, parts)
@@ -205,8 +210,9 @@ def scores_of(number: int, new: Images) -> pd.DataFrame:
     return pd.concat(rows, ignore_index=True)
 
 
-def fill(folder: Path, numbers: Iterable[int], minutes: float) -> None:
-    """Train on those data sets that have no file yet; none is begun after so many minutes."""
+def fill(folder: Path, images: int, numbers: Iterable[int], minutes: float) -> None:
+    """Train on those data sets of so many images that have no file yet; none is begun after so many minutes."""
+    folder = folder / str(images)
     folder.mkdir(parents=True, exist_ok=True)
     new, end = simulate(NEW, NEW_IMAGES), time.monotonic() + 60 * minutes
     for number in numbers:
@@ -214,7 +220,7 @@ def fill(folder: Path, numbers: Iterable[int], minutes: float) -> None:
         if time.monotonic() > end:
             return
         if not path.exists():
-            scores_of(number, new).to_parquet(path.with_suffix(".part"), index=False)
+            scores_of(number, images, new).to_parquet(path.with_suffix(".part"), index=False)
             path.with_suffix(".part").rename(path)
 
 
@@ -222,11 +228,14 @@ def main() -> None:
     """Train on one data set after another until the time is up; put all scores in one file."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.fold_trainings", description=__doc__)
     parser.add_argument("--minutes", type=float, required=True, help="after which no data set is begun; 0: none is")
+    parser.add_argument(
+        "--images", type=int, choices=SIZES, default=SIZES[0], help="of a data set; default: %(default)s"
+    )
     parser.add_argument("--folder", type=Path, required=True, help="where scores are kept, a file a data set")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    fill(options.folder, count(), options.minutes)
-    save(pack(options.folder), FILE)
+    fill(options.folder, options.images, count(), options.minutes)
+    save({size: pack(options.folder / str(size)) for size in SIZES}, FILE)
 
 
 if __name__ == "__main__":
