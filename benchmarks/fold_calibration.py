@@ -3,7 +3,7 @@
     python -m benchmarks.fold_calibration      # about two minutes of one core
 
 It reads the scores of networks that were trained on hundreds of simulated data sets (`fold_trainings`), and writes
-`docs/results/calibration/folds{.csv,_components.csv,_drawn.csv,.md,.png}`.
+`docs/results/calibration/fold_trainings{.csv,_components.csv,_drawn.csv,.md,.png}`.
 """
 
 from collections.abc import Callable, Iterator
@@ -286,12 +286,12 @@ def main() -> None:
     found, again = table(runs), drawn_table(np.random.default_rng(2026))
     parts = pd.concat([training_sets(arms).assign(size=size) for size, arms in runs.items()], ignore_index=True)
     OUT.mkdir(parents=True, exist_ok=True)
-    found.round(6).to_csv(OUT / "folds.csv", index=False)
-    parts.to_csv(OUT / "folds_components.csv", index=False, float_format="%.4g")
-    again.round(4).to_csv(OUT / "folds_drawn.csv", index=False)
+    found.round(6).to_csv(OUT / "fold_trainings.csv", index=False)
+    parts.to_csv(OUT / "fold_trainings_components.csv", index=False, float_format="%.4g")
+    again.round(4).to_csv(OUT / "fold_trainings_drawn.csv", index=False)
     sets = {size: len(arms["sme"].folds) for size, arms in runs.items()}
-    (OUT / "folds.md").write_text(page(found, parts, again, sets))
-    (OUT / "folds.png").write_bytes(draw(found, again))
+    (OUT / "fold_trainings.md").write_text(page(found, parts, again, sets))
+    (OUT / "fold_trainings.png").write_bytes(draw(found, again))
 
 
 if __name__ == "__main__":

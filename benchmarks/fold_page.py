@@ -74,7 +74,7 @@ with 12 seeds on the first fold's split: the same number of runs.
   finds one in {of(small, "unlike", CORRECTED, "different"):.0f} and
   {of(large, "unlike", CORRECTED, "different"):.0f} %.
 
-![Errors of tests](folds.png)
+![Errors of tests](fold_trainings.png)
 
 ## What can be claimed
 
@@ -135,7 +135,7 @@ One kind of images, tiny networks, trained for {TRAINED_FOR}. How much folds dep
 data and of the arms, and may be another with larger networks and more images. Standard errors of rates are among data
 sets: a few per cent with a hundred of them.
 
-[All numbers](folds.csv), [components](folds_components.csv), [draws](folds_drawn.csv). To re-run the tests:
+[All numbers](fold_trainings.csv), [components](fold_trainings_components.csv), [draws](fold_trainings_drawn.csv). To re-run the tests:
 `python -m benchmarks.fold_calibration`; the trainings: `python -m benchmarks.fold_trainings` (an hour of one core).
 """
 

@@ -1,5 +1,6 @@
 """Tests over folds against their formulas, trainings against themselves, the committed table against its scores."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -122,26 +123,27 @@ def test_components_are_those_that_were_planted() -> None:
     assert found["own"] == pytest.approx(found["shared"], rel=0.05)
 
 
-@pytest.fixture
-def tiny(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Two data sets' scores, after three steps of training."""
-    monkeypatch.setattr(trainings, "STEPS", 3)
-    monkeypatch.setattr(trainings, "NEW_IMAGES", 4)
-    trainings.fill(tmp_path, 40, range(2), 5)
-    return tmp_path / "40"
+    folder = tmp_path_factory.mktemp("trainings")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trainings, "STEPS", 3)
+        patch.setattr(trainings, "NEW_IMAGES", 4)
+        trainings.fill(folder, 40, range(2), 5)
+        yield folder / "40"
 
 
 def test_trainings_are_the_same_again_and_continue_where_they_ended(tiny: Path) -> None:
     paths = sorted(tiny.glob("*"))
     assert [path.name for path in paths] == ["0000.parquet", "0001.parquet"]
-    before = [pd.read_parquet(path) for path in paths]
+    before, kept = pd.read_parquet(paths[1]), paths[0].stat().st_mtime_ns
     paths[1].unlink()
-    kept = paths[0].stat().st_mtime_ns
     trainings.fill(tiny.parent, 40, range(2), 0)
     assert not paths[1].exists(), "the time is up"
     trainings.fill(tiny.parent, 40, range(2), 5)
     assert paths[0].stat().st_mtime_ns == kept
-    pd.testing.assert_frame_equal(pd.read_parquet(paths[1]), before[1], check_exact=True)
+    pd.testing.assert_frame_equal(pd.read_parquet(paths[1]), before, check_exact=True)
 
 
 def test_scores_are_packed_as_they_were(tiny: Path, tmp_path: Path) -> None:
@@ -193,7 +195,7 @@ def test_equal_arms_are_parted_in_all_ways() -> None:
 
 
 def test_the_committed_table_is_that_of_the_committed_scores() -> None:
-    table = pd.read_csv(OUT / "folds.csv")
+    table = pd.read_csv(OUT / "fold_trainings.csv")
     for size, runs in load().items():
         here = table[table["size"] == size]
         assert sorted(here["method"].unique()) == sorted(method.name for method in methods(size))
@@ -219,7 +221,7 @@ def test_trained_networks_are_worth_testing(size: int) -> None:
 
 def test_equal_arms_are_called_different_as_often_as_they_should_be_and_folds_depend_on_each_other() -> None:
     """What the page says of small data sets, at 3 standard errors."""
-    table, parts = pd.read_csv(OUT / "folds.csv"), pd.read_csv(OUT / "folds_components.csv")
+    table, parts = pd.read_csv(OUT / "fold_trainings.csv"), pd.read_csv(OUT / "fold_trainings_components.csv")
     small = table[table["size"] == SIZES[0]]
 
     def missed(arms: str, method: str) -> tuple[float, float]:
@@ -254,7 +256,7 @@ def test_trainings_give_the_committed_scores_again() -> None:
 @pytest.mark.slow
 def test_draws_give_the_committed_table_again() -> None:
     """Fewer draws; about 10 seconds."""
-    known = pd.read_csv(OUT / "folds_drawn.csv").set_index(["folds", "training_set_sd", "method"])
+    known = pd.read_csv(OUT / "fold_trainings_drawn.csv").set_index(["folds", "training_set_sd", "method"])
     again = drawn_table(np.random.default_rng(9), 4000).set_index(["folds", "training_set_sd", "method"])
     assert len(known) == len(again)
     for name in ("false_positives", "power"):
