@@ -7,7 +7,9 @@ import pandas as pd
 
 from analysis.results.declaration import Comparison
 from analysis.scores.score_matrix import ScoreMatrix
-from analysis.stats.resampling import bootstrap, permutation, sign_flip
+from analysis.stats.mrmc import difference
+from analysis.stats.permutation import permutation, sign_flip
+from analysis.stats.resampling import bootstrap
 
 DRAWS, PERMUTATIONS = 4999, 9999
 """Number of bootstrap draws, and of random relabellings where there are more than can all be counted."""
@@ -33,8 +35,7 @@ def resample(matrix: ScoreMatrix, comparisons: Sequence[Comparison], generator: 
             {
                 "arm": comparison.arm,
                 "reference": comparison.reference,
-                "difference": (matrix.of(comparison.arm).mean(axis=0) - matrix.of(comparison.reference).mean(axis=0))
-                @ matrix.weights,
+                "difference": difference(matrix, *pair).estimate,
                 "low": interval.low,
                 "high": interval.high,
                 "method": interval.method,
