@@ -16,7 +16,17 @@ import pandas as pd
 
 from benchmarks import fold_tests as tests
 from benchmarks.fold_figures import draw
-from benchmarks.fold_page import CORRECTED, ONE_SEED, OURS, SPLIT, SPLIT_WIDENED, WIDENED, page
+from benchmarks.fold_page import (
+    CORRECTED,
+    NAIVE,
+    ONE_SEED,
+    OURS,
+    SPLIT,
+    SPLIT_WIDENED,
+    WIDENED,
+    WILCOXON,
+    page,
+)
 from benchmarks.fold_scores import Runs, load, parted
 from benchmarks.fold_tests import Floats, Study, Tested, drawn, parts_of
 
@@ -101,11 +111,11 @@ def methods(images: int) -> list[Method]:
         of_folds(ONE_SEED, tests.ours, 1),
         of_split(SPLIT, tests.ours),
         of_split("single split, ours, three seeds", tests.ours, _first_seeds, 3),
-        of_folds("naive t over folds", tests.naive_t),
+        of_folds(NAIVE, tests.naive_t),
         of_folds("naive t over folds, one seed", tests.naive_t, 1),
         of_folds(CORRECTED, tests.nadeau_bengio),
         of_folds("Nadeau-Bengio, one seed", tests.nadeau_bengio, 1),
-        Method("Wilcoxon over images", 12, images, none, _ps(_folds(3))),
+        Method(WILCOXON, 12, images, none, _ps(_folds(3))),
         Method("Wilcoxon over images, one seed", 4, images, none, _ps(_folds(1))),
         Method("single split, Wilcoxon", 12, images // FOLDS, none, _ps(_split)),
         of_folds(WIDENED, _widened),
@@ -261,10 +271,11 @@ def drawn_methods(folds: int) -> dict[str, Test]:
 
 
 def drawn_table(rng: np.random.Generator, draws: int = DRAWS) -> pd.DataFrame:
-    """Errors and power by the SD of a training set's effect, for 10 runs an arm and 100 images, in %."""
+    """Errors and power by a training set's effect, and by coupling, for 10 runs an arm and 100 images, in %."""
     rows = []
-    for training_set_sd in (0.0, 0.002, 0.004, 0.006):
-        for study in (Study(100, 5, 2, training_set_sd), Study(100, 1, 10, training_set_sd)):
+    for training_set_sd, coupling in ((0.0, 0.0), (0.002, 0.0), (0.004, 0.0), (0.006, 0.0), (0.0, 0.5), (0.0, 1.0)):
+        for folds, seeds in ((5, 2), (1, 10)):
+            study = Study(100, folds, seeds, training_set_sd, coupling=coupling)
             found: dict[str, list[tuple[float, float]]] = {}
             for _ in range(draws // 1000):
                 scores = drawn(rng, study, 1000)
@@ -274,6 +285,7 @@ def drawn_table(rng: np.random.Generator, draws: int = DRAWS) -> pd.DataFrame:
                     positives = tested.p() < 0.05, tested.p(-EFFECT) < 0.05
                     found.setdefault(name, []).append((float(positives[0].mean()), float(positives[1].mean())))
             about = {"folds": study.folds, "seeds": study.seeds, "training_set_sd": training_set_sd}
+            about["coupling"] = coupling
             for name, shares in found.items():
                 size, power = 100 * np.mean(shares, axis=0)
                 rows.append(about | {"method": name, "false_positives": size, "power": power})

@@ -40,7 +40,9 @@ def draw(found: pd.DataFrame, again: pd.DataFrame) -> bytes:
     left.set_xlabel("intervals that miss the true difference, % of data sets")
     left.legend(frameon=False, fontsize="x-small", loc="lower right")
     right.axhspan(4, 6, color=COLOURS[2], alpha=0.35, linewidth=0, zorder=0)
-    curves = [each for each in again.groupby(["folds", "method"], sort=False) if each[0] in SHOWN]
+    curves = [
+        each for each in again[again["coupling"] == 0].groupby(["folds", "method"], sort=False) if each[0] in SHOWN
+    ]
     for i, ((folds, method), rows) in enumerate(curves):
         right.plot(
             rows["training_set_sd"], rows["false_positives"], color=COLOURS[i % len(COLOURS)] if i else BASELINE_COLOUR,

@@ -211,6 +211,9 @@ class Study:
     seed_sd: float = 0.006
     arm_image_sd: float = 0.03
     residual_sd: float = 0.02
+    coupling: float = 0.0
+    """What an image does to the difference of arms by training networks, as a multiple of what it does by being tested:
+    the mean over training images counts so many times beside the mean over test images."""
 
 
 def drawn(rng: np.random.Generator, study: Study, draws: int, effect: float = 0.0) -> tuple[Floats, Floats]:
@@ -226,7 +229,14 @@ def drawn(rng: np.random.Generator, study: Study, draws: int, effect: float = 0.
     image = IMAGE_SD * rng.standard_normal((draws, 1, study.folds, units))
     arms = []
     for shift in (effect, 0.0):
-        scores = 0.8 + shift + image + study.arm_image_sd * rng.standard_normal(image.shape)
+        own = study.arm_image_sd * rng.standard_normal(image.shape)
+        others = study.images - units
+        if study.folds > 1:
+            in_fold = own.sum(axis=3, keepdims=True)
+            taught = (in_fold.sum(axis=2, keepdims=True) - in_fold) / others
+        else:
+            taught = study.arm_image_sd / np.sqrt(others) * rng.standard_normal((draws, 1, 1, 1))
+        scores = 0.8 + shift + image + own + study.coupling * taught
         scores = scores + study.residual_sd * rng.standard_normal((draws, study.seeds, study.folds, units))
         scores += study.seed_sd * rng.standard_normal((draws, study.seeds, study.folds, 1))
         of_set = np.sqrt(shared) * rng.standard_normal((draws, 1, 1, 1))

@@ -123,6 +123,20 @@ def test_components_are_those_that_were_planted() -> None:
     assert found["own"] == pytest.approx(found["shared"], rel=0.05)
 
 
+@pytest.mark.parametrize("folds", [1, 5])
+def test_draws_vary_as_their_parts_say(folds: int) -> None:
+    """With coupling c an image counts 1 + c times over folds; on a split, training images are other images."""
+    study = Study(100, folds, 10 // folds, 0.004, coupling=1.0)
+    arm, reference = drawn(np.random.default_rng(8), study, 4000)
+    found = (arm.mean(axis=(1, 2, 3)) - reference.mean(axis=(1, 2, 3))).var()
+    image, noise, seed, of_set = 0.03**2, 0.02**2, 0.006**2, 0.004**2
+    if folds == 1:
+        wanted = image / 20 + image / 80 + noise / 200 + seed / 10 + of_set
+    else:
+        wanted = 4 * image / 100 + noise / 200 + seed / 10 + of_set * (0.75 + 0.25 / 5)
+    assert found == pytest.approx(2 * wanted, rel=0.1)
+
+
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Two data sets' scores, after three steps of training."""
@@ -256,8 +270,9 @@ def test_trainings_give_the_committed_scores_again() -> None:
 @pytest.mark.slow
 def test_draws_give_the_committed_table_again() -> None:
     """Fewer draws; about 10 seconds."""
-    known = pd.read_csv(OUT / "fold_trainings_drawn.csv").set_index(["folds", "training_set_sd", "method"])
-    again = drawn_table(np.random.default_rng(9), 4000).set_index(["folds", "training_set_sd", "method"])
+    keys = ["folds", "training_set_sd", "coupling", "method"]
+    known = pd.read_csv(OUT / "fold_trainings_drawn.csv").set_index(keys)
+    again = drawn_table(np.random.default_rng(9), 4000).set_index(keys)
     assert len(known) == len(again)
     for name in ("false_positives", "power"):
         share = known[name] / 100
