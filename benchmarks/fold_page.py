@@ -96,11 +96,12 @@ with 12 seeds on the first fold's split: the same number of runs.
   differ*. It doesn't say that the next data set would show the same difference: for that, its interval is too short,
   because it takes folds for independent.
 - **"For new data sets like this one, too"** is a claim for the widened interval. On these data sets its
-  standard error is about right on average ({of(small, "unlike", WIDENED, "se"):.4f} and {of(large, "unlike", WIDENED, "se"):.4f}, where
+  standard error is about right on average ({of(small, "unlike", WIDENED, "se"):.4f}
+  and {of(large, "unlike", WIDENED, "se"):.4f}, where
   the difference varies with {of(small, "unlike", OURS, "sd"):.4f} and {of(large, "unlike", OURS, "sd"):.4f}), but it
   still misses {of(small, "unlike", WIDENED, "missed"):.0f} and {of(large, "unlike", WIDENED, "missed"):.0f} %. Where
-  arms are alike, it misses next to nothing: there it is conservative. That is a rule, not an estimate: no test over the folds of one
-  data set can tell how much folds depend on each other (Bengio & Grandvalet 2004, J Mach Learn Res 5:1089; Bates,
+  arms are alike, it misses next to nothing: there it is conservative. That is a rule, not an estimate: no test
+  over the folds of one data set can tell how much folds depend on each other (Bengio & Grandvalet 2004, J Mach Learn Res 5:1089; Bates,
   Hastie & Tibshirani 2024, J Am Stat Assoc 119:1434).
 - No interval covers images that aren't like these: another hospital, another cell line. Folds of groups ask that.
 
