@@ -101,7 +101,8 @@ with 12 seeds on the first fold's split: the same number of runs.
   the difference varies with {of(small, "unlike", OURS, "sd"):.4f} and {of(large, "unlike", OURS, "sd"):.4f}), but it
   still misses {of(small, "unlike", WIDENED, "missed"):.0f} and {of(large, "unlike", WIDENED, "missed"):.0f} %. Where
   arms are alike, it misses next to nothing: there it is conservative. That is a rule, not an estimate: no test
-  over the folds of one data set can tell how much folds depend on each other (Bengio & Grandvalet 2004, J Mach Learn Res 5:1089; Bates,
+  over the folds of one data set can tell how much folds depend on each other (Bengio & Grandvalet 2004, J Mach Learn
+  Res 5:1089; Bates,
   Hastie & Tibshirani 2024, J Am Stat Assoc 119:1434).
 - No interval covers images that aren't like these: another hospital, another cell line. Folds of groups ask that.
 
