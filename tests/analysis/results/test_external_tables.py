@@ -72,7 +72,7 @@ def test_counts_give_the_scores_that_they_mean(tmp_path: Path) -> None:
 
 
 def test_a_table_is_tested_like_a_study_of_ours(tmp_path: Path) -> None:
-    rows = frame(images=40)
+    rows = frame(seeds=3, images=40)
     rows["Dice"] -= 0.2 * (rows["arm"] == "baseline")
     found = adopted(tmp_path, write(tmp_path, rows.sample(frac=1, random_state=0)))
     scores = image_scores(found.images, found.study.arms, found.metric)
