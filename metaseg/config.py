@@ -7,8 +7,8 @@ are the options' help texts.
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Literal, get_args
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args
 
 from metaseg.schema import MARGIN, Average, Empty
 
@@ -30,6 +30,10 @@ Activation = Literal["relu", "silu", "gelu", "tanh"]
 Modulate = Literal["convolved", "normalised", "output"]
 """Feature maps of a level that its block re-weights: the second convolution's output, before the normalisation; the
 normalisation's output, before the activation; or the level's output, after the activation."""
+
+Init = Literal["own", "shared"]
+"""Initial weights of a run's network: drawn one after the other with those of its blocks; or, outside blocks, the same
+for all arms of a seed."""
 
 Shape = Literal["cyclic", "one-cycle", "cosine", "constant"]
 """Shape of the learning rate schedule (`metaseg.training.schedule`)."""
@@ -354,3 +358,15 @@ class RunConfig:
 
     fold: str | None = None
     """Name of the fold that the run is tested on, where the study has folds."""
+
+    init: Init = "own"
+    """Whether layers outside blocks start from the weights that other arms of this seed start from."""
+
+    def resolved(self) -> dict[str, Any]:
+        """All settings as plain values, without entries that later versions added where these are the default."""
+        settings = asdict(self)
+        if self.fold is None:
+            del settings["fold"]
+        if self.init == "own":
+            del settings["init"]
+        return settings

@@ -39,9 +39,7 @@ from scipy import stats
 from analysis.scores.score_matrix import Floats, ScoreMatrix
 from analysis.stats.freedom import cautious, satterthwaite
 from analysis.stats.seed_variance import Readers, among_folds, case_freedom, fold_cells, seed_part
-
-Seeds = Literal["nested", "crossed"]
-"""Design of the seeds: `nested` in arms, or `crossed`, where runs of equal seed in both arms are one reader."""
+from metaseg.schema import Seeds
 
 Freedom = Literal["cautious", "hillis", "satterthwaite"]
 

@@ -184,6 +184,7 @@ def _run_config(description: dict[str, Any]) -> RunConfig:
         NetworkConfig(**network | {"positions": tuple(network["positions"])}),
         ScheduleConfig(**description["schedule"]),
         Subset(**subset | {"splits": tuple(subset["splits"])}) if subset else None,
+        init=description.get("init", "own"),
     )
 
 

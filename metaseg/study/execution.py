@@ -83,6 +83,7 @@ def describe(config: RunConfig, dataset: Dataset, fitted: Fitted, device: torch.
         "arm": {"block": config.block, "metadata_mode": config.metadata_mode},
         **_own_blocks(config),
         "seed": config.seed,
+        **({} if config.init == "own" else {"init": config.init}),
         "network": asdict(config.network),
         "schedule": asdict(config.schedule),
         "subset": asdict(config.subset) if config.subset else None,

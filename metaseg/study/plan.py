@@ -6,7 +6,17 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
 
-from metaseg.config import SPLITS, ConfigError, EngineConfig, NetworkConfig, RunConfig, ScheduleConfig, Scoring, Subset
+from metaseg.config import (
+    SPLITS,
+    ConfigError,
+    EngineConfig,
+    Init,
+    NetworkConfig,
+    RunConfig,
+    ScheduleConfig,
+    Scoring,
+    Subset,
+)
 from metaseg.data.dataset import Dataset
 from metaseg.networks.block_name import own_sources
 from metaseg.networks.blocks import ChannelModulation
@@ -74,6 +84,8 @@ class Study:
     scoring: Scoring = Scoring()
     sweeps: Mapping[str, str] = field(default_factory=dict)
     """Names of the sweeps in which arms were tuned, by arm."""
+    crossed: bool = False
+    """True if runs of equal seed share initial weights outside blocks, order and crops, so that only the arm differs."""
 
     @property
     def comparisons(self) -> tuple[Comparison, ...]:
@@ -124,6 +136,7 @@ class Study:
                 for run in self.runs
             ],
             **({"sweeps": dict(self.sweeps)} if self.sweeps else {}),
+            **({"seeds": "crossed"} if self.crossed else {}),
             "command": shlex.join(command),
         }
 
@@ -152,6 +165,7 @@ def plan(
     scoring: Scoring = Scoring(),
     own_settings: Mapping[str, tuple[NetworkConfig, ScheduleConfig]] | None = None,
     sweeps: Mapping[str, str] | None = None,
+    crossed: bool = False,
 ) -> Study:
     """Plan a study: resolve every arm with seeds 0 to `seeds` - 1 into runs, one seed of all arms after the other.
 
@@ -167,6 +181,8 @@ def plan(
         scoring: how scores are computed from counts of pixels.
         own_settings: network and schedule by the name of an arm that has its own.
         sweeps: names of the sweeps that found these settings, by arm.
+        crossed: declare that runs of equal seed are pairs: they start from the same weights outside blocks and see the
+            same crops in the same order, and are tested as pairs.
 
     Raises:
         ConfigError: an arm is unknown or repeated, the baseline isn't among the arms, `seeds` is below 1, or the
@@ -194,9 +210,11 @@ def plan(
     for arm in chosen:
         check_arm(arm, dataset)
 
+    init: Init = "shared" if crossed else "own"
+
     def config(arm: Arm, seed: int, subset: Subset | None) -> RunConfig:
         settings = (own_settings or {}).get(arm.name, (network, schedule))
-        return RunConfig(arm.block_name, arm.metadata_mode, seed, dataset.fingerprint, *settings, subset)
+        return RunConfig(arm.block_name, arm.metadata_mode, seed, dataset.fingerprint, *settings, subset, init=init)
 
     runs = tuple(
         PlannedRun(arm, config(arm, seed, subset), part)
@@ -204,7 +222,7 @@ def plan(
         for arm in chosen
         for part, subset in _parts(arm, dataset)
     )
-    return Study(name, dataset, chosen, runs, baseline, scoring, sweeps or {})
+    return Study(name, dataset, chosen, runs, baseline, scoring, sweeps or {}, crossed)
 
 
 def _parts(arm: Arm, dataset: Dataset) -> list[tuple[str, Subset | None]]:

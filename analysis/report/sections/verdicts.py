@@ -32,7 +32,7 @@ def section(data: ReportData) -> Section:
     """Each declared comparison, by subgroup."""
     study, names, tests = data.study, data.names, data.tests
     heading = "Did metadata help?" if sees_metadata(data.collected) else "Do arms differ?"
-    words = (*_warnings(data.declared), *verdict_caption(tests, study, names))
+    words = (*(_warnings(data.declared) if study.seeds == "nested" else ()), *verdict_caption(tests, study, names))
     files = {"tests.csv": to_csv(tests)}
     if tests.empty:
         return Section(heading, (Part((), words, files=files),), (NOTHING,))
@@ -146,9 +146,15 @@ def _methods(data: ReportData) -> tuple[tuple[str, ...], tuple[str, ...]]:
     leading = leading_class(tests["class"].unique(), study.endpoint)
     first = (known["subgroup"] == OVERALL) & (known["class"] == leading)
     pairs = listed([f"{row['arm']} with {row['reference']}" for _, row in known[first].iterrows()])
+    readers = "runs (seeds) are random readers, nested in their arm"
+    if study.seeds == "crossed":
+        readers = (
+            "seeds are random readers, crossed with arms, as runs of equal seed started from the same weights outside "
+            "blocks and saw the same crops in the same order"
+        )
     text = (
-        "Arms were compared by a multi-reader multi-case analysis of variance: runs (seeds) are random readers, nested "
-        f"in their arm, and {names.units} are random cases, crossed with all runs. The split-plot "
+        f"Arms were compared by a multi-reader multi-case analysis of variance: {readers}, "
+        f"and {names.units} are random cases, crossed with all runs. The split-plot "
         "Dorfman-Berbaum-Metz F test was used with Hillis' degrees of freedom, extended by a term for the cases. For "
         "each comparison, the variance among seeds and that of seed x case were pooled over its two arms. "
     )
