@@ -1,6 +1,6 @@
 """When do crossed seeds buy power? How alike real runs of equal seed are, and what the tests make of that.
 
-    python -m benchmarks.crossed_seeds      # about fifteen minutes of one core
+    python -m benchmarks.crossed_seeds      # about six minutes of one core
 
 It writes `docs/results/calibration/{crossed.csv,crossed_trainings.csv,crossed.md}`: small networks trained on simulated
 cells, with initial weights of their own and with those that all arms of a seed share; and draws of scores whose seeds'
@@ -31,16 +31,16 @@ from metaseg.training.fit import fit
 from metaseg.training.metrics import f1_score
 
 OUT = Path(__file__).parents[1] / "docs" / "results" / "calibration"
-ARMS = {"none": ("none", "absent"), "se": ("se", "absent"), "sme": ("sme", "true"), "film": ("film", "true")}
+ARMS = {"se": ("se", "absent"), "sme": ("sme", "true"), "film": ("film", "true")}
 """Block and metadata of each arm."""
 RUNS = 24
 """Seeds of each arm and initialisation."""
 CELLS = SyntheticConfig(size=64, images_per_line=20, wells_per_line=5)
 NETWORK = NetworkConfig(width=4, depth=2)
 SCHEDULES = {
-    "short": ScheduleConfig(epochs=3, shape="one-cycle", lr_max=1e-2, crop=32),
-    "long": ScheduleConfig(epochs=20, shape="one-cycle", lr_max=1e-2, crop=32),
+    epochs: ScheduleConfig(epochs, "one-cycle", lr_max=1e-2, crop=32, validate_every=epochs) for epochs in (5, 20)
 }
+"""By number of epochs."""
 INITS: tuple[Init, ...] = get_args(Init)
 
 CORRELATIONS = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9)
@@ -50,20 +50,20 @@ EFFECTS = (0.0, 0.01)
 DRAWS, CHUNK = 4000, 200
 
 
-def trained(folder: Path, seeds: Sequence[int], arms: Sequence[str], schedules: Sequence[str]) -> pd.DataFrame:
-    """Mean F1 on the test images of each run: columns schedule, init, arm, seed, f1."""
+def trained(folder: Path, seeds: Sequence[int], arms: Sequence[str], schedules: Sequence[int]) -> pd.DataFrame:
+    """Mean F1 on the test images of each run: columns epochs, init, arm, seed, f1."""
     dataset = prepare(make_seven_cells(folder / "cells", CELLS), DataConfig(), folder / "cache")
     rows = [
-        {"schedule": schedule, "init": init, "arm": arm, "seed": seed, "f1": score(dataset, schedule, init, arm, seed)}
-        for schedule, seed, init, arm in product(schedules, seeds, INITS, arms)
+        {"epochs": epochs, "init": init, "arm": arm, "seed": seed, "f1": score(dataset, epochs, init, arm, seed)}
+        for epochs, seed, init, arm in product(schedules, seeds, INITS, arms)
     ]
     return pd.DataFrame(rows)
 
 
-def score(dataset: Dataset, schedule: str, init: Init, arm: str, seed: int) -> float:
+def score(dataset: Dataset, epochs: int, init: Init, arm: str, seed: int) -> float:
     """Train a run; its mean F1 on the test images."""
     cpu, (block, mode) = torch.device("cpu"), ARMS[arm]
-    config = RunConfig(block, mode, seed, dataset.fingerprint, NETWORK, SCHEDULES[schedule], init=init)  # type: ignore[arg-type]
+    config = RunConfig(block, mode, seed, dataset.fingerprint, NETWORK, SCHEDULES[epochs], init=init)  # type: ignore[arg-type]
     with one_thread(cpu):
         fitted = fit(config, dataset, cpu)
         counts = evaluate(fitted.model, dataset, dataset.indices("test"), fitted.vectors, cpu)
@@ -71,18 +71,18 @@ def score(dataset: Dataset, schedule: str, init: Init, arm: str, seed: int) -> f
 
 
 def correlations(runs: pd.DataFrame) -> pd.DataFrame:
-    """Correlation of two arms' means over runs of equal seed: a row a schedule, initialisation and pair of arms.
+    """Correlation of two arms' means over runs of equal seed: a row a length of training, initialisation and pair of arms.
 
-    Columns schedule, init, pair, runs, correlation, and low and high of its 95 % interval (Fisher's z).
+    Columns epochs, init, pair, runs, correlation, and low and high of its 95 % interval (Fisher's z).
     """
     rows = []
-    for (schedule, init), part in runs.groupby(["schedule", "init"], sort=False):
+    for (epochs, init), part in runs.groupby(["epochs", "init"], sort=False):
         wide = part.pivot(index="seed", columns="arm", values="f1")
         for first, second in combinations([arm for arm in ARMS if arm in wide], 2):
             r, count = float(np.corrcoef(wide[first], wide[second])[0, 1]), len(wide)
             half = 1.96 / np.sqrt(count - 3)
             low, high = np.tanh(np.arctanh(r) + np.array([-half, half]))
-            about = {"schedule": schedule, "init": init, "pair": f"{first}, {second}", "runs": count}
+            about = {"epochs": epochs, "init": init, "pair": f"{first}, {second}", "runs": count}
             rows.append(about | {"correlation": r, "low": low, "high": high})
     return pd.DataFrame(rows)
 
@@ -127,10 +127,9 @@ def table(rng: np.random.Generator, draws: int = DRAWS) -> pd.DataFrame:
 def page(rows: pd.DataFrame, pairs: pd.DataFrame) -> str:
     """The Markdown page."""
     lines = []
-    for (schedule, init), part in pairs.groupby(["schedule", "init"], sort=False):
+    for (epochs, init), part in pairs.groupby(["epochs", "init"], sort=False):
         mean = np.tanh(np.arctanh(part["correlation"]).mean())
         span = f"{part['correlation'].min():.2f} to {part['correlation'].max():.2f}"
-        epochs = SCHEDULES[str(schedule)].epochs
         lines.append(f"| {epochs} | {init} | {mean:.2f} | {span} |")
     grid = []
     for (seed_sd, seeds), part in rows.groupby(["seed_sd", "seeds"], sort=False):
