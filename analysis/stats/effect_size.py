@@ -5,7 +5,7 @@ from scipy import stats
 
 from analysis.scores.score_matrix import Floats, ScoreMatrix
 from analysis.stats.mrmc import Difference
-from analysis.stats.resampling import pair
+from analysis.stats.seed_variance import readers
 
 
 def standardised(difference: Difference) -> float:
@@ -37,7 +37,8 @@ def superiority(matrix: ScoreMatrix, arm: str, reference: str) -> float:
     """Probability of superiority: chance that a new run of the arm beats one of the reference on a new unit.
 
     Ties count half, and 0.5 says that neither wins. The estimate is Mann-Whitney's U of the two arms' seeds, divided by
-    the number of pairs, averaged over units by their weights. If units are groups of images, it is about their means.
+    the number of pairs, averaged over units by their weights; pairs are of networks of one fold. If units are groups of
+    images, it is about their means.
 
     Args:
         matrix: complete for both arms; one seed is enough.
@@ -53,7 +54,13 @@ def superiority(matrix: ScoreMatrix, arm: str, reference: str) -> float:
         >>> round(superiority(matrix, "sme", "baseline"), 2)
         0.73
     """
-    return float(_placements(*pair(matrix, arm, reference))[0].mean(axis=0) @ matrix.weights)
+    ours, theirs = readers(matrix, arm, reference)
+    won = 0.0
+    for fold in np.unique(matrix.fold[ours.known]):
+        here = matrix.fold == fold
+        both = [each.values[:, here][each.measured[:, here].any(axis=1)] for each in (ours, theirs)]
+        won += float(_placements(*both)[0].mean(axis=0) @ matrix.weights[here])
+    return won / float(matrix.weights[ours.known].sum()) if ours.known.any() else float("nan")
 
 
 def _placements(ours: Floats, theirs: Floats) -> tuple[Floats, Floats]:

@@ -11,10 +11,14 @@ Hessian are made of sums over units of R x R matrices: the time grows with units
 Degrees of freedom are Satterthwaite's as lmerTest has them (Kuznetsova et al. 2017, J Stat Softw 82(13)): 2 V² /
 (g' A g) with V the variance of the estimate, g its gradient by the components and A twice the inverse of the deviance's
 Hessian. On complete data with as many seeds in both arms and positive components this is `difference(...,
-freedom="satterthwaite")`; other numbers of seeds are weighed a little differently. A component whose best value is 0
-is left out of g and A, as if the model didn't have it.
+freedom="satterthwaite", variances="pooled")`; other numbers of seeds are weighed a little differently. A component
+whose best value is 0 is left out of g and A, as if the model didn't have it.
+
+With folds, arms have a mean in each and seeds are others in each, (arm x fold x seed): folds share nothing but the
+variances, so that the likelihood is the product of theirs. The estimate is the mean of theirs by number of units.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,9 +65,9 @@ class Fit:
 def mixed_difference(matrix: ScoreMatrix, arm: str, reference: str) -> Difference:
     """Test whether two arms' expected scores are equal, where cells may be missing at random.
 
-    Seeds are nested in arms. Units count equally, also where they are groups of unequal numbers of images. Runs and
-    units without any score are left out. As with `difference`, there is no test,
-    only an estimate, where an arm has one seed or there is one unit.
+    Seeds are nested in arms, and in folds where there are several. Units count equally, also where they are groups of
+    unequal numbers of images. Runs and units without any score are left out. As with `difference`, there is no test,
+    only an estimate, where an arm has one seed (in each fold) or there is one unit.
 
     Args:
         matrix: of which NaN are missing cells.
@@ -71,8 +75,9 @@ def mixed_difference(matrix: ScoreMatrix, arm: str, reference: str) -> Differenc
         reference: the name of the other.
 
     Raises:
-        ValueError: an arm has no score; units lie in strata; data are larger than `SIZE`; runs differ in nothing but
-            their means, so that there is no error to estimate; cells are too sparse to tell the components apart.
+        ValueError: an arm has no score, in all or in a fold; units lie in strata; data are larger than `SIZE`; runs
+            differ in nothing but their means, so that there is no error to estimate; cells are too sparse to tell the
+            components apart.
     """
     if (strata := len(matrix.effective)) > 1:
         raise ValueError(f"units lie in {strata} strata; expected one, as the mixed model has no strata")
@@ -91,17 +96,21 @@ def mixed_difference(matrix: ScoreMatrix, arm: str, reference: str) -> Differenc
         )
     centre = np.nanmean(values)
     y, arms = np.where(found, values - centre, 0.0).T, np.stack([first, ~first], axis=1).astype(np.float64)
-    if min(counts) < 2 or found.shape[1] < 2:
+    what, folds = f"{arm} and {reference}", [matrix.fold[units] == fold for fold in np.unique(matrix.fold[units])]
+    seeds = np.array([[found[rows][:, here].any(axis=1).sum() for rows in (first, ~first)] for here in folds])
+    if not seeds.all():
+        raise ValueError(f"an arm of {what} has no score in some fold; expected both arms in all {len(folds)}")
+    if (seeds < 2).all(axis=0).any() or found.shape[1] < 2:
         means = [float(values[rows][found[rows]].mean()) for rows in (first, ~first)]
         nan = float("nan")
         difference = means[0] - means[1]
-        return Difference(arm, reference, counts, found.shape[1], difference, nan, nan, nan, nan, nan, None)
+        return Difference(arm, reference, counts, found.shape[1], difference, nan, nan, nan, nan, nan, None, len(folds))
     scale = float(np.sqrt((y**2).sum() / found.sum()))
     if scale <= 1e-12:
         raise ValueError(f"all scores of {arm} and {reference} are equal; expected an error to estimate")
-    variances, fit = _maximise(y / scale, found.T.astype(np.float64), arms, f"{arm} and {reference}")
+    parts = [(y[here] / scale, found.T[here].astype(np.float64), arms) for here in folds]
+    variances, fit = _maximise(parts, what)
     free = variances > 0
-    what = f"{arm} and {reference}"
     spread = float(fit.slope[free] @ np.linalg.solve(_curvature(fit, free, what), fit.slope[free]))
     df = fit.variance**2 / spread
     estimate, se = fit.estimate * scale, float(np.sqrt(fit.variance)) * scale
@@ -109,8 +118,9 @@ def mixed_difference(matrix: ScoreMatrix, arm: str, reference: str) -> Differenc
     p = float(2 * stats.t.sf(abs(estimate) / se, df))
     components = Components(*(float(each) for each in variances * scale**2))
     return Difference(
-        arm, reference, counts, found.shape[1], estimate, se, df, p, estimate - half, estimate + half, components
-    )
+        arm, reference, counts, found.shape[1], estimate, se, df, p, estimate - half, estimate + half, components,
+        len(folds),
+    )  # fmt: skip
 
 
 def likelihood(y: Floats, found: Floats, arms: Floats, variances: Floats) -> Fit:
@@ -178,13 +188,31 @@ def likelihood(y: Floats, found: Floats, arms: Floats, variances: Floats) -> Fit
     )  # fmt: skip
 
 
-def _maximise(y: Floats, found: Floats, arms: Floats, what: str) -> tuple[Floats, Fit]:
-    """The best variances, and the likelihood there; `y` has a mean square of 1.
+def _of_folds(parts: Sequence[tuple[Floats, Floats, Floats]], variances: Floats) -> Fit:
+    """The likelihood of folds, each with its scores, which of them are found, and runs' arms."""
+    total = sum(len(y) for y, _, _ in parts)
+    fits = []
+    for y, found, arms in parts:
+        runs = found.any(axis=0)
+        fits.append((len(y) / total, likelihood(y[:, runs], found[:, runs], arms[runs], variances)))
+    return Fit(
+        sum(fit.deviance for _, fit in fits),
+        np.sum([fit.gradient for _, fit in fits], axis=0),
+        np.sum([fit.hessian for _, fit in fits], axis=0),
+        np.sum([fit.information for _, fit in fits], axis=0),
+        sum(share * fit.estimate for share, fit in fits),
+        sum(share**2 * fit.variance for share, fit in fits),
+        np.sum([share**2 * fit.slope for share, fit in fits], axis=0),
+    )
+
+
+def _maximise(parts: Sequence[tuple[Floats, Floats, Floats]], what: str) -> tuple[Floats, Fit]:
+    """The best variances, and the likelihood there; scores of `_of_folds` have a mean square of 1.
 
     Steps are Newton's where the Hessian allows it, else Fisher's, halved until the deviance falls; none leads below 0.
     """
     variances = np.array([0.05, 0.5, 0.1, 0.3])
-    fit = likelihood(y, found, arms, variances)
+    fit = _of_folds(parts, variances)
     for _ in range(200):
         step = _step(fit, variances, what)
         if fit.gradient @ step < CONVERGED:
@@ -193,7 +221,7 @@ def _maximise(y: Floats, found: Floats, arms: Floats, what: str) -> tuple[Floats
         while length > 1e-9:
             moved = np.maximum(variances - length * step, 0.0)
             moved[ERROR] = max(moved[ERROR], 0.1 * variances[ERROR])
-            after = likelihood(y, found, arms, moved)
+            after = _of_folds(parts, moved)
             if after.deviance <= fit.deviance + CONVERGED:
                 break
             length /= 2

@@ -38,7 +38,15 @@ from scipy import stats
 
 from analysis.scores.score_matrix import Floats, ScoreMatrix
 from analysis.stats.freedom import cautious, satterthwaite
-from analysis.stats.seed_variance import Readers, among_folds, case_freedom, fold_cells, seed_part
+from analysis.stats.seed_variance import (
+    Readers,
+    among_folds,
+    case_freedom,
+    crossed_readers,
+    fold_cells,
+    readers,
+    seed_part,
+)
 from metaseg.schema import Seeds
 
 Freedom = Literal["cautious", "hillis", "satterthwaite"]
@@ -90,6 +98,7 @@ class Difference:
     components: Components | None
     """None where they can't be estimated."""
     folds: int = 1
+    """Number of folds that both arms have; 1 where there is one split."""
     seed_variances: tuple[float, float] = (float("nan"), float("nan"))
     """What the seeds of the arm and of the reference contribute to se²; with one seed in each fold, half of what folds
     differ by beyond their units."""
@@ -138,17 +147,16 @@ def difference(
         >>> round(found.estimate, 3), round(found.ci_low, 3), round(found.ci_high, 3), round(found.p, 4)
         (0.022, 0.013, 0.03, 0.0005)
     """
-    arms = [Readers(matrix.of(name), matrix.measured(name)) for name in (arm, reference)]
-    if any(np.isnan(each.values).any() for each in arms):
-        raise ValueError(f"{arm} or {reference} has no score of some unit; expected complete data")
-    samples = [[arms[0]], [arms[1]]] if variances == "separate" else [arms]
+    arms = (crossed_readers if seeds == "crossed" else readers)(matrix, arm, reference)
     if seeds == "crossed":
-        arms = _shared(matrix, arm, reference, arms)
         samples = [[Readers(arms[0].values - arms[1].values, arms[0].measured)]]
+    else:
+        samples = [[arms[0]], [arms[1]]] if variances == "separate" else [list(arms)]
+    known = arms[0].known
     about = _About(
-        arm, reference, (len(arms[0].values), len(arms[1].values)), len(set(matrix.units)), len(set(matrix.fold))
+        arm, reference, (len(arms[0].values), len(arms[1].values)), len(set(matrix.units)), len(set(matrix.fold[known]))
     )
-    if not all(each.measured.any(axis=0).all() for each in arms):
+    if not known.any():
         return _unknown(about, float("nan"))
     changes = arms[0].by_unit - arms[1].by_unit
     estimate, cells = float(changes @ matrix.weights), fold_cells(matrix)
@@ -161,8 +169,8 @@ def difference(
     if len(parts) < len(samples):
         if about.folds < FEWEST_FOLDS:
             return _unknown(about, estimate)
-        among, df = among_folds(matrix, changes)
-        beyond = max(among / common**2 - b, 0.0)
+        among, df = among_folds(matrix, changes, known)
+        beyond = max(among - b, 0.0)
         return _tested(about, estimate, (beyond / 2, beyond / 2), b, df, None)
     # Nor has a score that is filled in an error of its own; others have more, with fewer of them in the mean.
     found = (1 - matrix.filled_share(arm, reference)) ** 2
@@ -188,18 +196,9 @@ def difference(
         float(np.mean([part.error / part.scores for part in parts])) / readings,
     )
     if len(ours) == 1:
-        share = [float(np.sum(matrix.weights**2 / each.count)) for each in arms]
+        share = [float(np.sum(matrix.weights[known] ** 2 / each.count[known])) for each in arms]
         ours = [ours[0] * each / sum(share) for each in share]
     return _tested(about, estimate, (ours[0], ours[1]), excess, df, components)
-
-
-def _shared(matrix: ScoreMatrix, arm: str, reference: str, arms: list[Readers]) -> list[Readers]:
-    """Readers of both arms, of the seeds that both have, in folds in which both have them."""
-    seeds = matrix.seeds_of(arm), matrix.seeds_of(reference)
-    both = [seed for seed in seeds[0] if seed in seeds[1]]
-    rows = [[of.index(seed) for seed in both] for of in seeds]
-    measured = arms[0].measured[rows[0]] & arms[1].measured[rows[1]]
-    return [Readers(each.values[row], measured) for each, row in zip(arms, rows, strict=True)]
 
 
 def testable(matrix: ScoreMatrix) -> bool:

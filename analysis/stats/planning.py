@@ -9,7 +9,7 @@ import pandas as pd
 
 from analysis.stats.design import Pilot
 from analysis.stats.power import POWER, detectable, equality_power, expected_se, power
-from analysis.stats.sample_size import MOST_SEEDS, MOST_UNITS, fewest_seeds, first, seeds_needed, units_needed
+from analysis.stats.sample_size import MOST_SEEDS, MOST_UNITS, fewest_seeds, seeds_needed, units_needed
 from metaseg.schema import MARGIN
 
 MANY_SEEDS = 10

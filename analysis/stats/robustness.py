@@ -7,7 +7,9 @@ import pandas as pd
 
 from analysis.results.declaration import Comparison
 from analysis.scores.score_matrix import ScoreMatrix
-from analysis.stats.resampling import Permutation, bootstrap, permutation, sign_flip
+from analysis.stats.mrmc import difference
+from analysis.stats.permutation import Permutation, permutation, sign_flip
+from analysis.stats.resampling import bootstrap
 from metaseg.schema import Seeds
 
 DRAWS, PERMUTATIONS = 4999, 9999
@@ -38,8 +40,7 @@ def resample(
             {
                 "arm": comparison.arm,
                 "reference": comparison.reference,
-                "difference": (matrix.of(comparison.arm).mean(axis=0) - matrix.of(comparison.reference).mean(axis=0))
-                @ matrix.weights,
+                "difference": difference(matrix, *pair, seeds).estimate,
                 "low": interval.low,
                 "high": interval.high,
                 "method": interval.method,

@@ -34,9 +34,13 @@ SETS: dict[str, dict[str, Any]] = {
     "sparse": {"seeds": {"sme": 3, "baseline": 4}, "units": 15, "missing": 0.3},
     "unequal": {"seeds": {"sme": 3, "baseline": 5}, "units": 12},
     "boundary": {"seeds": {"sme": 3, "baseline": 3}, "units": 12, "arm_unit": 0.0},
+    "folds": {"seeds": {"sme": 3, "baseline": 3}, "units": 20, "folds": 4},
+    "two_seeds_a_fold": {"seeds": {"sme": 2, "film": 2, "baseline": 2}, "units": 30, "folds": 5},
+    "two_folds": {"seeds": {"sme": 3, "baseline": 3}, "units": 12, "folds": 2},
 }
 """Components are positive, but for the seed's in `missing` and the arm x unit's in `boundary`: REML finds 0."""
-COMPLETE = ["balanced", "three_arms", "five_seeds"]
+FOLDS = [name for name, spec in SETS.items() if "folds" in spec]
+COMPLETE = ["balanced", "three_arms", "five_seeds", *FOLDS]
 
 
 def drawn(name: str, count: int) -> npt.NDArray[np.float64]:
@@ -48,7 +52,8 @@ def drawn(name: str, count: int) -> npt.NDArray[np.float64]:
 def make(name: str) -> ScoreMatrix:
     """A data set: scores of units, arms, arms x units and seeds, with what is missing NaN."""
     spec = SETS[name]
-    counts, units = spec["seeds"], spec["units"]
+    counts, units, folds = spec["seeds"], spec["units"], spec.get("folds", 1)
+    fold = np.arange(units) % folds
 
     def normal(part: str, *shape: int) -> npt.NDArray[np.float64]:
         return np.asarray(stats.norm.ppf(drawn(f"{name} {part}", int(np.prod(shape)))).reshape(shape))
@@ -57,14 +62,14 @@ def make(name: str) -> ScoreMatrix:
     values = np.concatenate(
         [
             unit + 0.01 * (arm != "baseline") + spec.get("arm_unit", 0.02) * normal(f"{arm} unit", units)
-            + 0.02 * normal(f"{arm} seed", count, 1) + 0.02 * normal(f"{arm} error", count, units)
+            + 0.02 * normal(f"{arm} seed", count, folds)[:, fold] + 0.02 * normal(f"{arm} error", count, units)
             for arm, count in counts.items()
         ]
     ).round(6)  # fmt: skip
     values[drawn(f"{name} missing", values.size).reshape(values.shape) < spec.get("missing", 0.0)] = np.nan
     arm = np.repeat(np.arange(len(counts)), list(counts.values()))
     seed = np.concatenate([np.arange(count) for count in counts.values()])
-    return ScoreMatrix(tuple(counts), arm, seed, values, tuple(f"u{k:02d}" for k in range(units)), units)
+    return ScoreMatrix(tuple(counts), arm, seed, values, tuple(f"u{k:02d}" for k in range(units)), units, fold=fold)
 
 
 def fit_in_r(out: Path) -> dict[str, Any]:
@@ -77,6 +82,7 @@ def fit_in_r(out: Path) -> dict[str, Any]:
                 "arm": np.array(data.arms)[data.arm[run]],
                 "seed": data.seed[run],
                 "unit": np.array(data.units)[unit],
+                "fold": data.fold[unit],
                 "score": data.values[run, unit],
             }
             pd.DataFrame(rows).to_csv(Path(folder) / f"{name}.csv", index=False)

@@ -9,9 +9,11 @@ import pytest
 from scipy import stats
 
 from analysis.scores.score_matrix import ScoreMatrix
+from analysis.stats import permutation as permutation_tests
 from analysis.stats import resampling
 from analysis.stats.mrmc import difference
-from analysis.stats.resampling import Interval, bootstrap, permutation, sign_flip
+from analysis.stats.permutation import permutation, sign_flip
+from analysis.stats.resampling import Interval, bootstrap
 
 Array = npt.NDArray[np.float64]
 
@@ -121,7 +123,8 @@ def test_a_draw_follows_from_its_generator_alone(test: object) -> None:
 def test_small_blocks_hold_the_same_draws(monkeypatch: pytest.MonkeyPatch) -> None:
     data = simulated(np.random.default_rng(7), effect=0.004)
     whole = run_bootstrap(data), sign_flip(data, "sme", "baseline", np.random.default_rng(1), 999)
-    monkeypatch.setattr(resampling, "BLOCK", 1000)
+    for module in (resampling, permutation_tests):
+        monkeypatch.setattr(module, "BLOCK", 1000)
     again = run_bootstrap(data), sign_flip(data, "sme", "baseline", np.random.default_rng(1), 999)
     assert (again[0].low, again[0].high) == pytest.approx((whole[0].low, whole[0].high))
     assert again[1].p == pytest.approx(whole[1].p, abs=0.05)

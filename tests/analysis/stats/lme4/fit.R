@@ -2,8 +2,9 @@
 #
 #   Rscript fit.R FOLDER OUT.json
 #
-# FOLDER has CSVs with the columns arm, seed, unit and score; the reference is the arm "baseline". A model of all arms is
-# fitted, and one of each arm with the reference alone, since the model of all pools variances over arms.
+# FOLDER has CSVs with the columns arm, seed, unit, fold and score; the reference is the arm "baseline". A model of all
+# arms is fitted, and one of each arm with the reference alone, since the model of all pools variances over arms. With
+# several folds, seeds are others in each fold, and the arm's effect is the mean of its effects in the folds.
 suppressMessages({
   library(lme4)
   library(lmerTest)
@@ -20,13 +21,20 @@ fit <- function(rows) {
   rows$arm <- relevel(factor(rows$arm), ref = "baseline")
   rows$seed <- factor(rows$seed)
   rows$unit <- factor(rows$unit)
-  model <- suppressMessages(
-    lmer(score ~ arm + (1 | unit) + (1 | arm:unit) + (1 | arm:seed), rows, REML = TRUE, control = control)
-  )
+  rows$fold <- factor(rows$fold)
+  folds <- nlevels(rows$fold) > 1
+  if (folds) {
+    contrasts(rows$fold) <- contr.sum(nlevels(rows$fold))
+    formula <- score ~ arm * fold + (1 | unit) + (1 | arm:unit) + (1 | arm:fold:seed)
+  } else {
+    formula <- score ~ arm + (1 | unit) + (1 | arm:unit) + (1 | arm:seed)
+  }
+  model <- suppressMessages(lmer(formula, rows, REML = TRUE, control = control))
   variances <- as.data.frame(VarCorr(model))
   component <- function(group) variances$vcov[variances$grp == group]
   table <- summary(model, ddf = "Satterthwaite")$coefficients
-  pairs <- as.data.frame(contrast(emmeans(model, "arm"), "trt.vs.ctrl", ref = "baseline", adjust = "none"))
+  means <- suppressMessages(emmeans(model, "arm"))
+  pairs <- as.data.frame(contrast(means, "trt.vs.ctrl", ref = "baseline", adjust = "none"))
   arms <- levels(rows$arm)[-1]
   differences <- lapply(seq_along(arms), function(i) {
     row <- table[paste0("arm", arms[i]), ]
@@ -38,7 +46,7 @@ fit <- function(rows) {
   names(differences) <- arms
   list(
     components = list(
-      seed = component("arm:seed"), unit = component("unit"), arm_unit = component("arm:unit"),
+      seed = component(if (folds) "arm:fold:seed" else "arm:seed"), unit = component("unit"), arm_unit = component("arm:unit"),
       error = component("Residual")
     ),
     differences = differences
