@@ -71,7 +71,7 @@ def score(dataset: Dataset, epochs: int, init: Init, arm: str, seed: int) -> flo
 
 
 def correlations(runs: pd.DataFrame) -> pd.DataFrame:
-    """Correlation of two arms' means over runs of equal seed: a row a length of training, initialisation and pair of arms.
+    """Correlation of two arms' means over runs of equal seed, by length of training, initialisation and pair of arms.
 
     Columns epochs, init, pair, runs, correlation, and low and high of its 95 % interval (Fisher's z).
     """
@@ -147,8 +147,8 @@ pays with half the degrees of freedom of the seeds.
 
 ## How alike are runs of equal seed?
 
-Correlation of two arms' mean F1 on the test images over {runs} seeds, small networks on simulated cells, the {len(list(combinations(ARMS, 2)))} pairs of arms {", ".join(ARMS)}; a single correlation has a
-standard error of about {1 / np.sqrt(runs - 3):.1f}.
+Correlation of two arms' mean F1 on the test images over {runs} seeds, small networks on simulated cells, the pairs of
+{", ".join(ARMS)}. A single correlation has a standard error of about {1 / np.sqrt(runs - 3):.1f}.
 
 | epochs | initial weights | mean | lowest to highest |
 | --- | --- | --- | --- |
@@ -158,8 +158,8 @@ standard error of about {1 / np.sqrt(runs - 3):.1f}.
 
 Power in % (nested test, crossed test) for a difference of {EFFECTS[1]:g} on {IMAGES} images, arm x image SD
 {ARM_IMAGE_SD:g}, residual SD {RESIDUAL_SD:g}, by the correlation of the seeds' effects; false positives in % at a
-nominal 5 %, lowest and highest over the correlations. {DRAWS} draws each: standard error up to 0.8 %, of false positives
-0.3 %.
+nominal 5 %, lowest and highest over the correlations. {DRAWS} draws each: standard error up to 0.8 %, of false
+positives 0.3 %.
 
 | seed SD | seeds | {head} | false positives, nested | crossed |
 | --- | --- | {" | ".join(["---"] * len(CORRELATIONS))} | --- | --- |

@@ -119,9 +119,7 @@ def _row(
 ) -> dict[str, object]:
     arm, reference = comparison.arm, comparison.reference
     found = difference(matrix, arm, reference, design)
-    parts = found.components
-    # Unequal numbers of seeds count by their harmonic mean, as in the standard error.
-    seeds = 2 / (1 / found.seeds[0] + 1 / found.seeds[1])
+    parts, units = found.components, max(matrix.size, 2, found.folds)
     return {
         "class": name,
         "subgroup": subgroup,
@@ -145,7 +143,16 @@ def _row(
         "p_equivalence": equivalence(found, margin).p,
         "effect_size": standardised(found),
         "superiority": superiority(matrix, arm, reference),
-        "detectable": detectable(parts, seeds, max(matrix.size, 2)) if parts else np.nan,
+        "detectable": detectable(
+            parts,
+            found.seeds[0],
+            units,
+            folds=found.folds,
+            reference_seeds=found.seeds[1],
+            crossed=design == "crossed",
+        )
+        if parts
+        else np.nan,
     }
 
 

@@ -1,22 +1,29 @@
-"""Expected variance of a planned difference: from variance components to the terms of V and their degrees of freedom.
+"""Expected variance of a planned difference, and what a test will estimate of it.
 
 With the components of `analysis.stats.mrmc` (s² among seeds, a² arm x unit, e² the rest), K folds with r seeds each and
 U units in all, the variance of two arms' difference is expected to be
 
     V = A1 + A2 + B,    A = (s² + e² K / U) / (K r),    B = 2 a² / U,
 
-with K (r - 1) degrees of freedom of each A, and U - K of B. One split is K = 1, and U its test units. The arms can
-differ in s² and e², and in r. Where seeds are crossed there is one A, twice as large, with K (r - 1). With one seed in
-each of three folds or more there is no estimate of A: V is then estimated by how the folds differ, with K - 1.
+with K (r - 1) degrees of freedom of each A, and U - K of B, or U - 1 where folds have a single unit. One split
+is K = 1, and U its test units. The arms can differ in s² and e², and in r. Where seeds are crossed there is one A,
+twice as large, with K (r - 1). With one seed in each of three folds or more there is no estimate of A: V is then
+estimated by how the folds differ, with K - 1.
+
+Where scores are normal, the estimates of A1, A2 and B are chi-squared and independent of the estimated difference. What
+the test makes of them, its standard error and degrees of freedom, is taken at `POINTS` points that fill the space of
+these estimates evenly (Sobol 1967); chances are means over the points.
 
 Folds are as large as each other here, and networks of all folds vary by their seeds as those of the pilot do, although
 the more folds, the more images they train on.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
-import numpy.typing as npt
+from scipy import stats
+from scipy.stats import qmc
 
 from analysis.scores.score_matrix import Floats
 from analysis.stats.freedom import cautious, satterthwaite
@@ -27,61 +34,83 @@ Pilot = Components | tuple[Components, Components]
 
 MANY = 1e6
 """Degrees of freedom of any number of seeds."""
+POINTS = 1024
 
 
 @dataclass(frozen=True)
-class Expected:
-    """Expected variance of a difference, of one design or of an array of designs."""
+class Design:
+    """Expected variance of a difference, by its terms."""
 
-    parts: Floats
-    """`(..., n)` independent terms of the variance."""
-    freedoms: Floats
-    """`(..., n)` their degrees of freedom."""
-
-    @property
-    def variance(self) -> Floats:
-        """`(...)`"""
-        return np.asarray(self.parts.sum(axis=-1))
-
-    @property
-    def freedom(self) -> Floats:
-        """`(...)` degrees of freedom of the estimated variance, by Satterthwaite."""
-        return satterthwaite(self._share, self.freedoms)
+    seeds: tuple[float, ...]
+    """Of each arm's seeds, or of pairs."""
+    units: float
+    error: float
+    """Part of the terms of seeds that is the errors' (seed x unit): the units' mean square has it, too."""
+    seed_freedoms: tuple[float, ...]
+    unit_freedom: float
+    alone: int = 0
+    """Number of folds where each has one seed, else 0."""
 
     @property
-    def tested_freedom(self) -> Floats:
-        """`(...)` degrees of freedom that the test works with; fewer, as it is cautious about arms of unlike seeds."""
-        share, freedoms = np.broadcast_arrays(self._share, self.freedoms)
-        if share.shape[-1] < 3:
-            return self.freedom
-        # Designs of equal degrees of freedom at once. How many fewer they are hardly changes where there are many: in
-        # steps of two digits.
-        step = 10.0 ** np.maximum(np.floor(np.log10(freedoms)) - 1, 0)
-        rows, of_row = np.unique((np.round(freedoms / step) * step).reshape(-1, 3), axis=0, return_inverse=True)
-        flat, fewer = share.reshape(-1, 3), np.empty(len(of_row))
-        for place, row in enumerate(rows):
-            here = of_row == place
-            fewer[here] = cautious(flat[here], row.tolist()) / satterthwaite(flat[here], row.tolist())
-        return self.freedom * fewer.reshape(share.shape[:-1])
+    def variance(self) -> float:
+        """V."""
+        return sum(self.seeds) + self.units
 
     @property
-    def _share(self) -> Floats:
-        """Shares of the terms, which are far from the smallest floats even where variances aren't."""
-        total = self.variance[..., None]
-        equal = np.where(np.arange(self.parts.shape[-1]) < self.parts.shape[-1] - 1, 1.0, 0.0)
-        return np.divide(self.parts, total, out=np.broadcast_to(equal, self.parts.shape).copy(), where=total > 0)
+    def freedom(self) -> float:
+        """Degrees of freedom of the test where all is estimated as expected."""
+        if self.alone:
+            return self.alone - 1
+        if not self.variance:
+            return sum(self.seed_freedoms)
+        # Shares are far from the smallest floats even where variances aren't.
+        share = np.array([*self.seeds, self.units]) / self.variance
+        return float(_freedom(share, (*self.seed_freedoms, self.unit_freedom)))
+
+    def estimates(self) -> tuple[Floats, Floats]:
+        """`(POINTS,)` standard errors, in units of the true one, and degrees of freedom that the test may find."""
+        return _estimates(self)
+
+
+def _freedom(parts: Floats, freedoms: tuple[float, ...]) -> Floats:
+    return cautious(parts, freedoms) if len(freedoms) == 3 else satterthwaite(parts, freedoms)
+
+
+@lru_cache(maxsize=256)
+def _estimates(design: Design) -> tuple[Floats, Floats]:
+    share = np.array([*design.seeds, design.units + design.error]) / (design.variance or 1.0)
+    error = design.error / (design.variance or 1.0)
+    if design.alone:
+        among = _scaled(0, design.alone - 1)
+        found = np.maximum(among, share[-1] * _scaled(1, design.unit_freedom))
+        return np.sqrt(found), np.full(POINTS, design.alone - 1.0)
+    freedoms = (*design.seed_freedoms, design.unit_freedom)
+    parts = share * np.stack([_scaled(place, freedom) for place, freedom in enumerate(freedoms)], axis=-1)
+    parts[:, -1] = np.maximum(parts[:, -1] - error, 0.0)
+    return np.sqrt(parts.sum(axis=-1)), _freedom(parts, freedoms)
+
+
+@lru_cache(maxsize=512)
+def _scaled(place: int, freedom: float) -> Floats:
+    """`(POINTS,)` estimates of a variance of 1 with so many degrees of freedom."""
+    return np.asarray(stats.chi2.ppf(_points()[:, place], freedom) / freedom)
+
+
+@lru_cache(maxsize=1)
+def _points() -> Floats:
+    return np.asarray(qmc.Sobol(3, rng=np.random.default_rng(0)).random(POINTS))
 
 
 def expected(
     pilot: Pilot,
-    seeds: npt.ArrayLike,
-    units: npt.ArrayLike,
+    seeds: float,
+    units: float,
     *,
-    reference_seeds: npt.ArrayLike | None = None,
-    folds: npt.ArrayLike = 1,
+    reference_seeds: float | None = None,
+    folds: int = 1,
     crossed: bool = False,
-) -> Expected:
-    """What a design's variance is expected to be, all arguments but the pilot being broadcast.
+) -> Design:
+    """What a design's variance is expected to be.
 
     Args:
         pilot: variance components; those below 0 count as 0.
@@ -92,36 +121,31 @@ def expected(
         crossed: whether seeds are crossed, `pilot` being of a test of pairs.
 
     Raises:
-        ValueError: too few seeds, fewer than two units in a fold.
+        ValueError: too few seeds, fewer than two units, or than folds.
     """
-    r, k, n = (np.asarray(each, dtype=np.float64) for each in (seeds, folds, units))
-    others = r if reference_seeds is None else np.asarray(reference_seeds, dtype=np.float64)
-    r, others, k, n = np.broadcast_arrays(r, others, k, n)
-    _check(r, others, k, n)
-    arms = pilot if isinstance(pilot, tuple) else (pilot, pilot)
-    by_seeds = [
-        (max(arm.seed, 0.0) + max(arm.error, 0.0) * k / n) / (k * count)
-        for arm, count in zip(arms, (r, others), strict=True)
-    ]
-    by_units = sum(max(arm.arm_unit, 0.0) for arm in arms) / n
-    spare = [np.minimum(k * (count - 1), MANY) for count in (r, others)]
-    if crossed:
-        by_seeds, spare = [by_seeds[0] + by_seeds[1]], [spare[0]]
-    # One seed in each fold: one estimate of all terms together, which are put under the first.
-    alone = np.minimum(r, others) < 2
-    terms = [*by_seeds, by_units]
-    terms[0], terms[1:] = np.where(alone, np.sum(terms, axis=0), terms[0]), [np.where(alone, 0, t) for t in terms[1:]]
-    freedoms = [np.where(alone, k - 1, each) for each in spare]
-    return Expected(np.stack(terms, axis=-1), np.stack([*freedoms, n - k], axis=-1))
-
-
-def _check(seeds: Floats, others: Floats, folds: Floats, units: Floats) -> None:
-    fewest = np.minimum(seeds, others)
-    if not (folds >= 1).all():
-        raise ValueError(f"folds: {folds.min():g}; expected 1 or more")
-    if not ((fewest >= 2) | ((fewest >= 1) & (folds >= FEWEST_FOLDS))).all():
+    counts = (seeds, seeds if reference_seeds is None else reference_seeds)
+    if folds < 1:
+        raise ValueError(f"folds: {folds:g}; expected 1 or more")
+    if not (min(counts) >= 2 or (min(counts) >= 1 and folds >= FEWEST_FOLDS)):
         raise ValueError(
-            f"seeds an arm: {fewest.min():g}; expected 2 or more, or 1 in each of {FEWEST_FOLDS} folds or more"
+            f"seeds an arm: {min(counts):g}; expected 2 or more, or 1 in each of {FEWEST_FOLDS} folds or more"
         )
-    if not (units >= 2 * folds).all():
-        raise ValueError(f"units: {units.min():g}; expected 2 or more in each fold")
+    if not units >= max(folds, 2):
+        raise ValueError(f"units: {units:g}; expected {max(folds, 2)} or more")
+    arms = pilot if isinstance(pilot, tuple) else (pilot, pilot)
+    errors = [max(arm.error, 0.0) / units / count for arm, count in zip(arms, counts, strict=True)]
+    by_seeds = [
+        max(arm.seed, 0.0) / (folds * count) + error for arm, count, error in zip(arms, counts, errors, strict=True)
+    ]
+    by_units = sum(max(arm.arm_unit, 0.0) for arm in arms) / units
+    spare = [min(folds * (count - 1), MANY) for count in counts]
+    if crossed:
+        by_seeds, spare = [sum(by_seeds)], spare[:1]
+    return Design(
+        tuple(by_seeds),
+        by_units,
+        sum(errors),
+        tuple(spare),
+        units - folds if units >= 2 * folds else units - 1,
+        folds if min(counts) < 2 else 0,
+    )

@@ -63,7 +63,13 @@ LEVEL = 0.95
 
 @dataclass(frozen=True)
 class Components:
-    """Variance components of a score, of one image unit and one run; estimates may be below 0."""
+    """Variance components of a score, of one image unit and one run; estimates may be below 0.
+
+    Example:
+        >>> from analysis import Components, detectable
+        >>> round(detectable(Components(seed=0.006**2, unit=0.05**2, arm_unit=0.01**2, error=0.02**2), 5, 75), 3)
+        0.013
+    """
 
     seed: float
     """Variance among the seeds of an arm: differences of runs that are the same on all units."""

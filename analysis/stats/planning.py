@@ -1,6 +1,5 @@
 """Planning: which numbers of folds, seeds and images decide a comparison, what they cost, and what is out of reach."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -8,12 +7,9 @@ import numpy as np
 import pandas as pd
 
 from analysis.stats.design import Pilot
-from analysis.stats.power import POWER, detectable, equality_power, expected_se, power
-from analysis.stats.sample_size import MOST_SEEDS, MOST_UNITS, fewest_seeds, seeds_needed, units_needed
+from analysis.stats.power import detectable, equality_power, expected_se, power
+from analysis.stats.sample_size import fewest_seeds
 from metaseg.schema import MARGIN
-
-MANY_SEEDS = 10
-"""Seeds per arm for which sentences tell the number of units needed."""
 
 COLUMNS = ["folds", "seeds", "runs", "units", "se", "power", "detectable", "power_equal", "hours"]
 
@@ -68,14 +64,17 @@ def plan_designs(
         (the probability that equal arms are found to differ by less than the margin) and hours (NaN without `cost`).
 
     Raises:
-        ValueError: fewer than two units in a fold.
+        ValueError: fewer than two units, or than folds.
 
     Example:
         >>> from analysis import Components, plan_designs
         >>> pilot = Components(seed=0.006**2, unit=0.05**2, arm_unit=0.03**2, error=0.02**2)
         >>> plan_designs(pilot, 0.02, tested=20, units=100, seeds=(2, 10)).round(3)[["folds", "seeds", "runs", "power"]]
            folds  seeds  runs  power
-        0      1      2     4  0.214
+        0      1      2     4  0.095
+        1      1     10    20  0.479
+        2      5      2    20  0.950
+        3      5     10   100  0.993
     """
     rows = []
     for count in (1, *(folds if units else ())):
@@ -98,48 +97,3 @@ def plan_designs(
                 }
             )
     return pd.DataFrame(rows, columns=COLUMNS)
-
-
-def plan(components: Pilot, effect: float, seeds: int, units: int, noun: str = "images") -> str:
-    """Sentences on the differences that a design can detect, and on the seeds and units needed to detect `effect`.
-
-    Args:
-        components: of a pilot; or a pair of them.
-        effect: the difference that is looked for, in units of the score; its sign doesn't matter.
-        seeds: an arm; one is allowed here.
-        units: 2 or more.
-        noun: what units are called.
-    """
-    effect = abs(effect)
-    if seeds < 2:
-        sentences = [
-            f"With one seed an arm significance is out of reach: no number of {noun} tells a difference between arms "
-            "from one between seeds."
-        ]
-    else:
-        least = detectable(components, seeds, units)
-        sentences = [
-            f"With {seeds} seeds an arm and {units} {noun}, a difference of {_up(least)} or more is found 4 times in 5."
-        ]
-        if least <= effect:
-            return sentences[0]
-    needed = seeds_needed(components, effect, units)
-    if needed is not None:
-        return " ".join([*sentences, f"To find {effect:.2g}, {needed} seeds an arm would do."])
-    if power(components, math.inf, units, effect) >= POWER:
-        sentences.append(f"To find {effect:.2g}, more than {MOST_SEEDS} seeds an arm are needed.")
-    else:
-        floor = detectable(components, math.inf, units)
-        sentences.append(
-            f"No number of seeds finds {effect:.2g}: {units} {noun} alone, on which arms differ by chance, hide "
-            f"differences below {_up(floor)}."
-        )
-    more = units_needed(components, effect, MANY_SEEDS)
-    sentences.append(
-        f"With {MANY_SEEDS} seeds an arm, {more} {noun} would do."
-        if more is not None
-        else f"With {MANY_SEEDS} seeds an arm, {MOST_UNITS} {noun} wouldn't do either."
-    )
-    return " ".join(sentences)
-
-

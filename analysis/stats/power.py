@@ -1,36 +1,37 @@
 """Power analysis: from the variance components of a pilot to power, and to the smallest detectable difference.
 
-The test statistic of a true difference d has about a noncentral t distribution, with the degrees of freedom of the
-expected variance V (`analysis.stats.design`) and noncentrality d / sqrt(V) (Hillis, Obuchowski, Berbaum 2011, Acad
-Radiol 18:129); it is compared with the quantile of the fewer ones that the test works with. Seeds lower V but for what
-units hide, which only more units lower: one split of K folds tests a K-th of them.
+The estimated difference is normal around the true one with the expected variance V, and independent of the standard
+error and degrees of freedom that the test will find (`analysis.stats.design`): power is the mean over what it may find.
+Where one source of variance is absent it is the noncentral t test's. Seeds lower V but for what units hide, which only
+more units lower: one split of K folds tests a K-th of them.
 
-A pilot's components are estimates: of few seeds, rough ones. Those below 0 count as 0. The test's own df are estimated
-from its data, these are of expected values: at three seeds, and even more at two, power read here is a little off.
+A pilot's components are estimates: of few seeds, rough ones. Those below 0 count as 0.
 """
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy import optimize, stats
+from scipy import optimize, special, stats
 
 from analysis.scores.score_matrix import Floats
-from analysis.stats.design import Expected, Pilot, expected
+from analysis.stats.design import Design, Pilot, expected
 from metaseg.schema import ALPHA
 
 POWER = 0.8
 """Power that designs are planned for."""
-QUADRATURE = (np.arange(400) + 0.5) / 400
-"""Levels of the quantiles of an estimated variance over which a chance is averaged."""
 
-def expected_se(components: Pilot, seeds: npt.ArrayLike, units: npt.ArrayLike, *, folds: npt.ArrayLike = 1) -> Floats:
+
+def expected_se(
+    components: Pilot, seeds: npt.ArrayLike, units: npt.ArrayLike, *, folds: npt.ArrayLike = 1, crossed: bool = False
+) -> Floats:
     """Standard error of the difference of two arms on new units and new seeds.
 
     Args:
         components: of a pilot.
         seeds: an arm, 2 or more, or 1 in three folds or more; infinity is the limit of many.
-        units: 2 or more in each fold. Broadcast with `seeds`.
+        units: 2 or more, and one in each fold. Broadcast with `seeds`.
         folds: in which all units are tested.
+        crossed: whether runs of equal seed are pairs.
 
     Returns:
         An array of the shape of all.
@@ -38,7 +39,8 @@ def expected_se(components: Pilot, seeds: npt.ArrayLike, units: npt.ArrayLike, *
     Raises:
         ValueError: too few seeds or units.
     """
-    return np.sqrt(expected(components, seeds, units, folds=folds).variance)
+    each = np.vectorize(lambda r, n, k: expected(components, r, n, folds=k, crossed=crossed).variance, otypes=[float])
+    return np.asarray(np.sqrt(each(seeds, units, folds)))
 
 
 def power(
@@ -60,7 +62,7 @@ def power(
     Args:
         components: variance components of a pilot, `Difference.components`; or a pair, the arm's and the reference's.
         seeds: runs of each arm in each fold, 2 or more, or 1 in three folds or more; infinity is the limit of many.
-        units: images or groups of images that are tested, in all folds together: 2 or more in each.
+        units: images or groups of images that are tested, in all folds together: 2 or more, and one in each.
         effect: difference of the expected scores. Broadcast with `seeds`, `units` and `folds`.
         alpha: two-sided level.
         folds: parts of the units, each tested by networks that trained on the others; 1 is one split.
@@ -78,12 +80,17 @@ def power(
         >>> matrix = next(matrix for _, _, matrix in score_matrices(example_scores()))
         >>> pilot = difference(matrix, "sme", "baseline").components
         >>> power(pilot, seeds=[2, 3, 5], units=30, effect=0.01).round(2).tolist()
-        [0.13, 0.59, 0.82]
+        [0.08, 0.46, 0.79]
         >>> power(pilot, seeds=[1, 2], units=150, effect=0.01, folds=5).round(2).tolist()
-        [0.79, 1.0]
+        [0.73, 1.0]
     """
-    design = expected(components, seeds, units, reference_seeds=reference_seeds, folds=folds, crossed=crossed)
-    return _power(design, effect, alpha)
+
+    def chance(r: float, others: float, n: float, k: int, shift: float) -> float:
+        design = expected(components, r, n, reference_seeds=others, folds=k, crossed=crossed)
+        return _found(design, shift, alpha)
+
+    others = seeds if reference_seeds is None else reference_seeds
+    return np.asarray(np.vectorize(chance, otypes=[float])(seeds, others, units, folds, effect))
 
 
 def equality_power(
@@ -116,16 +123,18 @@ def equality_power(
         >>> matrix = next(matrix for _, _, matrix in score_matrices(example_scores()))
         >>> pilot = difference(matrix, "sme", "baseline").components
         >>> equality_power(pilot, seeds=[3, 5, 10], units=30, margin=0.01).round(2).tolist()
-        [0.5, 0.79, 0.94]
+        [0.39, 0.77, 0.93]
     """
-    design = expected(components, seeds, units, folds=folds, crossed=crossed)
-    df, variance = design.freedom[..., None], design.variance[..., None]
-    # The variance is estimated: the estimate within which the test says equal depends on it.
-    found = np.sqrt(variance * stats.chi2.ppf(QUADRATURE, df) / df)
-    within = np.maximum(margin - stats.t.isf(ALPHA, design.tested_freedom)[..., None] * found, 0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        shift = np.where(variance > 0, within / np.sqrt(variance), np.inf)
-    return np.asarray((2 * stats.norm.cdf(shift) - 1).mean(axis=-1))
+
+    def chance(r: float, n: float, k: int) -> float:
+        design = expected(components, r, n, folds=k, crossed=crossed)
+        if not design.variance:
+            return 1.0
+        se, df = design.estimates()
+        within = np.maximum(margin / np.sqrt(design.variance) - stats.t.isf(ALPHA, df) * se, 0)
+        return float((2 * special.ndtr(within) - 1).mean())
+
+    return np.asarray(np.vectorize(chance, otypes=[float])(seeds, units, folds))
 
 
 def detectable(
@@ -144,7 +153,7 @@ def detectable(
     Args:
         components: variance components of a pilot, `Difference.components`; or a pair, the arm's and the reference's.
         seeds: runs of each arm in each fold, 2 or more, or 1 in three folds or more.
-        units: images or groups of images that are tested, 2 or more in each fold.
+        units: images or groups of images that are tested, 2 or more, and one in each fold.
         power: probability of p < alpha.
         alpha: two-sided level.
         folds: in which all units are tested; 1 is one split.
@@ -159,19 +168,17 @@ def detectable(
         >>> matrix = next(matrix for _, _, matrix in score_matrices(example_scores()))
         >>> pilot = difference(matrix, "sme", "baseline").components
         >>> round(detectable(pilot, seeds=5, units=30), 4)
-        0.0098
+        0.0101
     """
     if not alpha < power < 1:
         raise ValueError(f"power is {power}; expected a value between alpha, {alpha}, and 1")
     design = expected(components, seeds, units, reference_seeds=reference_seeds, folds=folds, crossed=crossed)
     if not design.variance:
         return 0.0
-    df, critical = design.freedom, stats.t.isf(alpha / 2, design.tested_freedom)
-    top = 1.0
-    while _found(np.array(top), df, critical) < power:
+    top = np.sqrt(design.variance)
+    while _found(design, top, alpha) < power:
         top *= 2
-    shift = optimize.brentq(lambda x: float(_found(np.array(x), df, critical)) - power, 0.0, top)
-    return float(shift * np.sqrt(design.variance))
+    return float(optimize.brentq(lambda effect: _found(design, effect, alpha) - power, 0.0, top))
 
 
 def power_table(
@@ -194,32 +201,24 @@ def power_table(
         >>> pilot = difference(matrix, "sme", "baseline").components
         >>> power_table(pilot, seeds=(3, 10), units=(30, 300)).round(4)
            units  seeds      se       df  detectable
-        0     30      3  0.0039   6.9500      0.0127
-        1     30     10  0.0028  46.9760      0.0081
-        2    300      3  0.0014   5.8784      0.0048
-        3    300     10  0.0010  69.8283      0.0028
+        0     30      3  0.0039   5.6127      0.0152
+        1     30     10  0.0028  46.6900      0.0081
+        2    300      3  0.0014   4.8727      0.0058
+        3    300     10  0.0010  64.8055      0.0028
     """
     designs = pd.MultiIndex.from_product([units, seeds], names=["units", "seeds"]).to_frame(index=False)
-    r, n = designs["seeds"].to_numpy(), designs["units"].to_numpy()
-    design = expected(components, r, n)
+    pairs = list(zip(designs["seeds"], designs["units"], strict=True))
     return designs.assign(
-        se=np.sqrt(design.variance),
-        df=design.tested_freedom,
-        detectable=[detectable(components, *each) for each in zip(r, n, strict=True)],
+        se=[float(expected_se(components, *each)) for each in pairs],
+        df=[expected(components, *each).freedom for each in pairs],
+        detectable=[detectable(components, *each) for each in pairs],
     )
 
 
-def _power(design: Expected, effect: npt.ArrayLike, alpha: float) -> Floats:
-    variance, effect = design.variance, np.abs(np.asarray(effect, dtype=np.float64))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        shift = np.where(variance > 0, effect / np.sqrt(variance), np.where(effect > 0, np.inf, 0.0))
-    return _found(shift, design.freedom, stats.t.isf(alpha / 2, design.tested_freedom))
-
-
-def _found(shift: Floats, df: Floats, critical: Floats) -> Floats:
-    """Chance that |t| is above its critical value, t noncentral by `shift`, 0 or more."""
-    sure = shift > 1e3  # beyond what the distribution's series are good for, and far beyond any chance to miss
-    shift = np.where(sure, 0.0, shift)
-    # Both by sf: of the other sign, cdf is NaN where it is tiny.
-    chance = stats.nct.sf(critical, df, shift) + stats.nct.sf(critical, df, -shift)
-    return np.asarray(np.where(sure, 1.0, np.clip(chance, 0.0, 1.0)))
+def _found(design: Design, effect: float, alpha: float) -> float:
+    """Chance that |t| is above its critical value."""
+    if not design.variance:
+        return 1.0 if effect else alpha
+    se, df = design.estimates()
+    limit, shift = stats.t.isf(alpha / 2, df) * se, abs(effect) / np.sqrt(design.variance)
+    return float((special.ndtr(shift - limit) + special.ndtr(-shift - limit)).mean())

@@ -2,16 +2,11 @@
 
 from collections.abc import Callable
 
-import numpy as np
-import numpy.typing as npt
-
 from analysis.stats.design import Pilot
 from analysis.stats.mrmc import FEWEST_FOLDS
 from analysis.stats.power import POWER
 from analysis.stats.power import power as power_of
 from metaseg.schema import ALPHA
-
-Counts = npt.NDArray[np.int64]
 
 MOST_SEEDS = 100
 """Largest number of seeds per arm that is considered."""
@@ -47,13 +42,14 @@ def seeds_needed(
         >>> matrix = next(matrix for _, _, matrix in score_matrices(example_scores()))
         >>> pilot = difference(matrix, "sme", "baseline").components
         >>> seeds_needed(pilot, effect=0.01, units=30), seeds_needed(pilot, effect=0.01, units=150, folds=5)
-        (5, 2)
+        (6, 2)
     """
 
-    def enough(seeds: Counts) -> npt.NDArray[np.bool_]:
-        return power_of(components, seeds, units, effect, alpha, folds=folds, crossed=crossed) >= power
-
-    return first(fewest_seeds(folds), MOST_SEEDS, enough)
+    return first(
+        fewest_seeds(folds),
+        MOST_SEEDS,
+        lambda seeds: float(power_of(components, seeds, units, effect, alpha, folds=folds, crossed=crossed)) >= power,
+    )
 
 
 def fewest_seeds(folds: int) -> int:
@@ -90,22 +86,28 @@ def units_needed(
         >>> matrix = next(matrix for _, _, matrix in score_matrices(example_scores()))
         >>> pilot = difference(matrix, "sme", "baseline").components
         >>> units_needed(pilot, effect=0.01, seeds=3)
-        51
+        74
     """
 
-    def enough(units: Counts) -> npt.NDArray[np.bool_]:
-        return power_of(components, seeds, units, effect, alpha, folds=folds, crossed=crossed) >= power
+    return first(
+        2 * folds,
+        MOST_UNITS,
+        lambda units: float(power_of(components, seeds, units, effect, alpha, folds=folds, crossed=crossed)) >= power,
+    )
 
-    return first(2 * folds, MOST_UNITS, enough)
 
+def first(low: int, high: int, enough: Callable[[int], bool]) -> int | None:
+    """The first number from `low` that is enough; None if `high` isn't.
 
-def first(low: int, high: int, enough: Callable[[Counts], npt.NDArray[np.bool_]]) -> int | None:
-    """The first number in `low` to `high` that is enough, a vectorised function; None if none is."""
-    size = 16
-    while low <= high:
-        numbers = np.arange(low, min(low + size, high + 1))
-        fit = numbers[enough(numbers)]
-        if len(fit):
-            return int(fit[0])
-        low, size = low + size, 2 * size
-    return None
+    Numbers are tried one by one at first, then in steps of a tenth; what is in the last step is halved, so that numbers
+    in it count as enough from the first one on.
+    """
+    if not enough(high):
+        return None
+    before, number = low - 1, low
+    while number < high and not enough(number):
+        before, number = number, min(number + max(number // 10, 1), high)
+    while number - before > 1:
+        middle = (before + number) // 2
+        before, number = (before, middle) if enough(middle) else (middle, number)
+    return number

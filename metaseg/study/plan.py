@@ -85,7 +85,7 @@ class Study:
     sweeps: Mapping[str, str] = field(default_factory=dict)
     """Names of the sweeps in which arms were tuned, by arm."""
     crossed: bool = False
-    """True if runs of equal seed share initial weights outside blocks, order and crops: they differ by the arm alone."""
+    """True if runs of equal seed are pairs: they share initial weights outside blocks, order and crops."""
 
     @property
     def comparisons(self) -> tuple[Comparison, ...]:

@@ -5,8 +5,9 @@ import pandas as pd
 from analysis.report.data import ReportData
 from analysis.report.grid import Cell, Grid
 from analysis.report.section import Part, Section, to_csv
+from analysis.stats.advice import plan
 from analysis.stats.mrmc import difference
-from analysis.stats.power import plan, power_table
+from analysis.stats.power import power_table
 
 CAPTION = (
     "Computed from the variance components that were estimated here, treated as known: the difference of mean {score} "
