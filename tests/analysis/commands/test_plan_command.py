@@ -1,4 +1,4 @@
-"""`analysis plan` as a user gives it: from a pilot's store, from standard deviations; and one clear error for bad input."""
+"""`analysis plan` as a user gives it: from a pilot, from standard deviations; and one clear error for bad input."""
 
 import json
 from pathlib import Path
@@ -95,7 +95,9 @@ def test_where_the_dataset_is_gone_images_are_asked_for(capsys: Capture, store: 
 )
 def test_what_the_pilot_lacks_is_one_line(capsys: Capture, store: Path, options: list[str], message: str) -> None:
     text = said(capsys, store, *options, code=1)
-    assert text.startswith("error: ") and message in text and text.count("\n") == 1
+    assert text.startswith("error: ")
+    assert message in text
+    assert text.count("\n") == 1
 
 
 def test_a_pilot_of_one_seed_is_none(capsys: Capture, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 from analysis.stats.advice import Plan, duration, plan, up
 from analysis.stats.mrmc import Components
 from analysis.stats.planning import Cost
-from analysis.stats.power import detectable, equality_power, power
+from analysis.stats.power import detectable, equality_power
 from analysis.stats.sample_size import seeds_needed, units_needed
 
 PILOT = Components(seed=0.006**2, unit=0.05**2, arm_unit=0.01**2, error=0.02**2)
@@ -43,11 +43,13 @@ def test_the_design_of_fewest_runs_is_named_first_with_its_cost() -> None:
     """20 of 100 images are tested on one split: folds find more with fewer runs, each a little longer."""
     (said,) = Plan(PILOT, 20, 100, cost=Cost(seconds=60, tested=0.2)).on_finding(0.013)
     few, many = seeds_needed(PILOT, 0.013, 100, folds=5), seeds_needed(PILOT, 0.013, 20)
-    assert few is not None and many is not None and 5 * few < many
+    assert few is not None
+    assert many is not None
+    assert 5 * few < many
     assert said == (
         f"To find a difference of 0.013 four times in five: 5 folds x {few} seed{'s' if few > 1 else ''} "
-        f"({10 * few} runs of 2 arms, about {10 * few} min); one split x {many} seeds ({2 * many} runs of 2 arms, about "
-        f"{2 * many} min) would do, too."
+        f"({10 * few} runs of 2 arms, about {10 * few} min); one split x {many} seeds ({2 * many} runs of 2 arms, "
+        f"about {2 * many} min) would do, too."
     )
 
 
@@ -55,7 +57,7 @@ def test_what_is_out_of_reach_is_said_with_the_images_it_takes() -> None:
     found, split = Plan(HIDDEN, 20, 100).on_finding(0.02)
     assert found.startswith("To find a difference of 0.02 four times in five: 5 folds x 2 seeds (20 runs of 2 arms).")
     floor = detectable(HIDDEN, math.inf, 20)
-    assert f"On one split, no number of seeds finds it: 20 images alone" in split
+    assert "On one split, no number of seeds finds it: 20 images alone" in split
     assert f"hide differences below {up(floor)}." in split
     more = units_needed(HIDDEN, 0.02, 10)
     assert split.endswith(f"With one split x 10 seeds, {more} test images would do.")
