@@ -19,6 +19,7 @@ import pandas as pd
 import torch
 from scipy import stats
 
+from analysis.stats.freedom import cautious
 from benchmarks.null_draws import Floats, Regime, ours, simulate
 from metaseg.config import DataConfig, Init, NetworkConfig, RunConfig, ScheduleConfig
 from metaseg.data.dataset import Dataset
@@ -97,9 +98,9 @@ def crossed(values: Floats) -> Floats:
     centred -= centred.mean(axis=2, keepdims=True)
     error = (centred**2).sum(axis=(1, 2)) / ((seeds - 1) * (units - 1) * units * seeds)
     excess = np.maximum(by_unit.var(axis=1, ddof=1) / units - error, 0)
-    variance = by_seeds + excess
-    df = variance**2 / (by_seeds**2 / (seeds - 1) + excess**2 / (units - 1))
-    return np.asarray(2 * stats.t.sf(np.abs(estimate) / np.sqrt(variance), df))
+    parts = np.stack([by_seeds, excess], axis=-1)
+    df = cautious(parts, [seeds - 1, units - 1])
+    return np.asarray(2 * stats.t.sf(np.abs(estimate) / np.sqrt(parts.sum(axis=-1)), df))
 
 
 def drawn(rng: np.random.Generator, regime: Regime, correlation: float, draws: int, effect: float) -> Floats:

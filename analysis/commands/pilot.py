@@ -54,7 +54,7 @@ def pilot_of(storage: Storage, options: Options, warn: Callable[[str], None]) ->
     collected, _ = scored_by(collected, storage, options.metric)
     study, words = collected.study, names_of(collected)
     matrix = _overall(collected)
-    found = _compared(matrix, collected, options.compare)
+    found, of = _compared(matrix, collected, options.compare)
     costs = run_costs(storage, collected)
     total, tested = _images(storage, collected, costs, options.images)
     folds = found.folds
@@ -67,6 +67,8 @@ def pilot_of(storage: Storage, options: Options, warn: Callable[[str], None]) ->
         + (f" of {total}." if total and total != tested else "."),
         _seed_range(found),
     ]
+    if of > 1:
+        about.insert(1, f"Of {of} comparisons it varies most; --compare ARM:REF chooses another.")
     if units is None:
         about.append(f"How many {words.images} there are in all isn't known here; --images N plans folds, too.")
     cost = _cost(costs, 1 / folds if folds > 1 else tested / (total or tested / 0.2), options.minutes)
@@ -87,8 +89,8 @@ def _overall(collected: Collected) -> ScoreMatrix:
     raise ResultsError(f"study {study.name!r}: no run covers all images; expected finished runs of two arms")
 
 
-def _compared(matrix: ScoreMatrix, collected: Collected, compare: str | None) -> Difference:
-    """The comparison that is asked for, or the declared one that varies most."""
+def _compared(matrix: ScoreMatrix, collected: Collected, compare: str | None) -> tuple[Difference, int]:
+    """The comparison that is asked for, or the declared one that varies most; and of how many."""
     study = collected.study
     if compare:
         arm, _, reference = compare.partition(":")
@@ -106,7 +108,7 @@ def _compared(matrix: ScoreMatrix, collected: Collected, compare: str | None) ->
             f"study {study.name!r}: no comparison has two arms with 2 seeds or more and enough images; expected a "
             "pilot with them, or standard deviations (--seed-sd, --arm-image-sd, --residual-sd)"
         )
-    return max(known, key=lambda each: each.se)
+    return max(known, key=lambda each: each.se), len(known)
 
 
 def _by_arm(found: Difference) -> tuple[Components, Components]:

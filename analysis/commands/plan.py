@@ -110,12 +110,11 @@ def _drawn(table: pd.DataFrame, plan: Advice, effect: float, margin: float) -> T
 
 def _caveats(plan: Advice) -> Sequence[str]:
     """What the numbers rest on."""
-    device = plan.cost.device if plan.cost else ""
-    cost = (
-        f" Cost: {'CPU' if device == 'cpu' else 'device'} time of all runs{f' on {device}' if device else ''}."
-        if plan.cost
-        else ""
-    )
+    cost = ""
+    if plan.cost:
+        device = plan.cost.device
+        kind = {"": "time", "cpu": "CPU time"}.get(device, f"time on {device}")
+        cost = f" cost: {kind} of all runs, one after the other, without evaluation and start-up."
     return (
         "finds: chance of p < 0.05. detects: the difference that is found with 80 %. equal: chance that equal arms are "
         "shown to differ by less than the margin. Before correction for several comparisons; seeds are an arm's, in "

@@ -117,8 +117,11 @@ def design(folds: int, seeds: int) -> str:
 
 
 def duration(hours: float) -> str:
-    """Hours, or minutes where they are few, to two digits."""
-    return f"about {60 * hours:.2g} min" if hours < 1.5 else f"about {float(f'{hours:.2g}'):g} h"
+    """Hours, or minutes or seconds where they are few, to two digits."""
+    for unit, size in (("h", 1.0), ("min", 1 / 60)):
+        if hours >= 1.5 * size:
+            return f"about {float(f'{hours / size:.2g}'):g} {unit}"
+    return f"about {float(f'{3600 * hours:.2g}'):g} s"
 
 
 def plan(components: Pilot, effect: float, seeds: int, units: int, noun: str = "images") -> str:

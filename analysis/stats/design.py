@@ -26,7 +26,7 @@ from scipy import stats
 from scipy.stats import qmc
 
 from analysis.scores.score_matrix import Floats
-from analysis.stats.freedom import cautious, satterthwaite
+from analysis.stats.freedom import cautious
 from analysis.stats.mrmc import FEWEST_FOLDS, Components
 
 Pilot = Components | tuple[Components, Components]
@@ -65,15 +65,11 @@ class Design:
             return sum(self.seed_freedoms)
         # Shares are far from the smallest floats even where variances aren't.
         share = np.array([*self.seeds, self.units]) / self.variance
-        return float(_freedom(share, (*self.seed_freedoms, self.unit_freedom)))
+        return float(cautious(share, (*self.seed_freedoms, self.unit_freedom)))
 
     def estimates(self) -> tuple[Floats, Floats]:
         """`(POINTS,)` standard errors, in units of the true one, and degrees of freedom that the test may find."""
         return _estimates(self)
-
-
-def _freedom(parts: Floats, freedoms: tuple[float, ...]) -> Floats:
-    return cautious(parts, freedoms) if len(freedoms) == 3 else satterthwaite(parts, freedoms)
 
 
 @lru_cache(maxsize=256)
@@ -87,7 +83,7 @@ def _estimates(design: Design) -> tuple[Floats, Floats]:
     freedoms = (*design.seed_freedoms, design.unit_freedom)
     parts = share * np.stack([_scaled(place, freedom) for place, freedom in enumerate(freedoms)], axis=-1)
     parts[:, -1] = np.maximum(parts[:, -1] - error, 0.0)
-    return np.sqrt(parts.sum(axis=-1)), _freedom(parts, freedoms)
+    return np.sqrt(parts.sum(axis=-1)), cautious(parts, freedoms)
 
 
 @lru_cache(maxsize=512)

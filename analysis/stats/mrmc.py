@@ -134,9 +134,9 @@ def difference(
         reference: name of the arm it is compared with.
         seeds: `nested` if seeds of the arms are unrelated; `crossed` if runs of equal seed are two readings of one
             reader (other runs are left out).
-        freedom: `cautious` (`analysis.stats.freedom`), the default for separate variances of nested seeds; `hillis`
-            (see above), the default elsewhere; or `satterthwaite` as in lmerTest, with equal results on balanced data
-            of pooled variances: conservative if the variance among units is mostly error.
+        freedom: `cautious` (`analysis.stats.freedom`), the default but for pooled variances; `hillis` (see above),
+            the default for these; or `satterthwaite` as in lmerTest, with equal results on balanced data of pooled
+            variances: conservative if the variance among units is mostly error.
         variances: `separate` for each arm, or `pooled`, one for both, as in an analysis of variance.
 
     Returns:
@@ -184,7 +184,7 @@ def difference(
     error = sum(part.error for part in parts)
     excess = max(b - error, 0.0)
     ours, freedoms = [part.variance for part in parts], [part.freedom for part in parts]
-    terms, freedom = np.array([*ours, excess]), freedom or ("cautious" if len(parts) == 2 else "hillis")
+    terms, freedom = np.array([*ours, excess]), freedom or ("cautious" if variances == "separate" else "hillis")
     if freedom == "cautious":
         df = float(cautious(terms, [*freedoms, f_b]))
     elif freedom == "hillis" or not excess:

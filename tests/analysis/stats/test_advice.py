@@ -74,7 +74,8 @@ def test_equality_is_planned_likewise() -> None:
 
 
 @pytest.mark.parametrize(
-    ("hours", "told"), [(0.05, "about 3 min"), (1.4, "about 84 min"), (3.33, "about 3.3 h"), (250, "about 250 h")]
+    ("hours", "told"),
+    [(0.01, "about 36 s"), (0.05, "about 3 min"), (1.4, "about 84 min"), (3.33, "about 3.3 h"), (250, "about 250 h")],
 )
 def test_durations_have_two_digits(hours: float, told: str) -> None:
     assert duration(hours) == told

@@ -55,11 +55,14 @@ def test_degrees_of_freedom_are_fewer_by_the_term_of_cases(matrix: ScoreMatrix) 
     excess = of["TC"] - of["TRC"]
     hillis = (of["TR"] + excess) ** 2 / (of["TR"] ** 2 / (READERS - 1))
     assert hillis == pytest.approx(15.3, abs=0.05)
-    found = difference(matrix, "cine", "spin-echo", seeds="crossed")
+    found = difference(matrix, "cine", "spin-echo", seeds="crossed", freedom="hillis")
     terms = of["TR"] ** 2 / (READERS - 1) + excess**2 / (CASES - 1)
     assert found.df == pytest.approx((of["TR"] + excess) ** 2 / terms, rel=1e-6)
     assert found.df == pytest.approx(14.8, abs=0.05)
     assert found.p == pytest.approx(0.052, abs=5e-4)
+    ours = difference(matrix, "cine", "spin-echo", seeds="crossed")
+    assert ours.df == pytest.approx(10.8, abs=0.05), "of five readers, cautiously"
+    assert (ours.estimate, ours.se) == (found.estimate, found.se)
 
 
 def test_components_are_those_of_the_mean_squares(matrix: ScoreMatrix) -> None:
