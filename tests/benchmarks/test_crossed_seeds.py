@@ -8,9 +8,11 @@ import pytest
 
 from analysis.scores.score_matrix import ScoreMatrix
 from analysis.stats.mrmc import difference
+from benchmarks import crossed_seeds
 from benchmarks.crossed_seeds import SCHEDULES, correlations, crossed, drawn, page, table, trained
 from benchmarks.null_draws import Regime
 from metaseg.config import ScheduleConfig
+from metaseg.simulators.settings import SyntheticConfig
 
 
 @pytest.mark.parametrize(("seeds", "images"), [(2, 10), (5, 30)])
@@ -35,6 +37,7 @@ def test_seeds_effects_have_the_correlation_that_was_asked_for() -> None:
 def test_real_runs_are_trained_with_both_kinds_of_initial_weights(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(crossed_seeds, "CELLS", SyntheticConfig(size=64, images_per_line=3, wells_per_line=3))
     monkeypatch.setitem(SCHEDULES, 1, ScheduleConfig(epochs=1, crop=16))
     runs = trained(tmp_path, [0], ["sme"], [1])
     assert runs["init"].tolist() == ["own", "shared"]
