@@ -110,7 +110,7 @@ def ours_in_folds(
     changes = arms[0].mean(axis=1) - arms[1].mean(axis=1)
     estimate, by_units = changes @ weights, of_units(changes)
     f_units = float(known.sum() ** 2 / np.sum(known**2 / (1 / squares - 1)))
-    if min(seeds) == 1:
+    if min(seeds) == 1 or len(fold) == len(share):
         by_fold, total = (changes * weights) @ in_fold, float(share @ share)
         among = ((by_fold - share * estimate[:, None]) ** 2) @ (1 / (1 - 2 * share + total))
         se, df = np.sqrt(np.maximum(among, by_units)), 1 / total - 1
@@ -191,7 +191,8 @@ def page(rows: pd.DataFrame) -> str:
     single = null[null[["seeds", "other_seeds"]].min(axis=1) == 1]
     return f"""# Calibration: folds
 
-In % at a nominal 5 %, {DRAWS} draws a regime (standard error 0.2). {FOLDS} folds of 100 images in all, or 10 folds of
+In % at a nominal 5 %, {DRAWS} draws a regime (standard error
+{100 * np.sqrt(0.05 * 0.95 / DRAWS):.2f}). {FOLDS} folds of 100 images in all, or 10 folds of
 one group; arm x image SD 0.03 or 0, residual SD 0.02; seed SDs 0.006 in both arms, or 0.003 and 0.012 either way. A
 seed gives another network in each fold. Groups share half of each variance among images. *Folds* is
 `analysis.stats.mrmc.difference`; *one split* is the same test with as many runs an arm, on the first fold's images.

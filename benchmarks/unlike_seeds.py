@@ -86,7 +86,8 @@ def page(rows: pd.DataFrame) -> str:
     ]
     return f"""# Calibration: arms whose seeds vary unlike, and unequal numbers of seeds
 
-In % at a nominal 5 %, {UNITS} independent images, {DRAWS} draws a regime (standard error 0.15); lowest and highest over
+In % at a nominal 5 %, {UNITS} independent images, {DRAWS} draws a regime (standard error
+{100 * np.sqrt(0.05 * 0.95 / DRAWS):.2f}); lowest and highest over
 three pairs of arm x image and residual SD. Seed SDs are {SEED_SD} and {SEED_SD} times the ratio. In the columns the arm
 with fewer seeds has an SD among seeds that is a multiple of the other arm's.
 

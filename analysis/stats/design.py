@@ -8,7 +8,7 @@ U units in all, the variance of two arms' difference is expected to be
 with K (r - 1) degrees of freedom of each A, and U - K of B, or U - 1 where folds have a single unit. One split
 is K = 1, and U its test units. The arms can differ in s² and e², and in r. Where seeds are crossed there is one A,
 twice as large, with K (r - 1). With one seed in each of three folds or more there is no estimate of A: V is then
-estimated by how the folds differ, with K - 1.
+estimated by how the folds differ, with K - 1. So it is where each fold is one unit.
 
 Where scores are normal, the estimates of A1, A2 and B are chi-squared and independent of the estimated difference. What
 the test makes of them, its standard error and degrees of freedom, is taken at `POINTS` points that fill the space of
@@ -48,8 +48,9 @@ class Design:
     """Part of the terms of seeds that is the errors' (seed x unit): the units' mean square has it, too."""
     seed_freedoms: tuple[float, ...]
     unit_freedom: float
+    """0 where each fold is one unit."""
     alone: int = 0
-    """Number of folds where each has one seed, else 0."""
+    """Number of folds where each has one seed or one unit, else 0."""
 
     @property
     def variance(self) -> float:
@@ -78,8 +79,9 @@ def _estimates(design: Design) -> tuple[Floats, Floats]:
     error = design.error / (design.variance or 1.0)
     if design.alone:
         among = _scaled(0, design.alone - 1)
-        found = np.maximum(among, share[-1] * _scaled(1, design.unit_freedom))
-        return np.sqrt(found), np.full(POINTS, design.alone - 1.0)
+        if design.unit_freedom:
+            among = np.maximum(among, share[-1] * _scaled(1, design.unit_freedom))
+        return np.sqrt(among), np.full(POINTS, design.alone - 1.0)
     freedoms = (*design.seed_freedoms, design.unit_freedom)
     parts = share * np.stack([_scaled(place, freedom) for place, freedom in enumerate(freedoms)], axis=-1)
     parts[:, -1] = np.maximum(parts[:, -1] - error, 0.0)
@@ -137,11 +139,12 @@ def expected(
     spare = [min(folds * (count - 1), MANY) for count in counts]
     if crossed:
         by_seeds, spare = [sum(by_seeds)], spare[:1]
+    one_out = folds >= FEWEST_FOLDS and units <= folds
     return Design(
         tuple(by_seeds),
         by_units,
         sum(errors),
         tuple(spare),
-        units - folds if units >= 2 * folds else units - 1,
-        folds if min(counts) < 2 else 0,
+        0.0 if one_out else units - folds if units >= 2 * folds else units - 1,
+        folds if one_out or min(counts) < 2 else 0,
     )

@@ -28,7 +28,7 @@ from scipy import linalg, optimize, stats
 from analysis.scores.score_matrix import Floats, ScoreMatrix
 from analysis.stats.freedom import growth
 from analysis.stats.seed_subgroup import SeedSubgroupPart, seed_subgroup_part
-from analysis.stats.seed_variance import Readers, case_freedom, fold_cells, in_common
+from analysis.stats.seed_variance import Readers, case_freedom, filled_share, fold_cells, in_common, readers_of, some
 from metaseg.schema import OVERALL
 
 LEAST_UNITS = 5
@@ -102,7 +102,9 @@ def interaction(matrices_by_subgroup: Mapping[str, ScoreMatrix], arm: str, refer
     units = np.array([len(matrix.units) for matrix in matrices])
     changes = [a.by_unit - b.by_unit for a, b in zip(ours, theirs, strict=True)]
     estimates = np.array([change @ matrix.weights for change, matrix in zip(changes, matrices, strict=True)])
-    filled = np.array([matrix.filled_share(arm, reference) for matrix in matrices])
+    filled = np.array(
+        [filled_share(each, matrix.weights) for *each, matrix in zip(ours, theirs, matrices, strict=True)]
+    )
     parts = [seed_subgroup_part(matrices, each, filled) for each in (ours, theirs)]
     if (first := parts[0]) is None or (second := parts[1]) is None:
         nan = float("nan")
@@ -158,7 +160,7 @@ def _shared(matrices: Mapping[str, ScoreMatrix], arm: str) -> list[Readers]:
         rows = [seeds[subgroup].index(seed) for seed in shared]
         if np.isnan(matrix.of(arm)[rows]).any():
             raise ValueError(f"{arm} has no score of some unit of {subgroup}; expected complete data")
-        values.append(Readers(matrix.of(arm)[rows], matrix.measured(arm)[rows]))
+        values.append(some(readers_of(matrix, arm), rows))
     return values
 
 

@@ -10,8 +10,9 @@ by degrees of freedom, stands for it. The degrees of freedom of the sum are Satt
 all folds.
 
 Units differ within a fold: a difference between folds is the seeds' as well. They are centred within stratum and fold,
-or within the stratum alone where it has a fold of a single unit, as in leaving one group out. Then the units' variance
-has the folds' in it, but so has the mean square of seed x unit, which is taken off, so that nothing counts twice.
+or within the stratum alone where it has a fold of a single unit. Then the units' variance has the folds' in it, but so
+has the mean square of seed x unit, which is taken off, so that nothing counts twice. (Where all folds are single units
+nothing is taken off: `analysis.stats.mrmc`.)
 """
 
 from collections.abc import Sequence
@@ -32,6 +33,8 @@ class Readers:
     """`(seeds, columns)`"""
     measured: npt.NDArray[np.bool_]
     """`(seeds, columns)`, equal in all columns of a fold: whether the seed was tested in it."""
+    filled: Floats
+    """`(seeds, columns)` share of a unit's images whose scores are filled in from the arm's other runs."""
 
     @cached_property
     def count(self) -> Floats:
@@ -61,10 +64,33 @@ def readers(matrix: ScoreMatrix, arm: str, reference: str) -> tuple[Readers, Rea
     Raises:
         ValueError: cells are missing.
     """
-    found = [Readers(matrix.of(name), matrix.measured(name)) for name in (arm, reference)]
+    found = [readers_of(matrix, name) for name in (arm, reference)]
     if any(np.isnan(each.values).any() for each in found):
         raise ValueError(f"{arm} or {reference} has no score of some unit; expected complete data")
     return in_common(found[0], found[1])
+
+
+def readers_of(matrix: ScoreMatrix, arm: str) -> Readers:
+    """Seeds of an arm, ascending; one that has no score of its own in a fold wasn't tested there."""
+    values = matrix.of(arm)
+    if matrix.filled is None:
+        return Readers(values, np.ones(values.shape, dtype=bool), np.zeros(values.shape))
+    rows = np.flatnonzero(matrix.arm == matrix.arms.index(arm))
+    share = matrix.filled.share[rows[np.argsort(matrix.seed[rows], kind="stable")]]
+    measured = np.ones(values.shape, dtype=bool)
+    if matrix.fold.any():
+        for fold in np.unique(matrix.fold):
+            here = matrix.fold == fold
+            measured[:, here] = (share[:, here] < 1 - 1e-12).any(axis=1, keepdims=True)
+    return Readers(values, measured, share)
+
+
+def filled_share(arms: Sequence[Readers], weights: Floats) -> float:
+    """Share of scores of seeds that were tested that is filled in."""
+    there = [each.measured * weights for each in arms]
+    return float(
+        sum((each.filled * own).sum() for each, own in zip(arms, there, strict=True)) / np.sum(np.vstack(there))
+    )
 
 
 def in_common(first: Readers, second: Readers) -> tuple[Readers, Readers]:
@@ -77,9 +103,14 @@ def crossed_readers(matrix: ScoreMatrix, arm: str, reference: str) -> tuple[Read
     """Like `readers`, of the seeds that both arms have, in folds in which both have them."""
     arms, seeds = readers(matrix, arm, reference), (matrix.seeds_of(arm), matrix.seeds_of(reference))
     both = [seed for seed in seeds[0] if seed in seeds[1]]
-    rows = [[of.index(seed) for seed in both] for of in seeds]
-    measured = arms[0].measured[rows[0]] & arms[1].measured[rows[1]]
-    return Readers(arms[0].values[rows[0]], measured), Readers(arms[1].values[rows[1]], measured)
+    found = [some(each, [of.index(seed) for seed in both]) for each, of in zip(arms, seeds, strict=True)]
+    measured = found[0].measured & found[1].measured
+    return replace(found[0], measured=measured), replace(found[1], measured=measured)
+
+
+def some(seeds: Readers, rows: Sequence[int]) -> Readers:
+    """Those in `rows`."""
+    return Readers(seeds.values[rows], seeds.measured[rows], seeds.filled[rows])
 
 
 def means_by_fold(matrix: ScoreMatrix, arms: tuple[Readers, Readers]) -> list[tuple[Floats, Floats]]:

@@ -125,17 +125,23 @@ def test_with_one_seed_in_each_fold_the_folds_are_what_varies(seeds: tuple[int, 
     assert np.isnan(difference(two, "sme", "baseline").p), "two folds are too few"
 
 
-def test_folds_of_one_unit_leave_one_group_out() -> None:
-    """A unit is a fold: what units differ by has the seeds in it once, not twice."""
-    rng = np.random.default_rng(25)
-    ratio = []
-    for _ in range(400):
-        found = difference(folded(rng, (3, 3), (1,) * 10, sds=(0.02, 0.02)), "sme", "baseline")
-        ratio.append((found.estimate, found.se**2))
-    estimates, variances = np.array(ratio).T
-    assert estimates.var() * 0.85 < variances.mean() < estimates.var() * 1.4
-    single = difference(folded(rng, (1, 1), (1,) * 10), "sme", "baseline")
-    assert single.df == pytest.approx(9)
+@pytest.mark.parametrize("seeds", [(1, 1), (3, 3), (2, 4)])
+def test_where_a_fold_is_a_unit_it_is_the_paired_test_on_groups_that_are_left_out(seeds: tuple[int, int]) -> None:
+    data = folded(np.random.default_rng(25), seeds, (1,) * 10)
+    found = difference(data, "sme", "baseline")
+    paired = stats.ttest_rel(data.of("sme").mean(axis=0), data.of("baseline").mean(axis=0))
+    assert (found.t, found.df, found.p) == pytest.approx((paired.statistic, 9, paired.pvalue))
+    assert (found.components is None) == (seeds == (1, 1))
+
+
+def test_strata_with_a_fold_of_one_unit_count_networks_once() -> None:
+    """Of 41 units one is a fold by itself: what units differ by has the seeds in it, which is taken off."""
+    rng, found = np.random.default_rng(32), []
+    for _ in range(300):
+        tested = difference(folded(rng, (3, 3), (20, 20, 1), sds=(0.02, 0.02)), "sme", "baseline")
+        found.append((tested.estimate, tested.se**2))
+    estimates, variances = np.array(found).T
+    assert estimates.var() * 0.8 < variances.mean() < estimates.var() * 1.3
 
 
 def test_crossed_seeds_in_folds_are_pairs_of_networks() -> None:
