@@ -124,45 +124,58 @@ def duration(hours: float) -> str:
     return f"about {float(f'{3600 * hours:.2g}'):g} s"
 
 
-def plan(components: Pilot, effect: float, seeds: int, units: int, noun: str = "images") -> str:
+def plan(
+    components: Pilot,
+    effect: float,
+    seeds: int,
+    units: float,
+    noun: str = "images",
+    *,
+    folds: int = 1,
+    crossed: bool = False,
+) -> str:
     """Sentences on the differences that a design can detect, and on the seeds and units needed to detect `effect`.
 
     Args:
         components: of a pilot; or a pair of them.
         effect: the difference that is looked for, in units of the score; its sign doesn't matter.
-        seeds: an arm; one is allowed here.
-        units: 2 or more.
+        seeds: an arm, in each fold; one is allowed here.
+        units: 2 or more, and one in each fold.
         noun: what units are called.
+        folds: in which units are tested.
+        crossed: whether runs of equal seed are pairs.
     """
-    effect = abs(effect)
-    if seeds < 2:
+    effect, each = abs(effect), f" in each of {folds} folds" if folds > 1 else ""
+    if seeds < fewest_seeds(folds):
         sentences = [
             f"With one seed an arm significance is out of reach: no number of {noun} tells a difference between arms "
             "from one between seeds."
         ]
     else:
-        least = detectable(components, seeds, units)
+        least = detectable(components, seeds, units, folds=folds, crossed=crossed)
         sentences = [
-            f"With {seeds} seeds an arm and {units} {noun}, a difference of {up(least)} or more is found 4 times in 5."
+            f"With {seeds} seed{'s' if seeds > 1 else ''} an arm{each} and {units:.0f} {noun}, a difference of "
+            f"{up(least)} or more is found 4 times in 5."
         ]
         if least <= effect:
             return sentences[0]
-    needed = seeds_needed(components, effect, units)
+    needed = seeds_needed(components, effect, units, folds=folds, crossed=crossed)
     if needed is not None:
-        return " ".join([*sentences, f"To find {effect:.2g}, {needed} seeds an arm would do."])
-    if power(components, math.inf, units, effect) >= POWER:
-        sentences.append(f"To find {effect:.2g}, more than {MOST_SEEDS} seeds an arm are needed.")
+        return " ".join([*sentences, f"To find {effect:.2g}, {needed} seeds an arm{each} would do."])
+    if power(components, math.inf, units, effect, folds=folds, crossed=crossed) >= POWER:
+        sentences.append(f"To find {effect:.2g}, more than {MOST_SEEDS} seeds an arm{each} are needed.")
     else:
-        floor = detectable(components, math.inf, units)
+        floor = detectable(components, math.inf, units, folds=folds, crossed=crossed)
         sentences.append(
-            f"No number of seeds finds {effect:.2g}: {units} {noun} alone, on which arms differ by chance, hide "
+            f"No number of seeds finds {effect:.2g}: {units:.0f} {noun} alone, on which arms differ by chance, hide "
             f"differences below {up(floor)}."
         )
-    more = units_needed(components, effect, MANY_SEEDS)
+    many = max(round(MANY_SEEDS / folds), 2)
+    more = units_needed(components, effect, many, folds=folds, crossed=crossed)
     sentences.append(
-        f"With {MANY_SEEDS} seeds an arm, {more} {noun} would do."
+        f"With {many} seeds an arm{each}, {more} {noun} would do."
         if more is not None
-        else f"With {MANY_SEEDS} seeds an arm, {MOST_UNITS} {noun} wouldn't do either."
+        else f"With {many} seeds an arm{each}, {MOST_UNITS} {noun} wouldn't do either."
     )
     return " ".join(sentences)
 

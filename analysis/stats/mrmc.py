@@ -69,7 +69,7 @@ class Components:
     Example:
         >>> from analysis import Components, detectable
         >>> round(detectable(Components(seed=0.006**2, unit=0.05**2, arm_unit=0.01**2, error=0.02**2), 5, 75), 3)
-        0.013
+        0.014
     """
 
     seed: float

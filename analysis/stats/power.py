@@ -182,14 +182,21 @@ def detectable(
 
 
 def power_table(
-    components: Pilot, seeds: tuple[int, ...] = (2, 3, 5, 10, 20), units: tuple[int, ...] = (30, 75, 300)
+    components: Pilot,
+    seeds: tuple[int, ...] = (2, 3, 5, 10, 20),
+    units: tuple[int, ...] = (30, 75, 300),
+    *,
+    folds: int = 1,
+    crossed: bool = False,
 ) -> pd.DataFrame:
-    """Compare designs of one split: standard error and smallest detectable difference by number of seeds and units.
+    """Compare designs: standard error and smallest detectable difference by number of seeds and units.
 
     Args:
         components: variance components of a pilot, `Difference.components`.
-        seeds: numbers of runs of each arm.
-        units: numbers of images or groups of images.
+        seeds: numbers of runs of each arm, in each fold.
+        units: numbers of images or groups of images that are tested.
+        folds: in which they are; 1 is one split.
+        crossed: whether runs of equal seed are pairs.
 
     Returns:
         A row for each number of units and seeds, with columns units, seeds, se, df and detectable: the difference found
@@ -209,9 +216,9 @@ def power_table(
     designs = pd.MultiIndex.from_product([units, seeds], names=["units", "seeds"]).to_frame(index=False)
     pairs = list(zip(designs["seeds"], designs["units"], strict=True))
     return designs.assign(
-        se=[float(expected_se(components, *each)) for each in pairs],
-        df=[expected(components, *each).freedom for each in pairs],
-        detectable=[detectable(components, *each) for each in pairs],
+        se=[float(expected_se(components, *each, folds=folds, crossed=crossed)) for each in pairs],
+        df=[expected(components, *each, folds=folds, crossed=crossed).freedom for each in pairs],
+        detectable=[detectable(components, *each, folds=folds, crossed=crossed) for each in pairs],
     )
 
 

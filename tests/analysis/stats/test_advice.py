@@ -79,3 +79,10 @@ def test_equality_is_planned_likewise() -> None:
 )
 def test_durations_have_two_digits(hours: float, told: str) -> None:
     assert duration(hours) == told
+
+
+def test_advice_of_a_study_with_folds_is_of_seeds_in_each() -> None:
+    said = plan(PILOT, 0.012, 1, 100, folds=5)
+    assert said.startswith("With 1 seed an arm in each of 5 folds and 100 images, a difference of")
+    needed = seeds_needed(PILOT, 0.012, 100, folds=5)
+    assert said.endswith(f"To find 0.012, {needed} seeds an arm in each of 5 folds would do.")
