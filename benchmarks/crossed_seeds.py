@@ -158,8 +158,8 @@ Correlation of two arms' mean F1 on the test images over {runs} seeds, small net
 ## What is it worth?
 
 Power in % (nested test, crossed test) for a difference of {EFFECTS[1]:g} on {IMAGES} images, by the correlation of the
-seeds' effects; arm x image SD {ARM_IMAGE_SD:g}, residual SD {RESIDUAL_SD:g}. False positives in % at a nominal 5 %, lowest
-and highest over the correlations. {DRAWS} draws each: standard error up to 0.8 %, of false positives 0.3 %.
+seeds' effects; arm x image SD {ARM_IMAGE_SD:g}, residual SD {RESIDUAL_SD:g}. False positives in % at a nominal 5 %,
+lowest and highest over the correlations. {DRAWS} draws each: standard error up to 0.8 %, of false positives 0.3 %.
 
 | seed SD | seeds | {head} | false positives, nested | crossed |
 | --- | --- | {" | ".join(["---"] * len(CORRELATIONS))} | --- | --- |
