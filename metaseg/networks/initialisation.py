@@ -17,7 +17,7 @@ def initialise_by_name(network: nn.Module, seed: int) -> None:
 
     Args:
         network: changed in place.
-        seed: of the run.
+        seed: of the run (its stream).
     """
     in_block: set[nn.Module] = set()
     for module in network.modules():

@@ -47,7 +47,7 @@ class Fitted:
 def build_network(config: RunConfig, channels: int, classes: int, metadata_size: int) -> UNet:
     """The run's network with freshly initialised weights, a function of the configuration (its seed included) alone."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
+        torch.manual_seed(config.stream)
         network = UNet(
             channels,
             1 if classes == 1 else 1 + classes,
@@ -57,7 +57,7 @@ def build_network(config: RunConfig, channels: int, classes: int, metadata_size:
             heads=config.metadata_mode == "heads",
         )
         if config.init == "shared":
-            initialise_by_name(network, config.seed)
+            initialise_by_name(network, config.stream)
         return network
 
 
@@ -65,11 +65,12 @@ def encode_metadata(config: RunConfig, dataset: Dataset) -> tuple[MetadataEncode
     """The encoder, and `(samples, M)` metadata of all samples of the dataset as the run sees it.
 
     The encoder is fitted on all training samples, whatever the run's subset, so that a value means the same to all
-    arms.
+    arms. Values that a fold leaves out by design, one group after the other, are zeros.
     """
-    encoder = MetadataEncoder.fit(dataset.metadata, dataset.values.iloc[dataset.indices("train")])
+    left_out = dataset.values if dataset.folds and dataset.folds.kind == "groups" else None
+    encoder = MetadataEncoder.fit(dataset.metadata, dataset.values.iloc[dataset.indices("train")], left_out)
     splits = dataset.table["split"].to_numpy(object)
-    seen = apply_mode(encoder.encode(dataset.values), config.metadata_mode, splits, config.seed)
+    seen = apply_mode(encoder.encode(dataset.values), config.metadata_mode, splits, config.stream)
     return encoder, torch.from_numpy(seen)
 
 
@@ -91,13 +92,14 @@ def fit(
 
     Args:
         config: the resolved run; `config.dataset` must be the dataset's fingerprint.
-        dataset: the decoded samples, the same on every worker of the current process group.
+        dataset: the decoded samples, whole or as the run's fold sees them, the same on every worker of the current
+            process group.
         device: this worker's.
         on_epoch: called after each epoch that is trained here, on every worker.
         checkpoints: where checkpoints are saved; None to save none.
 
     Raises:
-        ConfigError: another dataset, an unknown block, or a block that needs metadata the dataset doesn't have.
+        ConfigError: another dataset or fold, an unknown block, or a block that needs metadata the dataset doesn't have.
         UnknownMetadataError: a sample's metadata has a value that no training sample has.
         DivergedError: the loss became NaN or infinite.
 
@@ -118,6 +120,7 @@ def fit(
         raise ConfigError(
             f"dataset {dataset.path} has fingerprint {dataset.fingerprint}; the run expects {config.dataset}"
         )
+    dataset = dataset.of_fold(config.fold)
     if block_class(config.block).needs_metadata and not dataset.metadata:
         raise ConfigError(f"block {config.block!r} needs metadata, but dataset {dataset.name!r} has no metadata column")
 
@@ -150,7 +153,7 @@ def fit(
             training,
             batch_size=schedule.batch_size,
             crop=schedule.crop,
-            seed=config.seed,
+            seed=config.stream,
             epoch=epoch,
             device=device,
             cutter=cutter,
