@@ -55,3 +55,9 @@ def test_the_global_generator_stays_where_it_was() -> None:
     torch.manual_seed(5)
     initialise_by_name(network, 0)
     assert torch.equal(torch.rand(3), wanted)
+
+
+def test_each_fold_has_weights_of_its_own_that_its_arms_share() -> None:
+    first, other = (replace(RUN, fold=fold) for fold in ("0", "1"))
+    assert shared(first, replace(first, block="film")) == shared(first, first)
+    assert shared(first, other) == 0
