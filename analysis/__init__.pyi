@@ -11,13 +11,16 @@ from .scores.score_matrix import ScoreMatrix, score_matrices
 from .stats.comparisons import compare
 from .stats.effect_size import standardised, superiority
 from .stats.equivalence import equivalence
-from .stats.mrmc import difference
+from .stats.mrmc import Components, difference
 from .stats.multiple_testing import benjamini_hochberg, holm
-from .stats.power import detectable, power, power_table, seeds_needed, units_needed
+from .stats.planning import plan_designs
+from .stats.power import detectable, equality_power, power, power_table
+from .stats.sample_size import seeds_needed, units_needed
 
 __all__ = [
     "Collected",
     "Comparison",
+    "Components",
     "ResultsError",
     "ScoreMatrix",
     "benjamini_hochberg",
@@ -27,10 +30,12 @@ __all__ = [
     "compare",
     "detectable",
     "difference",
+    "equality_power",
     "equivalence",
     "example_scores",
     "holm",
     "image_scores",
+    "plan_designs",
     "power",
     "power_table",
     "read_results",

@@ -1,13 +1,18 @@
-"""Bring results together, test and report on them: from a store of runs, or from tables of scores from elsewhere."""
+"""Bring results together, test and report on them, and plan: from a store of runs, or from tables from elsewhere."""
 
 import shlex
 import sys
 from collections.abc import Callable, Sequence
 
-from analysis.commands.options import Collect, Report, Sweep
+from analysis.commands.options import Collect, Plan, Report, Sweep
 from metaseg.command_line import call
 
-COMMANDS: dict[str, Callable[..., Collect | Report | Sweep]] = {"collect": Collect, "report": Report, "sweep": Sweep}
+COMMANDS: dict[str, Callable[..., Collect | Plan | Report | Sweep]] = {
+    "collect": Collect,
+    "plan": Plan,
+    "report": Report,
+    "sweep": Sweep,
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -37,6 +42,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from analysis.commands.report import report_command
 
         return report_command(options, command)
+    if isinstance(options, Plan):
+        options.check()
+        from analysis.commands.plan import plan_command
+
+        return plan_command(options)
     from analysis.commands.sweep import sweep_command
 
     return sweep_command(options)

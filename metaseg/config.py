@@ -35,6 +35,10 @@ Modulate = Literal["convolved", "normalised", "output"]
 """Feature maps of a level that its block re-weights: the second convolution's output, before the normalisation; the
 normalisation's output, before the activation; or the level's output, after the activation."""
 
+Init = Literal["own", "shared"]
+"""Initial weights of a run's network: drawn one after the other with those of its blocks; or, outside blocks, the same
+for all arms of a seed."""
+
 Shape = Literal["cyclic", "one-cycle", "cosine", "constant"]
 """Shape of the learning rate schedule (`metaseg.training.schedule`)."""
 
@@ -372,6 +376,9 @@ class RunConfig:
     fold: str | None = None
     """Name of the fold that the run is tested on, where the study has folds."""
 
+    init: Init = "own"
+    """Whether layers outside blocks start from the weights that other arms of this seed start from."""
+
     @property
     def stream(self) -> int:
         """Seed of the run's random numbers: `seed`, or in a fold a hash of both.
@@ -383,8 +390,10 @@ class RunConfig:
         return int.from_bytes(hashlib.sha256(f"{self.seed}/fold {self.fold}".encode()).digest()[:7])
 
     def resolved(self) -> dict[str, Any]:
-        """All settings as plain values. A run without a fold has no entry for it, as before there were folds."""
+        """All settings as plain values, without entries that later versions added where these are the default."""
         settings = asdict(self)
         if self.fold is None:
             del settings["fold"]
+        if self.init == "own":
+            del settings["init"]
         return settings

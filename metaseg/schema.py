@@ -18,6 +18,9 @@ Empty = Literal["one", "left out"]
 Claim = Literal["differs", "equal"]
 """Expected result of a comparison: the scores of two arms differ, or they differ by less than the margin."""
 
+Seeds = Literal["nested", "crossed"]
+"""Design of a study's seeds: `nested` in arms; or `crossed`, where runs of equal seed are one reader with both arms."""
+
 ExtraScore = Literal["surface-dice", "hd95", "objects"]
 EXTRA_SCORES: tuple[ExtraScore, ...] = get_args(ExtraScore)
 """Scores of a run's predictions that pixel counts can't give (`metaseg.scoring.masks`)."""

@@ -150,6 +150,106 @@ class Report(TableOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Say which numbers of folds, seeds and images decide a comparison with 80 % power, and what they cost.
+
+    analysis plan STORE [--study NAME] [--difference D]
+
+    analysis plan --seed-sd S --arm-image-sd S --residual-sd S --images N [--difference D]
+
+    From a pilot in a store, with the time that its runs took, or from standard deviations. Trains and writes nothing
+    but --out.
+    """
+
+    where: Annotated[Positional[str | None], arg(metavar="[STORE]", help_behavior_hint=_DEFAULT_IN_HELP)] = None
+    """A store with a pilot: a study with 2 seeds an arm or more."""
+
+    study: Annotated[str | None, _one("NAME")] = None
+    """The pilot, where the store has several studies."""
+
+    compare: Annotated[str | None, _one("ARM:REF")] = None
+    """The comparison to plan for (default: of those with the baseline, the one that varies most)."""
+
+    metric: Metric = "f1"
+    """Score to plan for."""
+
+    difference: Annotated[float | None, _one("D")] = None
+    """Difference of mean scores that is to be found (default: the margin)."""
+
+    margin: Annotated[float | None, _one("M")] = None
+    """Equivalence margin (default: the pilot's, else 0.01)."""
+
+    folds: tuple[int, ...] = (5,)
+    """Numbers of folds to plan, beside one split."""
+
+    seeds: tuple[int, ...] = (1, 2, 3, 5, 10, 20)
+    """Numbers of seeds an arm, and fold, to show."""
+
+    arms: Annotated[int | None, _one("N")] = None
+    """Number of arms (default: the pilot's, else 2)."""
+
+    images: Annotated[int | None, _one("N")] = None
+    """Images that there are or could be in all, each tested in one fold (default: those of the pilot's dataset)."""
+
+    tested: Annotated[int | None, _one("N")] = None
+    """Images that are tested on one split (default: as many as in the pilot, else a fifth of --images)."""
+
+    seed_sd: tuple[float, ...] = ()
+    """Standard deviation of the mean score among an arm's seeds; two numbers where the reference's differs."""
+
+    arm_image_sd: Annotated[float | None, _one("S")] = None
+    """Standard deviation among images of what an arm gains on one image and not on another, whatever the seed."""
+
+    residual_sd: Annotated[float | None, _one("S")] = None
+    """Standard deviation of an image's score among seeds, beyond that of the mean score."""
+
+    minutes: Annotated[float | None, _one("M")] = None
+    """Duration of one run (default: as measured in the pilot)."""
+
+    out: Annotated[str | None, _one("FILE.csv")] = None
+    """Write the table of designs there, too."""
+
+    def check(self) -> None:
+        """End the process with a message where options don't go together."""
+        sds = {
+            "--seed-sd": self.seed_sd or None,
+            "--arm-image-sd": self.arm_image_sd,
+            "--residual-sd": self.residual_sd,
+        }
+        if self.where is None:
+            missing = [
+                option for option, value in {**sds, "--images": self.images or self.tested}.items() if value is None
+            ]
+            if missing:
+                misused(
+                    f"{missing[0]} is missing; expected a STORE with a pilot, or --seed-sd, --arm-image-sd, "
+                    "--residual-sd and --images"
+                )
+            if self.study or self.compare:
+                misused("--study and --compare are for a STORE")
+        elif given := [option for option, value in sds.items() if value is not None]:
+            misused(f"{given[0]} is given with a STORE; expected one of them")
+        if len(self.seed_sd) > 2:
+            misused(f"--seed-sd has {len(self.seed_sd)} values; expected one, or the arm's and the reference's")
+        numbers = [
+            ("--difference", self.difference), ("--margin", self.margin), ("--minutes", self.minutes),
+            *(("--arms", each) for each in ([self.arms] if self.arms is not None else [])),
+        ]  # fmt: skip
+        for option, number in numbers:
+            if number is not None and not 0 < number < float("inf"):
+                misused(f"{option} is {number}; expected a number above 0")
+        for option, number in (("--seed-sd", min(self.seed_sd, default=0)), ("--arm-image-sd", self.arm_image_sd),
+                               ("--residual-sd", self.residual_sd)):  # fmt: skip
+            if number is not None and not 0 <= number < float("inf"):
+                misused(f"{option} is {number}; expected 0 or more")
+        for option, counts, fewest in (("--folds", self.folds, 2), ("--seeds", self.seeds, 1)):
+            if wrong := [count for count in counts if count < fewest]:
+                misused(f"{option} has {wrong[0]}; expected numbers from {fewest}")
+        if self.out is not None and not self.out.endswith(".csv"):
+            misused(f"--out is {self.out!r}; expected a file called .csv")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Sweep:
     """Write a page (report.html) for each sweep of a store: the best settings, which ones matter, what they cost.
 

@@ -138,7 +138,7 @@ def report_data(collected: Collected, supplement: Supplement, styled: bool) -> R
         names,
         scores,
         summarise(scores, study.average),
-        compare(scores, study.comparisons, study.margin, study.average, study.endpoint),
+        compare(scores, study.comparisons, study.margin, study.average, study.endpoint, study.seeds),
         leading,
         by_subgroup,
         _interactions(study, by_subgroup),

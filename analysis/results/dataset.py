@@ -33,7 +33,7 @@ from metaseg.store.storage import Storage, open_storage
 RECORD = "_study.json"
 """Readers of Parquet datasets skip names that begin with an underscore."""
 
-AGREED = ["baseline", "average", "empty", "margin", "endpoint"]
+AGREED = ["baseline", "average", "empty", "margin", "endpoint", "seeds"]
 """Keys that all sources of a study must declare alike."""
 
 

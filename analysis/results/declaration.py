@@ -10,7 +10,7 @@ from typing import Any, get_args
 import pandas as pd
 
 from metaseg.config import ConfigError
-from metaseg.schema import MARGIN, Average, Claim, Empty, study_file
+from metaseg.schema import MARGIN, Average, Claim, Empty, Seeds, study_file
 from metaseg.store.storage import Storage
 
 LARGEST = 2**53
@@ -85,6 +85,8 @@ class Study:
     """Equivalence margin: arms whose scores differ by less count as equal."""
     endpoint: str | None = None
     """Class that the study is about; with several classes, their macro average by default."""
+    seeds: Seeds = "nested"
+    """`crossed` where runs of equal seed were declared to be pairs, which differ by the arm alone."""
 
     @property
     def folds(self) -> tuple[str, ...]:
@@ -164,6 +166,7 @@ def read_study(storage: Storage, name: str) -> Study:
             empty=record.get("empty", "one"),
             margin=record.get("margin", MARGIN),
             endpoint=record.get("endpoint"),
+            seeds=record.get("seeds", "nested"),
         )
     except (KeyError, TypeError) as error:
         raise ResultsError(f"{path}: not a study's record: {error!r}") from error
@@ -191,7 +194,11 @@ def check_study(study: Study, path: str) -> None:
         raise ResultsError(f"{path}: a name is {wrong[0]!r:.60}; expected text")
     if seeds := [run.seed for run in study.runs if type(run.seed) is not int or abs(run.seed) > LARGEST]:
         raise ResultsError(f"{path}: a seed is {seeds[0]!r:.60}; expected a whole number")
-    for key, value, known in (("average", study.average, Average), ("empty", study.empty, Empty)):
+    for key, value, known in (
+        ("average", study.average, Average),
+        ("empty", study.empty, Empty),
+        ("seeds", study.seeds, Seeds),
+    ):
         if value not in get_args(known):
             raise ResultsError(f"{path}: {key} is {value!r:.60}; expected one of {', '.join(get_args(known))}")
     if len(set(study.arms)) < len(study.arms):

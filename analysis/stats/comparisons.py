@@ -15,7 +15,7 @@ from analysis.stats.mrmc import difference
 from analysis.stats.multiple_testing import benjamini_hochberg, benjamini_hochberg_levels, holm, holm_levels
 from analysis.stats.power import detectable
 from analysis.stats.seeds import seed_sd
-from metaseg.schema import ALPHA, MACRO, OVERALL, Average
+from metaseg.schema import ALPHA, MACRO, OVERALL, Average, Seeds
 
 FEWEST_UNITS = 5
 """Smallest effective number of units at which the test is calibrated (docs/results/calibration); below, the verdict is
@@ -36,6 +36,7 @@ def compare(
     margin: float,
     average: Average = "images",
     endpoint: str | None = None,
+    seeds: Seeds = "nested",
 ) -> pd.DataFrame:
     """Test each comparison on each subgroup and overall, for new images and new seeds (`analysis.stats.mrmc`).
 
@@ -50,6 +51,7 @@ def compare(
         margin: equivalence margin; arms whose expected scores differ by less count as equal.
         average: what `OVERALL` is.
         endpoint: the class that the study is about, by default that of `leading_class`.
+        seeds: `crossed` where runs of equal seed are pairs by design: the test is of those that both arms have.
 
     Returns:
         A row per class, subgroup and comparison, in this order, with n_images, n_common (those that some run of each of
@@ -80,7 +82,7 @@ def compare(
         2        b       0.027   0.007    0.046       0.022   helps
     """
     rows = [
-        _row(name, subgroup, matrix, comparison, margin)
+        _row(name, subgroup, matrix, comparison, margin, seeds)
         for name, subgroup, matrix in score_matrices(scores, average)
         for comparison in comparisons
         if {comparison.arm, comparison.reference} <= set(matrix.arms)
@@ -118,12 +120,12 @@ def leading_class(classes: Iterable[str], endpoint: str | None) -> str:
     return MACRO if MACRO in known or not known else known[0]
 
 
-def _row(name: str, subgroup: str, matrix: ScoreMatrix, comparison: Comparison, margin: float) -> dict[str, object]:
+def _row(
+    name: str, subgroup: str, matrix: ScoreMatrix, comparison: Comparison, margin: float, design: Seeds
+) -> dict[str, object]:
     arm, reference = comparison.arm, comparison.reference
-    found = difference(matrix, arm, reference)
-    parts = found.components
-    # Unequal numbers of seeds count by their harmonic mean, as in the standard error.
-    seeds = 2 / (1 / found.seeds[0] + 1 / found.seeds[1])
+    found = difference(matrix, arm, reference, design)
+    parts, units = found.components, max(matrix.size, 2, found.folds)
     return {
         "class": name,
         "subgroup": subgroup,
@@ -148,7 +150,16 @@ def _row(name: str, subgroup: str, matrix: ScoreMatrix, comparison: Comparison, 
         "p_equivalence": equivalence(found, margin).p,
         "effect_size": standardised(found),
         "superiority": superiority(matrix, arm, reference),
-        "detectable": detectable(parts, seeds, max(matrix.size, 2)) if parts else np.nan,
+        "detectable": detectable(
+            parts,
+            found.seeds[0],
+            units,
+            folds=found.folds,
+            reference_seeds=found.seeds[1],
+            crossed=design == "crossed",
+        )
+        if parts
+        else np.nan,
     }
 
 

@@ -48,9 +48,7 @@ from analysis.stats.seed_variance import (
     readers,
     seed_part,
 )
-
-Seeds = Literal["nested", "crossed"]
-"""Design of the seeds: `nested` in arms, or `crossed`, where runs of equal seed in both arms are one reader."""
+from metaseg.schema import Seeds
 
 Freedom = Literal["cautious", "hillis", "satterthwaite"]
 
@@ -66,7 +64,13 @@ LEVEL = 0.95
 
 @dataclass(frozen=True)
 class Components:
-    """Variance components of a score, of one image unit and one run; estimates may be below 0."""
+    """Variance components of a score, of one image unit and one run; estimates may be below 0.
+
+    Example:
+        >>> from analysis import Components, detectable
+        >>> round(detectable(Components(seed=0.006**2, unit=0.05**2, arm_unit=0.01**2, error=0.02**2), 5, 75), 3)
+        0.014
+    """
 
     seed: float
     """Variance among the seeds of an arm: differences of runs that are the same on all units."""
@@ -131,9 +135,9 @@ def difference(
         reference: name of the arm it is compared with.
         seeds: `nested` if seeds of the arms are unrelated; `crossed` if runs of equal seed are two readings of one
             reader (other runs are left out).
-        freedom: `cautious` (`analysis.stats.freedom`), the default for separate variances of nested seeds; `hillis`
-            (see above), the default elsewhere; or `satterthwaite` as in lmerTest, with equal results on balanced data
-            of pooled variances: conservative if the variance among units is mostly error.
+        freedom: `cautious` (`analysis.stats.freedom`), the default but for pooled variances; `hillis` (see above),
+            the default for these; or `satterthwaite` as in lmerTest, with equal results on balanced data of pooled
+            variances: conservative if the variance among units is mostly error.
         variances: `separate` for each arm, or `pooled`, one for both, as in an analysis of variance.
 
     Returns:
@@ -195,7 +199,7 @@ def difference(
     )
     if confounded:
         return _tested(about, estimate, (beyond / 2, beyond / 2), b, df, components)
-    terms, freedom = np.array([*ours, excess]), freedom or ("cautious" if len(parts) == 2 else "hillis")
+    terms, freedom = np.array([*ours, excess]), freedom or ("cautious" if variances == "separate" else "hillis")
     if freedom == "cautious":
         df = float(cautious(terms, [*freedoms, f_b]))
     elif freedom == "hillis" or not excess:

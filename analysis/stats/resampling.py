@@ -12,8 +12,9 @@ from numpy.random import Generator
 from scipy import stats
 
 from analysis.scores.score_matrix import Floats, ScoreMatrix
-from analysis.stats.mrmc import LEVEL, Seeds, difference
+from analysis.stats.mrmc import LEVEL, difference
 from analysis.stats.seed_variance import crossed_readers, fold_cells, means_by_fold, readers
+from metaseg.schema import Seeds
 
 BCA_FROM = 10, 30
 """Seeds of each arm, and units, from which the interval is corrected for bias and acceleration (BCa)."""

@@ -69,6 +69,10 @@ class StudyOptions:
     seeds: int = 3
     """Number of seeds per arm: 0, 1, 2 ..."""
 
+    crossed_seeds: bool = False
+    """Let runs of equal seed start from the same weights outside blocks, and test them as pairs. They see the same
+    crops in the same order anyway."""
+
     storage: Annotated[str, _STORAGE] = field(default_factory=default_storage)
     """Folder or bucket (s3://..., gs://...) where runs are kept. A finished run is never trained again."""
 

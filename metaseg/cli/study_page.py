@@ -164,6 +164,7 @@ def _prepare(page: Page, options: StudyOptions, console: "Console") -> tuple["St
         more_arms=page.arms,
         baseline=page.baseline,
         scoring=page.scoring,
+        crossed=options.crossed_seeds,
     )
     print_plan(study, store, console)
     if dataset.share < 1:

@@ -143,6 +143,7 @@ def _launch(page: Page, space: "Space", options: SweepOptions, console: "Console
             scoring=page.scoring,
             own_settings=tuned,
             sweeps=searched,
+            crossed=options.crossed_seeds,
         )
 
     if options.tune_each_arm:  # whether the study can be, before hours are spent on its settings

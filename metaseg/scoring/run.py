@@ -185,6 +185,7 @@ def _run_config(description: dict[str, Any]) -> RunConfig:
         ScheduleConfig(**description["schedule"]),
         Subset(**subset | {"splits": tuple(subset["splits"])}) if subset else None,
         description.get("fold"),
+        init=description.get("init", "own"),
     )
 
 

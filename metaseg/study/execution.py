@@ -85,6 +85,7 @@ def describe(config: RunConfig, dataset: Dataset, fitted: Fitted, device: torch.
         **_own_blocks(config),
         "seed": config.seed,
         **({} if config.fold is None else {"fold": config.fold}),
+        **({} if config.init == "own" else {"init": config.init}),
         "network": asdict(config.network),
         "schedule": asdict(config.schedule),
         "subset": asdict(config.subset) if config.subset else None,

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
 
-from metaseg.config import ConfigError, EngineConfig, NetworkConfig, RunConfig, ScheduleConfig, Scoring, Subset
+from metaseg.config import ConfigError, EngineConfig, Init, NetworkConfig, RunConfig, ScheduleConfig, Scoring, Subset
 from metaseg.data.dataset import Dataset
 from metaseg.networks.block_name import own_sources
 from metaseg.networks.blocks import ChannelModulation
@@ -76,6 +76,8 @@ class Study:
     scoring: Scoring = Scoring()
     sweeps: Mapping[str, str] = field(default_factory=dict)
     """Names of the sweeps in which arms were tuned, by arm; with folds, by arm and fold ("sme fold 0")."""
+    crossed: bool = False
+    """True if runs of equal seed are pairs: they share initial weights outside blocks, order and crops."""
 
     @property
     def comparisons(self) -> tuple[Comparison, ...]:
@@ -132,6 +134,7 @@ class Study:
                 for run in self.runs
             ],
             **({"sweeps": dict(self.sweeps)} if self.sweeps else {}),
+            **({"seeds": "crossed"} if self.crossed else {}),
             "command": shlex.join(command),
         }
 
@@ -160,6 +163,7 @@ def plan(
     scoring: Scoring = Scoring(),
     own_settings: Mapping[tuple[str, str | None], tuple[NetworkConfig, ScheduleConfig]] | None = None,
     sweeps: Mapping[str, str] | None = None,
+    crossed: bool = False,
 ) -> Study:
     """Plan a study: resolve every arm with seeds 0 to `seeds` - 1 into runs, one seed of all arms after the other.
 
@@ -177,6 +181,8 @@ def plan(
         scoring: how scores are computed from counts of pixels.
         own_settings: network and schedule of an arm that has its own, by its name and the fold (None without folds).
         sweeps: names of the sweeps that found these settings, by arm, and by fold where there are folds.
+        crossed: declare that runs of equal seed are pairs: they start from the same weights outside blocks and see the
+            same crops in the same order, and are tested as pairs.
 
     Raises:
         ConfigError: an arm is unknown or repeated, the baseline isn't among the arms, `seeds` is below 1, or the
@@ -205,9 +211,11 @@ def plan(
         for arm in chosen:
             check_arm(arm, view)
 
+    init: Init = "shared" if crossed else "own"
+
     def config(arm: Arm, seed: int, subset: Subset | None, fold: str | None) -> RunConfig:
         settings = (own_settings or {}).get((arm.name, fold), (network, schedule))
-        return RunConfig(arm.block_name, arm.metadata_mode, seed, dataset.fingerprint, *settings, subset, fold)
+        return RunConfig(arm.block_name, arm.metadata_mode, seed, dataset.fingerprint, *settings, subset, fold, init)
 
     parts = {(view.fold, arm.name): parts_of(arm, view) for view in dataset.views for arm in chosen}
     runs = tuple(
@@ -217,4 +225,4 @@ def plan(
         for arm in chosen
         for part, subset in parts[view.fold, arm.name]
     )
-    return Study(name, dataset, chosen, runs, baseline, scoring, sweeps or {})
+    return Study(name, dataset, chosen, runs, baseline, scoring, sweeps or {}, crossed)

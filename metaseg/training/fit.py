@@ -17,6 +17,7 @@ from metaseg.data.dataset import Dataset
 from metaseg.data.metadata import MetadataEncoder, apply_mode
 from metaseg.device import autocast, half_precision, training_format
 from metaseg.networks.blocks import block_class
+from metaseg.networks.initialisation import initialise_by_name
 from metaseg.networks.unet import UNet
 from metaseg.training.checkpoint import Checkpoints, Parts, State, pack, resume
 from metaseg.training.evaluate import evaluate
@@ -47,7 +48,7 @@ def build_network(config: RunConfig, channels: int, classes: int, metadata_size:
     """The run's network with freshly initialised weights, a function of the configuration (its seed included) alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.stream)
-        return UNet(
+        network = UNet(
             channels,
             1 if classes == 1 else 1 + classes,
             config.block,
@@ -55,6 +56,9 @@ def build_network(config: RunConfig, channels: int, classes: int, metadata_size:
             config.network,
             heads=config.metadata_mode == "heads",
         )
+        if config.init == "shared":
+            initialise_by_name(network, config.stream)
+        return network
 
 
 def encode_metadata(config: RunConfig, dataset: Dataset) -> tuple[MetadataEncoder, Tensor]:

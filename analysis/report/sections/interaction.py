@@ -41,6 +41,8 @@ def _methods(found: Sequence[Interaction], data: ReportData) -> tuple[tuple[str,
         f"The interaction of arm and {data.column} was tested by a Wald F test with Kenward-Roger degrees of freedom "
         f"for {count} comparison{'s' if count > 1 else ''}."
     )
+    if data.study.seeds == "crossed":
+        said += " It takes runs of equal seed for unrelated, which is cautious."
     return (said,), (SOURCE,)
 
 

@@ -5,8 +5,9 @@ import pandas as pd
 from analysis.report.data import ReportData
 from analysis.report.grid import Cell, Grid
 from analysis.report.section import Part, Section, to_csv
+from analysis.stats.advice import plan
 from analysis.stats.mrmc import difference
-from analysis.stats.power import plan, power_table
+from analysis.stats.power import power_table
 
 CAPTION = (
     "Computed from the variance components that were estimated here, treated as known: the difference of mean {score} "
@@ -24,24 +25,26 @@ def section(data: ReportData) -> Section | None:
     undecided: list[str] = []
     tables = []
     unit = names.units
-    size = max(round(matrix.size), 2)
+    size, crossed = max(round(matrix.size), 2), study.seeds == "crossed"
     for comparison in study.comparisons:
         if comparison.reference != study.baseline or comparison.claim != "differs":
             continue
         if not {comparison.arm, comparison.reference} <= set(matrix.arms):
             continue
-        found = difference(matrix, comparison.arm, comparison.reference)
+        found = difference(matrix, comparison.arm, comparison.reference, study.seeds)
         if found.components is None:
             continue
-        advice = plan(found.components, study.margin, min(found.seeds), size, unit)
+        folds, least = found.folds, max(size, found.folds)
+        advice = plan(found.components, study.margin, min(found.seeds), least, unit, folds=folds, crossed=crossed)
         sentences.append(f"{comparison.arm} against {comparison.reference}: {advice}")
         own = data.declared[
             (data.declared["arm"] == comparison.arm) & (data.declared["reference"] == comparison.reference)
         ]
         if (own["verdict"] == "no evidence").any():
             undecided.append(sentences[-1])
-        units = sorted({size // 2, size, 2 * size, 4 * size} - {0, 1})
-        tables.append(power_table(found.components, units=tuple(units)).assign(arm=comparison.arm))
+        units = tuple(sorted({n for n in (size // 2, least, 2 * size, 4 * size) if n >= max(2, folds)}))
+        table = power_table(found.components, units=units, folds=folds, crossed=crossed)
+        tables.append(table.assign(arm=comparison.arm))
     if not sentences:
         return None
     table = pd.concat(tables, ignore_index=True)

@@ -8,6 +8,7 @@ from analysis.report.grid import Cell, Grid, p_cell
 from analysis.report.section import Part, Section, to_csv
 from analysis.stats.robustness import DRAWS, PERMUTATIONS, resample
 from analysis.wording import Names
+from metaseg.schema import Seeds
 
 CAPTION = (
     "A check by other methods: each column answers a question of its own, and none replaces the verdict. bootstrap: "
@@ -29,20 +30,23 @@ def section(data: ReportData) -> Section | None:
     """Bootstrap and permutations of each comparison; the same rows give the same draws."""
     if data.overall is None:
         return None
-    found = resample(data.overall, data.study.comparisons, np.random.default_rng(0))
+    found = resample(data.overall, data.study.comparisons, np.random.default_rng(0), data.study.seeds)
     if found.empty or found["low"].isna().all():  # with one seed nothing is tested, by whatever method
         return None
     grid = resampling_grid(found, "The comparisons by resampling")
     words = CAPTION.format(units=data.names.units, images=data.names.images)
+    if data.study.seeds == "crossed":
+        words += " Runs aren't exchanged where those of equal seed are pairs."
     part = Part((grid,), (words,), (), False, {"resampling.csv": to_csv(found)})
-    return Section("Does resampling agree?", (part,), *_methods(found, data.names))
+    return Section("Does resampling agree?", (part,), *_methods(found, data.names, data.study.seeds))
 
 
-def _methods(found: pd.DataFrame, names: Names) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _methods(found: pd.DataFrame, names: Names, seeds: Seeds) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """A sentence on what was resampled, and its sources."""
+    exchanged = "runs and of signs" if seeds == "nested" else "signs"
     said = (
         f"Intervals were checked by a bootstrap of {DRAWS} draws that reweights runs and {names.units} independently, "
-        f"rescaled for small numbers, and by permutations of runs and of signs (all of them, or {PERMUTATIONS} at "
+        f"rescaled for small numbers, and by permutations of {exchanged} (all of them, or {PERMUTATIONS} at "
         "random where there are more)."
     )
     return (said,), (BOOTSTRAP, *([BCA] if (found["method"] == "bca").any() else []), PERMUTATION)

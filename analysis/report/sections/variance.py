@@ -13,7 +13,11 @@ def section(data: ReportData) -> Section | None:
     if matrix is None:
         return None
     pairs = [each for each in data.study.comparisons if {each.arm, each.reference} <= set(matrix.arms)]
-    found = [difference(matrix, each.arm, each.reference) for each in pairs if each.reference == data.study.baseline]
+    found = [
+        difference(matrix, each.arm, each.reference, data.study.seeds)
+        for each in pairs
+        if each.reference == data.study.baseline
+    ]
     known = [each for each in found if each.components is not None]
     if not known:
         return None

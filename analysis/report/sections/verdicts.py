@@ -32,7 +32,7 @@ def section(data: ReportData) -> Section:
     """Each declared comparison, by subgroup."""
     study, names, tests = data.study, data.names, data.tests
     heading = "Did metadata help?" if sees_metadata(data.collected) else "Do arms differ?"
-    words = (*_unlike(data.declared), *verdict_caption(tests, study, names))
+    words = (*(_unlike(data.declared) if study.seeds == "nested" else ()), *verdict_caption(tests, study, names))
     files = {"tests.csv": to_csv(tests)}
     if tests.empty:
         return Section(heading, (Part((), words, files=files),), (NOTHING,))
@@ -178,9 +178,21 @@ def _methods(data: ReportData) -> tuple[tuple[str, ...], tuple[str, ...]]:
     leading = leading_class(tests["class"].unique(), study.endpoint)
     first = (known["subgroup"] == OVERALL) & (known["class"] == leading)
     pairs = listed([f"{row['arm']} with {row['reference']}" for _, row in known[first].iterrows()])
+    readers = "runs (seeds) are random readers, nested in their arm"
+    if study.seeds == "crossed":
+        readers = (
+            "seeds are random readers, crossed with arms, as runs of equal seed started from the same weights outside "
+            "blocks and saw the same crops in the same order"
+        )
     text = (
-        "Arms were compared by a multi-reader multi-case analysis of variance: runs (seeds) are random readers, nested "
-        f"in their arm, and {names.units} are random cases, crossed with all runs. Each arm has its own variance among "
+        f"Arms were compared by a multi-reader multi-case analysis of variance: {readers}, and {names.units} are "
+        "random cases, crossed with all runs. "
+    )
+    text += (
+        "The variance of a difference is that of the pairs' differences among seeds and of what arms differ by from "
+        "case to case beyond error, with cautious degrees of freedom by Satterthwaite's rule. "
+        if study.seeds == "crossed"
+        else "Each arm has its own variance among "
         "seeds and of seed x case. The variance of a difference is the sum of both arms' and of what arms differ "
         "by from case to case beyond error, with cautious degrees of freedom by Satterthwaite's rule: where arms vary "
         "alike, the Dorfman-Berbaum-Metz F test of a split-plot design, extended by a term for the cases. "

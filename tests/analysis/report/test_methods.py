@@ -13,7 +13,7 @@ from analysis.report.section import Section
 from analysis.report.sections import interaction, limits, methods, provenance, resampling, verdicts
 from analysis.results.merge import collect
 from analysis.results.store_rows import Collected
-from fake_store import image_rows, run_id, seal, write_study
+from fake_store import image_rows, noisy_rows, run_id, seal, write_study
 from metaseg import __version__
 from metaseg.store.folder import FolderStorage
 
@@ -127,3 +127,13 @@ def test_without_configurations_the_declared_runs_are_listed(collected: Collecte
     assert [name for name, _ in grid.rows] == [run_id("baseline", 0), run_id("sme", 0), run_id("baseline", 1)]
     assert section.files == {}
     assert np.all([len(cells) == 2 for _, cells in grid.rows])
+
+
+def test_methods_of_crossed_seeds_say_that_runs_are_pairs(tmp_path: Path) -> None:
+    write_study(tmp_path, noisy_rows, seeds=3)
+    record = tmp_path / "studies" / "cells.json"
+    record.write_text(json.dumps(json.loads(record.read_text()) | {"seeds": "crossed"}))
+    said = " ".join(methods_of(collect(FolderStorage(tmp_path), "cells")))
+    assert "seeds are random readers, crossed with arms, as runs of equal seed started from the same weights" in said
+    assert "nested in" not in said
+    assert "permutations of signs" in said

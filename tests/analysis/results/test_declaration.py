@@ -1,5 +1,6 @@
 """Scores from elsewhere: what is declared of them is used and named, and what isn't is said not to be."""
 
+import json
 import re
 from pathlib import Path
 
@@ -8,8 +9,10 @@ import pandas as pd
 import pytest
 
 from analysis.__main__ import main
+from analysis.results.declaration import ResultsError, read_study
 from analysis.wording import plural
 from fake_store import image_rows, write_study
+from metaseg.store.folder import FolderStorage
 
 Capture = pytest.CaptureFixture[str]
 
@@ -140,3 +143,15 @@ def test_a_dataset_that_was_collected_from_a_table_takes_the_same_options(tmp_pa
 )
 def test_plurals_are_english_or_given(word: str, plurals: str) -> None:
     assert plural(word) == (word.partition("/")[0], plurals)
+
+
+def test_the_design_of_seeds_is_known_and_nested_unless_declared(tmp_path: Path) -> None:
+    write_study(tmp_path, lambda arm, seed: image_rows([0.5, 0.6, 0.7]))
+    storage, path = FolderStorage(tmp_path), tmp_path / "studies" / "cells.json"
+    assert read_study(storage, "cells").seeds == "nested"
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps(record | {"seeds": "crossed"}))
+    assert read_study(storage, "cells").seeds == "crossed"
+    path.write_text(json.dumps(record | {"seeds": "mixed"}))
+    with pytest.raises(ResultsError, match=r"seeds is 'mixed'; expected one of nested, crossed"):
+        read_study(storage, "cells")

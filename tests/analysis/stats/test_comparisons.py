@@ -243,3 +243,15 @@ def test_the_spread_of_each_arms_seeds_stands_beside_the_test() -> None:
     row = compare(make_scores(f1, ["all"] * 60), SME, MARGIN).iloc[0]
     assert row["seed_sd"] == pytest.approx(f1["sme"].mean(axis=1).std(ddof=1))
     assert row["seed_sd_reference"] == pytest.approx(f1["baseline"].mean(axis=1).std(ddof=1))
+
+
+def test_crossed_seeds_are_tested_as_pairs() -> None:
+    """Where seeds move both arms alike, only the test of pairs finds what they differ by."""
+    rng = np.random.default_rng(4)
+    runs = simulate(rng, seeds=4, seed=0.0, baseline=0.0, sme=0.01)
+    moved = rng.normal(0, 0.03, (4, 1))
+    scores = make_scores({arm: values + moved for arm, values in runs.items()}, ["a"] * 40)
+    nested, crossed = (one(compare(scores, SME, MARGIN, seeds=design)) for design in ("nested", "crossed"))
+    assert (nested["verdict"], crossed["verdict"]) == ("no evidence", "helps")
+    assert nested["difference"] == crossed["difference"]
+    assert crossed["detectable"] < nested["detectable"]

@@ -13,7 +13,7 @@ from checkout import ROOT
 from metaseg.cli.options import parse
 from metaseg.command_line import call
 
-COMMAND = re.compile(r"(?:^|[\s/])(analysis (?:collect|report|sweep)|python studies/\w+\.py)(?=\s|$)")
+COMMAND = re.compile(r"(?:^|[\s/])(analysis (?:collect|plan|report|sweep)|python studies/\w+\.py)(?=\s|$)")
 
 
 def documented() -> list[str]:

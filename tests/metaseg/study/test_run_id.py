@@ -23,6 +23,7 @@ def test_run_ids_change_with_every_setting_and_with_nothing_else(config):
         dataclasses.replace(config, block="me"),
         dataclasses.replace(config, metadata_mode="zeros"),
         dataclasses.replace(config, dataset="other"),
+        dataclasses.replace(config, init="shared"),
         dataclasses.replace(config, fold="0"),
         dataclasses.replace(config, fold="1"),
         *(
@@ -41,3 +42,8 @@ def test_run_ids_change_with_every_setting_and_with_nothing_else(config):
     assert len({run_id(variant) for variant in variants}) == len(variants)
     assert run_id(dataclasses.replace(config)) == run_id(config)
     assert math.log2(16 ** len(run_id(config))) == 64
+
+
+def test_ids_of_runs_that_share_nothing_are_those_of_versions_before_initial_weights_could_be_shared():
+    run = RunConfig("sme", "true", 3, "a3f1", NetworkConfig(width=4, depth=2), ScheduleConfig(epochs=3))
+    assert run_id(run) == "87b6ee13ce6cdc27"

@@ -42,6 +42,15 @@ def test_the_record_names_arms_runs_and_command(tiny_dataset):
     assert record["baseline"] == "baseline"
     assert record["command"] == "python study.py --out 'my folder'"
     assert {run["arm"] for run in record["runs"]} == {"baseline", "sme"}
+    assert "seeds" not in record
+
+
+def test_crossed_seeds_are_declared_and_are_other_runs(tiny_dataset):
+    nested, crossed = (plan("study", tiny_dataset, ["baseline", "sme"], 2, NETWORK, SCHEDULE, crossed=each)
+                       for each in (False, True))  # fmt: skip
+    assert crossed.record([])["seeds"] == "crossed"
+    assert {run.config.init for run in crossed.runs} == {"shared"}
+    assert not {run.run_id for run in nested.runs} & {run.run_id for run in crossed.runs}
 
 
 @pytest.mark.parametrize(
