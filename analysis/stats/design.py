@@ -5,7 +5,8 @@ U units in all, the variance of two arms' difference is expected to be
 
     V = A1 + A2 + B,    A = (s² + e² K / U) / (K r),    B = 2 a² / U,
 
-with K (r - 1) degrees of freedom of each A, and U - K of B, or U - 1 where folds have a single unit. One split
+for K > 1 all times 1 + K / (K - 1), since folds depend on each other (`analysis.stats.mrmc`), with K (r - 1) degrees
+of freedom of each A, and U - K of B, or U - 1 where folds have a single unit. One split
 is K = 1, and U its test units. The arms can differ in s² and e², and in r. Where seeds are crossed there is one A,
 twice as large, with K (r - 1). With one seed in each of three folds or more there is no estimate of A: V is then
 estimated by how the folds differ, with K - 1. So it is where each fold is one unit.
@@ -27,7 +28,7 @@ from scipy.stats import qmc
 
 from analysis.scores.score_matrix import Floats
 from analysis.stats.freedom import cautious
-from analysis.stats.mrmc import FEWEST_FOLDS, Components
+from analysis.stats.mrmc import FEWEST_FOLDS, Components, widening
 
 Pilot = Components | tuple[Components, Components]
 """Variance components of a pilot; a pair, the arm's and the reference's, where seeds and errors of the two differ."""
@@ -140,10 +141,11 @@ def expected(
     if crossed:
         by_seeds, spare = [sum(by_seeds)], spare[:1]
     one_out = folds >= FEWEST_FOLDS and units <= folds
+    wider = widening(folds)
     return Design(
-        tuple(by_seeds),
-        by_units,
-        sum(errors),
+        tuple(wider * each for each in by_seeds),
+        wider * by_units,
+        wider * sum(errors),
         tuple(spare),
         0.0 if one_out else units - folds if units >= 2 * folds else units - 1,
         folds if one_out or min(counts) < 2 else 0,

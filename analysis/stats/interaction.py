@@ -27,6 +27,7 @@ from scipy import linalg, optimize, stats
 
 from analysis.scores.score_matrix import Floats, ScoreMatrix
 from analysis.stats.freedom import growth
+from analysis.stats.mrmc import widening
 from analysis.stats.seed_subgroup import SeedSubgroupPart, seed_subgroup_part
 from analysis.stats.seed_variance import Readers, case_freedom, filled_share, fold_cells, in_common, readers_of, some
 from metaseg.schema import OVERALL
@@ -115,7 +116,10 @@ def interaction(matrices_by_subgroup: Mapping[str, ScoreMatrix], arm: str, refer
         return Interaction(arm, reference, counts, nan, len(names) - 1, nan, nan, nan, nan, nan, nan, alone)
     cases = _cases(matrices, changes, [matrix.common(arm, reference) for matrix in matrices])
     covariance = first.covariance() + second.covariance() + np.diag(cases.variances)
-    f, df_den, p = _wald(estimates, covariance, (first, second), cases)
+    # Folds depend on each other: the covariance is wider, which for F is as if the estimates were smaller.
+    wider = widening(len(np.unique(np.concatenate([matrix.fold for matrix in matrices]))))
+    f, df_den, p = _wald(estimates / np.sqrt(wider), covariance, (first, second), cases)
+    covariance *= wider
     spread = _spread(estimates, covariance)
     mean, shrunken, errors = _shrink(estimates, covariance, spread)
     columns = np.stack([estimates, np.sqrt(np.diag(covariance)), shrunken, errors], axis=1)

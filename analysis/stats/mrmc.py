@@ -16,6 +16,12 @@ With one seed in each fold there is no s². Then V is the variance of the differ
 at least D / U, with one degree of freedom less than folds: three folds or more are needed. So it is, with any number of
 seeds, where each fold is one unit, as in leaving one group out.
 
+Folds of one data set depend on each other: an image that is tested in one trains the networks of the others, so that
+what is peculiar to a data set is in its test images and in its training images. Nothing within one data set tells how
+much (Bengio & Grandvalet 2004, J Mach Learn Res 5:1089). V of K folds is therefore multiplied by 1 + K / (K - 1), what
+Nadeau & Bengio (2003, Mach Learn 52:239) put in for test sets that are 1 / (K - 1) of their training sets: a rule, not
+an estimate (docs/results/calibration/fold_trainings.md).
+
 Where arms share one variance among seeds (`pooled`), s1² = s2² and e1² = e2² are the mean squares of both. For equal r
 V is then the denominator of the split-plot Dorfman-Berbaum-Metz F test (Hillis 2014, Stat Med 33:330; Dorfman, Berbaum,
 Metz 1992). It has more degrees of freedom, and errs where the arms' seeds vary unlike or differ in number.
@@ -54,6 +60,10 @@ Freedom = Literal["cautious", "hillis", "satterthwaite"]
 
 Variances = Literal["separate", "pooled"]
 """Whether each arm has a variance among seeds of its own."""
+
+Overlap = Literal["corrected", "ignored"]
+"""Whether the variance is widened because folds' training sets hold each other's test images, or folds count as
+independent."""
 
 FEWEST_FOLDS = 3
 """Folds from which on one seed in each is enough for a test."""
@@ -110,7 +120,8 @@ class Difference:
     """What the seeds of the arm and of the reference contribute to se²; where folds have one seed or one unit, half of
     what folds differ by beyond their units."""
     case_variance: float = float("nan")
-    """What units contribute to se²: the arms differ on some more than on others. The three sum to se²."""
+    """What units contribute to se²: the arms differ on some more than on others. The three sum to se²; those of folds
+    are widened as it is."""
 
     @property
     def t(self) -> float:
@@ -125,8 +136,9 @@ def difference(
     seeds: Seeds = "nested",
     freedom: Freedom | None = None,
     variances: Variances = "separate",
+    overlap: Overlap = "corrected",
 ) -> Difference:
-    """Test whether the expected scores of two arms are equal, for new images and new seeds.
+    """Test whether the expected scores of two arms are equal, for new images and new seeds; with folds, in new data.
 
     Args:
         matrix: scores in which every run of both arms has every unit, measured or filled in. A seed that wasn't tested
@@ -139,6 +151,8 @@ def difference(
             the default for these; or `satterthwaite` as in lmerTest, with equal results on balanced data of pooled
             variances: conservative if the variance among units is mostly error.
         variances: `separate` for each arm, or `pooled`, one for both, as in an analysis of variance.
+        overlap: `corrected` if folds depend on each other by what they train on; `ignored` to take them for
+            independent, as mixed models do.
 
     Returns:
         Difference, standard error, degrees of freedom, p-value, 95 % interval and variance components; NaN where an arm
@@ -161,7 +175,12 @@ def difference(
         samples = [[arms[0]], [arms[1]]] if variances == "separate" else [list(arms)]
     known = arms[0].known
     about = _About(
-        arm, reference, (len(arms[0].values), len(arms[1].values)), len(set(matrix.units)), len(set(matrix.fold[known]))
+        arm,
+        reference,
+        (len(arms[0].values), len(arms[1].values)),
+        len(set(matrix.units)),
+        folds := len(set(matrix.fold[known])),
+        widening(folds) if overlap == "corrected" else 1.0,
     )
     if not known.any():
         return _unknown(about, float("nan"))
@@ -213,6 +232,11 @@ def difference(
     return _tested(about, estimate, (ours[0], ours[1]), excess, df, components)
 
 
+def widening(folds: int) -> float:
+    """Factor of a difference's variance where its folds depend on each other (see above); 1 for one split."""
+    return 1 + folds / (folds - 1) if folds > 1 else 1.0
+
+
 def testable(matrix: ScoreMatrix) -> bool:
     """True if each stratum has two units or more, so that their variance can be estimated."""
     return bool(len(matrix.units) > 1 and (matrix.effective > 1 + 1e-9).all())
@@ -227,6 +251,7 @@ class _About:
     seeds: tuple[int, int]
     units: int
     folds: int
+    wider: float
 
 
 def _tested(
@@ -237,7 +262,8 @@ def _tested(
     df: float,
     components: Components | None,
 ) -> Difference:
-    """The t test from the parts of the variance."""
+    """The t test from the parts of the variance, before folds' dependence."""
+    seeds, cases = (seeds[0] * about.wider, seeds[1] * about.wider), cases * about.wider
     variance = sum(seeds) + cases
     se, fixed = float(np.sqrt(variance)), (about.arm, about.reference, about.seeds, about.units, estimate)
     parts = components, about.folds, seeds, cases
