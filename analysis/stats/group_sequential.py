@@ -1,9 +1,9 @@
 """Group-sequential boundaries: how small p must be at each look so that all looks together err at the stated level.
 
 An estimate at looks k = 1 .. K, with information I_k = 1 / V_k, has independent increments in information: its
-statistic Z_k sqrt(I_k) is a Brownian motion at time I_k (Jennison & Turnbull 2000, Group Sequential Methods, chapter 11). At
-information fraction t = I_k / I_K the looks up to k may have spent so much of a two-sided level alpha (Lan & DeMets
-1983, Biometrika 70:659):
+statistic Z_k sqrt(I_k) is a Brownian motion at time I_k (Jennison & Turnbull 2000, Group Sequential Methods,
+chapter 11). At information fraction t = I_k / I_K the looks up to k may have spent so much of a two-sided level alpha
+(Lan & DeMets 1983, Biometrika 70:659):
 
     spent(t) = 4 (1 - Phi(z / sqrt(t))),    z the upper alpha / 4 quantile,
 
