@@ -5,10 +5,11 @@ The dataclasses are frozen and hold plain values, so that a configuration can be
 are the options' help texts.
 """
 
+import hashlib
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Literal, get_args
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args
 
 from metaseg.schema import MARGIN, Average, Empty
 
@@ -24,6 +25,9 @@ IGNORED = 255
 
 Position = Literal["encoder", "bottleneck", "decoder"]
 POSITIONS: tuple[Position, ...] = get_args(Position)
+
+Folding = int | Literal["groups", "column"]
+"""How many folds are drawn; or one for each group; or those of the manifest's column `fold`."""
 
 Activation = Literal["relu", "silu", "gelu", "tanh"]
 
@@ -89,13 +93,19 @@ class DataConfig:
     rgb; colour images become grey by ITU-R 601 luma."""
 
     val_fraction: float = 0.2
-    """Share of samples for validation, where the manifest has no split column."""
+    """Share of samples for validation, where the manifest has no split column or there are --folds."""
 
     test_fraction: float = 0.2
-    """Share of samples for test, where the manifest has no split column."""
+    """Share of samples for test, where the manifest has no split column and there are no --folds."""
 
     split_seed: int = 0
-    """Seed of the split and of --limit-per-group's choice. It is not the seed of a run."""
+    """Seed of the split or folds, and of --limit-per-group's choice. It is not the seed of a run."""
+
+    folds: Folding | None = None
+    """Test every sample once, by networks that are trained on other folds. A number: so many folds, of whole groups,
+    with subgroups in proportion. groups: each group is left out in turn, such as a hospital or a cell line that is to
+    be new (see --group-by). column: the folds that the manifest's column `fold` names. A split in the manifest is
+    replaced; a fold's validation is taken from the others, --val-fraction of all samples."""
 
     limit_per_group: int | None = None
     """Keep at most this many samples of each value of the first categorical metadata column."""
@@ -118,6 +128,13 @@ class DataConfig:
             "val_fraction + test_fraction",
             self.val_fraction + self.test_fraction,
             "less than 1, so that samples are left for training",
+        )
+        folds = self.folds
+        _require(
+            folds in (None, "groups", "column") or (isinstance(folds, int) and folds >= 2),
+            "folds",
+            folds,
+            "a number from 2, groups or column",
         )
         _require(
             self.limit_per_group is None or self.limit_per_group >= 3,
@@ -354,3 +371,20 @@ class RunConfig:
 
     fold: str | None = None
     """Name of the fold that the run is tested on, where the study has folds."""
+
+    @property
+    def stream(self) -> int:
+        """Seed of the run's random numbers: `seed`, or in a fold a hash of both.
+
+        Networks of two folds with the same seed thus share neither initialisation nor order nor crops.
+        """
+        if self.fold is None:
+            return self.seed
+        return int.from_bytes(hashlib.sha256(f"{self.seed}/fold {self.fold}".encode()).digest()[:7])
+
+    def resolved(self) -> dict[str, Any]:
+        """All settings as plain values. A run without a fold has no entry for it, as before there were folds."""
+        settings = asdict(self)
+        if self.fold is None:
+            del settings["fold"]
+        return settings

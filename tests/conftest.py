@@ -4,6 +4,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,6 +55,14 @@ def tiny_dataset(tiny_manifest: Path, tmp_path_factory: pytest.TempPathFactory) 
     """The tiny manifest, prepared, with metadata `line` (categorical) and `dose` (continuous)."""
     manifest = read_table(tiny_manifest, ["line", "dose"])
     return prepare(manifest, DataConfig(), tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="session")
+def folded_dataset(tiny_manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """The tiny manifest in three folds."""
+    manifest = read_table(tiny_manifest, ["line", "dose"])
+    without_split = replace(manifest, table=manifest.table.drop(columns="split"))
+    return prepare(without_split, DataConfig(folds=3), tmp_path_factory.mktemp("folded"))
 
 
 @pytest.fixture(scope="session")

@@ -162,9 +162,17 @@ def _replaced(options: Options, chosen: Mapping[tuple[str, ...], Any]) -> Option
 def _converted(value: Any, kind: Any, what: str) -> Any:
     """A file's value as one of an option's type; `what` is the file and the option, for errors."""
     origin, choices = get_origin(kind), get_args(kind)
-    if origin in (Union, UnionType):  # of one type with None, which TOML hasn't: the command line calls it None too
-        (inner,) = (each for each in choices if each is not NoneType)
-        return None if value in (None, "None") else _converted(value, inner, what)
+    if origin in (Union, UnionType):  # some with None, which TOML hasn't: the command line calls it None too
+        if NoneType in choices and value in (None, "None"):
+            return None
+        reasons = []
+        for inner in (each for each in choices if each is not NoneType):
+            try:
+                return _converted(value, inner, what)
+            except ConfigError as error:
+                reasons.append(str(error))
+        expected = " or ".join(reason.partition("; expected ")[2] for reason in reasons)
+        raise ConfigError(reasons[0] if len(reasons) == 1 else f"{what} is {value!r}; expected {expected}")
     if origin is Literal:
         if value not in choices:
             raise ConfigError(f"{what} is {value!r}; expected one of {', '.join(map(str, choices))}")

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from metaseg.config import ConfigError
-from metaseg.store.runs import Store, from_json
+from metaseg.store.runs import Store, from_json, run_label
 from metaseg.terminal import visible
 
 LAST_TIME = 1e11
@@ -49,7 +49,7 @@ def study_statuses(store: Store, unreadable: list[str]) -> Iterator[StudyStatus]
             continue
         name, record = file.removesuffix(".json"), _object(store, f"studies/{file}")
         try:
-            runs = {str(run["run_id"]): f"{run['arm']} seed {run['seed']}" for run in record["runs"]}
+            runs = {str(run["run_id"]): run_label(run) for run in record["runs"]}
         except (KeyError, TypeError):
             unreadable.append(store.storage.locate(f"studies/{file}"))
             continue

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from metaseg.store.runs import Store
     from metaseg.study.plan import Study
 
+MOST_SIZES = 10
+"""Most folds whose sizes are printed one by one."""
+
 Pictures = Callable[["Study", "Store"], Mapping[str, bytes]]
 """Draws predictions of trained networks: PNG files by name."""
 
@@ -107,6 +110,15 @@ def named(page: str, manifest: Path | None) -> str:
     return as_name(f"{page}-{folder.name if folder.is_dir() else folder.parent.name}")
 
 
+def with_folds(name: str, options: StudyOptions) -> str:
+    """Name of a study or sweep: one with folds has a name beside that of the same page without, unless it was given."""
+    folds = options.data.folds
+    if folds is None or getattr(options, "name", None) is not None:
+        return name
+    told = {"groups": "each_group_left_out", "column": "declared_folds"}
+    return as_name(f"{name}-{told.get(str(folds), f'{folds}_folds')}")
+
+
 def launch(page: Callable[[Options], Page], options: Options) -> int:
     """Prepare the data, train what is missing and report; or with `--dry-run`, list the runs and what they will cost.
 
@@ -135,14 +147,15 @@ def _prepare(page: Page, options: StudyOptions, console: "Console") -> tuple["St
     from metaseg.scoring.masks import require_packages
     from metaseg.study.plan import plan
 
-    check_name("study", page.name)
+    name = with_folds(page.name, options)
+    check_name("study", name)
     for arm in options.arms:  # before images are read, which takes time
         _ = find_arm(arm, page.arms).block_name
     require_packages(options.extra_scores)
     store = open_store(options.storage)
     dataset = prepare_shown(options.data, page.read, store, console)
     study = plan(
-        page.name,
+        name,
         dataset,
         options.arms,
         options.seeds,
@@ -219,19 +232,33 @@ def print_data(name: str, dataset: "Dataset", console: "Console") -> None:
     """Print which data a study or sweep called `name` uses."""
     if dataset.about:
         console.print(Text(f"Data: {dataset.about}", "bold"), soft_wrap=True)
-    counts = {split: round(len(dataset.indices(split)) / dataset.share) for split in SPLITS}
-    sizes = ", ".join(f"{count} {split}" for split, count in counts.items())
+    sizes, total = _sizes(dataset), round(len(dataset.table) / dataset.share)
     metadata = ", ".join(f"{column.name} ({column.kind})" for column in dataset.metadata)
-    samples = f"{'about ' if dataset.share < 1 else ''}{sum(counts.values())} samples ({sizes})"
+    samples = f"{'about ' if dataset.share < 1 else ''}{total} samples ({sizes})"
     title = Text(f"{name} on {dataset.name}: {samples}; metadata: {metadata}", "bold")
     console.print(title, soft_wrap=not console.is_terminal)  # a job's log says it is 80 columns wide
 
 
+def _sizes(dataset: "Dataset") -> str:
+    """Number of samples in each split, or fold."""
+    if dataset.folds is None:
+        return ", ".join(f"{round(len(dataset.indices(split)) / dataset.share)} {split}" for split in SPLITS)
+    counts = {view.fold: round(len(view.indices("test")) / dataset.share) for view in dataset.views}
+    told = ", ".join(
+        str(count) if dataset.folds.kind == "drawn" else f"{name} {count}" for name, count in counts.items()
+    )
+    about = f"at most {max(counts.values())} samples each" if len(counts) > MOST_SIZES else told
+    return f"{len(counts)} folds: every sample is tested once; {about}"
+
+
 def distribution(dataset: "Dataset") -> "pd.DataFrame":
-    """Number of samples in each split, in all and by subgroup (paper, Table S1): a row a split."""
+    """Number of samples in each split, or fold, in all and by subgroup (paper, Table S1): a row a split or fold."""
     import pandas as pd
 
-    counts = pd.crosstab(dataset.table["split"], dataset.table["subgroup"]).reindex(SPLITS)
+    part = "fold" if dataset.folds else "split"
+    parts = [dataset.fold_of(row) for row in range(len(dataset.table))] if dataset.folds else dataset.table["split"]
+    counts = pd.crosstab(pd.Series(list(parts), name=part), dataset.table["subgroup"])
+    counts = counts.reindex(dataset.folds.names if dataset.folds else SPLITS)
     if list(counts) != ["all"]:
         counts.insert(0, "all", counts.sum(axis=1))
-    return counts.rename_axis(columns=None).reset_index()
+    return counts.rename_axis(index=part, columns=None).reset_index()

@@ -14,9 +14,10 @@ from rich.text import Text
 
 from metaseg.cli.option_file import to_toml
 from metaseg.cli.options import Preset, StudyOptions, parse
-from metaseg.cli.study_page import Page, carry_out, print_data, print_plan
+from metaseg.cli.study_page import Page, carry_out, print_data, print_plan, with_folds
+from metaseg.config import ConfigError
 from metaseg.simulators.settings import SyntheticConfig
-from metaseg.store.names import check_name
+from metaseg.store.names import as_name, check_name
 from metaseg.study.arms import find_arm
 from metaseg.sweeps.search import SearchConfig
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from metaseg.config import NetworkConfig, ScheduleConfig
+    from metaseg.data.dataset import Dataset
     from metaseg.study.plan import Study
     from metaseg.sweeps.space import Space
     from metaseg.sweeps.sweep import Sweep
@@ -59,6 +61,10 @@ class SweepOptions(StudyOptions):
 
     group_by: str | None = None
     """Column whose values mustn't straddle training, validation and test."""
+
+    fold: str | None = None
+    """Fold in whose training and validation samples settings are searched, where there are --folds. --tune-each-arm
+    searches in each of them, for that fold's own networks."""
 
     name: str | None = None
     """Name of the sweep in the store (default: made of the page's and the images')."""
@@ -100,7 +106,7 @@ def _launch(page: Page, space: "Space", options: SweepOptions, console: "Console
     from metaseg.sweeps.outcome import best_trial, first_error
     from metaseg.sweeps.sweep import Sweep
 
-    name = page.name
+    name = with_folds(page.name, options)
     check_name("study" if options.tune_each_arm else "sweep", name)
     space = space.changed(options.space)
     arms = [find_arm(name, page.arms) for name in (options.arms if options.tune_each_arm else (options.arm,))]
@@ -108,19 +114,22 @@ def _launch(page: Page, space: "Space", options: SweepOptions, console: "Console
     dataset = prepare_shown(options.data, page.read, store, console)
     sweeps = [
         Sweep(
-            f"{name}.{arm.name}",
-            dataset,
+            f"{name}.{arm.name}" if view.fold is None else as_name(f"{name}.{arm.name}.fold-{view.fold}"),
+            view,
             arm,
             options.network,
             options.schedule,
             space.for_arm(arm),
             options.search,
         )
+        for view in _searched(dataset, options)
         for arm in arms
     ]
 
     def planned(
-        name: str, tuned: "Mapping[str, tuple[NetworkConfig, ScheduleConfig]]", searched: Mapping[str, str]
+        name: str,
+        tuned: "Mapping[tuple[str, str | None], tuple[NetworkConfig, ScheduleConfig]]",
+        searched: Mapping[str, str],
     ) -> "Study":
         return plan(
             name,
@@ -151,7 +160,7 @@ def _launch(page: Page, space: "Space", options: SweepOptions, console: "Console
     from metaseg.engine.session import session
     from metaseg.engine.tuning import run_sweep
 
-    tuned: dict[str, tuple[NetworkConfig, ScheduleConfig]] = {}
+    tuned: dict[tuple[str, str | None], tuple[NetworkConfig, ScheduleConfig]] = {}
     # Sweeps and the study that follows share one start of Ray; a single sweep may not need it at all.
     with session() if options.tune_each_arm else contextlib.nullcontext():
         for sweep in sweeps:
@@ -163,12 +172,24 @@ def _launch(page: Page, space: "Space", options: SweepOptions, console: "Console
                 reason = first_error(study) or "no complete trial keeps to the constraints"
                 complain(console, "failed", f"{sweep.name}: no settings were found: {reason}")
                 return FAILED
-            tuned[sweep.arm.name] = sweep.space.settings(best.params, options.network, options.schedule)
+            settings = sweep.space.settings(best.params, options.network, options.schedule)
+            tuned[sweep.arm.name, sweep.dataset.fold] = settings
         if not options.tune_each_arm:
             return 0
-        each = planned(f"{name}-tuned", tuned, {sweep.arm.name: sweep.name for sweep in sweeps})
+        each = planned(f"{name}-tuned", tuned, {sweep.label: sweep.name for sweep in sweeps})
         print_plan(each, store, console)
         return carry_out(each, store, options, page.pictures, console, command())
+
+
+def _searched(dataset: "Dataset", options: SweepOptions) -> "tuple[Dataset, ...]":
+    """The dataset as the folds see it in which settings are searched: without their test images."""
+    if options.fold is not None and options.tune_each_arm:
+        raise ConfigError(f"fold is {options.fold!r}; expected none with --tune-each-arm, which tunes in each fold")
+    if options.tune_each_arm:
+        return dataset.views
+    if options.fold is None and dataset.folds:
+        raise ConfigError(f"fold is None; expected one of {', '.join(dataset.folds.names)}, to search in (--fold)")
+    return (dataset.of_fold(options.fold),)
 
 
 def _print_space(sweep: "Sweep", console: "Console") -> None:

@@ -5,16 +5,18 @@ import math
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from metaseg.config import Split, Subset
+from metaseg.config import ConfigError, Split, Subset
 from metaseg.data.decode import to_channels
+from metaseg.data.folds import Folds
 from metaseg.data.manifest import ManifestError
 from metaseg.data.metadata import MetadataColumn
-from metaseg.data.reserved_names import sample_names, users_columns
+from metaseg.data.reserved_names import FOLD, fold_columns, sample_names, split_of, users_columns
 
 
 class TestWithheldError(RuntimeError):
@@ -45,7 +47,7 @@ class Dataset:
     table: pd.DataFrame
     """One row per sample, sorted by image and subgroup: image, mask, split, group, subgroup, height, width (pixels),
     mean and std (of the image's uint8 values; the std of a constant image is 1), the metadata columns (str or float64)
-    and the strata (str)."""
+    and the strata (str). With folds, `=fold` too, and a column `split=NAME` for each fold instead of split."""
     subgroup_column: str | None
     """Column whose values `subgroup` holds; None where it is "all" everywhere."""
     metadata: tuple[MetadataColumn, ...]
@@ -70,6 +72,10 @@ class Dataset:
     """Share of the study's images that are here; below 1 only where they serve to plan it."""
     test_withheld: bool = False
     """True if test images and masks must not be read."""
+    folds: Folds | None = None
+    """The folds, where every sample is tested once; `of_fold` gives the dataset as one of them sees it."""
+    fold: str | None = None
+    """The fold that `split` is of, where there are folds. Until one is chosen, the table has no `split`."""
 
     @classmethod
     def open(cls, path: Path) -> "Dataset":
@@ -110,7 +116,41 @@ class Dataset:
             has_ignored=fields.get("has_ignored", False),
             doubts=tuple(fields.get("doubts", ())),
             images_once=fields.get("images_once", False),
+            folds=_folds(fields.get("folds")),
         )
+
+    def of_fold(self, fold: str | None) -> "Dataset":
+        """Return the dataset as a fold sees it, with that fold's splits: the same pixels, under the same fingerprint.
+
+        Args:
+            fold: one of `folds.names`; None only where there are no folds, for the dataset itself.
+
+        Raises:
+            ConfigError: there is no such fold, or the dataset is that of another one.
+        """
+        if fold == self.fold and (fold is not None or self.folds is None):
+            return self
+        if self.folds is None or fold not in self.folds.names or self.fold is not None:
+            known = (
+                "no folds" if self.folds is None else ", ".join(self.folds.names) if self.fold is None else self.fold
+            )
+            raise ConfigError(f"fold is {fold!r}; dataset {self.name!r} has {known}")
+        if fold not in self._views:
+            split = self.table[split_of(fold)]
+            table = self.table.drop(columns=fold_columns(self.table)).assign(split=split)
+            self._views[fold] = replace(self, table=table, fold=fold)
+        return self._views[fold]
+
+    @property
+    def views(self) -> "tuple[Dataset, ...]":
+        """The dataset as each of its folds sees it; the dataset itself where it has none or is that of one."""
+        if self.folds is None or self.fold is not None:
+            return (self,)
+        return tuple(map(self.of_fold, self.folds.names))
+
+    @cached_property
+    def _views(self) -> "dict[str, Dataset]":
+        return {}
 
     def without_test(self) -> "Dataset":
         """Return the same dataset, but reading test images raises `TestWithheldError`: for choosing settings."""
@@ -132,10 +172,23 @@ class Dataset:
         """Return the rows of a split, ascending; where `subset` applies to that split, only its rows."""
         if self.test_withheld and split == "test":
             raise TestWithheldError(f"test images of dataset {self.name!r} are withheld while settings are chosen")
+        if self.folds and self.fold is None:
+            raise ConfigError(f"dataset {self.name!r} has folds; expected one to be chosen (of_fold) for its {split}")
         chosen = self.table["split"] == split
         if subset and split in subset.splits:
             chosen &= self.values[subset.column] == subset.value
         return np.flatnonzero(chosen)
+
+    @property
+    def tested(self) -> npt.NDArray[np.int64]:
+        """Rows that are tested, ascending: all of a dataset with folds, each by its own fold."""
+        if self.folds and self.fold is None:
+            return np.arange(len(self.table))
+        return self.indices("test")
+
+    def fold_of(self, i: int) -> str | None:
+        """Return the fold that tests row `i`; None where there are no folds."""
+        return str(self.table[FOLD].iloc[i]) if self.folds else None
 
     def require_open(self, samples: npt.NDArray[np.int64]) -> None:
         """Raise `TestWithheldError` if test images are withheld and `samples` `(N,)` includes one."""
@@ -203,3 +256,8 @@ class Dataset:
     @cached_property
     def _masks(self) -> npt.NDArray[np.uint8]:
         return np.asarray(np.memmap(self.path / "masks.bin", dtype=np.uint8, mode="r"))
+
+
+def _folds(fields: dict[str, Any] | None) -> Folds | None:
+    """The folds that dataset.json describes; earlier versions had none."""
+    return Folds(fields["kind"], tuple(fields["names"])) if fields else None

@@ -15,9 +15,11 @@ from metaseg.config import IGNORED, DataConfig
 from metaseg.data.decode import decode_image, decode_mask, pixel_statistics, to_channels
 from metaseg.data.depth import few_levels, grey_levels, is_16_bit
 from metaseg.data.files import Files
+from metaseg.data.folds import Folds
 from metaseg.data.manifest import ROW, Manifest, ManifestError
 from metaseg.data.mask_checks import MaskFacts, implausible
 from metaseg.data.mask_values import MaskValues, Pixels
+from metaseg.data.reserved_names import split_of
 
 Progress = Callable[[int, int], None]
 """Called with the number of samples done, and of all samples."""
@@ -83,7 +85,10 @@ def write_dataset(
     facts = []
     mask_facts = []
     levels = []
-    trained = np.zeros(1 + len(config.classes), dtype=np.int64)
+    folds = Folds.of(config, table)
+    splits = {"": "split"} if folds is None else {f"fold {fold!r}: ": split_of(fold) for fold in folds.names}
+    trained = np.zeros((len(splits), 1 + len(config.classes)), dtype=np.int64)
+    in_training = (table[list(splits.values())] == "train").to_numpy()
     with (folder / "images.bin").open("wb") as images, (folder / "masks.bin").open("wb") as masks:
         for start in range(0, len(files), _CHUNK):
             decoded = pool.map(partial(_decode_sample, config=config), files[start : start + _CHUNK])
@@ -98,15 +103,18 @@ def write_dataset(
                     facts.append((*sample.mask.shape, sample.mean, sample.std))
                     mask_facts.append(sample.mask_facts)
                     levels.append(sample.levels)
-                    if table["split"][i] == "train":
-                        trained += np.bincount(sample.mask[sample.mask != IGNORED], minlength=len(trained))
+                    if in_training[i].any():
+                        counted = sample.mask[sample.mask != IGNORED]
+                        trained[in_training[i]] += np.bincount(counted, minlength=trained.shape[1])
                 progress(i + 1, len(files))
     ManifestError.check(manifest.source, problems)
-    absent = [name for name, pixels in zip(config.classes, trained[1:], strict=True) if not pixels]
-    ManifestError.check(
-        manifest.source,
-        [f"class {name!r} has no pixel in any training mask; expected it in at least one" for name in absent],
-    )
+    absent = [
+        f"{where}class {name!r} has no pixel in any training mask; expected it in at least one"
+        for where, pixels in zip(splits, trained[:, 1:], strict=True)
+        for name, count in zip(config.classes, pixels, strict=True)
+        if not count
+    ]
+    ManifestError.check(manifest.source, absent)
     doubts = [few_levels(manifest.source, list(table["image"]), levels)]
     if len(config.classes) == 1:
         doubts.append(implausible(manifest.source, list(table["mask"]), mask_facts))
@@ -128,5 +136,6 @@ def write_dataset(
         "images_once": True,
         "has_ignored": config.ignore is not None,
         "doubts": [doubt for doubt in doubts if doubt],
+        **({"folds": asdict(folds)} if folds else {}),
     }
     (folder / "dataset.json").write_text(json.dumps(fields))

@@ -9,6 +9,7 @@ import pandas as pd
 
 from metaseg.data.decode import mask_files
 from metaseg.data.manifest import ROW, Manifest, ManifestError
+from metaseg.data.reserved_names import FOLD
 
 Files = tuple[Path, list[Path]]
 """Image file of a sample, and the file or files of its mask."""
@@ -49,17 +50,18 @@ def sha256(path: Path) -> str:
 
 
 def warn_of_duplicates(manifest: Manifest, table: pd.DataFrame, digests: Sequence[str]) -> None:
-    """Warn of images with equal bytes, separately of those within one split and of those across splits."""
+    """Warn of images with equal bytes, separately of those within one split or fold and of those across several."""
+    part, kind = ("split", "split") if "split" in table else (FOLD, "fold")
     equal = table.assign(digest=digests).drop_duplicates("image")
     equal = equal[equal["digest"].duplicated(keep=False)]
     within: list[str] = []
     across: list[str] = []
     for _, rows in equal.groupby("digest", sort=False):
-        first, *others = (f"{image} ({split})" for image, split in zip(rows["image"], rows["split"], strict=True))
-        (across if rows["split"].nunique() > 1 else within).extend(f"{first} = {other}" for other in others)
+        first, *others = (f"{image} ({name})" for image, name in zip(rows["image"], rows[part], strict=True))
+        (across if rows[part].nunique() > 1 else within).extend(f"{first} = {other}" for other in others)
     for pairs, consequence in (
-        (within, "in one split"),
-        (across, "in different splits, which makes test scores too good"),
+        (within, f"in one {kind}"),
+        (across, f"in different {kind}s, which makes test scores too good"),
     ):
         if pairs:
             shown = "; ".join(pairs[:10]) + (f"; ... and {len(pairs) - 10} more" if len(pairs) > 10 else "")

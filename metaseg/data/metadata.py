@@ -47,6 +47,8 @@ class CategoricalCode:
 
     column: str
     vocabulary: tuple[str, ...]
+    untold: tuple[str, ...] = ()
+    """Values that training lacks by design, because a fold leaves them out: they are encoded as zeros."""
 
     @property
     def size(self) -> int:
@@ -54,17 +56,19 @@ class CategoricalCode:
         return len(self.vocabulary)
 
     def encode(self, values: pd.Series) -> npt.NDArray[np.float32]:
-        """Encode `(N,)` values as `(N, size)` one-hot rows; `UnknownMetadataError` lists the known values."""
+        """Encode `(N,)` values as `(N, size)` one-hot rows, `untold` as zeros; `UnknownMetadataError` lists the
+        known values."""
         text, vocabulary = values.astype(str), pd.Index(self.vocabulary)
         text = text.where(text.isin(vocabulary), text.map(clean_text))
         codes = vocabulary.get_indexer(pd.Index(text))
+        codes = np.where(text.isin(self.untold), self.size, codes)
         if (codes < 0).any():
             unknown = sorted(set(values.astype(str)[codes < 0]))
             raise UnknownMetadataError(
                 f"metadata column {self.column!r} has value(s) {', '.join(map(repr, unknown))} not seen in training; "
                 f"known: {', '.join(map(repr, self.vocabulary))}"
             )
-        return np.eye(self.size, dtype=np.float32)[codes]
+        return np.eye(self.size + 1, self.size, dtype=np.float32)[codes]
 
 
 @dataclass(frozen=True)
@@ -105,13 +109,20 @@ class MetadataEncoder:
     codes: tuple[Code, ...]
 
     @classmethod
-    def fit(cls, columns: Sequence[MetadataColumn], training: pd.DataFrame) -> "MetadataEncoder":
-        """Fit vocabularies and statistics to the training samples' table."""
+    def fit(
+        cls, columns: Sequence[MetadataColumn], training: pd.DataFrame, left_out: pd.DataFrame | None = None
+    ) -> "MetadataEncoder":
+        """Fit vocabularies and statistics to the training samples' table.
+
+        Categorical values that only the table `left_out` has are encoded as zeros, if it is given.
+        """
         codes: list[Code] = []
         for column in columns:
             values = training[column.name]
             if column.kind == "categorical":
-                codes.append(CategoricalCode(column.name, tuple(sorted(set(values.astype(str))))))
+                known = set(values.astype(str))
+                untold = set() if left_out is None else set(left_out[column.name].astype(str)) - known
+                codes.append(CategoricalCode(column.name, tuple(sorted(known)), tuple(sorted(untold))))
             else:
                 numbers = values.dropna().to_numpy(np.float64)
                 spread = float(numbers.std()) if np.ptp(numbers) > 0 else 1.0
@@ -130,21 +141,23 @@ class MetadataEncoder:
 
     def to_json(self) -> list[dict[str, Any]]:
         """Describe the codes by plain values, from which `from_json` makes an equal encoder."""
-        return [asdict(code) for code in self.codes]
+        described = [asdict(code) for code in self.codes]
+        # Most codes leave no value out, and are described as before any did.
+        return [{name: value for name, value in code.items() if name != "untold" or value} for code in described]
 
     @classmethod
     def from_json(cls, codes: Sequence[dict[str, Any]]) -> "MetadataEncoder":
         """Make the encoder that `to_json` described; raises `TypeError` or `ValueError` for any other values."""
         encoder = cls(
             tuple(
-                CategoricalCode(code["column"], tuple(code["vocabulary"]))
+                CategoricalCode(code["column"], tuple(code["vocabulary"]), tuple(code.get("untold", ())))
                 if "vocabulary" in code
                 else ContinuousCode(**code)
                 for code in codes
             )
         )
         for code in encoder.codes:
-            texts = (code.column, *(code.vocabulary if isinstance(code, CategoricalCode) else ()))
+            texts = (code.column, *((*code.vocabulary, *code.untold) if isinstance(code, CategoricalCode) else ()))
             "".join(texts).encode()  # each is text, and can be written
             if isinstance(code, CategoricalCode):
                 right = 0 < code.size == len(set(code.vocabulary))

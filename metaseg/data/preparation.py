@@ -20,9 +20,10 @@ from metaseg.data.dataset_files import Progress, write_dataset
 from metaseg.data.decode import DECODER_VERSION
 from metaseg.data.depth import SCALING_VERSION, is_16_bit
 from metaseg.data.files import digests_of, source_files, warn_of_duplicates
+from metaseg.data.folds import Folds, folds_of_samples, lost_folds, warn_of_untold, with_splits
 from metaseg.data.manifest import ROW, Manifest, ManifestError
 from metaseg.data.mask_values import MaskValues
-from metaseg.data.reserved_names import reserved_problems, stored_name
+from metaseg.data.reserved_names import FOLD, reserved_problems, split_of, stored_name
 from metaseg.data.split import assign_splits, limit_per_subgroup
 
 
@@ -31,7 +32,8 @@ def prepare(
 ) -> Dataset:
     """Validate, split and decode a manifest, or open the same dataset from `cache` without decoding anything.
 
-    Samples are split (unless the manifest has splits), then limited, and only those kept are decoded. The order of the
+    Samples are split (unless the manifest has splits) or divided into folds, then limited, and only those kept are
+    decoded, once for all folds. The order of the
     manifest's rows changes nothing. Images with equal bytes are warned about.
 
     Args:
@@ -85,6 +87,7 @@ def prepare(
         subgroup_column=manifest.subgroup_column,
         per=manifest.per,
         share=manifest.share,
+        folds=Folds.of(config, table),
     )
 
 
@@ -114,23 +117,38 @@ def _kept_samples(manifest: Manifest, config: DataConfig) -> pd.DataFrame:
     strata = {name: source[name].astype(str).array for name in manifest.strata}
     named = values | strata
     table["subgroup"] = named.get(manifest.subgroup_column or "", "all")
-    table["split"] = (
-        source["split"].array
-        if "split" in source
-        else assign_splits(
+    part = "split" if config.folds is None else FOLD
+    if config.folds is not None:
+        table[FOLD] = folds_of_samples(manifest, table, config)
+    elif "split" in source:
+        table["split"] = source["split"].array
+    else:
+        table["split"] = assign_splits(
             table["group"], table["subgroup"], config.val_fraction, config.test_fraction, config.split_seed
         )
-    )
     named = {stored_name(name): column for name, column in named.items()}
     table = pd.concat([table, pd.DataFrame(named, index=table.index)], axis=1)
     per = list(map(stored_name, sorted(manifest.per)))
     table = table.sort_values(["image", "subgroup", *per], ignore_index=True)
     if config.limit_per_group is not None:
-        table = table[limit_per_subgroup(table, config.limit_per_group, config.split_seed)]
+        parts = table.rename(columns={part: "split"})
+        kept = table[limit_per_subgroup(parts, config.limit_per_group, config.split_seed)]
+        lost = [] if config.folds is None else list(lost_folds(table, kept, config.limit_per_group))
+        ManifestError.check(manifest.source, lost)
+        table = kept
     table = table.reset_index(drop=True)
     ManifestError.check(manifest.source, list(reserved_problems(manifest, config.classes, table)))
-    ManifestError.check(manifest.source, list(_split_problems(manifest, table)))
-    _warn_of_absent_subgroups(manifest, table)
+    folds = Folds.of(config, table)
+    if folds is None:
+        ManifestError.check(manifest.source, list(_split_problems(manifest, table)))
+        _warn_of_absent_subgroups(manifest, table)
+        return table
+    table = with_splits(table, folds, config)
+    for fold in folds.names:
+        seen = table.assign(split=table[split_of(fold)])
+        problems = _split_problems(manifest, seen, may_lack_values=folds.kind == "groups")
+        ManifestError.check(manifest.source, [f"fold {fold!r}: {problem}" for problem in problems])
+    warn_of_untold(manifest, table, folds)
     return table
 
 
@@ -146,8 +164,8 @@ def _warn_of_absent_subgroups(manifest: Manifest, table: pd.DataFrame) -> None:
             )
 
 
-def _split_problems(manifest: Manifest, table: pd.DataFrame) -> Iterator[str]:
-    """Yield problems with the splits of the kept samples."""
+def _split_problems(manifest: Manifest, table: pd.DataFrame, may_lack_values: bool = False) -> Iterator[str]:
+    """Yield problems with the splits of the kept samples; training may lack metadata values if that is the point."""
     sizes = table["split"].value_counts().reindex(SPLITS, fill_value=0)
     for split in SPLITS:
         if not sizes[split]:
@@ -156,11 +174,16 @@ def _split_problems(manifest: Manifest, table: pd.DataFrame) -> Iterator[str]:
             too_few = (
                 f": {groups} groups (which stay whole) of {subgroups} subgroups (which all need training) are too few"
             )
-            reason = "" if "split" in manifest.table else too_few
+            reason = "" if "split" in manifest.table and FOLD not in table else too_few
             yield f"no sample is in split {split!r} ({found}); expected at least one{reason}"
-    if not sizes["train"]:
+    if not sizes["train"] or may_lack_values:
         return
     training = table[table["split"] == "train"]
+    remedy = (
+        "It needs groups in two folds; to test values that training lacks, group by the column (--folds groups)"
+        if FOLD in table
+        else "Move one of its groups to split 'train' in the table"
+    )
     for column in (column.name for column in manifest.metadata if column.kind == "categorical"):
         stored = stored_name(column)
         known = sorted(training[stored].unique())
@@ -168,8 +191,7 @@ def _split_problems(manifest: Manifest, table: pd.DataFrame) -> Iterator[str]:
             row, split = rows[ROW].iloc[0], rows["split"].iloc[0]
             yield (
                 f"{manifest.where(row)}: {column!r} is {value!r} in split {split!r} ({len(rows)} samples), but in no "
-                f"training sample; expected one of {', '.join(known)}. Move one of its groups to split 'train' in the "
-                "table, or remove its rows"
+                f"training sample; expected one of {', '.join(known)}. {remedy}, or remove its rows"
             )
 
 

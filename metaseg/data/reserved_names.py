@@ -10,6 +10,9 @@ from metaseg.schema import ALL, MACRO, OVERALL
 OWN = ("image", "mask", "split", "group", "subgroup", "height", "width", "mean", "std")
 """Columns that preparing adds to a dataset's table."""
 
+FOLD = PAIR + "fold"
+"""Column of a dataset's table: the fold that tests each sample, where there are folds."""
+
 RESERVED_SUBGROUPS = frozenset({OVERALL, ALL})
 """Names of all subgroups together in reports."""
 
@@ -22,9 +25,19 @@ def stored_name(name: str) -> str:
     return name + PAIR if name in OWN else name
 
 
+def split_of(fold: str) -> str:
+    """Column of a dataset's table: the split of each sample in a fold."""
+    return f"split{PAIR}{fold}"
+
+
+def fold_columns(table: pd.DataFrame) -> list[str]:
+    """Columns of a prepared dataset's table that `split_of` names; no user's column is called `split`."""
+    return [name for name in map(str, table) if name.startswith(split_of(""))]
+
+
 def users_columns(table: pd.DataFrame) -> pd.DataFrame:
     """Select the user's columns of a prepared dataset's table, under the user's names."""
-    ours = [name for name in OWN if name in table]
+    ours = [name for name in (*OWN, FOLD) if name in table] + fold_columns(table)
     return table.drop(columns=ours).rename(columns=lambda name: name.removesuffix(PAIR))
 
 

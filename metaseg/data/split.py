@@ -4,12 +4,13 @@ Both are functions of a seed and of the groups' and images' names, never of the 
 """
 
 import hashlib
+from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from metaseg.config import SPLITS, Split
+from metaseg.config import Split
 
 
 def assign_splits(
@@ -17,9 +18,7 @@ def assign_splits(
 ) -> list[Split]:
     """Assign a split to every sample: groups stay whole, and each subgroup is divided in the wanted proportions.
 
-    A group counts towards the subgroup of most of its samples. Within a subgroup, groups are taken from large to small
-    (by powers of two, in seeded order among equals), and each goes to the split that is emptiest for its share. Three
-    or more groups of a subgroup cover all splits; of two groups, one is in train; a single group is in train.
+    Three or more groups of a subgroup cover all splits; of two groups, one is in train; a single group is in train.
 
     Args:
         group: `(N,)` samples of equal value share a split.
@@ -32,20 +31,42 @@ def assign_splits(
         `N` splits.
     """
     shares: dict[Split, float] = {"train": 1 - val_fraction - test_fraction, "val": val_fraction, "test": test_fraction}
+    return assign_parts(group, subgroup, shares, seed, "split")
+
+
+def assign_parts(
+    group: pd.Series, subgroup: pd.Series, shares: Mapping[Split, float], seed: int, purpose: str
+) -> list[Split]:
+    """Assign one of several splits to every sample: groups stay whole, and each subgroup is divided in proportion.
+
+    A group counts towards the subgroup of most of its samples. Within a subgroup, groups are taken from large to small
+    (by powers of two, in seeded order among equals), and each goes to the split that is emptiest for its share. As many
+    groups of a subgroup as there are splits cover all of them; of fewer, one is in train.
+
+    Args:
+        group: `(N,)` samples of equal value share a split.
+        subgroup: `(N,)` samples of equal value are divided in the wanted proportions.
+        shares: shares of samples, of sum 1, train among them.
+        seed: seed of the order among groups of about the same size.
+        purpose: what is assigned: the order is a function of (seed, purpose, group).
+
+    Returns:
+        `N` splits.
+    """
     counts = pd.DataFrame({"group": group.to_numpy(), "subgroup": subgroup.to_numpy()}).value_counts().reset_index()
     counts = counts.sort_values(["count", "subgroup"], ascending=[False, True])
     groups = counts.groupby("group").agg(stratum=("subgroup", "first"), size=("count", "sum"))
     groups["magnitude"] = np.log2(groups["size"]).astype(int)
-    groups["order"] = seeded_order(groups.index.to_series(), seed, "split")
+    groups["order"] = seeded_order(groups.index.to_series(), seed, purpose)
     groups = groups.sort_values(["stratum", "magnitude", "order"], ascending=[True, False, True])
 
     assigned: dict[object, Split] = {}
-    overall = dict.fromkeys(SPLITS, 0)
+    overall = dict.fromkeys(shares, 0)
     for _, stratum in groups.groupby("stratum"):
-        filled = dict.fromkeys(SPLITS, 0)
+        filled = dict.fromkeys(shares, 0)
         for taken, (name, size) in enumerate(stratum["size"].items()):
-            empty = [split for split in SPLITS if not filled[split]]
-            candidates = empty if len(stratum) - taken <= len(empty) else list(SPLITS)
+            empty = [split for split in shares if not filled[split]]
+            candidates = empty if len(stratum) - taken <= len(empty) else list(shares)
             if taken == len(stratum) - 1 and not filled["train"]:
                 candidates = ["train"]
             split = min(candidates, key=lambda s: _fill(s, size, shares, filled, overall))
@@ -56,7 +77,7 @@ def assign_splits(
 
 
 def _fill(
-    split: Split, size: int, shares: dict[Split, float], filled: dict[Split, int], overall: dict[Split, int]
+    split: Split, size: int, shares: Mapping[Split, float], filled: dict[Split, int], overall: dict[Split, int]
 ) -> tuple[float, float]:
     """Compute how full a split would be for its share, in the subgroup and, to break ties, in all subgroups.
 

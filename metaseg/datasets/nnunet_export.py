@@ -36,9 +36,12 @@ def export_nnunet(dataset: Dataset, folder: Path, dataset_id: int) -> Path:
         `folder/DatasetID_NAME`, which appears complete or not at all, and is left as it is if it exists already.
 
     Raises:
-        ConfigError: the number is out of range, or another dataset's; `folder/DatasetID_NAME` holds something else; a
-            class or metadata column has a name that the format reserves.
+        ConfigError: the dataset has folds, and isn't that of one; the number is out of range, or another dataset's;
+            `folder/DatasetID_NAME` holds something else; a class or metadata column has a name that the format
+            reserves.
     """
+    if dataset.folds and dataset.fold is None:
+        raise ConfigError(f"dataset {dataset.name!r} has folds; expected it as one of them sees it (of_fold)")
     if not 1 <= dataset_id <= 999:
         raise ConfigError(f"dataset_id is {dataset_id}; expected 1 to 999")
     if taken := sorted({"background", "ignore"} & set(dataset.classes)):
@@ -50,6 +53,8 @@ def export_nnunet(dataset: Dataset, folder: Path, dataset_id: int) -> Path:
     if others := sorted(path.name for path in folder.glob(f"Dataset{dataset_id:03d}_*") if path != target):
         raise ConfigError(f"dataset_id is {dataset_id}, which {others[0]} in {folder} has; expected an unused one")
     made = {"nnunet": VERSION, "dataset": dataset.fingerprint, "name": dataset.name, "about": dataset.about}
+    if dataset.fold is not None:
+        made["fold"] = dataset.fold
     return derive(target, made, lambda complete: _write(dataset, complete))
 
 

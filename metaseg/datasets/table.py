@@ -15,7 +15,7 @@ from metaseg.data.metadata import Kind, MetadataColumn
 from metaseg.datasets.numerals import check_numerals, leading_zero
 from metaseg.text import clean_column, clean_text
 
-_TEXT = ("image", "mask", "split", "group")
+_TEXT = ("image", "mask", "split", "group", "fold")
 
 LINE = "line of the file"
 """Name of a frame's index that holds the line of the file in which each row begins."""
@@ -187,7 +187,7 @@ def to_manifest(
             )
         table["group"] = table[group_by]
     for name in _TEXT:
-        if name in table:
+        if name in table and name not in kinds:
             table[name] = _text(table[name])
     for name in strata:
         table[name] = _text(table[name])

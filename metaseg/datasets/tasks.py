@@ -50,7 +50,8 @@ def join_tasks(first: Manifest, second: Manifest, tasks: tuple[str, str]) -> Man
     parts = []
     for manifest, task in zip((first, second), tasks, strict=True):
         images, masks = manifest.root.resolve(), (manifest.mask_root or manifest.root).resolve()
-        part = manifest.table[[name for name in ("image", "mask", "split", "group") if name in manifest.table]].copy()
+        kept = [name for name in ("image", "mask", "split", "group", "fold") if name in manifest.table]
+        part = manifest.table[kept].copy()
         if "group" not in part:
             part["group"] = part["image"]
         # Different groups of the two manifests may have the same name.

@@ -76,7 +76,7 @@ def wait_for(dataset: Path) -> None:
 
 
 def open_both(where: str, folder: Path, config: RunConfig) -> tuple[Store, Dataset]:
-    """The store, and the run's decoded dataset on this machine.
+    """The store, and the run's decoded dataset on this machine, as the run's fold sees it.
 
     Args:
         where: path or URL of the store.
@@ -86,7 +86,8 @@ def open_both(where: str, folder: Path, config: RunConfig) -> tuple[Store, Datas
     if "://" not in where:
         wait_for(folder)  # lest an empty mount point be taken for the store
     store = open_store(where)
-    return store, open_dataset(folder if folder.exists() else store.fetch_dataset(config.dataset))
+    dataset = open_dataset(folder if folder.exists() else store.fetch_dataset(config.dataset))
+    return store, dataset.of_fold(config.fold)
 
 
 def require_same_code(config: RunConfig, run: str, version: int) -> None:

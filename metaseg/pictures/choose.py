@@ -34,7 +34,7 @@ def overlays(arms: tuple[str, str], label: str | None = None) -> Pictures:
     """Draw `overlays.png`: the errors of two arms (paper, Figures S1 and 2B).
 
     From each subgroup it shows the test image with the median gain in F1 from the first arm to the second (means over
-    seeds); from a single subgroup, those at the quartiles. The networks are those of seed 0.
+    seeds); from a single subgroup, those at the quartiles. The networks are those of seed 0, in the image's fold.
 
     Args:
         arms: names of the arms; a study without one of them gets no picture.
@@ -54,7 +54,7 @@ def overlays(arms: tuple[str, str], label: str | None = None) -> Pictures:
             row = dataset.table.iloc[sample]
             panels = []
             for arm in arms:
-                predictor = _predictor(study, store, arm, row["subgroup"])
+                predictor = _predictor(study, store, arm, sample)
                 predicted = predictor.predict(dataset.image(sample), _metadata(dataset, sample)) == number
                 predicted &= dataset.mask(sample) != IGNORED
                 counts = _counts(predicted, dataset.mask(sample) == number)
@@ -75,7 +75,7 @@ def probabilities(arms: tuple[str, str], column: str) -> Pictures:
     (paper, Figure S3).
 
     It shows the test images at the quartiles of the gain in F1 from the first arm to the second. The networks are those
-    of seed 0.
+    of seed 0, in the image's fold.
 
     Args:
         arms: names of the arms; a study without one of them gets no picture.
@@ -92,7 +92,7 @@ def probabilities(arms: tuple[str, str], column: str) -> Pictures:
         rows = []
         for sample in chosen(dataset, (scores[1] - scores[0]).dropna(), 1):
             row, metadata = dataset.table.iloc[sample], _metadata(dataset, sample)
-            first, second = (_predictor(study, store, arm, row["subgroup"]) for arm in arms)
+            first, second = (_predictor(study, store, arm, sample) for arm in arms)
             image = dataset.image(sample)
             panels = [ProbabilityPanel(arms[0], first.probabilities(image, metadata)[0])]
             for code in second.encoder.codes:
@@ -126,13 +126,13 @@ def sweep(arm: str, label: str) -> Pictures:
         if scores.empty or not columns:
             return {}
         column, number = columns[0], 1 + dataset.classes.index(label)
-        samples = [int(sample) for sample in dataset.indices("test") if (dataset.mask(sample) == number).any()]
+        samples = [int(sample) for sample in dataset.tested if (dataset.mask(sample) == number).any()]
         values = dataset.values[column].iloc[samples].dropna().sort_values()
         if values.empty:
             return {}
         sample = int(values.index[len(values) // 2])
-        predictor = _predictor(study, store, arm, "")
-        told = _told(store, _runs(study, store, arm)[0], column)
+        predictor = _predictor(study, store, arm, sample)
+        told = _told(store, _run(study, store, arm, sample), column)
         if not told:
             return {}
         image, metadata = dataset.image(sample), _metadata(dataset, sample)
@@ -210,10 +210,16 @@ def chosen(dataset: Dataset, gain: pd.Series, number: int) -> list[int]:
     return rows
 
 
-def _predictor(study: Study, store: Store, arm: str, subgroup: str) -> Predictor:
-    """Open the arm's network of seed 0; for a stratified arm, that of the subgroup."""
-    run = next(run for run in _runs(study, store, arm) if run.config.seed == 0 and run.part in ("", subgroup))
-    return Predictor.open(store.open_run(run.run_id), study.own_blocks)
+def _run(study: Study, store: Store, arm: str, sample: int) -> PlannedRun:
+    """The arm's run of seed 0 that tests a sample: in its fold; for a stratified arm, of its subgroup."""
+    fold, subgroup = study.dataset.fold_of(sample), study.dataset.table["subgroup"].iloc[sample]
+    runs = (run for run in _runs(study, store, arm) if (run.config.seed, run.config.fold) == (0, fold))
+    return next(run for run in runs if run.part in ("", subgroup))
+
+
+def _predictor(study: Study, store: Store, arm: str, sample: int) -> Predictor:
+    """Open the network of `_run`."""
+    return Predictor.open(store.open_run(_run(study, store, arm, sample).run_id), study.own_blocks)
 
 
 def _told(store: Store, run: PlannedRun, column: str) -> Sequence[float]:

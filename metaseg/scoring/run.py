@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import torch
 
 from metaseg import __version__
-from metaseg.config import IGNORED, NetworkConfig, RunConfig, ScheduleConfig, Subset
+from metaseg.config import IGNORED, ConfigError, NetworkConfig, RunConfig, ScheduleConfig, Subset
 from metaseg.data.dataset import Dataset
 from metaseg.data.manifest import ManifestError
 from metaseg.device import one_thread
@@ -80,8 +80,8 @@ def score_run(
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise DamagedRunError(f"{run.locate(CONFIG)}: not a run's configuration: {error!r}") from error
     try:
-        dataset = Dataset.open(store.fetch_dataset(config.dataset))
-    except (ManifestError, FileNotFoundError) as error:
+        dataset = Dataset.open(store.fetch_dataset(config.dataset)).of_fold(config.fold)
+    except (ConfigError, ManifestError, FileNotFoundError) as error:
         raise DamagedRunError(f"{run.locate(CONFIG)}: its images can't be opened: {error}") from error
     on_gpu = trained_on != "cpu" and torch.cuda.is_available()
     device = torch.device("cuda" if on_gpu else "cpu")  # as it was evaluated, where that can be
@@ -184,6 +184,7 @@ def _run_config(description: dict[str, Any]) -> RunConfig:
         NetworkConfig(**network | {"positions": tuple(network["positions"])}),
         ScheduleConfig(**description["schedule"]),
         Subset(**subset | {"splits": tuple(subset["splits"])}) if subset else None,
+        description.get("fold"),
     )
 
 

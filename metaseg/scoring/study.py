@@ -17,7 +17,7 @@ from metaseg.networks.blocks import ChannelModulation
 from metaseg.schema import EXTRA_SCORES, ExtraScore, study_file
 from metaseg.scoring.masks import TOLERANCE, require_packages
 from metaseg.scoring.run import is_scored, score_run
-from metaseg.store.runs import DamagedRunError, Store, from_json, require_fingerprint
+from metaseg.store.runs import DamagedRunError, Store, from_json, require_fingerprint, run_label
 from metaseg.terminal import Terminal
 
 MOST_PROCESSES = 8
@@ -96,7 +96,7 @@ def _wanted(
         raise ConfigError(f"unknown study {study!r} in {store.where}; known: {', '.join(names) or 'none'}")
     record, done = from_json(store.storage.read(study_file(study))) or {}, store.done()
     try:
-        runs = {run["run_id"]: f"{run['arm']} seed {run['seed']}" for run in record["runs"] if run["run_id"] in done}
+        runs = {run["run_id"]: run_label(run) for run in record["runs"] if run["run_id"] in done}
     except (KeyError, TypeError) as error:
         path = store.storage.locate(study_file(study))
         raise ConfigError(f"{path}: not a study's record; the study's command writes it anew") from error

@@ -50,6 +50,12 @@ def from_json(content: bytes | None) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
+def run_label(run: Mapping[str, Any]) -> str:
+    """Name a run for messages, by its entry in a study's record; raises `KeyError` where that isn't one."""
+    label = f"{run['arm']} seed {run['seed']}"
+    return f"{label} fold {run['fold']}" if "fold" in run else label
+
+
 def require_fingerprint(value: object) -> str:
     """Check and return a dataset's fingerprint, which names its folder; raises `ValueError` for anything else."""
     if not isinstance(value, str) or not re.fullmatch(r"[0-9a-f]{1,64}", value):

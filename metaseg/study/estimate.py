@@ -30,7 +30,7 @@ from metaseg.training.schedule import build_optimizer
 STEPS = 3
 """Number of steps that are timed, after a first one that isn't."""
 
-_HEADINGS = ("run id", "arm", "seed", "block, metadata", "samples", "parameters", "memory", "time", "state")
+_HEADINGS = ("run id", "arm", "seed", "fold", "block, metadata", "samples", "parameters", "memory", "time", "state")
 _SPARED = ("samples", "parameters", "memory")
 """Columns that a narrow terminal has no room for."""
 
@@ -87,7 +87,7 @@ def measure(config: RunConfig, dataset: Dataset, device: torch.device) -> Cost:
         training[:batch_size],
         batch_size=batch_size,
         crop=crop,
-        seed=config.seed,
+        seed=config.stream,
         epoch=1,
         device=device,
         cutter=HostCutter(dataset, device),
@@ -138,24 +138,26 @@ def print_estimate(study: Study, store: Store, engine: EngineConfig, console: Co
     missing = {run.run_id for run in study.missing(store)}
     costs: dict[str, Cost] = {}
     narrow = console.is_terminal and console.width < LOG_WIDTH
-    headings = [heading for heading in _HEADINGS if not (narrow and heading in _SPARED)]
+    spared = (*(_SPARED if narrow else ()), *(() if study.dataset.folds else ("fold",)))
+    headings = [heading for heading in _HEADINGS if heading not in spared]
     listing = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for heading in headings:
-        folds = heading == "block, metadata"  # it may be long; ids are there to be copied
+        wraps = heading in ("fold", "block, metadata")  # they may be long; ids are there to be copied
         listing.add_column(
-            heading, justify="right" if heading in _NUMBERS else "left", no_wrap=not folds, overflow="fold"
+            heading, justify="right" if heading in _NUMBERS else "left", no_wrap=not wraps, overflow="fold"
         )
     seconds = 0.0
     for run in track(study.runs, "Timing a few steps", console=console, transient=True):
         if run.arm.name not in costs:
-            costs[run.arm.name] = measure(run.config, study.dataset, device)
+            costs[run.arm.name] = measure(run.config, study.dataset_of(run), device)
         cost = costs[run.arm.name]
-        needed = cost.seconds(run.config, study.dataset)
+        needed = cost.seconds(run.config, study.dataset_of(run))
         seconds += needed if run.run_id in missing else 0
         cells = (
             run.run_id if study.dataset.share == 1 else "-",
             f"{run.arm.name} {run.part}".strip(),
             str(run.config.seed),
+            run.config.fold or "",
             f"{run.config.block}, {run.config.metadata_mode}",
             str(study.sample_count(run)),
             f"{cost.parameters:,}",

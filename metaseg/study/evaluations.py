@@ -31,7 +31,7 @@ def evaluations(
     - `zeros`, for networks trained with true metadata: all-zero metadata.
     - `COLUMN=VALUE`, for networks trained with true metadata or one head per value: that value instead of the true
       one. Each value of a categorical column is given to the samples that have another; quantiles of a continuous
-      column's training values are given to all samples.
+      column's training values (with folds, of all values) are given to all samples.
     """
     samples = dataset.indices("test", config.subset)
     yield AS_TRAINED, samples, fitted.vectors
@@ -44,8 +44,10 @@ def evaluations(
         if isinstance(code, CategoricalCode):
             told = code.vocabulary if len(code.vocabulary) <= SWAPPED_UP_TO else ()
         else:
-            training = dataset.values[code.column].iloc[dataset.indices("train")].dropna()
-            quantiles = np.quantile(training, np.linspace(0, 1, SWAPPED_QUANTILES))
+            # In all folds the same values, so that each is given to every image of a study.
+            known = dataset.indices("train") if dataset.folds is None else np.arange(len(dataset.values))
+            values = dataset.values[code.column].iloc[known].dropna()
+            quantiles = np.quantile(values, np.linspace(0, 1, SWAPPED_QUANTILES))
             told = sorted({float(f"{value:.3g}") for value in quantiles})
         true = dataset.values[code.column].iloc[samples]
         for value in told:

@@ -46,6 +46,7 @@ def execute(
     Raises:
         Exception: whatever `metaseg.training.fit.fit` raises; the store then doesn't have the run.
     """
+    dataset = dataset.of_fold(config.fold)
     checkpoints = StoredCheckpoints(store, run_id(config), engine or EngineConfig())
     with one_thread(device):
         fitted = fit(config, dataset, device, on_epoch, checkpoints)
@@ -83,6 +84,7 @@ def describe(config: RunConfig, dataset: Dataset, fitted: Fitted, device: torch.
         "arm": {"block": config.block, "metadata_mode": config.metadata_mode},
         **_own_blocks(config),
         "seed": config.seed,
+        **({} if config.fold is None else {"fold": config.fold}),
         "network": asdict(config.network),
         "schedule": asdict(config.schedule),
         "subset": asdict(config.subset) if config.subset else None,

@@ -6,12 +6,13 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
 
-from metaseg.config import SPLITS, ConfigError, EngineConfig, NetworkConfig, RunConfig, ScheduleConfig, Scoring, Subset
+from metaseg.config import ConfigError, EngineConfig, NetworkConfig, RunConfig, ScheduleConfig, Scoring, Subset
 from metaseg.data.dataset import Dataset
 from metaseg.networks.block_name import own_sources
 from metaseg.networks.blocks import ChannelModulation
 from metaseg.schema import BASELINE, Claim
 from metaseg.store.runs import Store
+from metaseg.study.arm_data import check_arm, parts_of
 from metaseg.study.arms import Arm, find_arm
 from metaseg.study.run_id import run_id
 
@@ -39,7 +40,8 @@ class PlannedRun:
     @property
     def label(self) -> str:
         """Name of the run in messages."""
-        return f"{self.arm.name} {self.part} seed {self.config.seed}".replace("  ", " ")
+        label = f"{self.arm.name} {self.part} seed {self.config.seed}".replace("  ", " ")
+        return label if self.config.fold is None else f"{label} fold {self.config.fold}"
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ class Study:
     """Name of the arm that the others are compared with."""
     scoring: Scoring = Scoring()
     sweeps: Mapping[str, str] = field(default_factory=dict)
-    """Names of the sweeps in which arms were tuned, by arm."""
+    """Names of the sweeps in which arms were tuned, by arm; with folds, by arm and fold ("sme fold 0")."""
 
     @property
     def comparisons(self) -> tuple[Comparison, ...]:
@@ -97,7 +99,11 @@ class Study:
 
     def sample_count(self, run: PlannedRun) -> int:
         """Number of training samples of a run; an estimate if the dataset is only a part, for planning."""
-        return round(len(self.dataset.indices("train", run.config.subset)) / self.dataset.share)
+        return round(len(self.dataset_of(run).indices("train", run.config.subset)) / self.dataset.share)
+
+    def dataset_of(self, run: PlannedRun) -> Dataset:
+        """The dataset as the run's fold sees it."""
+        return self.dataset.of_fold(run.config.fold)
 
     def missing(self, store: Store) -> tuple[PlannedRun, ...]:
         """The runs that the store doesn't have."""
@@ -119,8 +125,10 @@ class Study:
             **asdict(self.scoring),
             "comparisons": [asdict(comparison) for comparison in self.comparisons],
             "arms": [arm.name for arm in self.arms],
+            **({"folds": asdict(folds)} if (folds := self.dataset.folds) else {}),
             "runs": [
                 {"run_id": run.run_id, "arm": run.arm.name, "seed": run.config.seed, "part": run.part}
+                | ({} if run.config.fold is None else {"fold": run.config.fold})
                 for run in self.runs
             ],
             **({"sweeps": dict(self.sweeps)} if self.sweeps else {}),
@@ -150,10 +158,12 @@ def plan(
     more_arms: Sequence[Arm] = (),
     baseline: str = BASELINE,
     scoring: Scoring = Scoring(),
-    own_settings: Mapping[str, tuple[NetworkConfig, ScheduleConfig]] | None = None,
+    own_settings: Mapping[tuple[str, str | None], tuple[NetworkConfig, ScheduleConfig]] | None = None,
     sweeps: Mapping[str, str] | None = None,
 ) -> Study:
     """Plan a study: resolve every arm with seeds 0 to `seeds` - 1 into runs, one seed of all arms after the other.
+
+    Of a dataset with folds, each arm and seed has a run in each fold.
 
     Args:
         name: the study's name.
@@ -165,8 +175,8 @@ def plan(
         more_arms: arms besides those in `ARMS`.
         baseline: name of the arm that the others are compared with.
         scoring: how scores are computed from counts of pixels.
-        own_settings: network and schedule by the name of an arm that has its own.
-        sweeps: names of the sweeps that found these settings, by arm.
+        own_settings: network and schedule of an arm that has its own, by its name and the fold (None without folds).
+        sweeps: names of the sweeps that found these settings, by arm, and by fold where there are folds.
 
     Raises:
         ConfigError: an arm is unknown or repeated, the baseline isn't among the arms, `seeds` is below 1, or the
@@ -191,61 +201,20 @@ def plan(
         )
     if seeds < 1:
         raise ConfigError(f"seeds is {seeds}; expected at least 1")
-    for arm in chosen:
-        check_arm(arm, dataset)
+    for view in dataset.views:
+        for arm in chosen:
+            check_arm(arm, view)
 
-    def config(arm: Arm, seed: int, subset: Subset | None) -> RunConfig:
-        settings = (own_settings or {}).get(arm.name, (network, schedule))
-        return RunConfig(arm.block_name, arm.metadata_mode, seed, dataset.fingerprint, *settings, subset)
+    def config(arm: Arm, seed: int, subset: Subset | None, fold: str | None) -> RunConfig:
+        settings = (own_settings or {}).get((arm.name, fold), (network, schedule))
+        return RunConfig(arm.block_name, arm.metadata_mode, seed, dataset.fingerprint, *settings, subset, fold)
 
+    parts = {(view.fold, arm.name): parts_of(arm, view) for view in dataset.views for arm in chosen}
     runs = tuple(
-        PlannedRun(arm, config(arm, seed, subset), part)
+        PlannedRun(arm, config(arm, seed, subset, view.fold), part)
         for seed in range(seeds)
+        for view in dataset.views
         for arm in chosen
-        for part, subset in _parts(arm, dataset)
+        for part, subset in parts[view.fold, arm.name]
     )
     return Study(name, dataset, chosen, runs, baseline, scoring, sweeps or {})
-
-
-def _parts(arm: Arm, dataset: Dataset) -> list[tuple[str, Subset | None]]:
-    """The networks that an arm is: a name and what it sees of the data for each."""
-    if not arm.stratified:
-        return [("", arm.subset)]
-    column = _first_categorical(arm, dataset)
-    values = sorted(dataset.values[column].iloc[dataset.indices("train")].unique())
-    parts = [(value, Subset(column, value)) for value in values]
-    # A value without validation or test samples has no network; preparing the dataset has warned of it.
-    return [(value, part) for value, part in parts if all(len(dataset.indices(split, part)) for split in SPLITS)]
-
-
-def _first_categorical(arm: Arm, dataset: Dataset) -> str:
-    names = [column.name for column in dataset.metadata if column.kind == "categorical"]
-    if not names:
-        raise ConfigError(f"arm {arm.name!r} needs a categorical metadata column; dataset {dataset.name!r} has none")
-    return names[0]
-
-
-def check_arm(arm: Arm, dataset: Dataset) -> None:
-    """Raise a `ConfigError` where the dataset isn't fit for the arm."""
-    block = arm.block_name.block
-    if (block.needs_metadata or block.sized_by_metadata) and not dataset.metadata:
-        raise ConfigError(f"arm {arm.name!r} needs metadata, but dataset {dataset.name!r} has no metadata column")
-    if arm.metadata_mode == "heads" and [column.kind for column in dataset.metadata] != ["categorical"]:
-        found = ", ".join(f"{column.name} ({column.kind})" for column in dataset.metadata) or "none"
-        raise ConfigError(f"arm {arm.name!r} has a head for each value of one categorical column; metadata is {found}")
-    if arm.stratified and not _parts(arm, dataset):
-        column = _first_categorical(arm, dataset)
-        raise ConfigError(f"arm {arm.name!r}: no value of {column!r} has samples for training, validation and test")
-    if arm.subset is None:
-        return
-    column, value = arm.subset.column, arm.subset.value
-    if column not in dataset.values:
-        columns = ", ".join(dataset.values.columns)
-        raise ConfigError(f"arm {arm.name!r} sees a part by column {column!r}; the dataset has {columns}")
-    for split in arm.subset.splits:
-        if not len(dataset.indices(split, arm.subset)):
-            found = ", ".join(sorted(dataset.values[column].iloc[dataset.indices(split)].astype(str).unique()))
-            raise ConfigError(
-                f"arm {arm.name!r} sees samples whose {column!r} is {value!r}, of which split {split!r} has none: "
-                f"it has {found}"
-            )

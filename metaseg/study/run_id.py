@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from dataclasses import asdict
 
 from metaseg.config import RunConfig
 from metaseg.training import TRAINING_VERSION
@@ -13,8 +12,5 @@ def run_id(config: RunConfig) -> str:
 
     The configuration holds the dataset's fingerprint. The machine and the number of workers aren't part of it.
     """
-    settings = asdict(config)
-    if config.fold is None:  # so that ids from before there were folds stay
-        del settings["fold"]
-    canonical = json.dumps({"config": settings, "training_version": TRAINING_VERSION}, sort_keys=True)
+    canonical = json.dumps({"config": config.resolved(), "training_version": TRAINING_VERSION}, sort_keys=True)
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]

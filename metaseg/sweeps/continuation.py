@@ -21,7 +21,7 @@ from metaseg.sweeps.pruners import PrunerSettings, build_pruner
 from metaseg.sweeps.samplers import SamplerSettings, build_sampler
 from metaseg.sweeps.sweep import Sweep
 
-SAME = ("fingerprint", "arm_settings", "objectives", "constraints", "tuning_seed")
+SAME = ("fingerprint", "fold", "arm_settings", "objectives", "constraints", "tuning_seed")
 """Entries of a sweep's record that all its trials share; sampler, pruner and their seed may change."""
 
 KINDS = {
@@ -114,10 +114,10 @@ def _trials(storage: BaseStorage, name: str) -> list[FrozenTrial]:
 def _require_same(sweep: Sweep, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
     """Raise a `ConfigError` if the stored sweep is a different one."""
     for part in SAME:
-        if old.get(part) != new[part]:
+        if old.get(part) != new.get(part):
             raise ConfigError(
                 f"the store has a sweep {sweep.name!r} whose {part.replace('_', ' ')} is {old.get(part)!r}; this one's "
-                f"is {new[part]!r}: give it another --name"
+                f"is {new.get(part)!r}: give it another --name"
             )
     searched = sweep.space.distributions().keys() | old["space"].keys()
     for group in ("network", "schedule"):

@@ -13,8 +13,8 @@ from metaseg.config import ConfigError, NetworkConfig, RunConfig, ScheduleConfig
 from metaseg.data.dataset import Dataset
 from metaseg.schema import Direction
 from metaseg.store.names import check_name
+from metaseg.study.arm_data import check_arm
 from metaseg.study.arms import Arm
-from metaseg.study.plan import check_arm
 from metaseg.sweeps.objectives import Constraint, find_objective
 from metaseg.sweeps.search import SearchConfig
 from metaseg.sweeps.space import Space
@@ -36,6 +36,7 @@ class Sweep:
 
     name: str
     dataset: Dataset
+    """With folds, as one of them sees it: its test images take no part in the search."""
     arm: Arm
     network: NetworkConfig
     """Network settings of all trials, where the space doesn't vary them."""
@@ -48,19 +49,31 @@ class Sweep:
         check_name("sweep", self.name)
         if self.arm.stratified:
             raise ConfigError(f"arm {self.arm.name!r} is several networks; expected one whose settings can be searched")
-        check_arm(self.arm, self.dataset)
+        check_arm(self.arm, self.dataset.of_fold(self.dataset.fold))
         self.space.check(self.network, self.schedule)
         for one in self.search.objectives:
             find_objective(one)
         for constraint in self.search.constraints:
             Constraint.parse(constraint)
 
+    @property
+    def label(self) -> str:
+        """The arm, and the fold whose networks are tuned, if any."""
+        return self.arm.name if self.dataset.fold is None else f"{self.arm.name} fold {self.dataset.fold}"
+
     def config(self, params: Mapping[str, Any]) -> RunConfig:
         """The run that a trial's parameters stand for."""
         network, schedule = self.space.settings(params, self.network, self.schedule)
         arm, seed = self.arm, self.search.tuning_seed
         return RunConfig(
-            arm.block_name, arm.metadata_mode, seed, self.dataset.fingerprint, network, schedule, arm.subset
+            arm.block_name,
+            arm.metadata_mode,
+            seed,
+            self.dataset.fingerprint,
+            network,
+            schedule,
+            arm.subset,
+            self.dataset.fold,
         )
 
     @cached_property
@@ -88,6 +101,7 @@ class Sweep:
             "dataset": self.dataset.name,
             "about": self.dataset.about,
             "fingerprint": self.dataset.fingerprint,
+            **({"fold": self.dataset.fold} if self.dataset.fold else {}),
             "arm": self.arm.name,
             "arm_settings": self.arm.record(),
             "space": {name: distribution_to_json(kind) for name, kind in self.space.distributions().items()},

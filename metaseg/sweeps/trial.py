@@ -87,7 +87,7 @@ def execute_trial(
     Returns:
         The outcome, on every worker. A trial that diverges has failed.
     """
-    dataset, run = dataset.without_test(), run_id(config)
+    dataset, run = dataset.of_fold(config.fold).without_test(), run_id(config)
     values = {name: measure(name, config, dataset, device) for name in measured}
     images = len(dataset.indices("train", config.subset))
     scores: dict[int, float] = {}

@@ -4,7 +4,7 @@ import json
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -46,7 +46,7 @@ class Fitted:
 def build_network(config: RunConfig, channels: int, classes: int, metadata_size: int) -> UNet:
     """The run's network with freshly initialised weights, a function of the configuration (its seed included) alone."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
+        torch.manual_seed(config.stream)
         return UNet(
             channels,
             1 if classes == 1 else 1 + classes,
@@ -61,11 +61,12 @@ def encode_metadata(config: RunConfig, dataset: Dataset) -> tuple[MetadataEncode
     """The encoder, and `(samples, M)` metadata of all samples of the dataset as the run sees it.
 
     The encoder is fitted on all training samples, whatever the run's subset, so that a value means the same to all
-    arms.
+    arms. Values that a fold leaves out by design, one group after the other, are zeros.
     """
-    encoder = MetadataEncoder.fit(dataset.metadata, dataset.values.iloc[dataset.indices("train")])
+    left_out = dataset.values if dataset.folds and dataset.folds.kind == "groups" else None
+    encoder = MetadataEncoder.fit(dataset.metadata, dataset.values.iloc[dataset.indices("train")], left_out)
     splits = dataset.table["split"].to_numpy(object)
-    seen = apply_mode(encoder.encode(dataset.values), config.metadata_mode, splits, config.seed)
+    seen = apply_mode(encoder.encode(dataset.values), config.metadata_mode, splits, config.stream)
     return encoder, torch.from_numpy(seen)
 
 
@@ -87,13 +88,14 @@ def fit(
 
     Args:
         config: the resolved run; `config.dataset` must be the dataset's fingerprint.
-        dataset: the decoded samples, the same on every worker of the current process group.
+        dataset: the decoded samples, whole or as the run's fold sees them, the same on every worker of the current
+            process group.
         device: this worker's.
         on_epoch: called after each epoch that is trained here, on every worker.
         checkpoints: where checkpoints are saved; None to save none.
 
     Raises:
-        ConfigError: another dataset, an unknown block, or a block that needs metadata the dataset doesn't have.
+        ConfigError: another dataset or fold, an unknown block, or a block that needs metadata the dataset doesn't have.
         UnknownMetadataError: a sample's metadata has a value that no training sample has.
         DivergedError: the loss became NaN or infinite.
 
@@ -114,6 +116,7 @@ def fit(
         raise ConfigError(
             f"dataset {dataset.path} has fingerprint {dataset.fingerprint}; the run expects {config.dataset}"
         )
+    dataset = dataset.of_fold(config.fold)
     if block_class(config.block).needs_metadata and not dataset.metadata:
         raise ConfigError(f"block {config.block!r} needs metadata, but dataset {dataset.name!r} has no metadata column")
 
@@ -133,7 +136,7 @@ def fit(
     scaler = torch.amp.GradScaler(device.type, enabled=half_precision(device) == torch.float16)
 
     parts: Parts = {"network": model, "optimizer": optimizer, "scheduler": scheduler, "scaler": scaler}
-    run = json.dumps(asdict(config), sort_keys=True)
+    run = json.dumps(config.resolved(), sort_keys=True)
     state = State(run) if checkpoints is None else resume(checkpoints, parts, run)
     for epoch in range(state.epoch, schedule.epochs + 1):
         state.epoch = epoch
@@ -146,7 +149,7 @@ def fit(
             training,
             batch_size=schedule.batch_size,
             crop=schedule.crop,
-            seed=config.seed,
+            seed=config.stream,
             epoch=epoch,
             device=device,
             cutter=cutter,

@@ -15,13 +15,13 @@ from rich.console import Console
 from safetensors.torch import load_file
 
 import single_precision
-from metaseg.config import ConfigError, EngineConfig
+from metaseg.config import ConfigError, EngineConfig, NetworkConfig
 from metaseg.engine import run_study, scheduler
 from metaseg.engine.failure import CodeChangedError
 from metaseg.engine.worker import Execute, require_same_code
 from metaseg.store.runs import Store
 from metaseg.study.execution import execute
-from metaseg.study.plan import PlannedRun, Study
+from metaseg.study.plan import PlannedRun, Study, plan
 from metaseg.study.run_id import run_id
 from metaseg.training import TRAINING_VERSION
 from small_study import SCHEDULE, small_study
@@ -73,6 +73,18 @@ def test_a_study_is_trained_once_and_equals_plain_pytorch(study, tmp_path):
     stamps = {path: path.stat().st_mtime_ns for path in store.scratch.rglob("*") if path.is_file()}
     assert train(study, store) == ([], {}, "")
     assert {path: path.stat().st_mtime_ns for path in store.scratch.rglob("*") if path.is_file()} == stamps
+
+
+def test_each_fold_is_trained_on_its_own_images_as_by_plain_pytorch(folded_dataset, tmp_path):
+    study = plan("folds", folded_dataset, ["baseline"], 1, NetworkConfig(width=4, depth=2), SCHEDULE)
+    store, plain = Store.at(tmp_path / "ray"), Store.at(tmp_path / "plain")
+    trained, _, output = train(study, store)
+    assert sorted(trained) == [f"baseline seed 0 fold {fold}" for fold in "012"]
+    assert "done   baseline seed 0 fold 2" in output
+    execute(study.runs[2].config, folded_dataset, plain, torch.device("cpu"))
+    for name in ("images.parquet", "weights.safetensors"):
+        by_ray, by_hand = (folder(where, study.runs[2]) / name for where in (store, plain))
+        assert by_ray.read_bytes() == by_hand.read_bytes()
 
 
 def test_a_run_that_fails_is_recorded_and_doesnt_stop_the_others(study, tmp_path):

@@ -23,6 +23,8 @@ def test_run_ids_change_with_every_setting_and_with_nothing_else(config):
         dataclasses.replace(config, block="me"),
         dataclasses.replace(config, metadata_mode="zeros"),
         dataclasses.replace(config, dataset="other"),
+        dataclasses.replace(config, fold="0"),
+        dataclasses.replace(config, fold="1"),
         *(
             dataclasses.replace(config, **{part: dataclasses.replace(getattr(config, part), **{name: value})})
             for part, name, value in (

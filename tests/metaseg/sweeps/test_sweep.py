@@ -11,6 +11,7 @@ from metaseg.sweeps.continuation import open_sweep
 from metaseg.sweeps.dimensions import Float
 from metaseg.sweeps.search import SearchConfig
 from metaseg.sweeps.space import Space
+from small_sweep import run_trial
 
 
 @pytest.mark.parametrize(
@@ -40,6 +41,18 @@ def test_sweeps_that_cant_be_are_refused_before_anything_is_trained(sweep, chang
 def test_searches_that_cant_be_are_refused(settings, message):
     with pytest.raises(ConfigError, match=message):
         SearchConfig(**settings)
+
+
+def test_a_sweep_in_a_fold_trains_and_validates_in_it_and_is_another_sweep(sweep, folded_dataset, store):
+    with pytest.raises(ConfigError, match=r"fold is None; dataset 'tiny.*' has 0, 1, 2"):
+        replace(sweep, dataset=folded_dataset)
+    folded = [replace(sweep, dataset=view) for view in folded_dataset.views[:2]]
+    settings = {"lr_max": 1e-2, "batch_size": 4}
+    assert [each.config(settings).fold for each in folded] == ["0", "1"]
+    assert run_trial(folded[0], store, settings).state == "complete"
+    open_sweep(folded[0], store, [])
+    with pytest.raises(ConfigError, match="whose fold is '0'; this one's is '1'"):
+        open_sweep(folded[1], store, [])
 
 
 def test_the_record_says_what_is_searched(sweep, store):

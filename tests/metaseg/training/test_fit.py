@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 
 from checkout import ROOT
 from metaseg.config import ConfigError, NetworkConfig, RunConfig, ScheduleConfig
+from metaseg.data.counter_random import permutation
 from metaseg.store.runs import Store
 from metaseg.study.execution import execute
 from metaseg.study.run_id import run_id
@@ -85,6 +86,19 @@ def test_another_seed_is_another_network(config):
     first = build_network(config, 1, 1, 3)
     second = build_network(dataclasses.replace(config, seed=1), 1, 1, 3)
     assert not torch.equal(first.head.weight, second.head.weight)
+
+
+def test_a_fold_is_another_network_in_another_order_and_none_is_as_before(tiny_dataset, folded_dataset, config):
+    runs = [dataclasses.replace(config, fold=fold) for fold in (None, "0", "1")]
+    assert runs[0].stream == config.seed
+    first = [next(build_network(run, 1, 1, 3).parameters()).flatten() for run in runs]
+    assert len({tuple(weights.tolist()) for weights in first}) == 3
+    orders = [permutation(run.stream, 1, np.arange(20)).tolist() for run in runs]
+    assert orders[0] != orders[1] != orders[2]
+    with pytest.raises(ConfigError, match=r"fold is '0'; dataset 'tiny.*' has no folds"):
+        fit(runs[1], tiny_dataset, CPU)
+    with pytest.raises(ConfigError, match=r"fold is None; dataset 'tiny.*' has 0, 1, 2"):
+        fit(dataclasses.replace(config, dataset=folded_dataset.fingerprint), folded_dataset, CPU)
 
 
 WORKER = """
