@@ -84,24 +84,51 @@ def ours(values: Floats, seeds: tuple[int, int], sizes: tuple[int, ...] = ()) ->
         seeds: of both arms.
         sizes: images of each unit, where units don't count equally.
     """
-    first = seeds[0]
+    return tested(*mean_squares(values, seeds, sizes))
+
+
+def one_variance(values: Floats, seeds: tuple[int, int]) -> tuple[Floats, Floats, Floats]:
+    """Like `ours` of units that count equally, with one variance among seeds for both arms: `variances="pooled"`."""
+    estimate, by_seeds, by_units, _, freedoms = mean_squares(values, seeds)
+    spare = sum(freedoms[:2])
+    h = sum(1 / count for count in seeds)
+
+    def pooled(parts: Sequence[Floats]) -> Floats:
+        squares = [part * count * (count - 1) for part, count in zip(parts, seeds, strict=True)]
+        return np.asarray(h * np.sum(squares, axis=0) / spare)
+
+    among, excess = pooled(by_seeds), np.maximum(by_units - pooled(_errors(values, seeds)), 0)
+    variance = among + excess
+    df = variance**2 / (among**2 / spare + excess**2 / freedoms[2])
+    se = np.sqrt(variance)
+    return estimate, 2 * stats.t.sf(np.abs(estimate) / se, df), stats.t.ppf(0.975, df) * se
+
+
+def mean_squares(
+    values: Floats, seeds: tuple[int, int], sizes: tuple[int, ...] = ()
+) -> tuple[Floats, list[Floats], Floats, Floats, list[float]]:
+    """What `tested` takes, of `(draws, runs, units)` as in `ours`."""
     weights = np.array(sizes or (1,) * values.shape[2]) / (sum(sizes) or values.shape[2])
     squares = float(np.sum(weights**2))
-    scale = weights**2 / (1 - 2 * weights + squares)
-    by_seeds, errors, by_unit = [], [], []
-    for arm, count in zip((values[:, :first], values[:, first:]), seeds, strict=True):
-        runs, units = arm @ weights, arm.mean(axis=1)
-        by_seeds.append(runs.var(axis=1, ddof=1) / count)
-        centred = arm - units[:, None]
+    arms = values[:, : seeds[0]], values[:, seeds[0] :]
+    by_seeds = [(arm @ weights).var(axis=1, ddof=1) / arm.shape[1] for arm in arms]
+    differing = arms[0].mean(axis=1) - arms[1].mean(axis=1)
+    estimate = differing @ weights
+    by_units = ((differing - estimate[:, None]) ** 2) @ (weights**2 / (1 - 2 * weights + squares))
+    error = np.sum(_errors(values, seeds, sizes), axis=0)
+    return estimate, by_seeds, by_units, error, [*(count - 1.0 for count in seeds), 1 / squares - 1]
+
+
+def _errors(values: Floats, seeds: tuple[int, int], sizes: tuple[int, ...] = ()) -> list[Floats]:
+    """Both arms' mean squares of seed x unit, as parts of the estimate's variance."""
+    weights = np.array(sizes or (1,) * values.shape[2]) / (sum(sizes) or values.shape[2])
+    scale = weights**2 / (1 - 2 * weights + float(np.sum(weights**2)))
+    errors = []
+    for arm, count in zip((values[:, : seeds[0]], values[:, seeds[0] :]), seeds, strict=True):
+        centred = arm - arm.mean(axis=1, keepdims=True)
         centred -= (centred @ weights)[..., None]
         errors.append(np.einsum("drk,drk,k->d", centred, centred, scale) / (count * (count - 1)))
-        by_unit.append(units)
-    differing = by_unit[0] - by_unit[1]
-    estimate = differing @ weights
-    by_units = ((differing - estimate[:, None]) ** 2) @ scale
-    return tested(
-        estimate, by_seeds, by_units, np.sum(errors, axis=0), [*(count - 1 for count in seeds), 1 / squares - 1]
-    )
+    return errors
 
 
 def tested(

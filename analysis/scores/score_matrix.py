@@ -106,15 +106,6 @@ class ScoreMatrix:
     def _unit(self) -> npt.NDArray[np.int64]:
         return np.asarray(pd.factorize(np.array(self.units, dtype=object))[0], np.int64)
 
-    def filled_share(self, arm: str, reference: str) -> float:
-        """The share of the two arms' scores that is filled in from other runs of the same arm, folds that a run wasn't
-        tested in aside."""
-        if self.filled is None:
-            return 0.0
-        rows = np.concatenate([self._rows(name) for name in (arm, reference)])
-        there = np.concatenate([self.measured(name) for name in (arm, reference)]) * self.weights
-        return float((self.filled.share[rows] * there).sum() / there.sum())
-
     def common(self, arm: str, reference: str) -> float:
         """The share of images, by their weights, that some run of each of the two arms has."""
         return 1.0 - float(self.filled.weights[self._apart(arm, reference)].sum()) if self.filled else 1.0
@@ -130,22 +121,8 @@ class ScoreMatrix:
 
     def of(self, arm: str) -> Floats:
         """`(seeds, columns)` values of an arm's runs, by ascending seed."""
-        return self.values[self._rows(arm)]
-
-    def measured(self, arm: str) -> npt.NDArray[np.bool_]:
-        """`(seeds, columns)` whether an arm's runs, by ascending seed, were tested in the column's fold: False in folds
-        where all of a run's scores are filled in."""
-        rows = self._rows(arm)
-        here = np.ones((len(rows), len(self.units)), dtype=bool)
-        if self.filled is not None and self.fold.any():
-            own = self.filled.share[rows] < 1 - 1e-12
-            for fold in np.unique(self.fold):
-                here[:, self.fold == fold] = own[:, self.fold == fold].any(axis=1, keepdims=True)
-        return here
-
-    def _rows(self, arm: str) -> npt.NDArray[np.int64]:
         rows = np.flatnonzero(self.arm == self.arms.index(arm))
-        return np.asarray(rows[np.argsort(self.seed[rows], kind="stable")])
+        return self.values[rows[np.argsort(self.seed[rows], kind="stable")]]
 
     def seeds_of(self, arm: str) -> tuple[int, ...]:
         """Seeds of an arm's runs, ascending."""

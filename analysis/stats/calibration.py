@@ -7,16 +7,16 @@ import pandas as pd
 from scipy import stats
 
 from analysis.stats.comparisons import FEWEST_UNITS
+from analysis.stats.mrmc import FEWEST_FOLDS
 
-PROMISED_SEEDS, PROMISED_UNITS, UNLIKE = 3, 30, 2.0
-"""Seeds an arm and effective units from which on, and the ratio of seeds' SDs up to which, the promise holds."""
+PROMISED_UNITS = 30
+"""Effective units from which on the promise holds."""
 
-EQUAL_COUNTS = ((10, "5 to 6 %"), (5, "6 to 7 %"), (3, "7 to 9 %"), (2, "9 to 10 %"))
-"""With as many seeds in both arms, at least so many: false positives where one arm's SD is four times the other's."""
+RATES = ((5, "4 to 6 %"), (3, "3 to 6 %"), (2, "1 to 6 %"), (1, "0 to 6 %"))
+"""With at least so many seeds in both arms: false positives at a nominal 5 %. One seed is of each fold."""
 
-OTHER_COUNTS = ((3.0, "16 to 27 %", "about 1 %", "10 against 3"), (1.0, "11 to 15 %", "3 %", "5 against 3"))
-"""With unequal numbers of seeds, in at least this ratio: false positives where the arm with fewer varies four times as
-much as the other, and a quarter as much; and the numbers of seeds that were simulated."""
+UNLIKE = 2.0
+"""Ratio of two arms' SDs among seeds from which on it is told."""
 
 SAME = 1e-12
 """An SD below is of float error: the seeds' means are the same."""
@@ -32,101 +32,60 @@ def seed_ratio(row: "pd.Series[Any]") -> float:
 
 
 def unlike_comparisons(tests: pd.DataFrame) -> list[str]:
-    """Sentences on comparisons whose arms' seeds differ in number or SD; those with one reference and number in one.
+    """Sentences on comparisons whose arms' seeds differ in SD, one for each arm that varies more.
+
+    The test gives each arm a variance of its own, so that p-values hold; the sentences say which arm's seeds decide.
 
     Args:
         tests: rows of `analysis.stats.comparisons.compare`.
     """
-    sentences: list[str] = []
-    unlike = [(row, said) for _, row in tests.iterrows() if (said := unlike_seeds(row))]
-    alike: dict[tuple[str, int], list[pd.Series[Any]]] = {}
-    for row, said in unlike:
-        if row["n_seeds"] == row["n_seeds_reference"]:
-            alike.setdefault((str(row["reference"]), int(row["n_seeds"])), []).append(row)
-        else:
-            sentences.append(said)
-    for (reference, seeds), rows in alike.items():
-        if len(rows) == 1:
-            sentences.append(unlike_seeds(rows[0]))
+    found: dict[str, list[str]] = {}
+    for _, row in tests.iterrows():
+        ratio, counts = seed_ratio(row), (int(row["n_seeds"]), int(row["n_seeds_reference"]))
+        if min(counts) < 2 or math.isnan(ratio) or 1 / UNLIKE <= ratio <= UNLIKE:
             continue
-        arms = [f"{row['arm']} ({_times(seed_ratio(row))})" for row in rows]
-        chances = [_chance(seed_ratio(row), seeds) for row in rows]
-        errs = next(errs for count, errs in EQUAL_COUNTS if seeds >= count)
-        sentences.append(
-            f"seeds of {reference} and of {', '.join(arms)} vary unequally (ratio of SDs; {', '.join(chances)} in 100 "
-            f"pairs of arms that truly vary alike show such a ratio with {seeds} seeds each); where it is truly 4, "
-            f"equal arms are called different in {errs} of draws"
-        )
-    return sentences
+        more, less = (row["arm"], row["reference"]) if ratio > 1 else (row["reference"], row["arm"])
+        if ratio < 1:
+            counts = counts[1], counts[0]
+        times = max(ratio, 1 / ratio) if ratio > 0 else math.inf
+        found.setdefault(str(more), []).append(f"{less} ({_times(times)}, {_chance(times, counts)} in 100)")
+    return [
+        f"the seeds of {more} vary more than those of {', '.join(others)}: more seeds of {more} would tell most"
+        for more, others in found.items()
+    ]
 
 
 def _times(ratio: float) -> str:
-    times = max(ratio, 1 / ratio) if ratio > 0 else math.inf
-    return "many times" if math.isinf(times) else f"{times:.1f} times" if times < 10 else f"{times:.0f} times"
+    return "many times" if math.isinf(ratio) else f"{ratio:.1f} times" if ratio < 10 else f"{ratio:.0f} times"
 
 
-def _chance(ratio: float, seeds: int) -> str:
-    """Percentage of pairs of arms that vary alike whose SDs differ at least so much."""
-    times = max(ratio, 1 / ratio) if ratio > 0 else math.inf
-    chance = 200 * float(stats.f.sf(times**2, seeds - 1, seeds - 1))
-    return "fewer than 1" if chance < 1 else f"{chance:.0f}"
-
-
-def unlike_seeds(row: "pd.Series[Any]") -> str:
-    """A sentence on two arms whose seeds differ in number or SD, with the test's false positives; else nothing.
-
-    Args:
-        row: of `analysis.stats.comparisons.compare`; seed_sd and seed_sd_reference may lack.
-    """
-    counts = int(row["n_seeds"]), int(row["n_seeds_reference"])
-    if min(counts) < 2:
-        return ""
-    ratio = seed_ratio(row)
-    times = 1.0 if math.isnan(ratio) else max(ratio, 1 / ratio) if ratio > 0 else math.inf
-    more, less = (row["arm"], row["reference"]) if ratio > 1 else (row["reference"], row["arm"])
-    varies = f"the seeds of {more} vary {_times(ratio)} as much as those of {less} (SD)" if times > UNLIKE else ""
-    if counts[0] == counts[1]:
-        if not varies:
-            return ""
-        errs = next(errs for count, errs in EQUAL_COUNTS if counts[0] >= count)
-        return (
-            f"{varies}; {_chance(ratio, counts[0])} in 100 pairs of arms that truly vary alike show such a ratio with "
-            f"{counts[0]} seeds each; where it is truly 4, equal arms are called different in {errs} of draws"
-        )
-    few = row["arm"] if counts[0] < counts[1] else row["reference"]
-    highest, lowest, tried = next(known[1:] for known in OTHER_COUNTS if max(counts) / min(counts) >= known[0])
-    unequal = f"{row['arm']} has {counts[0]} seeds and {row['reference']} {counts[1]}"
-    return (
-        f"{unequal}{' and ' + varies if varies else ''}; equal arms are called different in {highest} of draws where "
-        f"the seeds of {few}, which has fewer, truly vary four times as much, and in {lowest} where a quarter as "
-        f"much (simulated with {tried} seeds)"
-    )
+def _chance(ratio: float, counts: tuple[int, int]) -> str:
+    """Percentage of pairs of arms that vary alike whose SDs differ at least so much, either way."""
+    either = stats.f.sf(ratio**2, counts[0] - 1, counts[1] - 1) + stats.f.sf(ratio**2, counts[1] - 1, counts[0] - 1)
+    return "fewer than 1" if (chance := 100 * float(either)) < 1 else f"{chance:.0f}"
 
 
 def calibration_sentence(row: "pd.Series[Any]") -> str:
     """A sentence on how often equal arms of this design are called different at p < 0.05.
 
     Args:
-        row: of `analysis.stats.comparisons.compare`; seed_sd and seed_sd_reference may lack.
+        row: of `analysis.stats.comparisons.compare`; n_folds may lack where there is one split.
     """
-    seeds, units = min(int(row["n_seeds"]), int(row["n_seeds_reference"])), float(row["n_effective"])
-    if seeds < 2 or units < FEWEST_UNITS:
+    counts, units = (int(row["n_seeds"]), int(row["n_seeds_reference"])), float(row["n_effective"])
+    folds = int(row.get("n_folds", 1))
+    if min(counts) < (1 if folds >= FEWEST_FOLDS else 2) or units < FEWEST_UNITS:
         return "Nothing is tested."
-    reasons = []
-    if seeds < PROMISED_SEEDS:
-        reasons.append("two seeds of an arm are few (up to 8 %)")
+    rates = next(rates for least, rates in RATES if min(counts) >= least)
+    seeds = f"{counts[0]} seeds each" if counts[0] == counts[1] else f"{counts[0]} and {counts[1]} seeds"
+    if max(counts) == 1:
+        seeds = "one seed each"
+    design = f"{seeds}{f' in each of {folds} folds' if folds > 1 else ''}, {units:.4g} effective units"
     if units < PROMISED_UNITS:
-        reasons.append(f"{units:.3g} effective units are few (up to {7 if units >= 10 else 8} %)")
-    if unlike := unlike_seeds(row):
-        reasons.append(unlike)
-    elif math.isnan(seed_ratio(row)):
-        reasons.append("whether the two arms' seeds vary alike isn't known")
-    if not reasons:
         return (
-            f"Of simulated equal arms of such a design ({seeds} seeds each, {units:.4g} effective units, seeds' SDs "
-            "within a factor of 2), 4 to 6 % are called different at p < 0.05."
+            f"Of simulated equal arms of such a design ({design}), {rates} are called different at p < 0.05 where "
+            f"there are {PROMISED_UNITS} units or more, and up to 7 % with so few."
         )
     return (
-        "The 4 to 6 % of equal arms that are called different at p < 0.05 in designs of three or more seeds an arm "
-        f"aren't promised here: {'; '.join(reasons)}."
+        f"Of simulated equal arms of such a design ({design}), {rates} are called different at p < 0.05, also where "
+        "the arms' seeds vary unlike."
     )

@@ -69,9 +69,9 @@ def compare(
         >>> tests = compare(example_scores(), [Comparison("sme", "baseline")], margin=0.01)
         >>> tests[["subgroup", "difference", "ci_low", "ci_high", "p_adjusted", "verdict"]].round(3)
           subgroup  difference  ci_low  ci_high  p_adjusted verdict
-        0  Average       0.022   0.013    0.030       0.000   helps
-        1        a       0.016   0.006    0.027       0.008   helps
-        2        b       0.027   0.010    0.043       0.008   helps
+        0  Average       0.022   0.010    0.033       0.007   helps
+        1        a       0.016   0.005    0.028       0.022   helps
+        2        b       0.027   0.007    0.046       0.022   helps
     """
     rows = [
         _row(name, subgroup, matrix, comparison, margin)

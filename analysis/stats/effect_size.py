@@ -56,11 +56,11 @@ def superiority(matrix: ScoreMatrix, arm: str, reference: str) -> float:
     """
     ours, theirs = readers(matrix, arm, reference)
     won = 0.0
-    for fold in np.unique(matrix.fold):
+    for fold in np.unique(matrix.fold[ours.known]):
         here = matrix.fold == fold
         both = [each.values[:, here][each.measured[:, here].any(axis=1)] for each in (ours, theirs)]
         won += float(_placements(*both)[0].mean(axis=0) @ matrix.weights[here])
-    return won
+    return won / float(matrix.weights[ours.known].sum()) if ours.known.any() else float("nan")
 
 
 def _placements(ours: Floats, theirs: Floats) -> tuple[Floats, Floats]:

@@ -28,7 +28,7 @@ from scipy import linalg, optimize, stats
 from analysis.scores.score_matrix import Floats, ScoreMatrix
 from analysis.stats.freedom import growth
 from analysis.stats.seed_subgroup import SeedSubgroupPart, seed_subgroup_part
-from analysis.stats.seed_variance import Readers, case_freedom, fold_cells
+from analysis.stats.seed_variance import Readers, case_freedom, filled_share, fold_cells, in_common, readers_of, some
 from metaseg.schema import OVERALL
 
 LEAST_UNITS = 5
@@ -96,12 +96,15 @@ def interaction(matrices_by_subgroup: Mapping[str, ScoreMatrix], arm: str, refer
     names = tuple(matrices_by_subgroup)
     _check(matrices_by_subgroup)
     matrices = tuple(matrices_by_subgroup.values())
-    ours, theirs = (_shared(matrices_by_subgroup, name) for name in (arm, reference))
+    arms = [_shared(matrices_by_subgroup, name) for name in (arm, reference)]
+    ours, theirs = zip(*(in_common(a, b) for a, b in zip(*arms, strict=True)), strict=True)
     counts = len(ours[0].values), len(theirs[0].values)
     units = np.array([len(matrix.units) for matrix in matrices])
     changes = [a.by_unit - b.by_unit for a, b in zip(ours, theirs, strict=True)]
     estimates = np.array([change @ matrix.weights for change, matrix in zip(changes, matrices, strict=True)])
-    filled = np.array([matrix.filled_share(arm, reference) for matrix in matrices])
+    filled = np.array(
+        [filled_share(each, matrix.weights) for *each, matrix in zip(ours, theirs, matrices, strict=True)]
+    )
     parts = [seed_subgroup_part(matrices, each, filled) for each in (ours, theirs)]
     if (first := parts[0]) is None or (second := parts[1]) is None:
         nan = float("nan")
@@ -157,7 +160,7 @@ def _shared(matrices: Mapping[str, ScoreMatrix], arm: str) -> list[Readers]:
         rows = [seeds[subgroup].index(seed) for seed in shared]
         if np.isnan(matrix.of(arm)[rows]).any():
             raise ValueError(f"{arm} has no score of some unit of {subgroup}; expected complete data")
-        values.append(Readers(matrix.of(arm)[rows], matrix.measured(arm)[rows]))
+        values.append(some(readers_of(matrix, arm), rows))
     return values
 
 
@@ -180,8 +183,7 @@ def _wald(
         equal = bool(np.ptp(estimates) < 1e-12)
         return (0.0 if equal else float("inf")), float("inf"), float(equal)
     statistic = float(estimates @ _precision(covariance) @ estimates) / (len(estimates) - 1)
-    freedoms = [arm.freedom for arm in arms]
-    grown = [arm.grown(growth(arm.freedom, freedoms)) for arm in arms]
+    grown = [arm.grown(growth(arm.freedom)) for arm in arms]
     found = []
     for first, second in (arms, (grown[0], arms[1]), (arms[0], grown[1])):
         scale, df = _reference((first, second), cases)

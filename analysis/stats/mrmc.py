@@ -13,7 +13,8 @@ Where units count unequally (groups of few and of many images), D / U and e² / 
 of folds, in which seeds are other networks (`analysis.stats.seed_variance`).
 
 With one seed in each fold there is no s². Then V is the variance of the difference by how much it varies among folds,
-at least D / U, with one degree of freedom less than folds: three folds or more are needed.
+at least D / U, with one degree of freedom less than folds: three folds or more are needed. So it is, with any number of
+seeds, where each fold is one unit, as in leaving one group out.
 
 Where arms share one variance among seeds (`pooled`), s1² = s2² and e1² = e2² are the mean squares of both. For equal r
 V is then the denominator of the split-plot Dorfman-Berbaum-Metz F test (Hillis 2014, Stat Med 33:330; Dorfman, Berbaum,
@@ -39,10 +40,10 @@ from scipy import stats
 from analysis.scores.score_matrix import Floats, ScoreMatrix
 from analysis.stats.freedom import cautious, satterthwaite
 from analysis.stats.seed_variance import (
-    Readers,
     among_folds,
     case_freedom,
     crossed_readers,
+    filled_share,
     fold_cells,
     readers,
     seed_part,
@@ -100,9 +101,10 @@ class Difference:
     components: Components | None
     """None where they can't be estimated."""
     folds: int = 1
+    """Number of folds that both arms have; 1 where there is one split."""
     seed_variances: tuple[float, float] = (float("nan"), float("nan"))
-    """What the seeds of the arm and of the reference contribute to se²; with one seed in each fold, half of what folds
-    differ by beyond their units."""
+    """What the seeds of the arm and of the reference contribute to se²; where folds have one seed or one unit, half of
+    what folds differ by beyond their units."""
     case_variance: float = float("nan")
     """What units contribute to se²: the arms differ on some more than on others. The three sum to se²."""
 
@@ -146,17 +148,18 @@ def difference(
         >>> matrix = next(matrix for _, _, matrix in score_matrices(example_scores()))
         >>> found = difference(matrix, "sme", "baseline")
         >>> round(found.estimate, 3), round(found.ci_low, 3), round(found.ci_high, 3), round(found.p, 4)
-        (0.022, 0.013, 0.03, 0.0005)
+        (0.022, 0.01, 0.033, 0.0066)
     """
     arms = (crossed_readers if seeds == "crossed" else readers)(matrix, arm, reference)
     if seeds == "crossed":
-        samples = [[Readers(arms[0].values - arms[1].values, arms[0].measured)]]
+        samples = [[replace(arms[0], values=arms[0].values - arms[1].values)]]
     else:
         samples = [[arms[0]], [arms[1]]] if variances == "separate" else [list(arms)]
+    known = arms[0].known
     about = _About(
-        arm, reference, (len(arms[0].values), len(arms[1].values)), len(set(matrix.units)), len(set(matrix.fold))
+        arm, reference, (len(arms[0].values), len(arms[1].values)), len(set(matrix.units)), len(set(matrix.fold[known]))
     )
-    if not all(each.measured.any(axis=0).all() for each in arms):
+    if not known.any():
         return _unknown(about, float("nan"))
     changes = arms[0].by_unit - arms[1].by_unit
     estimate, cells = float(changes @ matrix.weights), fold_cells(matrix)
@@ -166,26 +169,21 @@ def difference(
     common = matrix.common(arm, reference)
     b, f_b = float(cells.variance(changes)) / common**2, case_freedom(matrix, cells, changes) * common
     parts = [part for sample in samples if (part := seed_part(matrix, cells, sample))]
-    if len(parts) < len(samples):
+    # With one seed in each fold, or one unit, seeds and units can't be told apart in what folds differ by.
+    several, confounded = len(parts) == len(samples), about.folds == about.units > 1
+    if not several or confounded:
         if about.folds < FEWEST_FOLDS:
             return _unknown(about, estimate)
-        among, df = among_folds(matrix, changes)
-        beyond = max(among / common**2 - b, 0.0)
+        among, df = among_folds(matrix, changes, known)
+        beyond = max(among - b, 0.0)
+    if not several:
         return _tested(about, estimate, (beyond / 2, beyond / 2), b, df, None)
     # Nor has a score that is filled in an error of its own; others have more, with fewer of them in the mean.
-    found = (1 - matrix.filled_share(arm, reference)) ** 2
+    found = (1 - filled_share(arms, matrix.weights)) ** 2
     parts = [replace(part, error=part.error / found) for part in parts]
     error = sum(part.error for part in parts)
     excess = max(b - error, 0.0)
     ours, freedoms = [part.variance for part in parts], [part.freedom for part in parts]
-    terms, freedom = np.array([*ours, excess]), freedom or ("cautious" if len(parts) == 2 else "hillis")
-    if freedom == "cautious":
-        df = float(cautious(terms, [*freedoms, f_b]))
-    elif freedom == "hillis" or not excess:
-        df = float(satterthwaite(terms, [*freedoms, f_b]))
-    else:
-        squares = np.array([*ours, b, error]) ** 2 / [*freedoms, f_b, sum(freedoms) * f_b / about.folds]
-        df = float(terms.sum() ** 2 / squares.sum())
     # Covariance by polarisation: it is of variances of sums and differences.
     shared = float(cells.variance(arms[0].by_unit + arms[1].by_unit) - cells.variance(changes)) / 4
     readings = 2 if seeds == "crossed" else 1  # A difference of two readings has twice a reading's variance.
@@ -195,8 +193,18 @@ def difference(
         (b - error) * matrix.size / 2,
         float(np.mean([part.error / part.scores for part in parts])) / readings,
     )
+    if confounded:
+        return _tested(about, estimate, (beyond / 2, beyond / 2), b, df, components)
+    terms, freedom = np.array([*ours, excess]), freedom or ("cautious" if len(parts) == 2 else "hillis")
+    if freedom == "cautious":
+        df = float(cautious(terms, [*freedoms, f_b]))
+    elif freedom == "hillis" or not excess:
+        df = float(satterthwaite(terms, [*freedoms, f_b]))
+    else:
+        squares = np.array([*ours, b, error]) ** 2 / [*freedoms, f_b, sum(freedoms) * f_b / about.folds]
+        df = float(terms.sum() ** 2 / squares.sum())
     if len(ours) == 1:
-        share = [float(np.sum(matrix.weights**2 / each.count)) for each in arms]
+        share = [float(np.sum(matrix.weights[known] ** 2 / each.count[known])) for each in arms]
         ours = [ours[0] * each / sum(share) for each in share]
     return _tested(about, estimate, (ours[0], ours[1]), excess, df, components)
 

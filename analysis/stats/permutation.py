@@ -61,6 +61,8 @@ def permutation(matrix: ScoreMatrix, arm: str, reference: str, generator: Genera
         ValueError: cells are missing.
     """
     samples = means_by_fold(matrix, readers(matrix, arm, reference))
+    if not samples:
+        return Permutation(nan, nan, False)
     counts = np.array([[len(each) for each in sample] for sample in samples])
     single = bool((counts == 1).all())
     if counts.min() < 2 and len(samples) < (FEWEST_FOLDS if single else 2):
@@ -115,7 +117,7 @@ def sign_flip(matrix: ScoreMatrix, arm: str, reference: str, generator: Generato
         ValueError: cells are missing.
     """
     ours, theirs = readers(matrix, arm, reference)
-    changes = (ours.by_unit - theirs.by_unit) * matrix.weights * len(matrix.units)
+    changes = ((ours.by_unit - theirs.by_unit) * matrix.weights * len(matrix.units))[ours.known]
     changes = np.where(np.abs(changes) < 1e-12, 0.0, changes)
     units = len(changes)
     if units < 2:

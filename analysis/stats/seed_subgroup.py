@@ -79,12 +79,12 @@ def seed_subgroup_part(
     if any(each is None for each in units):
         return None
     by_score = np.array([each.error / each.scores for each in units if each]) / (1 - filled) ** 2
-    folds = np.unique(np.concatenate([matrix.fold for matrix in matrices]))
+    folds = np.unique(np.concatenate([matrix.fold[each.known] for matrix, each in zip(matrices, readers, strict=True)]))
     means = np.zeros((len(folds), len(readers[0].values), len(matrices)))
     share, scale, count = np.zeros((3, len(folds), len(matrices)))
     for g, (matrix, each) in enumerate(zip(matrices, readers, strict=True)):
         for f, fold in enumerate(folds):
-            here = matrix.fold == fold
+            here = (matrix.fold == fold) & each.known
             if here.any():
                 share[f, g] = matrix.weights[here].sum()
                 scale[f, g] = float(np.sum(matrix.weights[here] ** 2)) / share[f, g] ** 2
@@ -106,6 +106,8 @@ def seed_subgroup_part(
     pairs = float(runs @ (of_fold * (of_fold - 1)))
     off = float(np.sum(means.sum(axis=2) ** 2 - (means**2).sum(axis=2)))
     spread = np.array([matrix.freedom for matrix in matrices]) * runs.sum() / len(folds)
+    # A fold that an arm lacks is taken to be as the others.
+    whole = share / share.sum(axis=0)
     return SeedSubgroupPart(
         float(np.sum(apart**2)) / freedom,
         freedom,
@@ -115,5 +117,5 @@ def seed_subgroup_part(
         float(np.sum(2 * (weight * by_score) ** 2 / spread)),
         there,
         runs,
-        (share / seeds[:, None]).T @ share,
+        (whole / seeds[:, None]).T @ whole,
     )

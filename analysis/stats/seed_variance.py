@@ -10,8 +10,9 @@ by degrees of freedom, stands for it. The degrees of freedom of the sum are Satt
 all folds.
 
 Units differ within a fold: a difference between folds is the seeds' as well. They are centred within stratum and fold,
-or within the stratum alone where it has a fold of a single unit, as in leaving one group out. Then the units' variance
-has the folds' in it, but so has the mean square of seed x unit, which is taken off, so that nothing counts twice.
+or within the stratum alone where it has a fold of a single unit. Then the units' variance has the folds' in it, but so
+has the mean square of seed x unit, which is taken off, so that nothing counts twice. (Where all folds are single units
+nothing is taken off: `analysis.stats.mrmc`.)
 """
 
 from collections.abc import Sequence
@@ -32,6 +33,8 @@ class Readers:
     """`(seeds, columns)`"""
     measured: npt.NDArray[np.bool_]
     """`(seeds, columns)`, equal in all columns of a fold: whether the seed was tested in it."""
+    filled: Floats
+    """`(seeds, columns)` share of a unit's images whose scores are filled in from the arm's other runs."""
 
     @cached_property
     def count(self) -> Floats:
@@ -40,8 +43,14 @@ class Readers:
 
     @cached_property
     def by_unit(self) -> Floats:
-        """`(columns,)` mean over them."""
-        return np.asarray(np.where(self.measured, self.values, 0.0).sum(axis=0) / self.count)
+        """`(columns,)` mean over them; over what is filled in where there are none."""
+        counted = np.where(self.known, self.measured, True)
+        return np.asarray(np.where(counted, self.values, 0.0).sum(axis=0) / counted.sum(axis=0))
+
+    @cached_property
+    def known(self) -> npt.NDArray[np.bool_]:
+        """`(columns,)` whether some seed was tested."""
+        return np.asarray(self.measured.any(axis=0))
 
     @cached_property
     def deviations(self) -> Floats:
@@ -50,30 +59,64 @@ class Readers:
 
 
 def readers(matrix: ScoreMatrix, arm: str, reference: str) -> tuple[Readers, Readers]:
-    """Seeds of two arms.
+    """Seeds of two arms, in the folds in which both have some.
 
     Raises:
         ValueError: cells are missing.
     """
-    found = [Readers(matrix.of(name), matrix.measured(name)) for name in (arm, reference)]
+    found = [readers_of(matrix, name) for name in (arm, reference)]
     if any(np.isnan(each.values).any() for each in found):
         raise ValueError(f"{arm} or {reference} has no score of some unit; expected complete data")
-    return found[0], found[1]
+    return in_common(found[0], found[1])
+
+
+def readers_of(matrix: ScoreMatrix, arm: str) -> Readers:
+    """Seeds of an arm, ascending; one that has no score of its own in a fold wasn't tested there."""
+    values = matrix.of(arm)
+    if matrix.filled is None:
+        return Readers(values, np.ones(values.shape, dtype=bool), np.zeros(values.shape))
+    rows = np.flatnonzero(matrix.arm == matrix.arms.index(arm))
+    share = matrix.filled.share[rows[np.argsort(matrix.seed[rows], kind="stable")]]
+    measured = np.ones(values.shape, dtype=bool)
+    if matrix.fold.any():
+        for fold in np.unique(matrix.fold):
+            here = matrix.fold == fold
+            measured[:, here] = (share[:, here] < 1 - 1e-12).any(axis=1, keepdims=True)
+    return Readers(values, measured, share)
+
+
+def filled_share(arms: Sequence[Readers], weights: Floats) -> float:
+    """Share of scores of seeds that were tested that is filled in."""
+    there = [each.measured * weights for each in arms]
+    return float(
+        sum((each.filled * own).sum() for each, own in zip(arms, there, strict=True)) / np.sum(np.vstack(there))
+    )
+
+
+def in_common(first: Readers, second: Readers) -> tuple[Readers, Readers]:
+    """The same seeds, tested in those folds in which both arms have some."""
+    both = first.known & second.known
+    return replace(first, measured=first.measured & both), replace(second, measured=second.measured & both)
 
 
 def crossed_readers(matrix: ScoreMatrix, arm: str, reference: str) -> tuple[Readers, Readers]:
     """Like `readers`, of the seeds that both arms have, in folds in which both have them."""
     arms, seeds = readers(matrix, arm, reference), (matrix.seeds_of(arm), matrix.seeds_of(reference))
     both = [seed for seed in seeds[0] if seed in seeds[1]]
-    rows = [[of.index(seed) for seed in both] for of in seeds]
-    measured = arms[0].measured[rows[0]] & arms[1].measured[rows[1]]
-    return Readers(arms[0].values[rows[0]], measured), Readers(arms[1].values[rows[1]], measured)
+    found = [some(each, [of.index(seed) for seed in both]) for each, of in zip(arms, seeds, strict=True)]
+    measured = found[0].measured & found[1].measured
+    return replace(found[0], measured=measured), replace(found[1], measured=measured)
+
+
+def some(seeds: Readers, rows: Sequence[int]) -> Readers:
+    """Those in `rows`."""
+    return Readers(seeds.values[rows], seeds.measured[rows], seeds.filled[rows])
 
 
 def means_by_fold(matrix: ScoreMatrix, arms: tuple[Readers, Readers]) -> list[tuple[Floats, Floats]]:
-    """For each fold what each seed of both arms contributes to its mean, less the fold's mean of both arms' runs."""
+    """What each seed of both arms contributes to the weighted mean in each fold that both have, centred there."""
     found = []
-    for fold in np.unique(matrix.fold):
+    for fold in np.unique(matrix.fold[arms[0].known]):
         here = matrix.fold == fold
         ours, theirs = (
             each.values[:, here][each.measured[:, here].any(axis=1)] @ matrix.weights[here] for each in arms
@@ -106,10 +149,12 @@ def seed_part(matrix: ScoreMatrix, cells: ScoreMatrix, samples: Sequence[Readers
         cells: the same matrix with the strata within which units vary (`fold_cells`).
         samples: of seeds.
     """
+    # A fold that an arm lacks is taken to be as the others.
     folds, first, of = np.unique(matrix.fold, return_index=True, return_inverse=True)
     in_fold = (of[:, None] == np.arange(len(folds))).astype(np.float64)
-    share, per_mean = matrix.weights @ in_fold, np.sum([1 / each.count for each in samples], axis=0)
-    spare = np.sum([each.count - 1 for each in samples], axis=0)
+    share, known = matrix.weights @ in_fold, samples[0].known
+    per_mean = np.sum([known / np.maximum(each.count, 1) for each in samples], axis=0)
+    spare = np.sum([np.maximum(each.count - 1, 0) for each in samples], axis=0)
     freedom = spare[first]
     if not freedom.any():
         return None
@@ -121,12 +166,13 @@ def seed_part(matrix: ScoreMatrix, cells: ScoreMatrix, samples: Sequence[Readers
     scale = np.where(spare > 0, per_mean / np.maximum(spare, 1), 0.0)
     error = float(np.sum([cells.variance(each.deviations * np.sqrt(scale)).sum() for each in samples]))
     scores = matrix.weights**2 * per_mean
+    whole = float(matrix.weights[known].sum()) ** 2
     return SeedPart(
-        float(weight @ variance),
+        float(weight @ variance) / whole,
         float(weight.sum() ** 2 / np.sum(weight**2 / freedom[several])),
-        error * float(scores.sum() / scores[spare > 0].sum()),
-        float(count.sum()),
-        float(scores.sum()),
+        error * float(scores.sum() / scores[spare > 0].sum()) / whole,
+        float(count.sum()) / whole,
+        float(scores.sum()) / whole,
     )
 
 
@@ -158,16 +204,16 @@ def case_freedom(matrix: ScoreMatrix, cells: ScoreMatrix, values: Floats) -> flo
     return float(parts.sum() ** 2 / np.sum(parts**2 / own))
 
 
-def among_folds(matrix: ScoreMatrix, changes: Floats) -> tuple[float, float]:
+def among_folds(matrix: ScoreMatrix, changes: Floats, known: npt.NDArray[np.bool_]) -> tuple[float, float]:
     """Variance of a difference by how much it varies among folds, and its degrees of freedom.
 
     Args:
         matrix: with folds and weights of columns.
         changes: `(columns,)` differences.
+        known: `(columns,)` those that both arms have.
     """
-    share = np.bincount(matrix.fold, matrix.weights)
-    by_fold = np.bincount(matrix.fold, matrix.weights * changes)[share > 0]
-    share = share[share > 0]
+    weights = np.where(known, matrix.weights, 0.0) / matrix.weights[known].sum()
+    share, by_fold = np.bincount(matrix.fold, weights), np.bincount(matrix.fold, weights * changes)
     squares = float(np.sum(share**2))
     # As units of unequal weight: `ScoreMatrix.deviations`.
     moved = (by_fold - share * by_fold.sum()) ** 2 / (1 - 2 * share + squares)

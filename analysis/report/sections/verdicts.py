@@ -32,7 +32,7 @@ def section(data: ReportData) -> Section:
     """Each declared comparison, by subgroup."""
     study, names, tests = data.study, data.names, data.tests
     heading = "Did metadata help?" if sees_metadata(data.collected) else "Do arms differ?"
-    words = (*_warnings(data.declared), *verdict_caption(tests, study, names))
+    words = (*_unlike(data.declared), *verdict_caption(tests, study, names))
     files = {"tests.csv": to_csv(tests)}
     if tests.empty:
         return Section(heading, (Part((), words, files=files),), (NOTHING,))
@@ -41,11 +41,15 @@ def section(data: ReportData) -> Section:
     return Section(heading, (Part(tuple(grids), words, files=files),), said, sources)
 
 
-def _warnings(declared: pd.DataFrame) -> list[str]:
-    """Names declared comparisons whose arms' seeds vary unequally, so that the test may err more often than it says."""
-    tested = declared[declared["p_adjusted"].notna()]
-    unlike = unlike_comparisons(tested)
-    return [f"WARNING: p-values may be less reliable than they look: {'; '.join(unlike)}."] if unlike else []
+def _unlike(declared: pd.DataFrame) -> list[str]:
+    """Names declared comparisons whose arms' seeds vary unlike."""
+    unlike = unlike_comparisons(declared[declared["p_adjusted"].notna()])
+    if not unlike:
+        return []
+    return [
+        "Each arm has a variance among seeds of its own in the tests. Ratio of SDs, and how many pairs of arms that "
+        f"truly vary alike show such a ratio: {'; '.join(unlike)}."
+    ]
 
 
 def verdict_grids(tests: pd.DataFrame, title: str, corner: str, names: Names = NAMES) -> list[Grid]:

@@ -155,12 +155,12 @@ def test_it_is_about_the_endpoint_or_else_the_macro_average() -> None:
 
 
 def test_sentences_follow_from_what_was_planted() -> None:
-    f1 = simulate(np.random.default_rng(0), 60, arm_image=0.002, baseline=0.0, sme=0.05, sme_dummy=0.0)
+    f1 = simulate(np.random.default_rng(0), 60, seeds=5, arm_image=0.002, baseline=0.0, sme=0.05, sme_dummy=0.0)
     comparisons = [Comparison("sme", "baseline"), Comparison("sme-dummy", "baseline", "equal")]
     tests = compare(make_scores(f1, ["a", "b"] * 30), comparisons, 0.01)
     first, second, third = conclude(tests, [], STUDY, "line")
     assert first.startswith(
-        "Compared with baseline, on new images with new seeds (3 seeds an arm, 60 images): sme +0.04"
+        "Compared with baseline, on new images with new seeds (5 seeds an arm, 60 images): sme +0.05"
     )
     assert second.startswith("Among the arms that receive no metadata: sme-dummy is equivalent to baseline")
     assert third.startswith("By line (exploratory): sme helps on a (+0.0")

@@ -28,7 +28,7 @@ def simulated(rng: np.random.Generator, effect: float, units: int = 30, arm_unit
 
 def test_where_arm_x_unit_has_no_variance_it_is_statsmodels_test_of_run_means() -> None:
     data = simulated(np.random.default_rng(3), 0.001, arm_unit=0.0)
-    found = difference(data, "dummy", "baseline")
+    found = difference(data, "dummy", "baseline", variances="pooled")
     assert found.df == pytest.approx(8), "the draw has no excess variance among units"
     means = data.of("dummy").mean(axis=1), data.of("baseline").mean(axis=1)
     for margin in (0.001, 0.003, 0.01):

@@ -255,3 +255,16 @@ def test_a_stratum_of_one_unit_has_no_variance_and_so_no_test() -> None:
     found = difference(weighted([1] * 30, values, [0] * 29 + [1]), "sme", "baseline")
     assert np.isfinite(found.estimate)
     assert np.isnan([found.se, found.p]).all()
+
+
+def test_arms_have_seed_variances_of_their_own() -> None:
+    """Welch's test of run means, cautiously, where units don't vary; and his own statistic."""
+    rng = np.random.default_rng(30)
+    shared = rng.normal(0, 0.05, 30)
+    values = {"sme": 0.8 + shared + rng.normal(0, 0.02, (3, 1)), "baseline": 0.8 + shared + rng.normal(0, 0.01, (8, 1))}
+    found = difference(make_matrix(**values), "sme", "baseline")
+    welch = stats.ttest_ind(*(values[arm].mean(axis=1) for arm in ("sme", "baseline")), equal_var=False)
+    assert found.t == pytest.approx(welch.statistic)
+    assert 2 <= found.df <= welch.df
+    plain = difference(make_matrix(**values), "sme", "baseline", freedom="hillis")
+    assert (plain.df, plain.p) == pytest.approx((welch.df, welch.pvalue))

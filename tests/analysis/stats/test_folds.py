@@ -1,0 +1,177 @@
+"""The test with folds: against each fold by itself, by symmetry, by what is left out, and on nulls."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from analysis.scores.score_matrix import Filled, ScoreMatrix
+from analysis.stats.mrmc import difference
+
+
+def folded(
+    rng: np.random.Generator,
+    seeds: tuple[int, int] = (3, 3),
+    folds: tuple[int, ...] = (10, 10, 10, 10),
+    effect: float = 0.0,
+    sds: tuple[float, float] = (0.006, 0.006),
+    arm_unit: float = 0.01,
+    error: float = 0.02,
+) -> ScoreMatrix:
+    """Scores of seeds that are other networks in each fold."""
+    fold = np.repeat(np.arange(len(folds)), folds)
+    unit = rng.normal(0.8, 0.05, len(fold))
+    values = [
+        shift + unit + rng.normal(0, sd, (count, len(folds)))[:, fold] + rng.normal(0, arm_unit, len(fold))
+        + rng.normal(0, error, (count, len(fold)))
+        for count, shift, sd in zip(seeds, (effect, 0.0), sds, strict=True)
+    ]  # fmt: skip
+    arm, seed = np.repeat([0, 1], seeds), np.concatenate([np.arange(count) for count in seeds])
+    units = tuple(f"u{k}" for k in range(len(fold)))
+    return ScoreMatrix(("sme", "baseline"), arm, seed, np.concatenate(values), units, len(units), fold=fold)
+
+
+def lacking(data: ScoreMatrix, run: int, fold: int) -> ScoreMatrix:
+    """The matrix as if a run had no scores in a fold: they are filled in from the arm's other runs."""
+    here, others = data.fold == fold, (data.arm == data.arm[run]) & (np.arange(len(data.arm)) != run)
+    values, share = data.values.copy(), np.zeros(data.values.shape)
+    values[run, here] = data.values[others][:, here].mean(axis=0)
+    share[run, here] = 1.0
+    lacked = np.zeros((len(data.arms), len(data.units)), dtype=bool)
+    return replace(data, values=values, filled=Filled(share, lacked, data.weights))
+
+
+def test_folds_are_strata_whose_variances_add() -> None:
+    """Each fold by itself, put together by hand."""
+    data = folded(np.random.default_rng(20), (3, 4), (8, 12, 20))
+    found = difference(data, "sme", "baseline")
+    estimate, seeds, cases = 0.0, np.zeros(2), 0.0
+    for fold in range(3):
+        here = data.fold == fold
+        part = ScoreMatrix(data.arms, data.arm, data.seed, data.values[:, here], tuple(np.array(data.units)[here]), 1)
+        alone, share = difference(part, "sme", "baseline"), here.mean()
+        assert alone.components is not None
+        estimate += share * alone.estimate
+        seeds += share**2 * np.array(alone.seed_variances)
+        cases += share**2 * 2 * alone.components.arm_unit / here.sum()
+    assert found.estimate == pytest.approx(estimate)
+    assert found.seed_variances == pytest.approx(seeds)
+    assert found.case_variance == pytest.approx(max(cases, 0))
+    assert found.se**2 == pytest.approx(sum(found.seed_variances) + found.case_variance)
+    assert (found.folds, found.seeds, found.units) == (3, (3, 4), 40)
+
+
+def test_what_folds_differ_by_for_all_networks_of_an_arm_is_no_variance_of_units() -> None:
+    data = folded(np.random.default_rng(21))
+    shift = np.where(data.arm[:, None] == 0, np.array([0.1, -0.1, 0.05, -0.05])[data.fold], 0)
+    moved = replace(data, values=data.values + shift)
+    first, second = (difference(each, "sme", "baseline") for each in (data, moved))
+    assert (second.estimate, second.se, second.df) == pytest.approx((first.estimate, first.se, first.df))
+
+
+def test_a_seed_that_was_not_tested_in_a_fold_is_left_out_there() -> None:
+    data = folded(np.random.default_rng(22), (4, 4))
+    part = lacking(data, 2, 1)
+    found = difference(part, "sme", "baseline")
+    here = data.fold == 1
+    wanted = data.of("sme").mean(axis=0) - data.of("baseline").mean(axis=0)
+    wanted[here] = data.of("sme")[[0, 1, 3]][:, here].mean(axis=0) - data.of("baseline")[:, here].mean(axis=0)
+    assert found.estimate == pytest.approx(wanted.mean())
+    means = np.stack([data.of("sme")[:, data.fold == fold].mean(axis=1) / 4 for fold in range(4)])
+    parts = [m.var(ddof=1) / 4 if fold != 1 else m[[0, 1, 3]].var(ddof=1) / 3 for fold, m in enumerate(means)]
+    assert found.seed_variances[0] == pytest.approx(sum(parts))
+    assert found.seed_variances[1] == pytest.approx(difference(data, "sme", "baseline").seed_variances[1])
+
+
+def test_a_fold_that_an_arm_lacks_is_taken_to_be_as_the_others() -> None:
+    """As if the reference had none there, either: what is filled in has the difference of the other folds."""
+    data = folded(np.random.default_rng(31), (3, 3), (10,) * 4)
+    gone, ours = data.fold == 3, data.arm == 0
+    values, share = data.values.copy(), np.zeros(data.values.shape)
+    shift = values[ours][:, ~gone].mean() - values[~ours][:, ~gone].mean()
+    values[np.ix_(ours, gone)] = values[np.ix_(~ours, gone)].mean(axis=0) + shift
+    share[np.ix_(ours, gone)] = 1.0
+    filled = Filled(share, np.stack([gone, np.zeros_like(gone)]), data.weights)
+    found = difference(replace(data, values=values, filled=filled), "sme", "baseline")
+    left = ScoreMatrix(
+        data.arms, data.arm, data.seed, data.values[:, ~gone], data.units[:30], 30, fold=data.fold[~gone]
+    )
+    wanted = difference(left, "sme", "baseline")
+    assert found.estimate == pytest.approx(wanted.estimate)
+    assert found.seed_variances == pytest.approx(wanted.seed_variances)
+    assert found.se == pytest.approx(wanted.se, rel=0.05)
+    assert found.folds == 3
+
+
+def test_a_fold_with_one_seed_of_an_arm_has_the_variance_of_the_others() -> None:
+    data = folded(np.random.default_rng(23), (2, 2))
+    found = difference(lacking(data, 0, 3), "sme", "baseline")
+    means = np.stack([data.of("sme")[:, data.fold == fold].mean(axis=1) / 4 for fold in range(3)])
+    several = means.var(axis=1, ddof=1)
+    assert found.seed_variances[0] == pytest.approx(several.sum() / 2 + several.mean())
+
+
+@pytest.mark.parametrize("seeds", [(1, 1), (1, 4)])
+def test_with_one_seed_in_each_fold_the_folds_are_what_varies(seeds: tuple[int, int]) -> None:
+    data = folded(np.random.default_rng(24), seeds, sds=(0.03, 0.03))
+    found = difference(data, "sme", "baseline")
+    changes = data.of("sme").mean(axis=0) - data.of("baseline").mean(axis=0)
+    student = stats.ttest_1samp([changes[data.fold == fold].mean() for fold in range(4)], 0)
+    assert (found.t, found.df, found.p) == pytest.approx((student.statistic, 3, student.pvalue))
+    assert found.components is None
+    assert found.se**2 == pytest.approx(sum(found.seed_variances) + found.case_variance)
+    two = replace(data, fold=data.fold // 2)
+    assert np.isnan(difference(two, "sme", "baseline").p), "two folds are too few"
+
+
+@pytest.mark.parametrize("seeds", [(1, 1), (3, 3), (2, 4)])
+def test_where_a_fold_is_a_unit_it_is_the_paired_test_on_groups_that_are_left_out(seeds: tuple[int, int]) -> None:
+    data = folded(np.random.default_rng(25), seeds, (1,) * 10)
+    found = difference(data, "sme", "baseline")
+    paired = stats.ttest_rel(data.of("sme").mean(axis=0), data.of("baseline").mean(axis=0))
+    assert (found.t, found.df, found.p) == pytest.approx((paired.statistic, 9, paired.pvalue))
+    assert (found.components is None) == (seeds == (1, 1))
+
+
+def test_strata_with_a_fold_of_one_unit_count_networks_once() -> None:
+    """Of 41 units one is a fold by itself: what units differ by has the seeds in it, which is taken off."""
+    rng, found = np.random.default_rng(32), []
+    for _ in range(300):
+        tested = difference(folded(rng, (3, 3), (20, 20, 1), sds=(0.02, 0.02)), "sme", "baseline")
+        found.append((tested.estimate, tested.se**2))
+    estimates, variances = np.array(found).T
+    assert estimates.var() * 0.8 < variances.mean() < estimates.var() * 1.3
+
+
+def test_crossed_seeds_in_folds_are_pairs_of_networks() -> None:
+    data = folded(np.random.default_rng(26))
+    shift = np.random.default_rng(27).normal(0, 0.1, (3, 4))[:, data.fold]
+    moved = replace(data, values=data.values + np.tile(shift, (2, 1)))
+    first, second = (difference(each, "sme", "baseline", seeds="crossed") for each in (data, moved))
+    assert (second.se, second.df) == pytest.approx((first.se, first.df))
+    assert difference(moved, "sme", "baseline").se > 3 * second.se
+
+
+@pytest.mark.parametrize(
+    ("seeds", "folds", "sds"),
+    [
+        ((3, 3), (10,) * 4, (0.006, 0.006)),
+        ((2, 2), (15,) * 5, (0.003, 0.012)),
+        ((1, 1), (15,) * 5, (0.006, 0.006)),
+        ((3, 2), (30, 10, 10, 10), (0.003, 0.012)),
+    ],
+)
+def test_equal_arms_in_folds_are_told_apart_no_more_often_than_promised(
+    seeds: tuple[int, int], folds: tuple[int, ...], sds: tuple[float, float]
+) -> None:
+    """400 draws: 6 % are 24, whose standard deviation is 4.7."""
+    rng = np.random.default_rng(28)
+    assert sum(difference(folded(rng, seeds, folds, sds=sds), "sme", "baseline").p < 0.05 for _ in range(400)) <= 38
+
+
+def test_a_planted_effect_is_found_in_folds() -> None:
+    rng = np.random.default_rng(29)
+    found = [difference(folded(rng, (2, 2), (20,) * 5, effect=0.01), "sme", "baseline") for _ in range(100)]
+    assert np.mean([each.p < 0.05 for each in found]) > 0.6
+    assert np.mean([each.ci_low <= 0.01 <= each.ci_high for each in found]) > 0.88
