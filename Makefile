@@ -15,7 +15,7 @@ study: $(VENV)/installed  ## train and report the default study (synthetic seven
 	$(BIN)/python studies/seven_cells.py $(ARGS)
 
 test: check  ## lint, type check and run the default test suite
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal $(ARGS)
 
 check: $(VENV)/tested
 	$(BIN)/ruff check .

@@ -31,7 +31,7 @@ from metaseg.store.storage import Storage
 READ = {"epoch": "epoch", "train_loss": "train_loss", "val_f1": "val_f1", "learning_rate": "lr"}
 """Columns of a run's `history.parquet`, and what they are called here."""
 
-COLUMNS = ["arm", "seed", "part", *READ.values()]
+COLUMNS = ["arm", "seed", "part", "fold", *READ.values()]
 
 LINES: tuple[Line, ...] = ("-", "--", "-.", ":")
 """Arms in turn, to be told apart where they lie on each other."""
@@ -42,7 +42,8 @@ def read_history(storage: Storage, study: Study) -> pd.DataFrame:
 
     Returns:
         A row per run and epoch: arm (an ordered category of all the study's arms), seed, part (of an arm of several
-        networks; else ""), epoch (finished, from 1), train_loss, val_f1 (NaN in epochs that weren't validated) and lr.
+        networks; else ""), fold ("" where there is one split), epoch (finished, from 1), train_loss, val_f1 (NaN in
+        epochs that weren't validated) and lr.
 
     Raises:
         ResultsError: no finished run, or a history that is missing, corrupt or malformed; the message names the file.
@@ -52,7 +53,7 @@ def read_history(storage: Storage, study: Study) -> pd.DataFrame:
     for run in study.runs:
         if run.run_id in done:
             table = _read(storage, f"runs/{run.run_id}/history.parquet", checksums(storage, run).get("history.parquet"))
-            tables.append(table.assign(arm=run.arm, seed=run.seed, part=run.part))
+            tables.append(table.assign(arm=run.arm, seed=run.seed, part=run.part, fold=run.fold))
     if not tables:
         raise ResultsError(f"study {study.name!r} in {storage.where}: none of its {len(study.runs)} runs is finished")
     history = pd.concat(tables, ignore_index=True)[COLUMNS]
@@ -84,7 +85,7 @@ def draw_learning(history: pd.DataFrame, title: Title, baseline: str) -> bytes:
 def build_learning(history: pd.DataFrame, baseline: str) -> Figure:
     """Validation F1 above, training loss below: a line per arm is the mean over seeds, its band their range.
 
-    Networks of an arm's parts are averaged first.
+    Networks of an arm's parts are averaged first. With folds, each seed counts once in each of them.
 
     Args:
         history: of `read_history`.
@@ -112,8 +113,9 @@ def build_learning(history: pd.DataFrame, baseline: str) -> Figure:
         plain_log_ticks(below.yaxis)
     below.set_xlabel("epoch", fontsize=9)
     below.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    seeds = history.groupby("arm", observed=True)["seed"].nunique()
-    note = f"Lines: means over seeds (of each arm: {span(seeds)})."
+    folded = "fold" in history and (history["fold"] != "").any()
+    seeds = history.drop_duplicates(_run(history)).groupby("arm", observed=True).size()
+    note = f"Lines: means over {'seeds and folds' if folded else 'seeds'} (of each arm: {span(seeds)})."
     if seeds.max() > 1:
         note += " Bands: from the lowest to the highest of them."
     if floor > lowest:
@@ -123,11 +125,17 @@ def build_learning(history: pd.DataFrame, baseline: str) -> Figure:
 
 
 def learning_curves(history: pd.DataFrame, column: str) -> pd.DataFrame:
-    """Mean and range over seeds of a column, where it isn't NaN: columns arm, epoch, mean, low, high and n_seeds."""
+    """Mean and range over seeds (and folds) of a column, where it isn't NaN: columns arm, epoch, mean, low, high and
+    n_runs."""
     known = history.dropna(subset=[column])
-    seeds = known.groupby(["arm", "seed", "epoch"], observed=True)[column].mean()
-    curves = seeds.groupby(["arm", "epoch"], observed=True).agg(mean="mean", low="min", high="max", n_seeds="size")
+    runs = known.groupby([*_run(history), "epoch"], observed=True)[column].mean()
+    curves = runs.groupby(["arm", "epoch"], observed=True).agg(mean="mean", low="min", high="max", n_runs="size")
     return curves.reset_index()
+
+
+def _run(history: pd.DataFrame) -> list[str]:
+    """Columns that tell runs apart; parts of one aren't."""
+    return [name for name in ("arm", "seed", "fold") if name in history]
 
 
 def _floor(scores: pd.DataFrame) -> float:

@@ -23,12 +23,13 @@ def draw_run_means(means: pd.DataFrame, title: Title) -> bytes:
     return render(build_run_means(means, title.names), title)
 
 
-def build_run_means(means: pd.DataFrame, names: Names = NAMES) -> Figure:
+def build_run_means(means: pd.DataFrame, names: Names = NAMES, folds: int = 0) -> Figure:
     """A row a run, a column a subgroup; colours are differences from the column's median, numbers the means.
 
     Args:
         means: of `analysis.stats.seeds.run_means`.
         names: what scores are called.
+        folds: number of folds that a row's seed has networks of; 0 where there is one split.
     """
     values = means.to_numpy(float)
     moved = values - np.nanmedian(values, axis=0)
@@ -57,9 +58,10 @@ def build_run_means(means: pd.DataFrame, names: Names = NAMES) -> Figure:
     arms = means.index.get_level_values("arm").to_numpy()
     for edge in np.flatnonzero(arms[1:] != arms[:-1]):
         panel.axhline(edge + 0.5, color="#444444", linewidth=0.9)
+    row = f"a seed of an arm, over {folds} folds" if folds else "a run (arm and seed)"
     foot(
         figure,
-        f"Each row is a run (arm and seed). Colour: its mean {names.score} minus the median of all runs in the same "
-        "column. A seed that collapsed is a red row.",
+        f"Each row is {row}. Colour: its mean {names.score} minus the median of all rows in the same column. A seed "
+        "that collapsed is a red row.",
     )
     return figure

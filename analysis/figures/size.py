@@ -55,8 +55,9 @@ def _bins(areas: pd.Series) -> pd.Series:
 def size_curves(images: pd.DataFrame, baseline: str) -> pd.DataFrame:
     """Mean F1, and difference from the baseline, of each arm's images of about a size.
 
-    Runs that lack some of a bin's images are left out of it. Scores are averaged over seeds; intervals are over groups
-    of images (95 %, t), so they are about other images and these networks.
+    Runs that lack some of a bin's images (of their fold) are left out of it, and arms that lack some altogether.
+    Scores are averaged over seeds; intervals are over groups of images (95 %, t), so they are about other images and
+    these networks.
 
     Args:
         images: rows of `analysis.results.store_rows.Collected.images`.
@@ -67,13 +68,17 @@ def size_curves(images: pd.DataFrame, baseline: str) -> pd.DataFrame:
         group), difference, difference_low and difference_high (from the baseline; NaN for it, and where it has no run).
     """
     sized = sized_images(images)
-    rows = images.loc[images["evaluation"] == AS_TRAINED, [*IMAGE, "arm", "seed", "tp", "fp", "fn"]]
+    fold = ["fold"] if "fold" in images else []
+    rows = images.loc[images["evaluation"] == AS_TRAINED, [*IMAGE, "arm", "seed", *fold, "tp", "fp", "fn"]]
     rows = rows.merge(sized[sized["bin"] >= 0], on=IMAGE)
     rows["f1"] = f1(rows["tp"].to_numpy(), rows["fp"].to_numpy(), rows["fn"].to_numpy())
     bins = sized[sized["bin"] >= 0].groupby(BIN, observed=True)["area"].agg(n_images="size", area="median")
-    found = rows.groupby([*BIN, "arm", "seed"], observed=True)["f1"].transform("size")
-    rows = rows[found == rows.join(bins["n_images"], on=BIN)["n_images"]]
+    found = rows.groupby([*BIN, "arm", "seed", *fold], observed=True)["f1"].transform("size")
+    wanted = rows.drop_duplicates(IMAGE).groupby([*BIN, *fold], observed=True).size().rename("wanted")
+    rows = rows[found == rows.join(wanted, on=[*BIN, *fold])["wanted"]]
     means = rows.groupby([*IMAGE, "bin", "arm"], observed=True)["f1"].mean().reset_index()
+    there = means.groupby([*BIN, "arm"], observed=True)["f1"].transform("size")
+    means = means[there == means.join(bins["n_images"], on=BIN)["n_images"]]
     base = means[means["arm"] == baseline].drop(columns="arm").rename(columns={"f1": "base"})
     means = means.merge(base, on=[*IMAGE, "bin"], how="left")
     means["difference"] = (means["f1"] - means["base"]).where(means["arm"] != baseline)

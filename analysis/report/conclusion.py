@@ -6,7 +6,7 @@ from math import nan
 import pandas as pd
 
 from analysis.results.declaration import Study
-from analysis.stats.comparisons import FEWEST_UNITS, leading_class
+from analysis.stats.comparisons import FEWEST_UNITS, UNTESTED, leading_class
 from analysis.stats.interaction import Interaction
 from analysis.wording import NAMES, Names, format_p, listed
 from metaseg.schema import ALPHA, MACRO, OVERALL
@@ -36,9 +36,12 @@ def conclude(
     told, untold = overall[overall["claim"] == "differs"], overall[overall["claim"] == "equal"]
     if overall.empty:
         return [f"No conclusion: finished runs of {study.baseline} and of another arm are needed."]
+    if (overall["verdict"] == "incomplete").all():
+        return ["No conclusion: arms are compared when each has a finished run of every fold."]
     if (overall["verdict"] == "one seed").all():
-        return ["No conclusion: with one seed in an arm, any difference may be due to that seed alone."]
-    if overall["verdict"].isin(["one seed", "too few"]).all():
+        folds = f" and {overall['n_folds'].max()} folds" if overall["n_folds"].max() > 1 else ""
+        return [f"No conclusion: with one seed{folds} in an arm, any difference may be due to that seed alone."]
+    if overall["verdict"].isin(UNTESTED).all():
         most, effective = overall["n_units"].max(), overall["n_effective"].max()
         unit = names.several(most < overall["n_images"].max())
         worth = f", worth {effective:.2g} of equal weight," if effective < most else ""
@@ -47,7 +50,7 @@ def conclude(
     if len(untold):
         sentences.append(_of_untold(untold, study, names))
     arm = _most_telling(tests[tests["arm"].isin(told["arm"])])
-    own = tests[(tests["arm"] == arm) & (tests["subgroup"] != OVERALL)]
+    own = tests[(tests["arm"] == arm) & (tests["subgroup"] != OVERALL) & tests["difference"].notna()]
     if len(own):
         found = next((each for each in interactions if each.arm == arm and each.reference == study.baseline), None)
         sentences.append(_by_subgroup(str(arm), own, found, subgroup_column))
@@ -69,7 +72,7 @@ def _most_telling(tests: pd.DataFrame) -> str | None:
 
 def _of_told(rows: pd.DataFrame, study: Study, names: Names) -> str:
     baseline = study.baseline
-    untested = rows["verdict"].isin(["one seed", "too few"])
+    untested = rows["verdict"].isin(UNTESTED)
     rows, left = rows[~untested], [str(arm) for arm in rows.loc[untested, "arm"]]
     aside = f" Not tested, for lack of seeds or {names.images}: {listed(left)}." if left else ""
     if rows.empty:
@@ -108,7 +111,9 @@ def _within(study: Study, names: Names) -> str:
 def _seeds(rows: pd.DataFrame) -> str:
     counts = rows[["n_seeds", "n_seeds_reference"]].to_numpy()
     few, many = counts.min(), counts.max()
-    return f"{few} seeds an arm" if few == many else f"{few} to {many} seeds an arm"
+    folds = int(rows["n_folds"].max())
+    said = f"{few} {'seed' if many == 1 else 'seeds'} an arm" if few == many else f"{few} to {many} seeds an arm"
+    return said + (f" in each of {folds} folds" if folds > 1 else "")
 
 
 def _numbers(row: pd.Series) -> str:

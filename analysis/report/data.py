@@ -78,6 +78,11 @@ class ReportData:
         return self.collected.subgroup_column
 
     @property
+    def folds(self) -> int:
+        """Number of folds that have rows; 0 where there is one split."""
+        return self.collected.images["fold"].nunique() if self.study.folds else 0
+
+    @property
     def overall(self) -> ScoreMatrix | None:
         """The scores on all images of the class that is concluded on; None where no run covers them all."""
         return self.matrices.get(OVERALL)

@@ -15,7 +15,7 @@ from metaseg.schema import MACRO
 OVERLAYS = "overlays.png"
 """The picture of what changes in the masks, where the study has drawn one."""
 
-REASONS = {"one seed": "one seed", "too few": "too few {units}"}
+REASONS = {"one seed": "one seed", "too few": "too few {units}", "incomplete": "runs are missing"}
 """Reasons why nothing was tested, by the verdict in tables."""
 
 MANY = 5

@@ -19,10 +19,13 @@ def describe(collected: Collected) -> list[str]:
     about = f"{images} {names.tested}{grouped}{spread}"
     elsewhere = from_elsewhere(collected)
     if elsewhere:
-        about = f"Scores from elsewhere: {about}, scored for {len(study.runs)} runs (arm and seed)."
+        runs = "arm, seed and fold" if study.folds else "arm and seed"
+        about = f"Scores from elsewhere: {about}, scored for {len(study.runs)} runs ({runs})."
     else:
         finished = len(study.runs) - len(missing)
         about = f"Dataset {study.dataset}: {about}. {finished} of {len(study.runs)} runs are finished."
+    if study.folds:
+        about += f" {_folds(collected, names, images, groups)}"
     networks = tested.drop_duplicates(["arm", "part"])
     shown = []
     for arm in study.arms:
@@ -31,10 +34,24 @@ def describe(collected: Collected) -> list[str]:
             shown.append(arm if elsewhere else f"{arm} ({_network(own)})")
     paragraphs = [about, f"Arms: {'; '.join(shown)}."]
     if not elsewhere:
-        paragraphs.append(_glossary(set(networks["metadata_mode"])))
+        paragraphs.append(_glossary(set(networks["metadata_mode"]), bool(study.folds)))
     if elsewhere:
         paragraphs.append(_declared(collected, names))
     return paragraphs
+
+
+def _folds(collected: Collected, names: Names, images: int, groups: int) -> str:
+    """Says how folds are tested, and which of them aren't yet."""
+    folds = collected.study.folds
+    whole = f" of whole {names.groups}" if groups < images else ""
+    taken = "is taken to be" if from_elsewhere(collected) else "is"
+    text = (
+        f"{len(folds)} folds{whole}: each of the {images} {names.images} {taken} tested by networks that didn't train "
+        "on it."
+    )
+    there = set(collected.images["fold"].unique())
+    absent = [fold for fold in folds if fold not in there]
+    return text + (f" No run of fold {listed(absent)} is finished." if absent else "")
 
 
 GIVEN = {
@@ -47,11 +64,11 @@ GIVEN = {
 """Metadata that a network is given, by mode."""
 
 
-def _glossary(modes: set[str]) -> str:
+def _glossary(modes: set[str], folds: bool) -> str:
     given = "; ".join(text for mode, text in GIVEN.items() if mode in modes)
     return (
-        "An arm is one kind of network, trained once per seed, which is another random start. Its block re-weights "
-        f"the network's feature channels. Metadata that it is given: {given}."
+        f"An arm is one kind of network, trained once per seed{' and fold' if folds else ''}; another seed is another "
+        f"random start. Its block re-weights the network's feature channels. Metadata that it is given: {given}."
     )
 
 

@@ -86,6 +86,12 @@ class Study:
     endpoint: str | None = None
     """Class that the study is about; with several classes, their macro average by default."""
 
+    @property
+    def folds(self) -> tuple[str, ...]:
+        """Names of its folds, in order; empty where it has one split."""
+        names = {run.fold for run in self.runs} - {""}
+        return tuple(sorted(names, key=lambda name: (not name.isdecimal(), int(name) if name.isdecimal() else 0, name)))
+
 
 def study_names(storage: Storage) -> list[str]:
     """Names of the store's studies, sorted; raises `ResultsError` where there is none."""
@@ -140,7 +146,8 @@ def read_study(storage: Storage, name: str) -> Study:
     record = read_json(storage.read(file), path)
     try:
         runs = tuple(
-            Run(run["run_id"], run["arm"], run["seed"], run.get("part") or "") for run in _objects(record["runs"])
+            Run(run["run_id"], run["arm"], run["seed"], run.get("part") or "", _fold(run))
+            for run in _objects(record["runs"])
         )
         arms, baseline = tuple(record["arms"]), record["baseline"]
         declared = record.get("comparisons", [{"arm": arm, "reference": baseline} for arm in arms if arm != baseline])
@@ -164,6 +171,11 @@ def read_study(storage: Storage, name: str) -> Study:
     return study
 
 
+def _fold(run: Mapping[str, Any]) -> Any:
+    """What the record says, which may not be text yet; empty where it says nothing."""
+    return "" if run.get("fold") is None else run["fold"]
+
+
 def _objects(value: object) -> list[dict[str, Any]]:
     if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
         raise TypeError(f"{value!r:.60} isn't a list of objects")
@@ -173,7 +185,7 @@ def _objects(value: object) -> list[dict[str, Any]]:
 def check_study(study: Study, path: str) -> None:
     """Raises `ResultsError` for anything in a study's record that can't be meant; `path` is the record's."""
     texts = [study.name, study.dataset, study.baseline, study.command, study.about, *study.arms]
-    texts += [text for run in study.runs for text in (run.run_id, run.arm, run.part)]
+    texts += [text for run in study.runs for text in (run.run_id, run.arm, run.part, run.fold)]
     texts += [text for each in study.comparisons for text in (each.arm, each.reference)]
     if wrong := [text for text in [*texts, study.endpoint or ""] if not isinstance(text, str)]:
         raise ResultsError(f"{path}: a name is {wrong[0]!r:.60}; expected text")
@@ -204,10 +216,10 @@ def _check_comparisons(study: Study, path: str) -> None:
 
 
 def check_runs(study: Study, path: str) -> None:
-    """Each run is there once, belongs to an arm, and is a folder's name; an arm has parts or has none."""
-    columns = ["run_id", "arm", "seed", "part"]
-    table = pd.DataFrame([(run.run_id, run.arm, run.seed, run.part) for run in study.runs], columns=columns)
-    for key in (["run_id"], ["arm", "seed", "part"]):
+    """Each run is there once, belongs to an arm, and is a folder's name; an arm has parts, a study folds, or none."""
+    columns = ["run_id", "arm", "seed", "part", "fold"]
+    table = pd.DataFrame([(run.run_id, run.arm, run.seed, run.part, run.fold) for run in study.runs], columns=columns)
+    for key in (["run_id"], ["arm", "seed", "part", "fold"]):
         repeated = table[table.duplicated(key)]
         if len(repeated):
             raise ResultsError(f"{path}: run {study.runs[repeated.index[0]]} is listed twice")
@@ -219,6 +231,9 @@ def check_runs(study: Study, path: str) -> None:
         if 0 < (parts == "").sum() < len(parts):
             first = study.runs[parts.index[parts == ""][0]]
             raise ResultsError(f"{path}: run {first} has no part; expected one, as other runs of arm {arm!r} have")
+    if 0 < (table["fold"] == "").sum() < len(table):
+        first = study.runs[table.index[table["fold"] == ""][0]]
+        raise ResultsError(f"{path}: run {first} has no fold; expected one, as other runs have")
 
 
 def is_name(text: str) -> bool:

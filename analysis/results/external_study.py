@@ -14,9 +14,11 @@ from analysis.results.dataset import Part, Record, Source, records
 from analysis.results.declaration import Comparison, ResultsError, Run, Study
 from analysis.results.external_tables import KEY, Scores, Table, read_table
 from analysis.results.merge import Gathered, publish
-from analysis.results.row_files import SCHEMA, TEXT, encode, repeated
+from analysis.results.row_files import FOLD, SCHEMA, TEXT, encode, ordered, repeated
 from metaseg.schema import AS_TRAINED, BASELINE, LACKING
 from metaseg.store.storage import Storage
+
+RUN = ["arm", "seed", FOLD]
 
 
 def adopt(
@@ -39,8 +41,8 @@ def adopt(
 
     Raises:
         ResultsError: as `analysis.results.external_tables.read_table`; a single arm, or one that isn't there; a run
-            (arm and seed) that lacks more than half of the images; a study of that name that was collected from a
-            store.
+            (arm, seed and fold) that lacks more than half of the images of its fold; a group in two folds; a study of
+            that name that was collected from a store.
         OSError: a file can't be read.
     """
     contents = [table.path.read_bytes() for table in tables]
@@ -63,10 +65,8 @@ def adopt(
     if len(arms) < 2:
         raise ResultsError(f"{where}: a single arm, {arms[0]!r}; expected at least two to compare")
     chosen = baseline or (BASELINE if BASELINE in arms else arms[0])
-    number, keys = pd.factorize(pd.MultiIndex.from_frame(rows[["arm", "seed"]]))
-    runs = tuple(
-        Run(hashlib.sha256(f"{sha256} {arm} {seed}".encode()).hexdigest()[:16], arm, int(seed)) for arm, seed in keys
-    )
+    number, keys = pd.factorize(pd.MultiIndex.from_frame(rows[RUN]))
+    runs = tuple(Run(_run_id(sha256, *key), key[0], int(key[1]), fold=key[2]) for key in keys)
     file = f"table-{sha256[:16]}.parquet"
     order = np.argsort(number, kind="stable")
     rows, number = rows.iloc[order], number[order]
@@ -79,6 +79,11 @@ def adopt(
     content = encode(_arrow(rows, runs, number, scores.metric), {"tables": where, "sha256": sha256})
     publish(out, record, {file: content})
     return Gathered(record, out.locate(record.folder), runs, (), ())
+
+
+def _run_id(sha256: str, arm: str, seed: int, fold: str) -> str:
+    text = f"{sha256} {arm} {seed}" + (f" {fold}" if fold else "")
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _is_there(out: Storage, record: Record, sha256: str) -> bool:
@@ -103,10 +108,7 @@ def _joined(scores: Sequence[Scores], tables: Sequence[Table]) -> Scores:
 
 
 def _check(rows: pd.DataFrame, where: str) -> None:
-    """Refuse images in two groups or in different subgroups, and runs that lack more than `LACKING` of all rows.
-
-    Fewer are missing data, which the tests allow for; with more, the runs were made on different images.
-    """
+    """Refuse images in two groups or in different subgroups, groups in two folds, and runs that lack too much."""
     image, images = pd.factorize(rows["image"])
     group = pd.factorize(rows["group"])[0]
     wrong = np.flatnonzero(group[first_rows(image.astype(np.int64), len(images))][image] != group)
@@ -118,22 +120,55 @@ def _check(rows: pd.DataFrame, where: str) -> None:
             f"and in group {row['group']!r} of {row['arm']} seed {row['seed']}; expected one group an image: "
             "where groups use the same names for their images, put the group into the image's name"
         )
+    _check_folds(rows, where)
     _check_subgroups(rows, where)
     if "tp" in rows:
         _check_references(rows, where)
+    _check_lacking(rows, where)
+
+
+def _check_folds(rows: pd.DataFrame, where: str) -> None:
+    """Refuse a group, or an image, in two folds, and rows of which only some have a fold."""
+    placed = rows[["group", "fold"]].drop_duplicates()
+    if len(nameless := placed[placed["fold"] == ""]) and len(nameless) < len(placed):
+        row = rows[rows["fold"] == ""].iloc[0]
+        raise ResultsError(f"{where}: {row['arm']} seed {row['seed']} has no fold; expected one, as other rows have")
+    twice = placed[placed.duplicated("group")]
+    if len(twice):
+        group, second = twice.iloc[0]
+        first = placed.loc[placed["group"] == group, "fold"].iloc[0]
+        what = "group" if group not in set(rows["image"]) else "image"
+        raise ResultsError(
+            f"{where}: {what} {group!r} is in fold {first!r} and in fold {second!r}; expected each in one fold, whose "
+            "networks trained on the others. Where networks of all folds were tested on the same images, folds are "
+            "seeds: --column seed=fold"
+        )
+
+
+def _check_lacking(rows: pd.DataFrame, where: str) -> None:
+    """Refuse runs that lack more than `LACKING` of the rows (of their fold).
+
+    Fewer are missing data, which the tests allow for; with more, the runs were made on different images.
+    """
     item, items = pd.factorize(combined_codes([rows[name] for name in ("image", "class", "subgroup")])[0])
-    run, runs = pd.factorize(pd.MultiIndex.from_frame(rows[["arm", "seed"]]))
-    there = np.zeros((len(runs), len(items)), bool)
-    there[run, item] = True
-    lacking, missing = np.nonzero(~there)
-    most = int(np.argmax((~there).sum(axis=1)))
-    if (~there[most]).mean() > LACKING:
-        (arm, seed), absent = runs[most], missing[lacking == most]
-        row = rows.iloc[int(np.argmax(item == absent[0]))]
+    run, runs = pd.factorize(pd.MultiIndex.from_frame(rows[RUN]))
+    fold = pd.factorize(rows["fold"])[0]
+    of_item, of_run = (
+        fold[first_rows(each.astype(np.int64), len(all_))] for each, all_ in ((item, items), (run, runs))
+    )
+    absent = of_run[:, None] == of_item
+    wanted = absent.sum(axis=1)
+    absent[run, item] = False
+    most = int(np.argmax(absent.sum(axis=1) / wanted))
+    missing = np.flatnonzero(absent[most])
+    if len(missing) > LACKING * wanted[most]:
+        arm, seed, name = runs[most]
+        row = rows.iloc[int(np.argmax(item == missing[0]))]
         raise ResultsError(
             f"{where}: {arm} seed {seed} lacks image {row['image']!r} (class {row['class']!r}, subgroup "
-            f"{row['subgroup']!r}) that {row['arm']} seed {row['seed']} has; {len(absent)} such rows of "
-            f"{len(items)}; expected all runs on the same images, of which a run may lack half at most"
+            f"{row['subgroup']!r}) that {row['arm']} seed {row['seed']} has; {len(missing)} such rows of "
+            f"{wanted[most]}{f' in fold {name}' if name else ''}; expected all runs on the same images, of which a run "
+            "may lack half at most"
         )
 
 
@@ -187,4 +222,8 @@ def _arrow(
         if field.name not in columns:
             column = pa.array(rows[field.name]) if field.name in rows else pa.nulls(n, field.type)
             columns[field.name] = column.cast(pa.string()).dictionary_encode() if field.type == TEXT else column
-    return pa.table({field.name: columns[field.name].cast(field.type) for field in SCHEMA})
+    if runs[0].fold:
+        columns[FOLD] = pa.array(rows[FOLD]).cast(pa.string()).dictionary_encode()
+    return pa.table(
+        {name: columns[name].cast(TEXT if name == FOLD else SCHEMA.field(name).type) for name in ordered(columns)}
+    )

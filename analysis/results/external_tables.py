@@ -20,7 +20,7 @@ SYNONYMS = {"f1": "f1", "dice": "f1", "dsc": "f1", "iou": "iou", "jaccard": "iou
 NEEDED = ["tp", "fp", "fn"]
 """Counts that make a score; `tn` isn't needed."""
 
-TEXT = ["image", "arm", "class", "subgroup", "group"]
+TEXT = ["image", "arm", "class", "subgroup", "group", "fold"]
 KEY = ["arm", "seed", "image", "class", "subgroup"]
 
 DEFAULTS: dict[str, str | int] = {"class": "foreground", "subgroup": ALL, "seed": 0}
@@ -39,7 +39,10 @@ class Table:
 
 @dataclass(frozen=True)
 class Scores:
-    """A table's rows: arm, seed, image, class, subgroup, group, and tp, fp, fn, tn or score."""
+    """A table's rows: arm, seed, image, class, subgroup, group, fold, and tp, fp, fn, tn or score.
+
+    The fold is empty where the table has no such column.
+    """
 
     rows: pd.DataFrame
     metric: str
@@ -132,7 +135,7 @@ def _nnunet(content: bytes, path: Path) -> pd.DataFrame:
 
 def _monai(rows: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, str]:
     """A row an image, a column a class, as in METRIC_raw.csv by MONAI's MetricsSaver; its column `mean` is left out."""
-    own = [name for name in ("filename", "arm", "seed", "subgroup", "group") if name in rows]
+    own = [name for name in ("filename", "arm", "seed", "subgroup", "group", "fold") if name in rows]
     classes = [name for name in rows if name not in own and name != "mean"]
     metric = next((SYNONYMS[word] for word in SYNONYMS if word in path.stem.lower()), path.stem.removesuffix("_raw"))
     long = rows.melt(own, classes, "class", "score", ignore_index=False)
@@ -181,10 +184,13 @@ def _checked(rows: pd.DataFrame, path: Path) -> pd.DataFrame:
             rows[name] = pd.Series(value, rows.index)
     if "group" not in rows:
         rows["group"] = rows["image"]
+    folds = "fold" in rows
+    if not folds:
+        rows["fold"] = ""
     for name in [*TEXT, "seed", *COUNTS, "score"]:
         if name in rows and rows[name].dtype == object:
             _require(rows[name].map(pd.api.types.is_scalar), rows[name], path, "text or a number")
-    for name in TEXT:
+    for name in TEXT if folds else TEXT[:-1]:
         _require(rows[name].notna() & (rows[name].astype(str) != ""), rows[name], path, "a name")
         rows[name] = rows[name].astype(str)
     numbers = pd.to_numeric(rows["seed"], errors="coerce")

@@ -15,7 +15,7 @@ from analysis.results.dataset import Part, Record
 from analysis.results.declaration import ResultsError, Run
 from analysis.results.extra_scores import read_scores
 from analysis.results.parquet import joined
-from analysis.results.row_files import ROWS, SCHEMA, encode, repeated
+from analysis.results.row_files import FOLD, ROWS, SCHEMA, encode, ordered, repeated
 from analysis.results.store_rows import TEXT, check_rows, checksums, read_run
 from analysis.results.text_columns import RunText, read_images, run_text
 from metaseg.schema import AS_TRAINED, COUNTS, IMAGES, ROW, run_folder, score_file
@@ -134,8 +134,8 @@ def _encode(together: Sequence[_Read]) -> bytes:
     columns |= {"score": pa.nulls(rows, pa.float64()), "metric": repeated(None, rows)}
     for name in together[0].constants:
         columns[name] = _constant([each.constants[name] for each in together], lengths)
-    ordered = {name: columns.pop(name) for name in SCHEMA.names} | columns
-    return encode(pa.table(ordered), {each.run.run_id: each.about for each in together})
+    table = pa.table({name: columns[name] for name in ordered(columns)})
+    return encode(table, {each.run.run_id: each.about for each in together})
 
 
 def _constant(values: Sequence[str | int], lengths: Sequence[int]) -> pa.ChunkedArray:
@@ -181,6 +181,8 @@ def _read_one(store: Storage, wanted: tuple[Run, dict[str, str], str], new: NewR
         "run_id": run.run_id, "arm": run.arm, "part": run.part, "block": str(arm["block"]),
         "metadata_mode": str(arm["metadata_mode"]), "seed": run.seed, "parameters": int(config["parameters"]),
     }  # fmt: skip
+    if run.fold:
+        constants[FOLD] = run.fold
     kept = [name for name in images.column_names if name in [*TEXT, *COUNTS] or name not in SCHEMA.names]
     columns = {name: (text.encoded if name in text.encoded.column_names else images)[name] for name in kept}
     table = pa.table(columns | {name: images[name].cast(pa.int64()) for name in COUNTS})

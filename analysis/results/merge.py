@@ -227,17 +227,17 @@ def publish(out: Storage, record: Record, files: Mapping[str, bytes], within: st
 
 
 def _check(record: Record, runs: Sequence[Run], content: Callable[[str], bytes]) -> None:
-    """Call `check_comparable`, reading only one of the runs that were evaluated on the same images."""
-    whole: dict[str, Run] = {}
+    """Call `check_comparable`, reading only one of the runs of a fold that were evaluated on the same images."""
+    whole: dict[tuple[str, str], Run] = {}
     for run in runs:
         if not run.part:
-            whole.setdefault(record.parts[run.run_id].images_sha256, run)
+            whole.setdefault((run.fold, record.parts[run.run_id].images_sha256), run)
     parts = [run for run in runs if run.part]
     if len(whole) < 2 and not parts:
         return
     evaluated: list[Evaluated] = []
     names = {record.parts[run.run_id].file for run in [*whole.values(), *parts]}
-    tables = {file: decode(content(file), file) for file in names}
+    tables = {file: decode(content(file), file, ["run_id", "evaluation", *ROW, "group"]) for file in names}
     for run in [*whole.values(), *parts]:
         file = record.parts[run.run_id].file
         table = tables[file]

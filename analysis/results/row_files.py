@@ -1,7 +1,7 @@
 """Files of rows of the results dataset (docs/reference/results.md): encoded, and decoded a column at a time."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from typing import Any
@@ -29,7 +29,10 @@ SCHEMA = pa.schema(
 )
 """Columns of each file, before its `meta_` columns; study and dataset are the names of the folders."""
 
-FILLED = ("run_id", "arm", "seed", "image", "class", "evaluation", "group", "subgroup")
+FOLD = "fold"
+"""A column of names, after `part`, in files of studies with folds."""
+
+FILLED = (FOLD, "run_id", "arm", "seed", "image", "class", "evaluation", "group", "subgroup")
 """Columns without missing values."""
 
 ROWS = 2**21
@@ -99,17 +102,19 @@ def _spans(run_id: pa.ChunkedArray, wanted: Sequence[str], where: str) -> list[t
     return [spans[each] for each in wanted]
 
 
-def decode(content: bytes, path: str) -> pa.Table:
-    """The rows in a file's content; raises `ResultsError` where they aren't of this schema."""
-    return decode_with_metadata(content, path)[0]
+def decode(content: bytes, path: str, columns: Sequence[str] | None = None) -> pa.Table:
+    """The rows in a file's content, or some columns; raises `ResultsError` where they aren't of this schema."""
+    return decode_with_metadata(content, path, columns)[0]
 
 
-def decode_with_metadata(content: bytes, path: str) -> tuple[pa.Table, dict[str, Any]]:
+def decode_with_metadata(
+    content: bytes, path: str, columns: Sequence[str] | None = None
+) -> tuple[pa.Table, dict[str, Any]]:
     """The rows in a file's content, and what `encode` was told `about` them."""
     file = _open(content, path)
     about = read_json((file.schema_arrow.metadata or {}).get(b"metaseg.about", b"{}"), path)
     with refused(path):
-        table = file.read(use_threads=False).replace_schema_metadata(None)
+        table = file.read(columns, use_threads=False).replace_schema_metadata(None)
         table.validate(full=True)
     return table, about
 
@@ -117,11 +122,20 @@ def decode_with_metadata(content: bytes, path: str) -> tuple[pa.Table, dict[str,
 def _open(content: bytes, path: str) -> pq.ParquetFile:
     file = open_parquet(content, path)
     kinds = dict(zip(file.schema_arrow.names, file.schema_arrow.types, strict=True))
-    if wrong := [field for field in SCHEMA if kinds.get(field.name) != field.type]:
+    wanted = [*SCHEMA, *([pa.field(FOLD, TEXT)] if FOLD in kinds else [])]
+    if wrong := [field for field in wanted if kinds.get(field.name) != field.type]:
         raise ResultsError(f"{path}: no column {wrong[0].name!r} of type {wrong[0].type}")
     if odd := [name for name, kind in kinds.items() if not is_scalar(kind)]:
         raise ResultsError(f"{path}: column {odd[0]!r} holds {kinds[odd[0]]}; expected text or numbers")
     return file
+
+
+def ordered(names: Iterable[str]) -> list[str]:
+    """Names of columns in the order that files have them in."""
+    schema = SCHEMA.names
+    order = [*schema[: schema.index("part") + 1], FOLD, *schema[schema.index("part") + 1 :]]
+    names = dict.fromkeys(names)
+    return [name for name in order if name in names] + [name for name in names if name not in order]
 
 
 def encode(table: pa.Table, about: Mapping[str, Any]) -> bytes:

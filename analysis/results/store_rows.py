@@ -16,7 +16,8 @@ from metaseg.store.storage import Storage
 
 TEXT = [*KEY, "group"]
 
-OWN = {"study", "dataset", "run_id", "arm", "part", "block", "metadata_mode", "seed", "parameters", "score", "metric"}
+OWN = {"study", "dataset", "run_id", "arm", "part", "fold", "block", "metadata_mode", "seed", "parameters"}
+OWN |= {"score", "metric"}
 """Columns that results add to those of the runs' own files."""
 
 Evaluated = tuple[Run, str, pd.DataFrame]
@@ -96,7 +97,7 @@ def read_run(storage: Storage, run: Run, done: dict[str, str]) -> tuple[dict[str
             raise ResultsError(f"{where}/{CONFIG}: {key} is {value!r:.60}; expected an object")
     if not isinstance(column := config["dataset"].get("subgroup_column"), str | None):
         raise ResultsError(f"{where}/{CONFIG}: dataset.subgroup_column is {column!r:.60}; expected text")
-    for key, wanted in (("run_id", run.run_id), ("seed", run.seed)):
+    for key, wanted in (("run_id", run.run_id), ("seed", run.seed), ("fold", run.fold or None)):
         if config.get(key) != wanted:
             raise ResultsError(f"{where}/{CONFIG}: {key} is {config.get(key)!r}, the study says {wanted!r}")
     return config, content[IMAGES]
@@ -152,13 +153,25 @@ def _too_large(counts: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def check_comparable(evaluated: list[Evaluated]) -> None:
-    """Refuse runs of different datasets or, apart from parts, of different images: paired tests need both to agree."""
+    """Refuse runs of different datasets or, apart from parts, of different images: paired tests need both to agree.
+
+    Runs of one fold have the same images; folds share no image and no group.
+    """
     first, first_fingerprint, _ = evaluated[0]
     for run, fingerprint, _ in evaluated:
         if fingerprint != first_fingerprint:
             raise ResultsError(
                 f"run {run} is of dataset {fingerprint}, run {first} of {first_fingerprint}; expected one dataset"
             )
+    folds = list(dict.fromkeys(run.fold for run, _, _ in evaluated))
+    for fold in folds:
+        _check_fold([each for each in evaluated if each[0].fold == fold])
+    if len(folds) > 1:
+        _check_folds(evaluated)
+
+
+def _check_fold(evaluated: list[Evaluated]) -> None:
+    """Refuse runs of one fold that have different images."""
     whole = [(run, pd.MultiIndex.from_frame(rows)) for run, _, rows in evaluated if not run.part]
     parts = [(run, rows) for run, _, rows in evaluated if run.part]
     for run, index in whole[1:]:
@@ -176,6 +189,26 @@ def check_comparable(evaluated: list[Evaluated]) -> None:
             )
     if parts:
         _check_parts(parts)
+
+
+def _check_folds(evaluated: list[Evaluated]) -> None:
+    """Refuse an image or a group in two folds: networks that trained on it would be tested on it, or on its like."""
+    for column in ("image", "group"):
+        found = pd.concat(
+            [
+                pd.DataFrame({column: rows[column].unique(), "fold": run.fold, "run": number})
+                for number, (run, _, rows) in enumerate(evaluated)
+            ],
+            ignore_index=True,
+        ).drop_duplicates([column, "fold"])
+        repeated = found[found.duplicated(column)]
+        if len(repeated):
+            second = repeated.iloc[0]
+            first = found[found[column] == second[column]].iloc[0]
+            raise ResultsError(
+                f"runs {evaluated[first['run']][0]} and {evaluated[second['run']][0]} were both tested on {column} "
+                f"{second[column]!r}; expected each {column} in one fold"
+            )
 
 
 def _check_parts(parts: list[tuple[Run, pd.DataFrame]]) -> None:

@@ -10,13 +10,14 @@ import pandas as pd
 from analysis.results.codes import Codes, codes, combined_codes, distinct, first_rows
 from analysis.results.declaration import ResultsError
 from analysis.scores.metrics import METRICS, Metric, is_empty
-from analysis.scores.missing import completed
-from metaseg.schema import AS_TRAINED, LACKING, MACRO, OVERALL, Average, Empty
+from analysis.scores.missing import completed, counting
+from metaseg.schema import AS_TRAINED, MACRO, OVERALL, Average, Empty
 
 BLOCK = 2**16
 """Rows that are scored at once: intermediate results stay in the processor's cache."""
 
 CELL = ["class", "subgroup", "arm"]
+TABLE = ["class", "arm", "subgroup"]
 
 
 def image_scores(
@@ -36,10 +37,10 @@ def image_scores(
             else 0; `left out` excludes the image from this class, and the class from the image's macro average.
 
     Returns:
-        Columns class, arm, seed, subgroup, group, image, score (of the metric) and empty (True if reference and
-        prediction both lack the class; False if that isn't known). With several classes there are also rows of class
-        `macro`, empty if all are. Class, arm and subgroup are ordered categories: in order of appearance, as in `arms`,
-        and `OVERALL` before the others in alphabetical order.
+        Columns class, arm, seed, fold (empty where there is one split), subgroup, group, image, score (of the metric)
+        and empty (True if reference and prediction both lack the class; False if that isn't known). With several
+        classes there are also rows of class `macro`, empty if all are. Class, arm and subgroup are ordered categories:
+        in order of appearance, as in `arms`, and `OVERALL` before the others in alphabetical order.
 
     Raises:
         ResultsError: a class or subgroup has a name that the tables use for something else; the rows have scores of
@@ -64,8 +65,10 @@ def image_scores(
         images = _covered(images)
     if images.empty:
         raise ResultsError("no image has a score: expected rows as trained, with the class in some reference")
-    columns = ["class", "arm", "seed", "subgroup", "group", "image"]
     score, nothing = _scored(images, metric)
+    if "fold" not in images:
+        images = images.assign(fold=pd.Categorical.from_codes(np.zeros(len(images), np.int8), pd.Index([""])))
+    columns = ["class", "arm", "seed", "fold", "subgroup", "group", "image"]
     scores = pd.DataFrame(
         {column: images[column].array for column in columns} | {"score": score, "empty": nothing}, copy=False
     )
@@ -99,9 +102,10 @@ def _scored(images: pd.DataFrame, metric: str) -> tuple[npt.NDArray[np.float64],
 
 
 def _covered(images: pd.DataFrame) -> pd.DataFrame:
-    """Drop rows of multi-network arms in subgroups where the seed's networks lack some image or class."""
-    subgroup, subgroups = codes(images["subgroup"])
-    item, size = combined_codes([images["subgroup"], images["image"], images["class"]])
+    """Drop rows of multi-network arms in subgroups where the seed's networks (of a fold) lack some image or class."""
+    fold = ["fold"] if "fold" in images else []
+    subgroup, subgroups = combined_codes([images[name] for name in ("subgroup", *fold)])
+    item, size = combined_codes([images[name] for name in ("subgroup", *fold, "image", "class")])
     wanted = np.bincount(distinct(item, size) // (size // subgroups), minlength=subgroups)
     run, runs = combined_codes([images["arm"], images["seed"]])
     found = np.bincount(run * subgroups + subgroup, minlength=runs * subgroups).reshape(runs, subgroups)
@@ -176,7 +180,6 @@ def split(rows: pd.DataFrame, column: str) -> Iterator[tuple[str, pd.DataFrame]]
 
 def _cell(rows: pd.DataFrame, average: Average) -> pd.DataFrame:
     """One class and subgroup as `with_overall` has it."""
-    run, runs = combined_codes([rows["arm"], rows["seed"]])
     image, images = codes(rows["image"])
     stratum, strata = codes(rows["subgroup"])
     item = stratum * images + image
@@ -187,12 +190,11 @@ def _cell(rows: pd.DataFrame, average: Average) -> pd.DataFrame:
         weight = (len(items) / (np.count_nonzero(of_stratum) * np.maximum(of_stratum, 1)))[stratum]
     values = {column: rows[column].array for column in rows}
     cell = pd.DataFrame(values | {"stratum": rows["subgroup"].array, "weight": weight}, copy=False)
-    measured = np.bincount(run[~rows["filled"].to_numpy()], minlength=runs)
-    stays = (np.bincount(run, minlength=runs) == len(items)) & (measured >= (1 - LACKING) * len(items) - 1e-9)
-    if stays[run].all():
+    run, runs = combined_codes([rows["arm"], rows["seed"]])
+    of_run = np.bincount(run, minlength=runs)
+    if (of_run[run] == len(items)).all() and not rows["filled"].any():
         return cell
-    kept: pd.DataFrame = cell[stays[run]].reset_index(drop=True)
-    return kept
+    return counting(cell)
 
 
 def with_overall(scores: pd.DataFrame, average: Average = "images") -> pd.DataFrame:
@@ -200,8 +202,9 @@ def with_overall(scores: pd.DataFrame, average: Average = "images") -> pd.DataFr
 
     Every run of a cell has a row for each of the cell's images: a score that it lacks is filled in
     (`analysis.scores.missing`), so that means of all runs are over the same images. A run (arm and seed, all parts
-    together) that lacks more than half (`LACKING`) of a cell's images has no rows there, nor has one on `OVERALL` that
-    lacks a whole subgroup.
+    and folds together) that lacks more than half (`LACKING`) of a cell's images has no rows there, nor has one on
+    `OVERALL` that lacks a whole subgroup. With folds, half of the images of each fold is what counts
+    (`analysis.scores.missing.counting`).
 
     Returns:
         The columns of `scores`, and: stratum, the subgroup that a row of `OVERALL` comes from; weight, so that
@@ -229,10 +232,11 @@ def summarise(scores: pd.DataFrame, average: Average = "images") -> pd.DataFrame
         average: mean that `OVERALL` shows: over images, or of the subgroups' means.
 
     Returns:
-        Columns class, arm, subgroup, n_images, n_groups, n_seeds, n_partial (seeds that lack some of the images, half
-        at most), n_lacking (images that no seed has), mean (over seeds, of the mean over images) and sd (of those means
-        across seeds, with n - 1; NaN with one seed), sorted by the first three. A subgroup that no run of the arm
-        covers has no row (`with_overall`).
+        Columns class, arm, subgroup, n_images, n_groups, n_folds (1 where there is one split), n_runs (networks that
+        count), n_seeds, n_partial (seeds that lack some of the images of a fold, half at most), n_lacking (images that
+        no seed has), mean (over seeds, of the mean over images) and sd (of a run's mean across the seeds of its fold,
+        with n - 1 in each, pooled over folds; NaN with one seed), sorted by the first three. A subgroup that no run of
+        the arm covers has no row (`with_overall`).
 
     Example:
         >>> from analysis import example_scores, summarise
@@ -241,16 +245,48 @@ def summarise(scores: pd.DataFrame, average: Average = "images") -> pd.DataFrame
         0  baseline  Average        30        3  0.798
         1  baseline        a        15        3  0.786
     """
-    cell = ["class", "arm", "subgroup"]
     rows = with_overall(scores, average)
-    counts = rows.groupby(cell, observed=True).agg(n_images=("image", "nunique"), n_groups=("group", "nunique"))
-    runs = run_means(rows).to_frame().assign(partial=rows.groupby([*CELL, "seed"], observed=True)["filled"].any())
-    of_arm = runs.groupby(cell, observed=True).agg(
-        n_seeds=("score", "size"), n_partial=("partial", "sum"), mean=("score", "mean"), sd=("score", "std")
+    rows = rows if "fold" in rows else rows.assign(fold="")
+    counts = rows.groupby(TABLE, observed=True).agg(
+        n_images=("image", "nunique"), n_groups=("group", "nunique"), n_folds=("fold", "nunique")
     )
-    of_arm.insert(2, "n_lacking", 0)
+    networks = _networks(rows)
+    runs = networks.groupby([*CELL, "seed"], observed=True).agg(
+        total=("total", "sum"), images=("images", "sum"), networks=("counts", "sum"), partial=("partial", "any")
+    )
+    of_arm = (
+        runs.assign(mean=runs["total"] / runs["images"])
+        .groupby(TABLE, observed=True)
+        .agg(n_runs=("networks", "sum"), n_seeds=("mean", "size"), n_partial=("partial", "sum"), mean=("mean", "mean"))
+    )
+    of_arm.insert(3, "n_lacking", 0)
     if rows["filled"].any():
-        lacks = rows.groupby([*cell, "stratum", "image"], observed=True)["filled"].all()
-        of_arm["n_lacking"] = lacks.groupby(cell, observed=True).sum().to_numpy()
+        lacks = rows.groupby([*TABLE, "stratum", "image"], observed=True)["filled"].all()
+        of_arm["n_lacking"] = lacks.groupby(TABLE, observed=True).sum().to_numpy()
+    of_arm["sd"] = _pooled_sd(networks)
     # All have the same rows in the same order, which joining them would look up by categories.
     return pd.concat([counts.reset_index(), of_arm.reset_index(drop=True)], axis=1)
+
+
+def _networks(rows: pd.DataFrame) -> pd.DataFrame:
+    """Each network of `with_overall`'s rows: its images and score, and whether it counts, all its images or some."""
+    weighted = rows.assign(score=rows["score"] * rows["weight"], measured=~rows["filled"])
+    sums = weighted.groupby([*CELL, "seed", "fold"], observed=True).agg(
+        total=("score", "sum"), weight=("weight", "sum"), images=("score", "size"), measured=("measured", "sum")
+    )
+    counts = sums["measured"] > 0
+    return sums.assign(
+        mean=(sums["total"] / sums["weight"]).where(counts),
+        counts=counts,
+        partial=counts & (sums["measured"] < sums["images"]),
+    )
+
+
+def _pooled_sd(networks: pd.DataFrame) -> npt.NDArray[np.float64]:
+    """SD of the means of the networks that count, within folds: one for each class, arm and subgroup."""
+    folds = networks.groupby([*TABLE, "fold"], observed=True)["mean"].agg(["var", "count"])
+    freedom = folds["count"] - 1
+    several = freedom > 0
+    sums = pd.DataFrame({"squares": (folds["var"] * freedom).where(several, 0.0), "freedom": freedom.where(several, 0)})
+    pooled = sums.groupby(TABLE, observed=True).sum()
+    return np.asarray(np.sqrt(pooled["squares"] / pooled["freedom"].where(pooled["freedom"] > 0)), np.float64)

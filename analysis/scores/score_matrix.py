@@ -8,9 +8,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from analysis.results.codes import Codes, codes, combined_codes, dense, named_codes, raw_codes
+from analysis.results.codes import Codes, combined_codes, dense, first_rows
+from analysis.results.declaration import ResultsError
+from analysis.scores.equal_runs import EqualRuns, equal_runs
 from analysis.scores.image_scores import cells_of_class, split
-from analysis.scores.missing import completed
+from analysis.scores.layout import columns_of, runs_of
+from analysis.scores.missing import completed, folds_of
 from metaseg.schema import Average
 
 Floats = npt.NDArray[np.float64]
@@ -21,7 +24,8 @@ class Filled:
     """Imputed part of a score matrix (`analysis.scores.missing`)."""
 
     share: Floats
-    """`(runs, columns)` share of a unit's images that the run lacks and other runs of its arm have."""
+    """`(runs, columns)` share of a unit's images that the run lacks and other runs of its arm have. It is 1 in all
+    columns of a fold for which the row has no network that counts, whether or not other runs of the arm have one."""
     lacked: npt.NDArray[np.bool_]
     """`(arms, images)` whether no run of the arm has the image."""
     weights: Floats
@@ -184,13 +188,13 @@ def score_matrices(scores: pd.DataFrame, average: Average = "images") -> Iterato
     """
     single = scores["subgroup"].nunique() == 1
     for name, rows in split(scores, "class"):
-        length = _equal_runs(rows)
+        runs = equal_runs(rows)
         # Where all runs have the same rows, the first run's tell how each is laid out.
-        first = rows.iloc[:length].assign(place=np.arange(length), filled=False) if length else completed(rows)
+        first = runs.first(rows) if runs else completed(rows)
         for subgroup, cell in cells_of_class(first, average, single):
             if len(cell):
                 laid = score_matrix(cell, average)
-                yield name, subgroup, _with_all_runs(laid, cell, rows, length, average) if length else laid
+                yield name, subgroup, _with_all_runs(laid, cell, rows, runs, average) if runs else laid
 
 
 def score_matrix(cell: pd.DataFrame, average: Average = "images") -> ScoreMatrix:
@@ -201,10 +205,15 @@ def score_matrix(cell: pd.DataFrame, average: Average = "images") -> ScoreMatrix
             and filled.
         average: whether subgroups are strata.
     """
-    arms, run, of_run, seeds = _runs(cell["arm"], cell["seed"])
-    column, units, of_column = _columns(cell, average)
+    arms, run, of_run, seeds = runs_of(cell["arm"], cell["seed"])
+    column, units, of_column = columns_of(cell, average)
     place = run * len(units) + column
     total, shape = len(of_run) * len(units), (len(of_run), len(units))
+    fold, folds = folds_of(cell)
+    of_columns = fold[first_rows(column, len(units))]
+    if folds > 1 and (wrong := fold != of_columns[column]).any():
+        row = cell.iloc[int(wrong.argmax())]
+        raise ResultsError(f"group {row['group']!r} is in fold {row['fold']!r} and in another; expected one")
     counts = np.bincount(place, minlength=total).reshape(shape)
     values = np.bincount(place, cell["score"].to_numpy(), total).reshape(shape) / counts
     images = counts[0].astype(np.float64)
@@ -216,7 +225,10 @@ def score_matrix(cell: pd.DataFrame, average: Average = "images") -> ScoreMatrix
         share = np.zeros(len(items))
         share[item] = (weights / images)[column]
         filled = _not_measured(cell["filled"].to_numpy(), of_run[run], item, place, share, counts)
-    return ScoreMatrix(arms, of_run, seeds, values, units, len(items), weights, of_column, filled)
+        if folds > 1:
+            measured = np.bincount((run * folds + fold)[~cell["filled"].to_numpy()], minlength=len(of_run) * folds)
+            filled.share[measured.reshape(-1, folds)[:, of_columns] == 0] = 1
+    return ScoreMatrix(arms, of_run, seeds, values, units, len(items), weights, of_column, filled, of_columns)
 
 
 def _not_measured(
@@ -231,65 +243,23 @@ def _not_measured(
     return Filled(share, lacked.reshape(shape), weights)
 
 
-def _equal_runs(rows: pd.DataFrame) -> int:
-    """Number of rows per run if all runs have the rows of the first one, in its order and without repeats; else 0.
-
-    Args:
-        rows: of one class.
-    """
-    arm, seed = raw_codes(rows["arm"]), rows["seed"].to_numpy()
-    length = int(np.argmax((arm != arm[0]) | (seed != seed[0]))) or len(rows)
-    if len(rows) % length:
-        return 0
-    runs, first = rows.iloc[::length], rows.iloc[:length]
-    if runs.duplicated(["arm", "seed"]).any() or first.duplicated(["subgroup", "image"]).any():
-        return 0
-    of_run = [column.reshape(-1, length) for column in (arm, seed)]
-    of_item = [raw_codes(rows[column]).reshape(-1, length) for column in ("subgroup", "group", "image")]
-    equal = all((each == each[:, :1]).all() for each in of_run) and all((each == each[0]).all() for each in of_item)
-    return length if equal else 0
-
-
 def _with_all_runs(
-    laid: ScoreMatrix, cell: pd.DataFrame, rows: pd.DataFrame, length: int, average: Average
+    laid: ScoreMatrix, cell: pd.DataFrame, rows: pd.DataFrame, runs: EqualRuns, average: Average
 ) -> ScoreMatrix:
-    """The matrix of all runs, where they are `_equal_runs`.
+    """The matrix of all runs.
 
     Args:
         laid: the first run's.
         cell: its rows, with `place`: which of the run's rows they are.
         rows: of the class, all runs.
-        length: how many each run has.
+        runs: of these rows.
         average: whether subgroups are strata.
     """
-    heads = rows.iloc[::length]
-    arms, run, of_run, seeds = _runs(heads["arm"], heads["seed"])
-    column, place = _columns(cell, average)[0], cell["place"].to_numpy()
+    heads = rows.iloc[runs.starts[:, 0]]
+    arms, run, of_run, seeds = runs_of(heads["arm"], heads["seed"])
+    column, place = columns_of(cell, average)[0], cell["place"].to_numpy()
     images = np.bincount(column)
     values = np.empty((len(heads), len(images)))
-    for number, score in zip(run, rows["score"].to_numpy().reshape(-1, length), strict=True):
+    for number, score in zip(run, runs.of_each(rows["score"].to_numpy()), strict=True):
         values[number] = np.bincount(column, score[place]) / images
     return replace(laid, arms=arms, arm=of_run, seed=seeds, values=values)
-
-
-def _runs(
-    arm: pd.Series, seed: pd.Series
-) -> tuple[tuple[str, ...], npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Arms that there are; each row's run; each run's place in arms and its seed: runs are by arm, then seed."""
-    numbers, size = codes(arm)
-    here = np.flatnonzero(np.bincount(numbers, minlength=size))
-    number, seeds = pd.factorize(seed.to_numpy(), sort=True)
-    run, runs = dense(np.searchsorted(here, numbers) * len(seeds) + number)
-    of_run, order = np.divmod(runs, len(seeds))
-    return tuple(map(str, arm.cat.categories[here])), run, of_run, seeds[order].astype(np.int64)
-
-
-def _columns(
-    cell: pd.DataFrame, average: Average
-) -> tuple[npt.NDArray[np.int64], tuple[str, ...], npt.NDArray[np.int64]]:
-    """Each row's column; each column's unit and stratum."""
-    unit, units = named_codes(cell["group"])
-    stratum, _ = dense(codes(cell["stratum"])[0] if average == "subgroups" else np.zeros(len(cell), np.int64))
-    column, columns = dense(stratum * len(units) + unit)
-    of_column, of_unit = np.divmod(columns, len(units))
-    return column, tuple(units[of_unit]), of_column

@@ -14,13 +14,28 @@ from analysis.stats.equivalence import equivalence
 from analysis.stats.mrmc import difference
 from analysis.stats.multiple_testing import benjamini_hochberg, benjamini_hochberg_levels, holm, holm_levels
 from analysis.stats.power import detectable
+from analysis.stats.seeds import seed_sd
 from metaseg.schema import ALPHA, MACRO, OVERALL, Average
 
 FEWEST_UNITS = 5
 """Smallest effective number of units at which the test is calibrated (docs/results/calibration); below, the verdict is
 `too few`."""
 
-COLUMNS = ["class", "subgroup", "arm", "reference", "claim", "n_images", "n_common", "n_units", "n_effective"]
+UNTESTED = ("one seed", "too few", "incomplete")
+"""Verdicts where nothing is tested."""
+
+COLUMNS = [
+    "class",
+    "subgroup",
+    "arm",
+    "reference",
+    "claim",
+    "n_images",
+    "n_common",
+    "n_units",
+    "n_effective",
+    "n_folds",
+]
 COLUMNS += ["n_seeds", "n_seeds_reference", "seed_sd", "seed_sd_reference"]
 COLUMNS += ["difference", "se", "df", "p", "p_adjusted", "ci_low", "ci_high", "ci_low_adjusted", "ci_high_adjusted"]
 COLUMNS += ["p_equivalence", "p_equivalence_adjusted", "effect_size", "superiority", "detectable", "verdict"]
@@ -51,7 +66,8 @@ def compare(
         A row per class, subgroup and comparison, in this order, with n_images, n_common (those that some run of each of
         the two arms has), n_units (groups of images), n_effective (units of equal weight that tell as much:
         (sum n)² / sum n², n images a unit; of the stratum with fewest; fewer where images aren't common),
-        n_seeds and n_seeds_reference, seed_sd and seed_sd_reference (SD of runs' means within the arm); difference
+        n_folds (1 where there is one split), n_seeds and n_seeds_reference, seed_sd and seed_sd_reference (SD of runs'
+        means within the arm and fold, pooled over folds); difference
         (arm - reference), se, df, p (two-sided), ci_low and ci_high (95 %, not corrected), p_adjusted, ci_low_adjusted
         and ci_high_adjusted (at the level of the corrected test: without 0 exactly where p_adjusted is below `ALPHA`);
         p_equivalence (TOST) and p_equivalence_adjusted; all that is adjusted is NaN with too few units;
@@ -59,7 +75,8 @@ def compare(
         of the reference on a new image); detectable (the difference that so many seeds and units find four
         times in five) and verdict:
 
-        - `one seed`: an arm has one, so that any difference may be the seed's; `too few`: units, for a test;
+        - `one seed`: an arm has one, and so few folds that any difference may be the seed's; `too few`: units, for a
+          test; `incomplete`: an arm has no run of some fold;
         - `helps`, `hurts`: p_adjusted below `ALPHA`;
         - `equal`: p_equivalence_adjusted below `ALPHA`; comes first where the comparison claims so;
         - `no evidence`: none of these.
@@ -128,10 +145,11 @@ def _row(name: str, subgroup: str, matrix: ScoreMatrix, comparison: Comparison, 
         "n_common": matrix.common_images(arm, reference),
         "n_units": found.units,
         "n_effective": float(matrix.effective.min()) * matrix.common(arm, reference),
+        "n_folds": len(np.unique(matrix.fold)),
         "n_seeds": found.seeds[0],
         "n_seeds_reference": found.seeds[1],
-        "seed_sd": _seed_sd(matrix, arm),
-        "seed_sd_reference": _seed_sd(matrix, reference),
+        "seed_sd": seed_sd(matrix, arm),
+        "seed_sd_reference": seed_sd(matrix, reference),
         "difference": found.estimate,
         "se": found.se,
         "df": found.df,
@@ -145,23 +163,18 @@ def _row(name: str, subgroup: str, matrix: ScoreMatrix, comparison: Comparison, 
     }
 
 
-def _seed_sd(matrix: ScoreMatrix, arm: str) -> float:
-    """Standard deviation of an arm's runs' means; NaN of one run."""
-    means = matrix.of(arm) @ matrix.weights
-    return float(means.std(ddof=1)) if len(means) > 1 else float("nan")
-
-
 def _verdicts(tests: pd.DataFrame) -> npt.NDArray[np.str_]:
     differs, equal = tests["p_adjusted"] < ALPHA, tests["p_equivalence_adjusted"] < ALPHA
     return np.select(
         [
-            tests[["n_seeds", "n_seeds_reference"]].min(axis=1) < 2,
+            tests["difference"].isna(),
+            tests["se"].isna() & tests[["seed_sd", "seed_sd_reference"]].isna().any(axis=1),
             tests["n_effective"] < FEWEST_UNITS,
             equal & (tests["claim"] == "equal"),
             differs & (tests["difference"] > 0),
             differs,
             equal,
         ],
-        ["one seed", "too few", "equal", "helps", "hurts", "equal"],
+        ["incomplete", "one seed", "too few", "equal", "helps", "hurts", "equal"],
         "no evidence",
     )

@@ -92,8 +92,8 @@ def history(epochs: int = 3) -> pd.DataFrame:
     return pd.DataFrame({"epoch": epoch, "train_loss": 1 / epoch, "val_f1": f1, "learning_rate": 0.01})
 
 
-def run_id(arm: str, seed: int) -> str:
-    return hashlib.sha256(f"{arm} {seed}".encode()).hexdigest()[:16]
+def run_id(arm: str, seed: int, fold: str = "") -> str:
+    return hashlib.sha256(f"{arm} {seed} {fold}".strip().encode()).hexdigest()[:16]
 
 
 def write_study(
@@ -102,15 +102,24 @@ def write_study(
     name: str = "cells",
     arms: Sequence[str] = ("baseline", "sme"),
     seeds: int = 2,
-    unfinished: Collection[tuple[str, int]] = (),
+    unfinished: Collection[tuple[str, int] | tuple[str, int, str]] = (),
+    folds: int = 0,
     **record: object,
 ) -> None:
     """A study with one run per arm and seed, of which `rows(arm, seed)` are the results.
 
-    `record` adds to what the study declares.
+    With `folds`, there are as many runs of each, which share the groups of these rows evenly. `record` adds to what the
+    study declares.
     """
-    runs = [{"run_id": run_id(arm, seed), "arm": arm, "seed": seed} for seed in range(seeds) for arm in arms]
+    names = [str(fold) for fold in range(folds)] or [""]
+    runs: list[dict[str, object]] = [
+        {"run_id": run_id(arm, seed, fold), "arm": arm, "seed": seed} | ({"fold": fold} if fold else {})
+        for seed in range(seeds)
+        for fold in names
+        for arm in arms
+    ]
     for run in runs:
+        fold = str(run.get("fold", ""))
         arm, seed = str(run["arm"]), int(str(run["seed"]))
         folder = store / "runs" / str(run["run_id"])
         folder.mkdir(parents=True)
@@ -121,6 +130,7 @@ def write_study(
                 "metadata_mode": "absent" if arm == "baseline" else "zeros" if arm.endswith("-dummy") else "true",
             },
             "seed": seed,
+            "fold": fold or None,
             "dataset": {"name": "fake", "fingerprint": "f00d", "subgroup_column": "cell_line"},
             "parameters": 1234,
             "versions": {"torch": "2.0"},
@@ -130,9 +140,12 @@ def write_study(
             "training_version": 1,
         }
         (folder / "config.json").write_text(json.dumps(config))
-        rows(arm, seed).to_parquet(folder / "images.parquet", index=False)
+        table = rows(arm, seed)
+        if folds:
+            table = table[pd.factorize(table["group"])[0] % folds == int(fold)]
+        table.to_parquet(folder / "images.parquet", index=False)
         history().to_parquet(folder / "history.parquet", index=False)
-        if (arm, seed) not in unfinished:
+        if not {(arm, seed), (arm, seed, fold)} & set(unfinished):
             seal(folder)
     study = {
         "name": name,

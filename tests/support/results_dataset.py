@@ -31,7 +31,7 @@ def state(folder: Path) -> dict[str, tuple[bytes, int]]:
     return {str(path): (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
 
 
-def change(store: Path, arm: str, seed: int, table: pd.DataFrame) -> None:
-    folder = store / "runs" / run_id(arm, seed)
+def change(store: Path, arm: str, seed: int, table: pd.DataFrame, fold: str = "") -> None:
+    folder = store / "runs" / run_id(arm, seed, fold)
     table.to_parquet(folder / "images.parquet", index=False)
     seal(folder)

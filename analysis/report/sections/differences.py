@@ -52,7 +52,10 @@ def interval_grid(tests: pd.DataFrame, title: str) -> Grid:
     for _, test in tests.iterrows():
         known = pd.notna(test["se"])
         cells = (
-            Cell(f"{test['difference']:+z.4f}", emphasis=VERDICTS.get(test["verdict"], "faint")),
+            Cell(
+                f"{test['difference']:+z.4f}" if pd.notna(test["difference"]) else "-",
+                emphasis=VERDICTS.get(test["verdict"], "faint"),
+            ),
             Cell(_interval(test)),
             Cell(_interval(test, "adjusted")),
             Cell(f"{test['df']:.1f}" if known else "-"),

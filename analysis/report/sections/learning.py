@@ -12,7 +12,8 @@ def section(data: ReportData) -> Section | None:
     if history is None or history.empty:
         return None
     drawing = rendered(build_learning(history, data.study.baseline), data.figure)
+    over = "seeds and folds" if data.folds else "seeds"
     return Section(
         "Did networks learn?",
-        (picture("learning", drawing, "Validation F1 and training loss by epoch, mean over seeds"),),
+        (picture("learning", drawing, f"Validation F1 and training loss by epoch, mean over {over}"),),
     )

@@ -23,7 +23,14 @@ def section(data: ReportData) -> Section:
             if data.supplement.tuned
             else "the settings that the study gave its arms: an arm may gain from settings of its own."
         )
-        words = [f"All results are conditional on one split of one dataset, and on {settings}"]
+        split = f"one partition of one dataset into {data.folds} folds" if data.folds else "one split of one dataset"
+        words = [f"All results are conditional on {split}, and on {settings}"]
+    if data.folds:
+        words.append(
+            f"Training sets of different folds have most of their {names.images} in common, so what these do to an arm "
+            f"doesn't average out over folds: p-values and intervals are for new {names.units} and new seeds, not for "
+            "networks that are trained on other data."
+        )
     related = (
         f"{names.groups} are related to each other (a slide, a site)"
         if names.grouped

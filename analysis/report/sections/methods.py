@@ -31,13 +31,22 @@ def _arms(data: ReportData) -> str:
     images, groups, subgroups = (trained[column].nunique() for column in ("image", "group", "subgroup"))
     where = f"{images} {names.tested}" + (f" in {groups} {names.groups}" if names.grouped else "")
     where += f" and {subgroups} values of {collected.subgroup_column}" if subgroups > 1 else ""
-    arms = trained.drop_duplicates(["arm", "seed"]).groupby("arm", observed=True).size()
+    run = ["arm", "seed", *(["fold"] if data.folds else [])]
+    arms = trained.drop_duplicates(run).groupby("arm", observed=True).size()
     counts = listed([f"{arm} ({arms[arm]})" for arm in data.study.arms if arm in arms.index])
     verb = "There were" if from_elsewhere(collected) else "We trained"
-    return (
-        f"{verb} the following arms (number of runs, each with its own seed): {counts}. All were scored on {where} by "
+    each = "one for each seed and fold" if data.folds else "each with its own seed"
+    text = (
+        f"{verb} the following arms (number of runs, {each}): {counts}. All were scored on {where} by "
         f"{score_formula(collected, names)}."
     )
+    if data.folds:
+        whole = f", whole {names.groups} together" if names.grouped else ""
+        text += (
+            f" The {names.images} were divided into {data.folds} folds{whole}; the networks of a fold were trained "
+            f"without it and scored on it alone, so that each {names.image} has out-of-fold scores."
+        )
+    return text
 
 
 def _version(package: str) -> str:

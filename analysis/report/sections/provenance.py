@@ -20,12 +20,13 @@ def section(data: ReportData) -> Section:
     for column in ("commit", "versions", "device", "training_version"):
         values = ", ".join(sorted(set(runs[column].dropna().astype(str)) - {""}))
         words.append(f"{column.replace('_', ' ').capitalize()}: {values or 'unknown'}.")
+    named = [name for name in ("arm", "seed", "fold") if name in runs]
     table = Grid(
         "Runs",
         "run id",
-        ("arm", "seed", "seconds"),
+        (*named, "seconds"),
         tuple(
-            (row["run_id"], (Cell(row["arm"]), Cell(str(row["seed"])), Cell(_whole(row["seconds"]))))
+            (row["run_id"], (*(Cell(str(row[name])) for name in named), Cell(_whole(row["seconds"]))))
             for _, row in runs.iterrows()
         ),
     )
@@ -33,7 +34,8 @@ def section(data: ReportData) -> Section:
 
 
 def provenance(storage: Storage, collected: Collected) -> pd.DataFrame:
-    """Where each finished run came from: run_id, arm, seed, commit, versions, device, seconds and training_version."""
+    """Where each finished run came from: run_id, arm, seed, fold (where the study has folds), commit, versions, device,
+    seconds and training_version."""
     missing = {run.run_id for run in collected.missing}
     rows = []
     for run in collected.study.runs:
@@ -48,6 +50,7 @@ def provenance(storage: Storage, collected: Collected) -> pd.DataFrame:
                 "run_id": run.run_id,
                 "arm": f"{run.arm} {run.part}".strip(),
                 "seed": run.seed,
+                **({"fold": run.fold} if run.fold else {}),
                 "commit": str(config.get("git_commit") or "")[:12],
                 "versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
                 "device": str((config.get("hardware") or {}).get("device", "")),
@@ -70,8 +73,15 @@ def _files(data: ReportData) -> list[str]:
 def _listed(collected: Collected) -> Grid:
     """Finished runs as the study declared them, where no more is known."""
     runs = [run for run in collected.study.runs if run not in collected.missing]
-    rows = ((run.run_id, (Cell(f"{run.arm} {run.part}".strip()), Cell(str(run.seed)))) for run in runs)
-    return Grid("Runs", "run id", ("arm", "seed"), tuple(rows))
+    folds = bool(collected.study.folds)
+    rows = (
+        (
+            run.run_id,
+            (Cell(f"{run.arm} {run.part}".strip()), Cell(str(run.seed)), *([Cell(run.fold)] if folds else [])),
+        )
+        for run in runs
+    )
+    return Grid("Runs", "run id", ("arm", "seed", *(["fold"] if folds else [])), tuple(rows))
 
 
 def _whole(seconds: object) -> str:

@@ -75,6 +75,11 @@ def score_caption(cells: pd.DataFrame, scores: pd.DataFrame, collected: Collecte
     few, many = cells["n_seeds"].min(), cells["n_seeds"].max()
     seeds = f"{few}" if few == many else f"{few} to {many}"
     spread = "± the SD of these means across seeds" if many > 1 else "one seed, so the spread is unknown"
+    an_arm, folds = "an arm", len(study.folds)
+    if folds:
+        seeds = f"up to {many}" if _uneven(cells) else seeds
+        an_arm = f"an arm in each of {folds} folds"
+        spread = "± the SD of a run's mean across the seeds of its fold" if cells["sd"].notna().any() else spread
     columns = (
         f"{OVERALL}: {overall}; values of {names.subgroup} in alphabetical order. "
         if cells["subgroup"].nunique() > 1
@@ -86,7 +91,7 @@ def score_caption(cells: pd.DataFrame, scores: pd.DataFrame, collected: Collecte
     counted = "tp" in collected.images
     return (
         f"Score: {score_formula(collected, names)} of each {names.image}. Each cell is the mean over {names.images}, "
-        f"averaged over seeds ({seeds} an arm; {spread}). {columns}The best of each column is {best}, the second "
+        f"averaged over seeds ({seeds} {an_arm}; {spread}). {columns}The best of each column is {best}, the second "
         f"{second}; values that print alike share a rank. "
         f"{_partial(cells, names)}{_empty(scores, study, names) if counted else _given(collected)}"
     )
@@ -108,16 +113,25 @@ def _given(collected: Collected) -> str:
     )
 
 
+def _uneven(cells: pd.DataFrame) -> bool:
+    """True if a seed lacks a run of some fold."""
+    return bool((cells["n_runs"] < cells["n_seeds"] * cells["n_folds"]).any())
+
+
 def _partial(cells: pd.DataFrame, names: Names) -> str:
     """Says which scores are missing and how they were estimated; empty where none is."""
     most = int(cells.groupby(["class", "subgroup"], observed=True)["n_partial"].sum().max())
-    if not most:
-        return ""
-    said = (
-        f"{most} {'run lacks' if most == 1 else 'runs lack'} some {names.images} of a column (half at most). Each "
-        f"missing score was estimated from the other runs on that {names.image}, so that all means are over the same "
-        f"{names.images}. "
-    )
+    said = ""
+    if most:
+        said = (
+            f"{most} {'run lacks' if most == 1 else 'runs lack'} some {names.images} of a column (half at most). Each "
+            f"missing score was estimated from the other runs on that {names.image}, so that all means are over the "
+            f"same {names.images}. "
+        )
+    if _uneven(cells):
+        said += (
+            "A seed without a run of some fold is left out in that fold: there, means are of the arm's other seeds. "
+        )
     overall = cells[(cells["subgroup"] == OVERALL) & (cells["n_lacking"] > 0)]
     lacking = overall.groupby("arm", observed=True)[["n_lacking", "n_images"]].max()
     if len(lacking):

@@ -22,11 +22,17 @@ def section(data: ReportData) -> Section | None:
     table = seed_table(matrix, data.own, baseline, data.collected.missing, failed)
     means = run_means(dict(data.matrices))
     words = _words(table, from_elsewhere(data.collected), names)
+    if data.folds:
+        words = (
+            f"A seed has a run in each of {data.folds} folds: its mean is over all; SD and collapsed are of runs of a "
+            "fold.",
+            *words,
+        )
     several = data.collected.images["subgroup"].nunique() > 1
     across = f"Mean {names.score} of each run on each {f'value of {data.column}' if several else 'class'}"
     parts = [
         Part((_grid(table, baseline, names),), words, (), False, {"seeds.csv": to_csv(table)}),
-        picture("run_means", rendered(build_run_means(means, data.names), data.figure), across),
+        picture("run_means", rendered(build_run_means(means, data.names, data.folds), data.figure), across),
     ]
     if len(means) > 1:
         caption = "Residuals against fitted values"
@@ -77,16 +83,18 @@ def _words(table: pd.DataFrame, elsewhere: bool, names: Names) -> tuple[str, ...
     counted = "collapsed or failed" if failed else "collapsed"
     clean = table[(table["n_collapsed"] == 0) & (table["n_failed"] == 0)]
     if len(clean):
-        seeds = int(clean["n_seeds"].max())
+        runs = int(clean["n_runs"].max())
+        seeds = f"{runs} {'seeds' if (clean['n_runs'] == clean['n_seeds']).all() else 'runs'}"
         limit = float(clean["failure_limit"].min())
-        words.append(f"Where 0 of {seeds} seeds {counted}, up to {100 * limit:.0f} % may do so (95 % confidence).")
+        words.append(f"Where 0 of {seeds} {counted}, up to {100 * limit:.0f} % may do so (95 % confidence).")
     others = table[(table["n_collapsed"] > 0) | (table["n_failed"] > 0)]
     if len(others):
         said = [
-            f"{row['n_collapsed'] + row['n_failed']} of {row['n_seeds'] + row['n_failed']} of {row['arm']}"
+            f"{row['n_collapsed'] + row['n_failed']} of {row['n_runs'] + row['n_failed']} of {row['arm']}"
             for _, row in others.iterrows()
         ]
-        words.append(f"Seeds that {counted}: {listed(said)}. Means and tests are of those that finished.")
+        what = "Seeds" if (table["n_runs"] == table["n_seeds"]).all() else "Runs"
+        words.append(f"{what} that {counted}: {listed(said)}. Means and tests are of those that finished.")
     if elsewhere:
         words.append("The table doesn't say whether other seeds were trained and left out.")
     return tuple(words)

@@ -78,7 +78,7 @@ def verdict_grids(tests: pd.DataFrame, title: str, corner: str, names: Names = N
 
 
 def _verdict(test: pd.Series) -> Cell:
-    numbers = f"{test['difference']:+z.3f}"
+    numbers = f"{test['difference']:+z.3f}" if pd.notna(test["difference"]) else ""
     if pd.notna(test["p_adjusted"]):
         numbers += f" {format_p(test['p_adjusted'])}"
     return Cell(str(test["verdict"]), numbers, VERDICTS.get(test["verdict"], "faint"))
@@ -95,7 +95,7 @@ def verdict_caption(tests: pd.DataFrame, study: Study, names: Names) -> list[str
     if tests["p_adjusted"].notna().any():
         paragraphs.append(
             f"Numbers are differences of mean {names.score}, with p of an F test that treats seeds and {unit} as "
-            f"random: it holds for new {unit} with new seeds. "
+            f"random: it holds for new {unit} with new seeds{_given_folds(tests)}. "
             f"{_corrections(tests[first], tests[~first], leading, names)}"
         )
         equal = (
@@ -112,9 +112,13 @@ def verdict_caption(tests: pd.DataFrame, study: Study, names: Names) -> list[str
     if study.average == "subgroups" and (tests["subgroup"] != OVERALL).any():
         paragraphs[0] += f" In row {OVERALL} each {names.subgroup} counts the same."
     if (tests["verdict"] == "one seed").any():
+        several = " in each fold, and there are too few folds" if tests["n_folds"].max() > 1 else ""
         paragraphs.append(
-            "one seed: an arm has a single seed, so any difference may be due to that seed alone. Nothing is tested."
+            f"one seed: an arm has a single seed{several}, so any difference may be due to that seed alone. Nothing is "
+            "tested."
         )
+    if (tests["verdict"] == "incomplete").any():
+        paragraphs.append("incomplete: an arm has no finished run of some fold. Nothing is tested.")
     few = tests[tests["verdict"] == "too few"]
     if len(few):
         of = ", ".join(few["subgroup"].astype(str).unique())
@@ -123,6 +127,12 @@ def verdict_caption(tests: pd.DataFrame, study: Study, names: Names) -> list[str
             f"too few: with fewer than {FEWEST_UNITS} {unit}{uneven} p-values are unreliable and aren't shown: {of}."
         )
     return paragraphs
+
+
+def _given_folds(tests: pd.DataFrame) -> str:
+    """What results with folds are conditional on; empty without folds."""
+    folds = int(tests["n_folds"].max())
+    return f", given the training sets of the {folds} folds" if folds > 1 else ""
 
 
 def _corrections(first: pd.DataFrame, others: pd.DataFrame, leading: str, names: Names) -> str:
@@ -141,6 +151,24 @@ def _corrections(first: pd.DataFrame, others: pd.DataFrame, leading: str, names:
     return said
 
 
+def _folds(known: pd.DataFrame, names: Names) -> str:
+    """How folds enter the test; empty without folds."""
+    folds = int(known["n_folds"].max())
+    if folds < 2:
+        return ""
+    text = (
+        f"The {folds} folds are strata, each with a share in the mean by its number of {names.images}, and their "
+        f"variances add: seeds are nested in arm and fold, since each fold has networks of its own, and {names.units} "
+        "are compared within folds. "
+    )
+    if known[["seed_sd", "seed_sd_reference"]].isna().any(axis=None):
+        text += (
+            "Where an arm has one seed in each fold, the variance is that of the arms' difference among folds, with as "
+            "many degrees of freedom as folds less one. "
+        )
+    return text + "The folds' training sets are taken as given. "
+
+
 def _methods(data: ReportData) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Sentences on how arms were compared, and their sources."""
     study, names, tests = data.study, data.names, data.tests
@@ -152,10 +180,12 @@ def _methods(data: ReportData) -> tuple[tuple[str, ...], tuple[str, ...]]:
     pairs = listed([f"{row['arm']} with {row['reference']}" for _, row in known[first].iterrows()])
     text = (
         "Arms were compared by a multi-reader multi-case analysis of variance: runs (seeds) are random readers, nested "
-        f"in their arm, and {names.units} are random cases, crossed with all runs. The split-plot "
-        "Dorfman-Berbaum-Metz F test was used with Hillis' degrees of freedom, extended by a term for the cases. For "
-        "each comparison, the variance among seeds and that of seed x case were pooled over its two arms. "
+        f"in their arm, and {names.units} are random cases, crossed with all runs. Each arm has its own variance among "
+        "seeds and of seed x case. The variance of a difference is the sum of both arms' and of what arms differ "
+        "by from case to case beyond error, with cautious degrees of freedom by Satterthwaite's rule: where arms vary "
+        "alike, the Dorfman-Berbaum-Metz F test of a split-plot design, extended by a term for the cases. "
     )
+    text += _folds(known, names)
     if (tests["n_common"] < tests["n_images"]).any() if "n_common" in tests else False:
         text += f"{names.images.capitalize()} that all runs of an arm lack didn't contribute to variances. "
     if first.any():

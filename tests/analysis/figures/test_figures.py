@@ -327,14 +327,14 @@ def test_histories_are_read_from_the_store(tmp_path: Path) -> None:
             frame.to_parquet(tmp_path / "runs" / run_id(arm, seed) / "history.parquet")
     storage = open_storage(str(tmp_path))
     history = read_history(storage, read_study(storage, "cells"))
-    assert list(history.columns) == ["arm", "seed", "part", "epoch", "train_loss", "val_f1", "lr"]
+    assert list(history.columns) == ["arm", "seed", "part", "fold", "epoch", "train_loss", "val_f1", "lr"]
     assert history.groupby(["arm", "seed"], observed=True).size().to_dict() == {
         ("baseline", 0): 2, ("baseline", 1): 2, ("sme", 0): 2
     }  # fmt: skip
     assert history["val_f1"].isna().tolist() == [True, False] * 3
     assert list(history["arm"].cat.categories) == ["baseline", "sme"]
     curves = learning_curves(history, "train_loss").set_index(["arm", "epoch"])
-    assert curves.loc[("baseline", 2), ["mean", "low", "high", "n_seeds"]].tolist() == [1.0, 0.5, 1.5, 2]
+    assert curves.loc[("baseline", 2), ["mean", "low", "high", "n_runs"]].tolist() == [1.0, 0.5, 1.5, 2]
 
     broken = tmp_path / "runs" / run_id("sme", 0) / "history.parquet"
     frame.drop(columns="val_f1").to_parquet(broken)
@@ -362,7 +362,7 @@ def test_learning_curves_skip_epochs_that_were_not_validated_and_average_parts_f
         assert np.sort(points(figure, panel)[:, 1]) == pytest.approx(np.sort(curves["mean"]))
     parts = pd.concat([history.assign(part="a"), history.assign(part="b", train_loss=history["train_loss"] + 2)])
     merged = learning_curves(parts, "train_loss")
-    assert merged["n_seeds"].eq(3).all()
+    assert merged["n_runs"].eq(3).all()
     assert merged["mean"].to_numpy() == pytest.approx(learning_curves(history, "train_loss")["mean"].to_numpy() + 1)
 
 

@@ -19,9 +19,10 @@ def row(arm: str, verdict: str, difference: float = 0.0, subgroup: str = OVERALL
     tested = verdict not in ("one seed", "too few")
     known: dict[str, object] = {
         "class": "nucleus", "subgroup": subgroup, "arm": arm, "reference": "baseline",
-        "claim": "equal" if arm.endswith("dummy") else "differs", "n_images": 60, "n_units": 60, "n_seeds": 3,
-        "n_seeds_reference": 3, "difference": difference, "ci_low": difference - 0.01, "ci_high": difference + 0.01,
-        "p_adjusted": 0.0004 if tested else np.nan, "detectable": 0.012, "verdict": verdict,
+        "claim": "equal" if arm.endswith("dummy") else "differs", "n_images": 60, "n_units": 60, "n_folds": 1,
+        "n_seeds": 3, "n_seeds_reference": 3, "difference": difference, "ci_low": difference - 0.01,
+        "ci_high": difference + 0.01, "p_adjusted": 0.0004 if tested else np.nan, "detectable": 0.012,
+        "verdict": verdict,
     }  # fmt: skip
     return known | other
 

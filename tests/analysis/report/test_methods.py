@@ -56,7 +56,7 @@ def test_methods_name_units_numbers_margin_software_and_what_is_pooled(tmp_path:
     for part in (
         "F1 (Dice) = 2TP / (2TP + FP + FN)", "margin of 0.02 (the study's margin)",
         "24 test images in 8 groups and 2 values",
-        "baseline (3) and sme (3)", "new groups of images and new seeds", "pooled over its two arms", "4999 draws",
+        "baseline (3) and sme (3)", "new groups of images and new seeds", "its own variance among seeds", "4999 draws",
         "9999 ",
         f"metaseg {__version__}", "sme with baseline (declared beforehand)",
     ):  # fmt: skip

@@ -84,7 +84,7 @@ def test_stores_must_agree_on_what_is_compared(tmp_path: Path, out: FolderStorag
 
 def test_other_datasets_are_other_folders(tmp_path: Path, out: FolderStorage, monkeypatch: pytest.MonkeyPatch) -> None:
     write_study(tmp_path / "first", rows)
-    monkeypatch.setattr("fake_store.run_id", lambda arm, seed: f"{arm}-{seed}-on-beef")
+    monkeypatch.setattr("fake_store.run_id", lambda arm, seed, fold: f"{arm}-{seed}-on-beef")
     write_study(tmp_path / "second", lambda arm, seed: rows(arm, seed).iloc[:2])
     for folder in (tmp_path / "second" / "runs").iterdir():
         config = (folder / "config.json").read_text().replace("f00d", "beef")
