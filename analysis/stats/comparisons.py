@@ -24,19 +24,8 @@ FEWEST_UNITS = 5
 UNTESTED = ("one seed", "too few", "incomplete")
 """Verdicts where nothing is tested."""
 
-COLUMNS = [
-    "class",
-    "subgroup",
-    "arm",
-    "reference",
-    "claim",
-    "n_images",
-    "n_common",
-    "n_units",
-    "n_effective",
-    "n_folds",
-]
-COLUMNS += ["n_seeds", "n_seeds_reference", "seed_sd", "seed_sd_reference"]
+COLUMNS = ["class", "subgroup", "arm", "reference", "claim", "n_images", "n_common", "n_units", "n_effective"]
+COLUMNS += ["n_folds", "n_seeds", "n_seeds_reference", "seed_sd", "seed_sd_reference"]
 COLUMNS += ["difference", "se", "df", "p", "p_adjusted", "ci_low", "ci_high", "ci_low_adjusted", "ci_high_adjusted"]
 COLUMNS += ["p_equivalence", "p_equivalence_adjusted", "effect_size", "superiority", "detectable", "verdict"]
 

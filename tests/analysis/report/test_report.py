@@ -67,7 +67,8 @@ def test_the_report_of_a_study_is_complete_and_right(tmp_path: Path, capsys: pyt
     assert all(Path(path).exists() for path in result.files)
     table, written = pd.read_csv(out / "table.csv"), pd.read_csv(out / "tests.csv")
     assert list(table.columns) == [
-        "class", "arm", "subgroup", "n_images", "n_groups", "n_seeds", "n_partial", "n_lacking", "mean", "sd"
+        "class", "arm", "subgroup", "n_images", "n_groups", "n_folds", "n_runs", "n_seeds", "n_partial", "n_lacking",
+        "mean", "sd",
     ]  # fmt: skip
     assert (len(table), len(written)) == (5 * 8, 5 * 8)
     assert written["verdict"].tolist() == result.tests["verdict"].tolist()
