@@ -2,9 +2,9 @@
 
     python -m benchmarks.sequential      # about five minutes of one core
 
-It writes `docs/results/calibration/{sequential.csv,sequential_runs.csv,sequential.md,sequential.png}`. Scores are drawn;
-what is made of them is `analysis.stats.mrmc`, `analysis.stats.group_sequential` and `analysis.stats.sequential`, written
-for many draws at once (`tests/benchmarks/test_sequential.py` holds them together).
+It writes `docs/results/calibration/{sequential.csv,sequential_runs.csv,sequential.md,sequential.png}`. Scores are
+drawn; what is made of them is `analysis.stats.mrmc`, `analysis.stats.group_sequential` and `analysis.stats.sequential`,
+written for many draws at once (`tests/benchmarks/test_sequential.py` holds them together).
 """
 
 from collections.abc import Sequence
@@ -92,7 +92,7 @@ def draws(rng: np.random.Generator, regime: Regime, count: int) -> tuple[Floats,
 
 
 def mean_squares(arms: tuple[Floats, Floats], seeds: tuple[int, int]) -> tuple[Floats, Floats, list[float]]:
-    """Estimate `(draws,)`, the variance's parts `(draws, 3)` and degrees of freedom: `analysis.stats.mrmc.difference`."""
+    """Estimate `(draws,)`, the variance's parts `(draws, 3)` and degrees of freedom, as `analysis.stats.mrmc`'s."""
     folds, images = arms[0].shape[2:]
     used = [arm[:, :count] for arm, count in zip(arms, seeds, strict=True)]
     by_unit = [arm.mean(axis=1) for arm in used]

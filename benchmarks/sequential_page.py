@@ -52,21 +52,22 @@ def page(errors: pd.DataFrame, runs: pd.DataFrame, null_draws: int, runs_draws: 
     parts = []
     for regime, part in runs.groupby("regime", sort=False):
         lines = "\n".join(
-            f"| {row['effect']:g} | {row['design']} | {row['differs']:.1f} | {row['equal']:.1f} | {row['futile']:.1f} | "
-            f"{row['undecided']:.1f} | {row['runs_median']:.0f} | {row['runs_mean']:.1f} |"
+            f"| {row['effect']:g} | {row['design']} | {row['differs']:.1f} | {row['equal']:.1f} | {row['futile']:.1f} "
+            f"| {row['undecided']:.1f} | {row['runs_median']:.0f} | {row['runs_mean']:.1f} |"
             for _, row in part.iterrows()
         )
         parts.append(
-            f"### {regime.capitalize()}\n\n| difference | design | differs | equal | futile | undecided | runs, median | "
-            f"mean |\n| --- | --- | --- | --- | --- | --- | --- | --- |\n{lines}"
+            f"### {regime.capitalize()}\n\n| difference | design | differs | equal | futile | undecided | runs, median "
+            f"| mean |\n| --- | --- | --- | --- | --- | --- | --- | --- |\n{lines}"
         )
     return f"""# Calibration: seeds until decided
 
 ## How often are equal arms called different at some look?
 
-In %, at a nominal 5 %; {null_draws} simulated studies a regime (standard error 0.17 at 5 %). *Peeking* is p < 0.05 at any
-of the same looks, *last look* the one test at the last. Until decided: {ours.min():.1f} to {ours.max():.1f} %; peeking:
-{peeking.min():.1f} to {peeking.max():.1f} %. Stopping for futility is left out: it only lowers the first column.
+In %, at a nominal 5 %; {null_draws} simulated studies a regime (standard error 0.17 at 5 %). *Peeking* is p < 0.05 at
+any of the same looks, *last look* the one test at the last. Until decided: {ours.min():.1f} to {ours.max():.1f} %;
+peeking: {peeking.min():.1f} to {peeking.max():.1f} %. Stopping for futility is left out: it only lowers the first
+column.
 
 | regime | looks (seeds) | until decided | peeking | last look |
 | --- | --- | --- | --- | --- |

@@ -85,6 +85,10 @@ class Study:
     """Equivalence margin: arms whose scores differ by less count as equal."""
     endpoint: str | None = None
     """Class that the study is about; with several classes, their macro average by default."""
+    sequential: Mapping[str, Any] | None = None
+    """Its rule, if seeds are added until comparisons are decided: `analysis.results.looks.Rule` reads it."""
+    looked_at: tuple[int, ...] = ()
+    """Numbers of seeds at which the study was reported on before it was given more, without a rule."""
 
     @property
     def folds(self) -> tuple[str, ...]:
@@ -164,6 +168,8 @@ def read_study(storage: Storage, name: str) -> Study:
             empty=record.get("empty", "one"),
             margin=record.get("margin", MARGIN),
             endpoint=record.get("endpoint"),
+            sequential=record.get("sequential"),
+            looked_at=tuple(record.get("looked_at", ())),
         )
     except (KeyError, TypeError) as error:
         raise ResultsError(f"{path}: not a study's record: {error!r}") from error
@@ -196,6 +202,10 @@ def check_study(study: Study, path: str) -> None:
             raise ResultsError(f"{path}: {key} is {value!r:.60}; expected one of {', '.join(get_args(known))}")
     if len(set(study.arms)) < len(study.arms):
         raise ResultsError(f"{path}: arms are {', '.join(study.arms)}; expected each once")
+    if study.sequential is not None and not isinstance(study.sequential, dict):
+        raise ResultsError(f"{path}: sequential is {study.sequential!r:.60}; expected an object")
+    if not all(type(seeds) is int for seeds in study.looked_at):
+        raise ResultsError(f"{path}: looked_at is {list(study.looked_at)!r:.60}; expected whole numbers")
     _check_comparisons(study, path)
     check_runs(study, path)
 

@@ -25,19 +25,17 @@ from math import isnan, sqrt
 from typing import Literal
 
 import numpy as np
-import pandas as pd
 from scipy import special, stats
 
 from analysis.results.declaration import Comparison
 from analysis.results.looks import Look, Rule, Seen
-from analysis.scores.score_matrix import ScoreMatrix, score_matrices
-from analysis.stats.comparisons import FEWEST_UNITS, leading_class
+from analysis.scores.score_matrix import ScoreMatrix
+from analysis.stats.comparisons import FEWEST_UNITS
 from analysis.stats.equivalence import equivalence
 from analysis.stats.group_sequential import Floats, nominal_levels, sequential_p
 from analysis.stats.mrmc import difference
 from analysis.stats.multiple_testing import holm, holm_levels
 from analysis.stats.power import units_needed
-from metaseg.schema import OVERALL, Average
 
 Verdict = Literal["helps", "hurts", "equal", "futile", "too few", "no evidence"]
 """Outcome of a comparison; `no evidence` where it is open, or wasn't decided by the last look."""
@@ -162,6 +160,36 @@ def standings(looks: Sequence[Look], rule: Rule, comparisons: Sequence[Compariso
 
 
 @dataclass(frozen=True)
+class Sighting:
+    """A comparison at one look, by the level of this comparison alone."""
+
+    seeds: int
+    estimate: float
+    level: float
+    """Two-sided p-value that shows a difference at this look."""
+    boundary: float
+    """The difference that has this p-value."""
+    interval: tuple[float, float]
+    """Repeated 95 % confidence interval of this look."""
+
+
+def sightings(
+    looks: Sequence[Look], rule: Rule, comparisons: Sequence[Comparison]
+) -> list[tuple[str, tuple[Sighting, ...]]]:
+    """Name and looks of each comparison; no looks where there was no test."""
+    found = []
+    for comparison in comparisons:
+        series, seen = _Series.of(looks, rule, comparison), []
+        if series.tested:
+            levels = series.levels(rule.alpha)
+            halves = stats.t.isf(levels / 2, series.values("df")) * series.values("se")
+            each = zip(series.seeds, series.values("estimate"), levels, halves, strict=True)
+            seen = [Sighting(seeds, at, level, half, (at - half, at + half)) for seeds, at, level, half in each]
+        found.append((f"{comparison.arm} against {comparison.reference}", tuple(seen)))
+    return found
+
+
+@dataclass(frozen=True)
 class _Series:
     """A comparison's looks so far, as arrays; without those that had no test."""
 
@@ -244,52 +272,3 @@ def _standing(
         comparison.arm, comparison.reference, verdict, open_, len(series.tests), seeds, last, *p,
         series.interval(rule.alpha), series.interval(level), by_images,
     )  # fmt: skip
-
-
-def replay(
-    scores: pd.DataFrame,
-    rule: Rule,
-    comparisons: Sequence[Comparison],
-    margin: float,
-    average: Average = "images",
-    endpoint: str | None = None,
-    past: Sequence[Look] = (),
-    most: int | None = None,
-) -> tuple[Look, ...]:
-    """Take all looks that the scores allow, one after the other, as the study took them.
-
-    Args:
-        scores: of `analysis.scores.image_scores.image_scores`.
-        rule: as declared.
-        comparisons: declared.
-        margin: of equivalence.
-        average: what the whole is.
-        endpoint: class that the study is about, by default that of `leading_class`.
-        past: looks that have been taken already, which stay as they are.
-        most: seeds of the last look to take; by default that of the rule.
-
-    Returns:
-        Past looks and further ones, until nothing is open or an open comparison lacks runs.
-    """
-    looks = list(past)
-    if scores.empty:
-        return tuple(looks)
-    leading = leading_class(map(str, scores["class"].unique()), endpoint)
-    own = scores[scores["class"] == leading]
-    for seeds in rule.looks[len(looks) :]:
-        standing = {(each.arm, each.reference): each.open for each in standings(looks, rule, comparisons)}
-        open_ = [each for each in comparisons if standing[each.arm, each.reference]]
-        if not open_ or (most is not None and seeds > most):
-            break
-        found = (
-            matrix for _, subgroup, matrix in score_matrices(own[own["seed"] < seeds], average) if subgroup == OVERALL
-        )
-        matrix = next(found, None)
-        if matrix is None or not all(
-            len(matrix.seeds_of(arm)) == seeds if arm in matrix.arms else False
-            for each in open_
-            for arm in (each.arm, each.reference)
-        ):
-            break
-        looks.append(take_look(matrix, rule, open_, margin, looks, seeds))
-    return tuple(looks)

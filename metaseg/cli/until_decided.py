@@ -95,8 +95,8 @@ def require_same_rule(study: "Study", store: "Store") -> None:
     for run in runs:
         if run.get("run_id") not in planned:
             raise ConfigError(
-                f"study {study.name!r}: its run of {run.get('arm')} with seed {run.get('seed')} isn't {run.get('run_id')} "
-                f"any more: settings, images or the training code have changed; {advice}"
+                f"study {study.name!r}: its run of {run.get('arm')} with seed {run.get('seed')} isn't "
+                f"{run.get('run_id')} any more: settings, images or the training code have changed; {advice}"
             )
 
 
@@ -174,7 +174,7 @@ def _with_next(
     """The looks and the next one; or all of them taken `again` from the study's runs."""
     from analysis.results.merge import collect
     from analysis.scores.image_scores import image_scores
-    from analysis.stats.sequential import replay
+    from analysis.stats.replay import replay
 
     collected = collect(store.storage, study.name)
     declared = collected.study

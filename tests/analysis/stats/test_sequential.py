@@ -11,7 +11,8 @@ from analysis.scores.example import example_scores
 from analysis.scores.score_matrix import ScoreMatrix
 from analysis.stats.group_sequential import nominal_levels
 from analysis.stats.mrmc import difference
-from analysis.stats.sequential import replay, standings, take_look
+from analysis.stats.replay import replay
+from analysis.stats.sequential import standings, take_look
 
 RULE = Rule((3, 5, 8))
 PAIR = Comparison("sme", "baseline")
