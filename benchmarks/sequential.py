@@ -78,6 +78,11 @@ RUNS = (
 )
 
 
+def _generator(regime: Regime) -> np.random.Generator:
+    """The same draws for a regime, whichever others are simulated."""
+    return np.random.default_rng([2026, *regime.name.encode()])
+
+
 def draws(rng: np.random.Generator, regime: Regime, count: int) -> tuple[Floats, Floats]:
     """Scores `(count, seeds, folds, images of a fold)` of two arms whose expected scores are equal."""
     images = regime.images // regime.folds
@@ -159,11 +164,11 @@ def course(arms: tuple[Floats, Floats], regime: Regime) -> Course:
     return Course(*columns, *levels)
 
 
-def false_positives(rng: np.random.Generator) -> pd.DataFrame:
+def false_positives(regimes: Sequence[Regime] = NULL) -> pd.DataFrame:
     """A row a regime: share in % of studies of equal arms in which some look finds a difference."""
     rows = []
-    for regime in NULL:
-        found = []
+    for regime in regimes:
+        rng, found = _generator(regime), []
         for _ in range(NULL_DRAWS // CHUNK):
             looks = course(draws(rng, regime, CHUNK), regime)
             p = looks.p(0.0)
@@ -207,10 +212,11 @@ def fixed(regime: Regime, squares: Squares, effect: float, seeds: int) -> dict[s
     }  # fmt: skip
 
 
-def runs_to_verdict(rng: np.random.Generator) -> pd.DataFrame:
+def runs_to_verdict(regimes: Sequence[Regime] = RUNS) -> pd.DataFrame:
     """A row for each regime, true difference and design."""
     rows = []
-    for regime in RUNS:
+    for regime in regimes:
+        rng = _generator(regime)
         courses: list[Course] = []
         counts = sorted({*regime.rule.looks, *(FIXED if regime.folds == 1 else ())})
         squares: Squares = {seeds: [] for seeds in counts}
@@ -230,8 +236,7 @@ def runs_to_verdict(rng: np.random.Generator) -> pd.DataFrame:
 
 def main() -> None:
     """Simulate, and write all files."""
-    rng = np.random.default_rng(2026)
-    errors, runs = false_positives(rng), runs_to_verdict(rng)
+    errors, runs = false_positives(), runs_to_verdict()
     OUT.mkdir(parents=True, exist_ok=True)
     errors.round(4).to_csv(OUT / "sequential.csv", index=False)
     runs.round(4).to_csv(OUT / "sequential_runs.csv", index=False)

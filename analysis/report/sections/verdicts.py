@@ -47,8 +47,8 @@ def _looks(data: ReportData) -> list[str]:
         return []
     taken, planned = len(data.course.looks), len(data.course.rule.looks)
     return [
-        f"Row {OVERALL} was looked at at {taken} of {planned} declared numbers of seeds while seeds were added: its p-values and "
-        "intervals allow for that, and its numbers are those of each comparison's last look. Other rows don't allow "
+        f"Row {OVERALL} was looked at at {taken} of {planned} declared numbers of seeds: its p-values and intervals "
+        "allow for that, and its numbers are those of each comparison's last look. Other rows don't allow "
         "for it."
     ]
 
