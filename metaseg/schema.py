@@ -114,6 +114,11 @@ def study_file(study: str) -> str:
     return f"studies/{study}.json"
 
 
+def looks_file(study: str) -> str:
+    """File of the looks of a study that adds seeds until its comparisons are decided."""
+    return f"looks/{study}.json"
+
+
 def sweep_file(sweep: str, name: str) -> str:
     """One of a sweep's files: `SWEEP` or `TRIALS`."""
     return f"sweeps/{sweep}/{name}"

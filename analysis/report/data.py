@@ -10,12 +10,15 @@ from analysis.figures.scores import Title
 from analysis.report.declared import from_elsewhere, names_of
 from analysis.report.section import Section
 from analysis.results.declaration import Study
+from analysis.results.looks import Look, Rule
 from analysis.results.store_rows import Collected
 from analysis.scores.image_scores import image_scores, summarise
 from analysis.scores.score_matrix import ScoreMatrix, score_matrices
 from analysis.stats.comparisons import compare, leading_class
 from analysis.stats.interaction import LEAST_UNITS, Interaction, interaction
 from analysis.stats.multiple_testing import holm
+from analysis.stats.replay import as_decided, replay
+from analysis.stats.sequential import Standing, standings
 from analysis.sweeps.trials import Sweep
 from analysis.wording import Names
 from metaseg.schema import OVERALL
@@ -37,6 +40,17 @@ class Supplement:
     """Sweeps of the arms, if these were tuned, from `analysis.sweeps.trials.read_arm_sweeps`."""
     failed: Collection[str] = ()
     """Ids of runs that failed when they were last tried."""
+    looks: tuple[Look, ...] = ()
+    """Looks that the study took, from `analysis.results.looks.read_looks`."""
+
+
+@dataclass(frozen=True)
+class Course:
+    """The looks of a study, and where its comparisons stand after them."""
+
+    rule: Rule
+    looks: tuple[Look, ...]
+    standings: tuple[Standing, ...]
 
 
 @dataclass(frozen=True)
@@ -62,6 +76,8 @@ class ReportData:
     figure: Title
     """Above each figure."""
     supplement: Supplement
+    course: Course | None = None
+    """Looks of a study that adds seeds until its comparisons are decided; None for others."""
     styled: bool = False
     """True if the terminal shows bold and underlined text."""
     before: tuple[Section, ...] = ()
@@ -133,19 +149,38 @@ def report_data(collected: Collected, supplement: Supplement, styled: bool) -> R
     }
     on = f" on {names.tested}" + ("" if from_elsewhere(collected) else f" of {study.dataset}")
     incomplete = " (INCOMPLETE)" if collected.missing else ""
+    tests = compare(scores, study.comparisons, study.margin, study.average, study.endpoint, study.seeds)
+    course = course_of(collected, scores, supplement.looks)
+    if course is not None:
+        tests = as_decided(tests, course.standings, study.endpoint)
     return ReportData(
         collected,
         names,
         scores,
         summarise(scores, study.average),
-        compare(scores, study.comparisons, study.margin, study.average, study.endpoint, study.seeds),
+        tests,
         leading,
         by_subgroup,
         _interactions(study, by_subgroup),
         Title(f"{study.name}: {names.score}{on}{incomplete}", study.about, names),
         supplement,
+        course,
         styled,
     )
+
+
+def course_of(collected: Collected, scores: pd.DataFrame, recorded: Sequence[Look]) -> Course | None:
+    """The looks of a study with a rule: those that it recorded, else those that follow from its runs.
+
+    None without a rule, and for other scores than the one that was looked at.
+    """
+    study = collected.study
+    if study.sequential is None or collected.metric != "f1":
+        return None
+    rule, looks = Rule.from_record(study.sequential, f"study {study.name!r}"), tuple(recorded)
+    if not looks and not collected.missing:
+        looks = replay(scores, rule, study.comparisons, study.margin, study.average, study.endpoint, design=study.seeds)
+    return Course(rule, looks, tuple(standings(looks, rule, study.comparisons)))
 
 
 def _interactions(study: Study, by_subgroup: Mapping[str, ScoreMatrix]) -> list[Interaction]:

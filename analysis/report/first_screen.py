@@ -15,7 +15,12 @@ from metaseg.schema import MACRO
 OVERLAYS = "overlays.png"
 """The picture of what changes in the masks, where the study has drawn one."""
 
-REASONS = {"one seed": "one seed", "too few": "too few {units}", "incomplete": "runs are missing"}
+REASONS = {
+    "one seed": "one seed",
+    "too few": "too few {units}",
+    "incomplete": "runs are missing",
+    "futile": "futile: further seeds would hardly decide it",
+}
 """Reasons why nothing was tested, by the verdict in tables."""
 
 MANY = 5

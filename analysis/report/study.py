@@ -21,8 +21,10 @@ from analysis.report.opening import describe, missing_runs
 from analysis.report.plain_text import to_markdown, to_markdown_paragraph
 from analysis.report.section import Section
 from analysis.report.sections import SECTIONS
+from analysis.report.sections.limits import looked_at_sentence
 from analysis.report.sections.provenance import provenance
 from analysis.results.declaration import ResultsError, Run
+from analysis.results.looks import read_looks
 from analysis.results.merge import collect
 from analysis.results.store_rows import Collected
 from analysis.scores.extra_scores import METRICS as EXTRA_METRICS
@@ -96,6 +98,7 @@ def report(
         tables,
         read_arm_sweeps(storage, study),
         [name.removesuffix(".json") for name in storage.names("failures")],
+        read_looks(storage, study) if collected.study.sequential else (),
     )
     collected, about = scored_by(collected, storage, metric)
     target, folder = (out, "") if out else (storage, report_folder(study, metric))
@@ -184,6 +187,7 @@ def write_report(
     computed_on = f"Data: {declared.about}" if declared.about else ""
     about, result = describe(collected), conclude(data.tests, data.interactions, declared, data.column, names)
     about += [about_metric] if about_metric else []
+    about += [looked_at_sentence(declared)] if declared.looked_at else []
     warning = missing_runs(collected)
     page = to_html(title, computed_on, result, about, sections, first_screen(data), warning)
     about = [warning, *about] if warning else about

@@ -33,7 +33,7 @@ from metaseg.store.storage import Storage, open_storage
 RECORD = "_study.json"
 """Readers of Parquet datasets skip names that begin with an underscore."""
 
-AGREED = ["baseline", "average", "empty", "margin", "endpoint", "seeds"]
+AGREED = ["baseline", "average", "empty", "margin", "endpoint", "seeds", "sequential"]
 """Keys that all sources of a study must declare alike."""
 
 
@@ -151,7 +151,9 @@ class Record:
 def _study(value: dict[str, Any]) -> Study:
     runs = tuple(Run(**run) for run in value["runs"])
     comparisons = tuple(Comparison(**comparison) for comparison in value["comparisons"])
-    return Study(**value | {"arms": tuple(value["arms"]), "runs": runs, "comparisons": comparisons})
+    looked_at = tuple(value.get("looked_at", ()))
+    made = {"arms": tuple(value["arms"]), "runs": runs, "comparisons": comparisons, "looked_at": looked_at}
+    return Study(**value | made)
 
 
 def folder(study: str, dataset: str) -> str:

@@ -87,6 +87,10 @@ class Study:
     """Class that the study is about; with several classes, their macro average by default."""
     seeds: Seeds = "nested"
     """`crossed` where runs of equal seed were declared to be pairs, which differ by the arm alone."""
+    sequential: Mapping[str, Any] | None = None
+    """Its rule, if seeds are added until comparisons are decided: `analysis.results.looks.Rule` reads it."""
+    looked_at: tuple[int, ...] = ()
+    """Numbers of seeds at which the study was reported on before it was given more, without a rule."""
 
     @property
     def folds(self) -> tuple[str, ...]:
@@ -167,6 +171,8 @@ def read_study(storage: Storage, name: str) -> Study:
             margin=record.get("margin", MARGIN),
             endpoint=record.get("endpoint"),
             seeds=record.get("seeds", "nested"),
+            sequential=record.get("sequential"),
+            looked_at=tuple(record.get("looked_at", ())),
         )
     except (KeyError, TypeError) as error:
         raise ResultsError(f"{path}: not a study's record: {error!r}") from error
@@ -203,6 +209,10 @@ def check_study(study: Study, path: str) -> None:
             raise ResultsError(f"{path}: {key} is {value!r:.60}; expected one of {', '.join(get_args(known))}")
     if len(set(study.arms)) < len(study.arms):
         raise ResultsError(f"{path}: arms are {', '.join(study.arms)}; expected each once")
+    if study.sequential is not None and not isinstance(study.sequential, dict):
+        raise ResultsError(f"{path}: sequential is {study.sequential!r:.60}; expected an object")
+    if not all(type(seeds) is int for seeds in study.looked_at):
+        raise ResultsError(f"{path}: looked_at is {list(study.looked_at)!r:.60}; expected whole numbers")
     _check_comparisons(study, path)
     check_runs(study, path)
 

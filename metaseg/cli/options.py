@@ -67,7 +67,14 @@ class StudyOptions:
     """Arms to train. The arm that the others are compared with must be among them."""
 
     seeds: int = 3
-    """Number of seeds per arm: 0, 1, 2 ..."""
+    """Number of seeds per arm: 0, 1, 2 ... With --until-decided, those of the first look."""
+
+    until_decided: bool = False
+    """Look at the results after --seeds seeds, and add seeds only to comparisons that are still open, until each is
+    decided (helps, hurts, equal), further seeds are futile, or it has --max-seeds. p-values allow for all looks."""
+
+    max_seeds: int = 20
+    """Most seeds per arm with --until-decided; looks are at 2, 3, 5, 8, 12, 20, 30 ... seeds up to it."""
 
     crossed_seeds: bool = False
     """Let runs of equal seed start from the same weights outside blocks, and test them as pairs. They see the same

@@ -5,6 +5,7 @@ Importing this module is cheap: a page parses its options first, and imports wha
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic
 
@@ -13,6 +14,7 @@ from rich.text import Text
 from metaseg.cli.option_file import to_toml
 from metaseg.cli.options import Options, Preset, StudyOptions, parse
 from metaseg.cli.process import FAILED, Read, command, complain, guarded, open_store, prepare_shown
+from metaseg.cli.until_decided import require_same_rule, rule_record, train_until_decided, with_rule
 from metaseg.config import SPLITS, ConfigError, Scoring
 from metaseg.schema import BASELINE
 from metaseg.store.names import as_name, check_name
@@ -147,7 +149,7 @@ def _prepare(page: Page, options: StudyOptions, console: "Console") -> tuple["St
     from metaseg.scoring.masks import require_packages
     from metaseg.study.plan import plan
 
-    name = with_folds(page.name, options)
+    name, rule = with_rule(with_folds(page.name, options), options), rule_record(options)
     check_name("study", name)
     for arm in options.arms:  # before images are read, which takes time
         _ = find_arm(arm, page.arms).block_name
@@ -158,7 +160,7 @@ def _prepare(page: Page, options: StudyOptions, console: "Console") -> tuple["St
         name,
         dataset,
         options.arms,
-        options.seeds,
+        options.max_seeds if rule else options.seeds,
         options.network,
         options.schedule,
         more_arms=page.arms,
@@ -166,6 +168,7 @@ def _prepare(page: Page, options: StudyOptions, console: "Console") -> tuple["St
         scoring=page.scoring,
         crossed=options.crossed_seeds,
     )
+    study = replace(study, sequential=rule)
     print_plan(study, store, console)
     if dataset.share < 1:
         about = f"Planned on {len(dataset.table)} samples: the others are drawn when the study runs, and give run ids."
@@ -194,14 +197,18 @@ def carry_out(
     Returns:
         The exit code.
     """
-    study.declare(store, command, to_toml(options))
-
     # Only now: neither a dry run nor a wrong setting has to wait for Ray's or matplotlib's import.
     from analysis.report.study import report
     from metaseg.engine import run_study
     from metaseg.scoring.study import score_study
 
-    outcome = run_study(study, store, options.engine, console)
+    if study.sequential:
+        train = partial(run_study, config=options.engine, console=console)
+        study, outcome = train_until_decided(study, store, train, console, command, to_toml(options))
+    else:
+        require_same_rule(study, store)
+        study.declare(store, command, to_toml(options))
+        outcome = run_study(study, store, options.engine, console)
     for run, reason in outcome.failed.items():
         where = f"traceback: {store.failure(run.run_id)}"
         complain(console, "failed", f"{run.label} ({run.run_id}): {reason}\n  {where}")
@@ -217,6 +224,8 @@ def carry_out(
         return FAILED
     if not scored:
         return FAILED
+    if study.sequential:
+        return 0
     more = f"--seeds {options.seeds + 2}"
     console.print(f"More seeds make this firmer: the same command with {more} keeps these {len(study.runs)} runs.")
     return 0
@@ -226,7 +235,12 @@ def print_plan(study: "Study", store: "Store", console: "Console") -> None:
     """Print what a study is trained on, and how many of its runs are done."""
     print_data(study.name, study.dataset, console)
     done = len(study.runs) - len(study.missing(store))
-    console.print(Text(f"{len(study.runs)} runs, {done} already done; store: {store.where}"), soft_wrap=True)
+    if study.sequential:
+        looks = ", ".join(map(str, study.sequential["looks"]))
+        about = f"Until decided: looks at {looks} seeds; seeds are added only to comparisons that are still open."
+        console.print(Text(about), soft_wrap=True)
+    most = "At most " if study.sequential else ""
+    console.print(Text(f"{most}{len(study.runs)} runs, {done} already done; store: {store.where}"), soft_wrap=True)
 
 
 def print_data(name: str, dataset: "Dataset", console: "Console") -> None:

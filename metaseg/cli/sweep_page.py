@@ -106,6 +106,8 @@ def _launch(page: Page, space: "Space", options: SweepOptions, console: "Console
     from metaseg.sweeps.outcome import best_trial, first_error
     from metaseg.sweeps.sweep import Sweep
 
+    if options.until_decided:
+        raise ConfigError("--until-decided is for studies; a sweep's arms are compared with --seeds seeds each")
     name = with_folds(page.name, options)
     check_name("study" if options.tune_each_arm else "sweep", name)
     space = space.changed(options.space)

@@ -14,6 +14,7 @@ from metaseg.schema import BASELINE, Claim
 from metaseg.store.runs import Store
 from metaseg.study.arm_data import check_arm, parts_of
 from metaseg.study.arms import Arm, find_arm
+from metaseg.study.looked_at import looked_at
 from metaseg.study.run_id import run_id
 
 
@@ -78,6 +79,8 @@ class Study:
     """Names of the sweeps in which arms were tuned, by arm; with folds, by arm and fold ("sme fold 0")."""
     crossed: bool = False
     """True if runs of equal seed are pairs: they share initial weights outside blocks, order and crops."""
+    sequential: Mapping[str, Any] | None = None
+    """The rule by which seeds are added until comparisons are decided, as the record has it; None: all runs at once."""
 
     @property
     def comparisons(self) -> tuple[Comparison, ...]:
@@ -135,6 +138,7 @@ class Study:
             ],
             **({"sweeps": dict(self.sweeps)} if self.sweeps else {}),
             **({"seeds": "crossed"} if self.crossed else {}),
+            **({"sequential": dict(self.sequential)} if self.sequential else {}),
             "command": shlex.join(command),
         }
 
@@ -147,6 +151,8 @@ class Study:
             options: the resolved options as TOML, if any; the report has them as `config.toml`.
         """
         record = self.record(command)
+        if not self.sequential and (seen := looked_at(store, self.name, {run.run_id for run in self.runs})):
+            record["looked_at"] = seen
         store.write_study(self.name, {**record, "config": options} if options else record)
 
 

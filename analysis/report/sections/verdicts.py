@@ -32,13 +32,26 @@ def section(data: ReportData) -> Section:
     """Each declared comparison, by subgroup."""
     study, names, tests = data.study, data.names, data.tests
     heading = "Did metadata help?" if sees_metadata(data.collected) else "Do arms differ?"
-    words = (*(_unlike(data.declared) if study.seeds == "nested" else ()), *verdict_caption(tests, study, names))
+    unlike = _unlike(data.declared) if study.seeds == "nested" else ()
+    words = (*unlike, *verdict_caption(tests, study, names), *_looks(data))
     files = {"tests.csv": to_csv(tests)}
     if tests.empty:
         return Section(heading, (Part((), words, files=files),), (NOTHING,))
     grids = verdict_grids(data.concluded, f"Differences{data.scope} from", data.column, names)
     said, sources = _methods(data)
     return Section(heading, (Part(tuple(grids), words, files=files),), said, sources)
+
+
+def _looks(data: ReportData) -> list[str]:
+    """Says how p-values and intervals allow for looks; nothing where there were none."""
+    if data.course is None or not data.course.looks:
+        return []
+    taken, planned = len(data.course.looks), len(data.course.rule.looks)
+    return [
+        f"Row {OVERALL} was looked at at {taken} of {planned} declared numbers of seeds: its p-values and intervals "
+        "allow for that, and its numbers are those of each comparison's last look. Other rows don't allow "
+        "for it."
+    ]
 
 
 def _unlike(declared: pd.DataFrame) -> list[str]:
@@ -111,6 +124,10 @@ def verdict_caption(tests: pd.DataFrame, study: Study, names: Names) -> list[str
         paragraphs.append(f"Numbers are differences of mean {names.score}. Nothing is tested.")
     if study.average == "subgroups" and (tests["subgroup"] != OVERALL).any():
         paragraphs[0] += f" In row {OVERALL} each {names.subgroup} counts the same."
+    if (tests["verdict"] == "futile").any():
+        paragraphs.append(
+            "futile: further seeds would hardly have decided it, so none were added. This isn't evidence of no effect."
+        )
     if (tests["verdict"] == "one seed").any():
         several = " in each fold, and there are too few folds" if tests["n_folds"].max() > 1 else ""
         paragraphs.append(

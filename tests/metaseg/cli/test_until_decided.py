@@ -1,0 +1,231 @@
+"""Seeds until decided: what is asked for after each look, interruptions, and rules that change."""
+
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from analysis.results.looks import Rule, read_looks
+from metaseg.cli.options import StudyOptions
+from metaseg.cli.until_decided import looks_at, require_same_rule, rule_record, train_until_decided, with_rule
+from metaseg.config import ConfigError, NetworkConfig
+from metaseg.data.dataset import Dataset
+from metaseg.store.folder import FolderStorage
+from metaseg.store.runs import Store
+from metaseg.study.plan import Study, plan
+from scored_runs import Trainer
+from small_study import SCHEDULE
+
+GAINS = {"sme": 0.05, "film": 0.004}
+"""One arm is found at the first look; the other isn't."""
+LOOKS = [3, 5, 8]
+
+
+@pytest.fixture
+def study(tiny_dataset: Dataset) -> Study:
+    found = plan("cells", tiny_dataset, ["baseline", "sme", "film"], 8, NetworkConfig(width=4, depth=2), SCHEDULE)
+    return replace(found, sequential={**Rule((3, 5, 8)).to_record(), "futility": 0.0})
+
+
+def train(study: Study, store: Store, trainer: Trainer) -> tuple[Study, str]:
+    console = Console(file=io.StringIO(), width=200)
+    asked, _ = train_until_decided(study, store, trainer, console, ["study.py"])
+    return asked, console.file.getvalue()
+
+
+def record(store: Store, name: str = "studies/cells.json") -> dict[str, Any]:
+    return json.loads(store.storage.read(name))
+
+
+def contents(store: Store) -> dict[str, bytes]:
+    """All that is left of a study."""
+    files = [path for folder in ("studies", "looks", "runs") for path in Path(store.where, folder).rglob("*")]
+    return {path.relative_to(store.where).as_posix(): path.read_bytes() for path in files if path.is_file()}
+
+
+def test_only_open_comparisons_get_more_seeds(study, tmp_path):
+    store, trainer = Store.at(tmp_path), Trainer(GAINS)
+    asked, printed = train(study, store, trainer)
+    seeds = {arm: sum(run.arm.name == arm for run in asked.runs) for arm in ("baseline", "sme", "film")}
+    assert seeds == {"baseline": 8, "sme": 3, "film": 8}
+    assert set(trainer.times.values()) == {1}
+    assert len(trainer.times) == len(record(store)["runs"]) == 19
+    looks = read_looks(store.storage, "cells")
+    assert [(look.seeds, [test.arm for test in look.tests]) for look in looks] == [
+        (3, ["sme", "film"]), (5, ["film"]), (8, ["film"]),
+    ]  # fmt: skip
+    decisions = record(store, "looks/cells.json")["decisions"]
+    assert decisions == {"sme against baseline": "helps", "film against baseline": "no evidence"}
+    assert "sme against baseline: helps, +0.0" in printed
+    assert "next: 4 more runs, to 5 seeds of baseline, film" in printed
+    assert "film against baseline: undecided" in printed
+
+
+def test_the_rule_is_declared_before_anything_is_trained(study, tmp_path):
+    store = Store.at(tmp_path)
+
+    def look(run: Any) -> None:
+        declared = record(store)
+        assert declared["sequential"] == {**Rule((3, 5, 8)).to_record(), "futility": 0.0}
+        assert all(each["seed"] < 3 for each in declared["runs"]) or store.done()
+
+    train(study, store, Trainer(GAINS, look))
+
+
+def test_a_study_that_is_killed_anywhere_ends_as_one_that_isnt(study, tmp_path, monkeypatch):
+    """Killed before runs and while records and looks are written, over and over: same files, nothing twice."""
+    whole = Store.at(tmp_path / "whole")
+    train(study, whole, Trainer(GAINS))
+
+    store, trainer, rng, kills = Store.at(tmp_path / "killed"), Trainer(GAINS), np.random.default_rng(0), 0
+    write = FolderStorage.write
+
+    def killed(*_: object) -> None:
+        if rng.random() < 0.15:
+            raise KeyboardInterrupt
+
+    def killed_write(self: FolderStorage, name: str, *rest: Any, **more: Any) -> None:
+        if name.startswith(("studies", "looks")) and rng.random() < 0.3:
+            raise KeyboardInterrupt
+        write(self, name, *rest, **more)
+        if name.startswith(("studies", "looks")) and rng.random() < 0.3:
+            raise KeyboardInterrupt
+
+    trainer.before = killed
+    monkeypatch.setattr(FolderStorage, "write", killed_write)
+    while True:
+        try:
+            train(study, store, trainer)
+            break
+        except KeyboardInterrupt:
+            kills += 1
+    assert kills > 5
+    assert set(trainer.times.values()) == {1}
+    assert contents(store) == contents(whole)
+
+
+def test_a_look_waits_for_all_of_its_runs(study, tmp_path):
+    store = Store.at(tmp_path)
+    asked, _ = train(study, store, Trainer(GAINS, failing=frozenset({("sme", 2)})))
+    assert len(asked.runs) == 9
+    assert read_looks(store.storage, "cells") == ()
+    train(study, store, Trainer(GAINS))
+    assert len(read_looks(store.storage, "cells")) == 3
+
+
+def test_a_finished_study_is_left_as_it_is(study, tmp_path):
+    store = Store.at(tmp_path)
+    train(study, store, Trainer(GAINS))
+    before, trainer = contents(store), Trainer(GAINS)
+    assert "Look" not in train(study, store, trainer)[1]
+    assert contents(store) == before
+    assert not trainer.times
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda study: replace(study, sequential=Rule((3, 5, 12)).to_record()), r"sequential .* \[3, 5, 8\]"),
+        (lambda study: replace(study, sequential=None), "now given none: it is a plain study"),
+        (
+            lambda study: replace(study, scoring=replace(study.scoring, margin=0.02)),
+            "margin 0.01 and is now given 0.02",
+        ),
+        (lambda study: replace(study, arms=study.arms[:2], runs=study.runs), "comparisons"),
+        (
+            lambda study: replace(
+                study,
+                runs=tuple(
+                    replace(run, config=replace(run.config, schedule=replace(SCHEDULE, epochs=4))) for run in study.runs
+                ),
+            ),
+            "run of baseline with seed 0 isn't .* settings, images",
+        ),
+    ],
+)
+def test_another_rule_is_another_study(study, tmp_path, change, message):
+    """Unless nothing has been trained, so that nothing has been seen."""
+    store = Store.at(tmp_path)
+    study.declare(store)
+    require_same_rule(change(study), store)
+    train(study, store, Trainer(GAINS))
+    before = contents(store)
+    with pytest.raises(ConfigError, match=message):
+        require_same_rule(change(study), store)
+    assert contents(store) == before
+
+
+def test_a_plain_study_isnt_taken_for_the_beginning_of_another(study, tmp_path):
+    store, plain = Store.at(tmp_path), replace(study, sequential=None)
+    plain.declare(store)
+    Trainer(GAINS)(plain, store)
+    with pytest.raises(ConfigError, match="started with sequential None"):
+        train(study, store, Trainer(GAINS))
+
+
+def test_looks_that_dont_follow_from_the_runs_are_refused(study, tmp_path):
+    """What was seen at a look is compared with what its runs give now."""
+    store = Store.at(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        train(study, store, Trainer(GAINS, lambda run: stop(run.config.seed >= 3)))
+    content = record(store, "looks/cells.json")
+    content["looks"][0]["tests"][1]["estimate"] += 0.001
+    store.storage.write("looks/cells.json", json.dumps(content).encode())
+    with pytest.raises(ConfigError, match="look at 3 seeds saw film against baseline with estimate"):
+        train(study, store, Trainer(GAINS))
+
+
+def stop(now: bool) -> None:
+    if now:
+        raise KeyboardInterrupt
+
+
+def test_a_plain_study_remembers_that_it_was_looked_at(study, tmp_path):
+    """Its p-values are of five seeds that were added because of what three had shown."""
+    store = Store.at(tmp_path)
+
+    def seeds(count: int) -> Study:
+        runs = tuple(run for run in study.runs if run.config.seed < count)
+        return replace(study, sequential=None, runs=runs)
+
+    seeds(3).declare(store)
+    seeds(5).declare(store)  # nothing was seen yet
+    assert "looked_at" not in record(store)
+    seeds(3).declare(store)
+    Trainer(GAINS)(seeds(3), store)
+    seeds(3).declare(store)
+    assert "looked_at" not in record(store)
+    store.storage.write("reports/cells/report.html", b"")
+    seeds(5).declare(store)
+    assert record(store)["looked_at"] == [3]
+    Trainer(GAINS)(seeds(5), store)
+    seeds(5).declare(store)
+    assert record(store)["looked_at"] == [3]
+    seeds(8).declare(store)
+    assert record(store)["looked_at"] == [3, 5]
+
+
+def test_options_become_looks():
+    assert looks_at(3, 20) == (3, 5, 8, 12, 20)
+    assert looks_at(2, 8) == (2, 3, 5, 8)
+    assert looks_at(4, 10) == (4, 5, 8, 10)
+    assert looks_at(3, 3) == (3,)
+    for first, most, message in ((1, 20, "one seed can't be tested"), (5, 3, "at least the 5 seeds")):
+        with pytest.raises(ConfigError, match=message):
+            looks_at(first, most)
+    options = StudyOptions(until_decided=True, max_seeds=8)
+    assert rule_record(options)["looks"] == [3, 5, 8]
+    assert rule_record(StudyOptions()) is None
+    assert with_rule("cells", options) == "cells-until_decided"
+    assert with_rule("cells", StudyOptions()) == "cells"
+
+
+def test_one_arm_has_nothing_to_decide(tiny_dataset, tmp_path):
+    alone = plan("cells", tiny_dataset, ["baseline"], 3, NetworkConfig(width=4, depth=2), SCHEDULE)
+    with pytest.raises(ConfigError, match="expected two --arms"):
+        train(replace(alone, sequential=Rule((3,)).to_record()), Store.at(tmp_path), Trainer())
