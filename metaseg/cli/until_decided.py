@@ -213,7 +213,7 @@ def _tell(
     for each in standings:
         if last.of(each.arm, each.reference):
             lines.append(f"  {each.name}: {outcome_of(each, study.scoring.margin, last.seeds < rule.looks[-1])}")
-    console.print(Text(visible("\n".join(lines)), "bold"), soft_wrap=True)
+    console.print(Text("\n".join(map(visible, lines)), "bold"), soft_wrap=True)
     if not any(each.open for each in standings):
         return
     asked = _asked(study, rule, looks)[0]
