@@ -176,6 +176,7 @@ def false_positives(regimes: Sequence[Regime] = NULL) -> pd.DataFrame:
             found.append(np.stack([each.any(axis=1) for each in every], axis=-1))
         share = 100 * np.concatenate(found).mean(axis=0)
         about = {"regime": regime.name, "looks": " ".join(map(str, regime.rule.looks)), "folds": regime.folds}
+        about["ahead"] = regime.ahead
         rows.append(about | dict(zip(("until_decided", "peeking", "last_look"), share, strict=True)))
     return pd.DataFrame(rows)
 
