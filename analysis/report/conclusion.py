@@ -37,7 +37,7 @@ def conclude(
     if overall.empty:
         return [f"No conclusion: finished runs of {study.baseline} and of another arm are needed."]
     if (overall["verdict"] == "incomplete").all():
-        return ["No conclusion: arms are compared when each has a finished run of every fold."]
+        return ["No conclusion: arms are compared once they have finished runs of a common fold."]
     if (overall["verdict"] == "one seed").all():
         folds = f" and {overall['n_folds'].max()} folds" if overall["n_folds"].max() > 1 else ""
         return [f"No conclusion: with one seed{folds} in an arm, any difference may be due to that seed alone."]
@@ -73,8 +73,9 @@ def _most_telling(tests: pd.DataFrame) -> str | None:
 def _of_told(rows: pd.DataFrame, study: Study, names: Names) -> str:
     baseline = study.baseline
     untested = rows["verdict"].isin(UNTESTED)
+    lack = "runs" if (rows["verdict"] == "incomplete").any() else f"seeds or {names.images}"
     rows, left = rows[~untested], [str(arm) for arm in rows.loc[untested, "arm"]]
-    aside = f" Not tested, for lack of seeds or {names.images}: {listed(left)}." if left else ""
+    aside = f" Not tested, for lack of {lack}: {listed(left)}." if left else ""
     if rows.empty:
         return aside.strip()
     order = rows.reindex(rows["difference"].abs().sort_values(ascending=False).index)

@@ -41,7 +41,7 @@ class Table:
 class Scores:
     """A table's rows: arm, seed, image, class, subgroup, group, fold, and tp, fp, fn, tn or score.
 
-    The fold is empty where the table has no such column.
+    The fold is empty where the table has no such column, or nothing in it.
     """
 
     rows: pd.DataFrame
@@ -184,7 +184,7 @@ def _checked(rows: pd.DataFrame, path: Path) -> pd.DataFrame:
             rows[name] = pd.Series(value, rows.index)
     if "group" not in rows:
         rows["group"] = rows["image"]
-    folds = "fold" in rows
+    folds = "fold" in rows and bool((rows["fold"].notna() & (rows["fold"].astype(str) != "")).any())
     if not folds:
         rows["fold"] = ""
     for name in [*TEXT, "seed", *COUNTS, "score"]:

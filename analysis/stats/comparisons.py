@@ -65,7 +65,7 @@ def compare(
         times in five) and verdict:
 
         - `one seed`: an arm has one, and so few folds that any difference may be the seed's; `too few`: units, for a
-          test; `incomplete`: an arm has no run of some fold;
+          test; `incomplete`: the two arms have no run of a common fold;
         - `helps`, `hurts`: p_adjusted below `ALPHA`;
         - `equal`: p_equivalence_adjusted below `ALPHA`; comes first where the comparison claims so;
         - `no evidence`: none of these.

@@ -134,7 +134,7 @@ def verdict_caption(tests: pd.DataFrame, study: Study, names: Names) -> list[str
             "tested."
         )
     if (tests["verdict"] == "incomplete").any():
-        paragraphs.append("incomplete: an arm has no finished run of some fold. Nothing is tested.")
+        paragraphs.append("incomplete: the two arms have no finished run of a common fold.")
     few = tests[tests["verdict"] == "too few"]
     if len(few):
         of = ", ".join(few["subgroup"].astype(str).unique())

@@ -20,6 +20,7 @@ from analysis.results.external_study import adopt
 from analysis.results.external_tables import Table
 from analysis.results.merge import collect
 from analysis.scores.example import example_scores
+from analysis.stats.comparisons import _verdicts
 from analysis.stats.seeds import run_means
 from fake_store import image_rows, run_id, write_study
 from metaseg.schema import OVERALL
@@ -173,3 +174,15 @@ def test_tables_from_elsewhere_with_folds_are_reported_on(tmp_path: Path) -> Non
     about = describe(data.collected)[0]
     assert "scored for 16 runs (arm, seed and fold). 4 folds: each of the 20 images is taken to be tested by" in about
     assert data.tests.set_index("subgroup").loc[OVERALL, ["n_folds", "n_seeds"]].tolist() == [4, 2]
+
+
+def test_arms_that_have_no_fold_in_common_yet_are_incomplete(whole: ReportData) -> None:
+    tests = whole.tests.assign(difference=np.nan, se=np.nan, p_adjusted=np.nan)
+    tests["verdict"] = _verdicts(tests)
+    assert tests["verdict"].eq("incomplete").all()
+    (words,) = [part.words for part in verdicts.section(replace(whole, tests=tests)).parts]
+    assert words[-1] == "incomplete: the two arms have no finished run of a common fold."
+    said = conclude(tests, [], whole.study, "cell_line", whole.names)
+    assert said == ["No conclusion: arms are compared once they have finished runs of a common fold."]
+    both = pd.concat([tests.assign(arm="me"), whole.tests.astype({"arm": str})])
+    assert conclude(both, [], whole.study, "cell_line", whole.names)[0].endswith("Not tested, for lack of runs: me.")

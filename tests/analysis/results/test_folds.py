@@ -186,10 +186,11 @@ def test_a_table_from_elsewhere_can_have_folds(tmp_path: Path) -> None:
     ).all()
 
 
-def test_a_table_without_folds_is_one_split(tmp_path: Path) -> None:
+@pytest.mark.parametrize("fold", [None, ""])
+def test_a_table_without_folds_is_one_split(tmp_path: Path, fold: str | None) -> None:
     plain = table(tmp_path)
     scores = pd.read_csv(plain.path).query("seed == 0").drop(columns="fold")
-    scores.to_csv(plain.path, index=False)
+    (scores if fold is None else scores.assign(fold=fold)).to_csv(plain.path, index=False)
     out = FolderStorage(tmp_path / "out")
     adopt(out, [plain], "theirs")
     assert "fold" not in read_results(out, "theirs").images
