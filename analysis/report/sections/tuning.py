@@ -27,7 +27,7 @@ def section(data: ReportData) -> Section | None:
     The same trials give the same section. None where no arm was tuned.
     """
     sweeps, title = data.supplement.tuned, Title(data.study.name, data.study.about)
-    tuned = [arm for arm in data.study.arms if arm in sweeps]
+    tuned = list(sweeps)
     if not tuned:
         return None
     curves, courses, rows, chosen = {}, {}, [], []
