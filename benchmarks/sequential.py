@@ -18,6 +18,7 @@ from scipy import special, stats
 from analysis.results.looks import Rule
 from analysis.stats.freedom import cautious
 from analysis.stats.group_sequential import nominal_levels
+from analysis.stats.mrmc import widening
 from benchmarks.null_draws import Bools, Floats
 from benchmarks.sequential_page import page, picture
 
@@ -109,7 +110,8 @@ def mean_squares(arms: tuple[Floats, Floats], seeds: tuple[int, int]) -> tuple[F
         squares = (arm - units[:, None]).var(axis=3, ddof=1).sum(axis=(1, 2)) / images
         error = error + squares / (count - 1) / count / folds**2
     freedoms = [*(float(folds * (count - 1)) for count in seeds), float(folds * (images - 1))]
-    return changes.mean(axis=(1, 2)), np.stack([*parts, np.maximum(by_units - error, 0)], axis=-1), freedoms
+    variance = widening(folds) * np.stack([*parts, np.maximum(by_units - error, 0)], axis=-1)
+    return changes.mean(axis=(1, 2)), variance, freedoms
 
 
 @dataclass(frozen=True)
@@ -176,6 +178,7 @@ def false_positives(regimes: Sequence[Regime] = NULL) -> pd.DataFrame:
             found.append(np.stack([each.any(axis=1) for each in every], axis=-1))
         share = 100 * np.concatenate(found).mean(axis=0)
         about = {"regime": regime.name, "looks": " ".join(map(str, regime.rule.looks)), "folds": regime.folds}
+        about["ahead"] = regime.ahead
         rows.append(about | dict(zip(("until_decided", "peeking", "last_look"), share, strict=True)))
     return pd.DataFrame(rows)
 

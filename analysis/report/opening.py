@@ -3,6 +3,7 @@
 import pandas as pd
 
 from analysis.report.declared import from_elsewhere, names_of
+from analysis.results.declaration import Study
 from analysis.results.store_rows import Collected
 from analysis.stats.comparisons import leading_class
 from analysis.wording import Names, listed
@@ -37,7 +38,19 @@ def describe(collected: Collected) -> list[str]:
         paragraphs.append(_glossary(set(networks["metadata_mode"]), bool(study.folds)))
     if elsewhere:
         paragraphs.append(_declared(collected, names))
+    if study.looked_at:
+        paragraphs.append(_looked_at(study))
     return paragraphs
+
+
+def _looked_at(study: Study) -> str:
+    """Says that p-values don't hold because seeds were added after results had been seen."""
+    seen = listed([f"{seeds}" for seeds in study.looked_at])
+    return (
+        f"This study was reported on with {seen} seeds before it was given more: because results were seen in between, "
+        "its p-values and intervals no longer hold as stated (5 % becomes up to 15 %). A study that is to add seeds "
+        "until it is decided is started with --until-decided, which allows for every look."
+    )
 
 
 def _folds(collected: Collected, names: Names, images: int, groups: int) -> str:

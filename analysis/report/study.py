@@ -21,7 +21,6 @@ from analysis.report.opening import describe, missing_runs
 from analysis.report.plain_text import to_markdown, to_markdown_paragraph
 from analysis.report.section import Section
 from analysis.report.sections import SECTIONS
-from analysis.report.sections.limits import looked_at_sentence
 from analysis.report.sections.provenance import provenance
 from analysis.results.declaration import ResultsError, Run
 from analysis.results.looks import read_looks
@@ -187,7 +186,6 @@ def write_report(
     computed_on = f"Data: {declared.about}" if declared.about else ""
     about, result = describe(collected), conclude(data.tests, data.interactions, declared, data.column, names)
     about += [about_metric] if about_metric else []
-    about += [looked_at_sentence(declared)] if declared.looked_at else []
     warning = missing_runs(collected)
     page = to_html(title, computed_on, result, about, sections, first_screen(data), warning)
     about = [warning, *about] if warning else about

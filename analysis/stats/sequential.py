@@ -8,7 +8,7 @@ look's nominal level.
 
 - Information of a look: V at the last look, by the variances of this look, divided by V now. It tells how looks are
   correlated. What they may spend is declared beforehand instead (`Rule.fractions`): if estimated variances told, more
-  would be spent just where they are too low, and false positives were 6 to 7 % instead of 5.
+  would be spent just where they are too low, and false positives were up to 7 % instead of 5 to 6.
 - Several comparisons: Holm's method on sequential p-values (Liu & Anderson 2008). As all comparisons spend their level
   in the same way, that is the closed test that passes the level of what is found on to what is open (Maurer & Bretz
   2013, Stat Biopharm Res 5:311); a comparison may be found by an earlier look then.

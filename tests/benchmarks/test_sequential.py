@@ -70,8 +70,16 @@ def test_the_page_tells_the_fixed_design_that_decides_as_often():
         ]
     )
     assert equal_power(runs)["fixed"].tolist() == [7.5]
-    errors = {"regime": "split", "looks": "3 5", "folds": 1, "until_decided": 5.0, "peeking": 9.0, "last_look": 5.0}
+    errors = {
+        "regime": "split",
+        "looks": "3 5",
+        "folds": 1,
+        "ahead": 0,
+        "until_decided": 5.0,
+        "peeking": 9.0,
+        "last_look": 5.0,
+    }
     text = page(pd.DataFrame([errors]), runs, 100, 100)
     assert "| split | 3, 5 | 5.0 | 9.0 | 5.0 |" in text
-    assert "| split | 0 | 50 | 6 | 6.0 | 7.5 |" in text
+    assert "| split | 0 | 50 | 6 | 6.0 | 7.5 | 0.80 |" in text, text
     assert picture(runs).startswith(b"\x89PNG")

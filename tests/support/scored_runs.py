@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from fake_store import image_rows
+from fake_store import history, image_rows
 from metaseg.engine.outcome import Outcome
 from metaseg.store.runs import Store
 from metaseg.study.plan import PlannedRun, Study
@@ -57,6 +57,9 @@ def files(run: PlannedRun, f1: np.ndarray) -> dict[str, bytes]:
         "dataset": {"name": "fake", "fingerprint": run.config.dataset, "subgroup_column": "line"},
         "parameters": 1234,
     }
-    table = io.BytesIO()
-    image_rows(f1).to_parquet(table, index=False)
-    return {"config.json": json.dumps(config).encode(), "images.parquet": table.getvalue()}
+    found = {"config.json": json.dumps(config).encode()}
+    for name, rows in (("images.parquet", image_rows(f1)), ("history.parquet", history())):
+        table = io.BytesIO()
+        rows.to_parquet(table, index=False)
+        found[name] = table.getvalue()
+    return found

@@ -5,7 +5,6 @@ import pandas as pd
 from analysis.report.data import ReportData
 from analysis.report.declared import from_elsewhere
 from analysis.report.section import Part, Section
-from analysis.results.declaration import Study
 from analysis.stats.calibration import calibration_sentence
 from analysis.wording import listed
 
@@ -56,16 +55,6 @@ def section(data: ReportData) -> Section:
             0, "The images are simulated: this shows that the system finds what was put there, and nothing else."
         )
     return Section("Caveats", (Part((), tuple(words), ()),))
-
-
-def looked_at_sentence(study: Study) -> str:
-    """Says that p-values don't hold because seeds were added after results had been seen."""
-    seen = listed([f"{seeds}" for seeds in study.looked_at])
-    return (
-        f"This study was reported on with {seen} seeds before it was given more: because results were seen in between, "
-        "its p-values and intervals no longer hold as stated (5 % becomes up to 15 %). A study that is to add seeds "
-        "until it is decided is started with --until-decided, which allows for every look."
-    )
 
 
 def _calibration(tests: pd.DataFrame) -> str:

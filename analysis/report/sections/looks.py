@@ -27,7 +27,7 @@ def section(data: ReportData) -> Section | None:
         return None
     table = looks_table(course)
     words = (_rule(data, course), *_ends(data, course))
-    parts = [Part((_grid(table),), words, files={"looks.csv": to_csv(table)})]
+    parts = [Part((_grid(table, course.rule.looks[-1]),), words, files={"looks.csv": to_csv(table)})]
     seen = [(name, found) for name, found in sightings(course.looks, course.rule, data.study.comparisons) if found]
     if seen:
         drawn = rendered(build_looks(seen, course.rule, data.study.margin, data.names), data.figure)
@@ -68,7 +68,8 @@ def _seen(course: Course) -> list[tuple[tuple[str, str, int], Sighting]]:
     ]
 
 
-def _grid(table: pd.DataFrame) -> Grid:
+def _grid(table: pd.DataFrame, last: int) -> Grid:
+    """All looks; the last one that was declared, at `last` seeds, has no chance to come."""
     rows = []
     for _, row in table.iterrows():
         known = pd.notna(row["p"])
@@ -79,7 +80,7 @@ def _grid(table: pd.DataFrame) -> Grid:
             Cell(f"{100 * row['information']:.0f} %" if known else "-"),
             Cell(f"{row['p']:.2g}" if known else "-"),
             Cell(f"{row['level']:.2g}" if pd.notna(row["level"]) else "-"),
-            Cell(f"{100 * row['chance']:.0f} %" if known else "-"),
+            Cell(f"{100 * row['chance']:.0f} %" if known and row["seeds"] < last else "-"),
         )
         rows.append((f"{row['arm']} against {row['reference']}", cells))
     columns = ("seeds", "difference", "interval", "information", "p at this look", "needed", "chance to decide")

@@ -6,9 +6,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from analysis.report.data import Supplement, report_data
+from analysis.report.first_screen import first_screen
+from analysis.report.opening import describe
+from analysis.report.sections import looks, verdicts
 from analysis.report.study import report
 from analysis.results.declaration import ResultsError, read_study
 from analysis.results.looks import Look, Rule, Seen, read_looks, write_looks
+from analysis.results.merge import collect
 from fake_store import image_rows, write_study
 from metaseg.store.folder import FolderStorage
 
@@ -32,10 +37,10 @@ def test_a_report_shows_each_look_and_what_it_decided(tmp_path: Path, capsys: py
     assert tests["n_seeds"].to_dict() == {"sme": 3, "film": 8}
     assert tests.loc["sme", "ci_low_adjusted"] > 0
     assert tests.loc["film", "ci_low_adjusted"] < 0
-    looks = pd.read_csv(tmp_path / "reports" / "cells" / "looks.csv")
-    assert looks[["seeds", "arm"]].to_numpy().tolist() == [[3, "sme"], [3, "film"], [5, "film"], [8, "film"]]
-    assert (looks["level"].diff().dropna() > -1e-9).all()
-    assert (looks["level"] < 0.05).all()
+    table = pd.read_csv(tmp_path / "reports" / "cells" / "looks.csv")
+    assert table[["seeds", "arm"]].to_numpy().tolist() == [[3, "sme"], [3, "film"], [5, "film"], [8, "film"]]
+    assert (table["level"].diff().dropna() > -1e-9).all()
+    assert (table["level"] < 0.05).all()
 
     table = (tmp_path / "reports" / "cells" / "table.md").read_text()
     assert "Declared before the first run: looks at 3, 5 and 8 seeds" in table
@@ -53,24 +58,24 @@ def test_recorded_looks_are_what_is_reported(tmp_path: Path) -> None:
     storage = FolderStorage(tmp_path)
     seen = Seen("film", "baseline", 0.003, 0.009, 30.0, 0.7, 0.3, 1e-6, 8e-5, 0.95, 0.04, 0.05, 320)
     write_looks(storage, "cells", RULE, [Look(3, (seen,))], {})
-    found = report(storage, "cells")
-    test = found.tests[found.tests["subgroup"] == "Average"].iloc[0]
-    assert (test["verdict"], test["difference"]) == ("futile", 0.003)
-    table = (tmp_path / "reports" / "cells" / "table.md").read_text()
-    assert "differences between images alone hide ±0.01, whatever the number of seeds; about 320 would do" in table
-    assert "futile: further seeds would hardly have decided it" in table
-    page = (tmp_path / "reports" / "cells" / "report.html").read_text()
-    assert "further seeds would hardly decide it" in page
+    data = report_data(collect(storage, "cells"), Supplement(looks=read_looks(storage, "cells")), styled=False)
+    assert (data.declared["verdict"].iloc[0], data.declared["difference"].iloc[0]) == ("futile", 0.003)
+    shown = looks.section(data)
+    assert shown is not None
+    words = " ".join(shown.words)
+    assert "differences between images alone hide ±0.01, whatever the number of seeds; about 320 would do" in words
+    assert "futile: further seeds would hardly have decided it" in " ".join(verdicts.section(data).words)
+    assert "further seeds would hardly decide it" in first_screen(data).to_html()
 
 
 def test_a_plain_study_with_seeds_that_were_added_says_that_its_p_values_dont_hold(tmp_path: Path) -> None:
     """In its opening, with what to do instead; other studies say nothing of it."""
     write_study(tmp_path, rows, arms=["baseline", "film"], seeds=3, looked_at=[2])
-    report(FolderStorage(tmp_path), "cells")
-    table = (tmp_path / "reports" / "cells" / "table.md").read_text()
-    assert "reported on with 2 seeds before it was given more" in table
-    assert "--until-decided" in table
-    assert "Looks" not in table
+    collected = collect(FolderStorage(tmp_path), "cells")
+    opening = " ".join(describe(collected))
+    assert "reported on with 2 seeds before it was given more" in opening
+    assert "--until-decided" in opening
+    assert looks.section(report_data(collected, Supplement(), styled=False)) is None
 
 
 @pytest.mark.parametrize(
@@ -96,9 +101,9 @@ def test_looks_are_read_as_they_were_written(tmp_path: Path) -> None:
     storage = FolderStorage(tmp_path)
     assert read_looks(storage, "cells") == ()
     seen = Seen("film", "baseline", 0.003, 0.009, 30.0, 0.7, 0.3, 1e-6, 8e-5, 0.95, 0.04, 0.05, None)
-    looks = (Look(3, (seen, Seen("sme", "baseline", 0.1, *[None] * 9))), Look(5, (seen,)))
-    write_looks(storage, "cells", RULE, looks, {})
-    assert read_looks(storage, "cells") == looks
+    taken = (Look(3, (seen, Seen("sme", "baseline", 0.1, *[None] * 9))), Look(5, (seen,)))
+    write_looks(storage, "cells", RULE, taken, {})
+    assert read_looks(storage, "cells") == taken
     for content in (b"{}", b'{"looks": [{"seeds": "3", "tests": []}]}', b'{"looks": [{"seeds": 3, "tests": [1]}]}'):
         storage.write("looks/cells.json", content)
         with pytest.raises(ResultsError, match="not a study's looks"):

@@ -97,7 +97,10 @@ def test_the_command_line_wins_over_the_file_and_the_file_over_the_preset(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("epohcs = 3", "unknown option 'epohcs' (did you mean 'epochs'?); known: preset, config, arms, seeds"),
+        (
+            "epohcs = 3",
+            "unknown option 'epohcs' (did you mean 'epochs'?); known: preset, config, arms, seeds, until-decided",
+        ),
         ("[cells]\nsise = 3", "unknown option 'cells.sise' (did you mean 'cells.size'?); known: "),
         ("[schedule]\nsize = 3", "unknown option 'schedule.size'"),
         ("cells = 3", "unknown option 'cells'"),

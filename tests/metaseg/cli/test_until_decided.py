@@ -12,6 +12,7 @@ from rich.console import Console
 
 from analysis.results.looks import Rule, read_looks
 from metaseg.cli.options import StudyOptions
+from metaseg.cli.study_page import carry_out
 from metaseg.cli.until_decided import looks_at, require_same_rule, rule_record, train_until_decided, with_rule
 from metaseg.config import ConfigError, NetworkConfig
 from metaseg.data.dataset import Dataset
@@ -208,6 +209,21 @@ def test_a_plain_study_remembers_that_it_was_looked_at(study, tmp_path):
     assert record(store)["looked_at"] == [3]
     seeds(8).declare(store)
     assert record(store)["looked_at"] == [3, 5]
+
+
+def test_a_study_page_trains_until_decided_and_reports(study, tmp_path, monkeypatch, capsys):
+    """What `main` does after planning, with drawn scores."""
+    trainer, options = Trainer(GAINS), StudyOptions(until_decided=True, max_seeds=8, storage=str(tmp_path))
+    monkeypatch.setattr("metaseg.engine.run_study", lambda study, store, config, console: trainer(study, store))
+    store, console = Store.at(tmp_path), Console(file=io.StringIO(), width=200)
+    assert carry_out(study, store, options, lambda *_: {}, console, ["study.py"]) == 0
+    assert set(trainer.times.values()) == {1}
+    assert "Look at 3 seeds" in console.file.getvalue()
+    assert "More seeds" not in console.file.getvalue()
+    table = (tmp_path / "reports" / "cells" / "table.md").read_text()
+    assert "sme against baseline, 3 seeds: helps" in table
+    assert "INCOMPLETE" not in table
+    assert "until-decided = true" in (tmp_path / "reports" / "cells" / "config.toml").read_text()
 
 
 def test_options_become_looks():
