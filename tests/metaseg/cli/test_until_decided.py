@@ -62,7 +62,7 @@ def test_only_open_comparisons_get_more_seeds(study, tmp_path):
     ]  # fmt: skip
     decisions = record(store, "looks/cells.json")["decisions"]
     assert decisions == {"sme against baseline": "helps", "film against baseline": "no evidence"}
-    assert "sme against baseline: helps, +0.0" in printed
+    assert "Look at 3 seeds an arm (1 of at most 3):\n  sme against baseline: helps, +0.0" in printed
     assert "next: 4 more runs, to 5 seeds of baseline, film" in printed
     assert "film against baseline: undecided" in printed
 
