@@ -10,6 +10,9 @@ from analysis.results.looks import Rule
 from analysis.stats.sequential import Sighting
 from analysis.wording import NAMES, Names
 
+MOST_REACH = 2.5
+"""What is shown, in terms of the largest difference and the narrowest interval: first looks can be very wide."""
+
 PANELS = 3
 """Beside each other."""
 
@@ -45,14 +48,21 @@ def build_looks(
         panel.set_title(name, fontsize=SMALL, loc="left")
         panel.set_xticks(range(len(rule.looks)), list(map(str, rule.looks)))
         tidy(panel, "y")
+    everywhere = [each for _, looks in sightings for each in looks]
+    reach = max(abs(each.estimate) + min(other.boundary for other in everywhere) for each in everywhere)
+    widest = max(abs(end) for each in everywhere for end in each.interval)
+    edge = 1.05 * min(widest, max(MOST_REACH * reach, 2 * margin))
+    panels[0].set_ylim(-edge, edge)
+    panels[0].set_xlim(-0.3, len(rule.looks) - 0.7)
     for panel in panels[len(sightings) :]:
         panel.set_visible(False)
     for panel in panels[max(len(sightings) - columns, 0) : len(sightings)]:
         panel.set_xlabel("seeds per arm", fontsize=SMALL)
     panels[0].set_ylabel(f"difference of {names.score}", fontsize=SMALL)
+    beyond = " Wide intervals of early looks go beyond the edge." if edge < widest else ""
     foot(
         figure,
         "Dots: differences at each look, with 95 % intervals that hold at all looks together. Orange: a difference "
-        f"beyond is shown at this look. Shaded: within ±{margin:g}, where arms count as equal.",
+        f"beyond is shown at this look. Shaded: within ±{margin:g}, where arms count as equal.{beyond}",
     )
     return figure

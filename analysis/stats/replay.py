@@ -84,13 +84,15 @@ def as_decided(tests: pd.DataFrame, standing: Sequence[Standing], endpoint: str 
         if each.last is None:
             continue
         rows = declared & (tests["arm"] == each.arm) & (tests["reference"] == each.reference)
+        later = (tests[["n_seeds", "n_seeds_reference"]] != each.seeds).any(axis=1)
         values = {
             "n_seeds": each.seeds, "n_seeds_reference": each.seeds, "difference": each.last.estimate,
             "se": each.last.se, "df": each.last.df, "p": each.p, "p_adjusted": each.p_adjusted,
             "ci_low": each.interval[0], "ci_high": each.interval[1], "ci_low_adjusted": each.adjusted[0],
             "ci_high_adjusted": each.adjusted[1], "p_equivalence": each.p_equivalence,
-            "p_equivalence_adjusted": each.p_equivalence_adjusted, "detectable": np.nan, "verdict": each.verdict,
+            "p_equivalence_adjusted": each.p_equivalence_adjusted, "verdict": each.verdict,
         }  # fmt: skip
+        tests.loc[rows & later, "detectable"] = np.nan  # of seeds that came later
         for column, value in values.items():
             tests.loc[rows, column] = np.nan if value is None else value
     return tests

@@ -213,7 +213,8 @@ def _tell(
     for each in standings:
         if last.of(each.arm, each.reference):
             lines.append(f"  {each.name}: {outcome_of(each, study.scoring.margin, last.seeds < rule.looks[-1])}")
-    console.print(Text("\n".join(map(visible, lines)), "bold"), soft_wrap=True)
+    for line in lines:
+        console.print(Text(visible(line), "bold"), soft_wrap=True)
     if not any(each.open for each in standings):
         return
     asked = _asked(study, rule, looks)[0]

@@ -112,8 +112,8 @@ def test_sequential_p_is_uniform_where_there_is_nothing_to_find():
 def test_holm_on_sequential_p_is_the_closed_test_that_passes_levels_on(correlation):
     """Two hypotheses: each is rejected where it is at alpha, and the intersection by either at alpha / 2."""
     fractions, rng = [0.6, 1.0], np.random.default_rng(4)
-    own = rng.standard_normal((40, 2, 2))
-    shared = rng.standard_normal((40, 2, 1))
+    own = rng.standard_normal((25, 2, 2))
+    shared = rng.standard_normal((25, 2, 1))
     steps = np.sqrt(correlation) * shared + np.sqrt(1 - correlation) * own
     z = (steps * np.sqrt([[0.6], [0.4]])).cumsum(axis=1) / np.sqrt([[0.6], [1.0]]) + 2.2
     p = 2 * stats.norm.sf(np.abs(z))

@@ -62,7 +62,7 @@ def test_only_open_comparisons_get_more_seeds(study, tmp_path):
     ]  # fmt: skip
     decisions = record(store, "looks/cells.json")["decisions"]
     assert decisions == {"sme against baseline": "helps", "film against baseline": "no evidence"}
-    assert "sme against baseline: helps, +0.0" in printed
+    assert "Look at 3 seeds an arm (1 of at most 3):\n  sme against baseline: helps, +0.0" in printed
     assert "next: 4 more runs, to 5 seeds of baseline, film" in printed
     assert "film against baseline: undecided" in printed
 
@@ -128,37 +128,32 @@ def test_a_finished_study_is_left_as_it_is(study, tmp_path):
     assert not trainer.times
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda study: replace(study, sequential=Rule((3, 5, 12)).to_record()), r"sequential .* \[3, 5, 8\]"),
-        (lambda study: replace(study, sequential=None), "now given none: it is a plain study"),
-        (
-            lambda study: replace(study, scoring=replace(study.scoring, margin=0.02)),
-            "margin 0.01 and is now given 0.02",
-        ),
-        (lambda study: replace(study, arms=study.arms[:2], runs=study.runs), "comparisons"),
-        (
-            lambda study: replace(
-                study,
-                runs=tuple(
-                    replace(run, config=replace(run.config, schedule=replace(SCHEDULE, epochs=4))) for run in study.runs
-                ),
-            ),
-            "run of baseline with seed 0 isn't .* settings, images",
-        ),
-    ],
-)
-def test_another_rule_is_another_study(study, tmp_path, change, message):
+def with_epochs(study: Study, epochs: int) -> Study:
+    """Other settings, which give other runs."""
+    schedule = replace(SCHEDULE, epochs=epochs)
+    return replace(study, runs=tuple(replace(run, config=replace(run.config, schedule=schedule)) for run in study.runs))
+
+
+def test_another_rule_is_another_study(study, tmp_path):
     """Unless nothing has been trained, so that nothing has been seen."""
+    changes = [
+        (replace(study, sequential=Rule((3, 5, 12)).to_record()), r"sequential .* \[3, 5, 8\]"),
+        (replace(study, sequential=None), "now given none: it is a plain study"),
+        (replace(study, scoring=replace(study.scoring, margin=0.02)), "margin 0.01 and is now given 0.02"),
+        (replace(study, arms=study.arms[:2]), "comparisons"),
+        (with_epochs(study, 4), "run of baseline with seed 0 isn't .* settings, images"),
+    ]
     store = Store.at(tmp_path)
     study.declare(store)
-    require_same_rule(change(study), store)
+    for changed, _ in changes:
+        require_same_rule(changed, store)
     train(study, store, Trainer(GAINS))
     before = contents(store)
-    with pytest.raises(ConfigError, match=message):
-        require_same_rule(change(study), store)
+    for changed, message in changes:
+        with pytest.raises(ConfigError, match=message):
+            require_same_rule(changed, store)
     assert contents(store) == before
+    require_same_rule(study, store)
 
 
 def test_a_plain_study_isnt_taken_for_the_beginning_of_another(study, tmp_path):
