@@ -188,6 +188,17 @@ def test_unlike_seeds_are_told_apart_in_at_most_6_percent(
     assert size_of_unlike_seeds(np.random.default_rng(11), regime, sds, 20_000) <= 0.06 + 3 * 0.0017
 
 
+@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.name)
+@pytest.mark.parametrize("seeds", [(1, 1), (2, 2), (5, 2)])
+def test_over_folds_that_are_independent_the_widened_test_is_conservative(
+    layout: Layout, seeds: tuple[int, int]
+) -> None:
+    """1000 draws; 2 % have a standard error of 0.44 %."""
+    scores = draw(np.random.default_rng(13), layout, seeds, (0.003, 0.012), (0.0, 0.02), 1000)
+    _, p, _ = ours_in_folds(scores, seeds, layout.fold, layout.weights, "corrected")
+    assert (p < 0.05).mean() <= 0.02 + 3 * 0.0044
+
+
 def test_arms_that_differ_by_the_margin_are_called_equal_in_at_most_6_percent() -> None:
     """TOST by the test itself, on scores: 250 draws have a standard error of 1.5 %."""
     rng, margin = np.random.default_rng(12), 0.03
