@@ -119,6 +119,6 @@ def _caveats(plan: Advice) -> Sequence[str]:
         "finds: chance of p < 0.05. detects: the difference that is found with 80 %. equal: chance that equal arms are "
         "shown to differ by less than the margin. Before correction for several comparisons; seeds are an arm's, in "
         f"each fold.{cost}",
-        "Standard deviations are taken for known, and for as large in folds as on one split. A claim for new training "
-        "images, too, needs more than folds show: they share most of theirs.",
+        "Standard deviations are taken for known, and for as large in folds as on one split. Variances over folds are "
+        "widened, because folds share training images, as reports do.",
     )

@@ -12,8 +12,11 @@ from analysis.stats.mrmc import FEWEST_FOLDS
 PROMISED_UNITS = 30
 """Effective units from which on the promise holds."""
 
-RATES = ((10, "4 to 6 %"), (5, "3 to 6 %"), (3, "2 to 6 %"), (2, "1 to 6 %"), (1, "0 to 6 %"))
-"""With at least so many seeds in both arms: false positives at a nominal 5 %. One seed is of each fold."""
+RATES = ((10, "4 to 6 %"), (5, "3 to 6 %"), (3, "2 to 6 %"), (2, "1 to 6 %"))
+"""With at least so many seeds in both arms: false positives at a nominal 5 %."""
+
+OF_FOLDS = "at most 2 %"
+"""The same with folds, whose variance is widened, where networks of one fold depend on no others."""
 
 UNLIKE = 2.0
 """Ratio of two arms' SDs among seeds from which on it is told."""
@@ -80,6 +83,11 @@ def calibration_sentence(row: "pd.Series[Any]") -> str:
     if max(counts) == 1:
         seeds = "one seed each"
     design = f"{seeds}{f' in each of {folds} folds' if folds > 1 else ''}, {units:.4g} effective units"
+    if folds > 1:
+        return (
+            f"Of simulated equal arms of such a design ({design}), {OF_FOLDS} are called different at p < 0.05 where "
+            "folds are independent of each other; more where they aren't."
+        )
     if units < PROMISED_UNITS:
         return (
             f"Of simulated equal arms of such a design ({design}), {rates} are called different at p < 0.05 where "

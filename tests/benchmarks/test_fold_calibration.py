@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pandas as pd
@@ -11,13 +12,13 @@ import torch
 from scipy import stats
 
 from analysis.scores.score_matrix import ScoreMatrix
-from analysis.stats.mrmc import difference
+from analysis.stats.mrmc import Overlap, difference
 from benchmarks import fold_tests as tests
 from benchmarks import fold_trainings as trainings
 from benchmarks.fold_calibration import OUT, SIZES, comparisons, components, drawn_table, methods, rates
 from benchmarks.fold_page import CORRECTED, OURS, WIDENED
 from benchmarks.fold_scores import Runs, load, pack, parted, save
-from benchmarks.fold_tests import Floats, Study, drawn, parts_of
+from benchmarks.fold_tests import Floats, Study, Tested, drawn, parts_of
 
 STUDY = Study(40, 4, 3, 0.002, seed_sd=0.004)
 
@@ -39,10 +40,16 @@ def matrix_of(arm: Floats, reference: Floats) -> ScoreMatrix:
     [STUDY, replace(STUDY, folds=5, seeds=2), replace(STUDY, seeds=1), replace(STUDY, folds=1, seeds=12)],
     ids=["folds", "two seeds", "one seed", "single split"],
 )
-def test_the_batch_is_the_test_study_by_study(study: Study) -> None:
+@pytest.mark.parametrize("overlap", get_args(Overlap))
+def test_the_batch_is_the_test_study_by_study(study: Study, overlap: Overlap) -> None:
     arm, reference = pair(study)
-    found = tests.ours(arm, reference)
-    singly = [difference(matrix_of(*each), "a", "b") for each in zip(arm, reference, strict=True)]
+    wider = 1 / (study.folds - 1) if study.folds > 1 else 0.0
+    batches: dict[Overlap, Tested] = {
+        "ignored": tests.ours(arm, reference),
+        "corrected": tests.widened(arm, reference, wider),
+    }
+    found = batches[overlap]
+    singly = [difference(matrix_of(*each), "a", "b", overlap=overlap) for each in zip(arm, reference, strict=True)]
     assert found.estimate == pytest.approx([each.estimate for each in singly], abs=1e-12)
     assert found.se == pytest.approx([each.se for each in singly], rel=1e-8)
     assert found.p() == pytest.approx([each.p for each in singly], rel=1e-8)

@@ -24,6 +24,7 @@ EXPLORATION = (
     "Benjamini, Hochberg (1995), Journal of the Royal Statistical Society B 57:289. Benjamini, Yekutieli (2005), "
     "Journal of the American Statistical Association 100:71."
 )
+OVERLAP = "Nadeau, Bengio (2003), Machine Learning 52:239."
 NOTHING = "Nothing was tested."
 EQUIVALENCE = "Schuirmann (1987), Journal of Pharmacokinetics and Biopharmaceutics 15:657."
 
@@ -108,7 +109,7 @@ def verdict_caption(tests: pd.DataFrame, study: Study, names: Names) -> list[str
     if tests["p_adjusted"].notna().any():
         paragraphs.append(
             f"Numbers are differences of mean {names.score}, with p of an F test that treats seeds and {unit} as "
-            f"random: it holds for new {unit} with new seeds{_given_folds(tests)}. "
+            f"random: it {_meant_for(tests, names)}. "
             f"{_corrections(tests[first], tests[~first], leading, names)}"
         )
         equal = (
@@ -146,10 +147,14 @@ def verdict_caption(tests: pd.DataFrame, study: Study, names: Names) -> list[str
     return paragraphs
 
 
-def _given_folds(tests: pd.DataFrame) -> str:
-    """What results with folds are conditional on; empty without folds."""
-    folds = int(tests["n_folds"].max())
-    return f", given the training sets of the {folds} folds" if folds > 1 else ""
+def _meant_for(tests: pd.DataFrame, names: Names) -> str:
+    """What p is for; with folds, how far that can be relied on."""
+    if int(tests["n_folds"].max()) < 2:
+        return f"holds for new {names.units} with new seeds"
+    return (
+        f"is meant for new {names.units}, new seeds and training sets like these. Intervals are widened because folds "
+        f"share training {names.images}, by a rule that isn't exact"
+    )
 
 
 def _corrections(first: pd.DataFrame, others: pd.DataFrame, leading: str, names: Names) -> str:
@@ -183,7 +188,10 @@ def _folds(known: pd.DataFrame, names: Names) -> str:
             "Where an arm has one seed in each fold, the variance is that of the arms' difference among folds, with as "
             "many degrees of freedom as folds less one. "
         )
-    return text + "The folds' training sets are taken as given. "
+    return text + (
+        f"As folds share training {names.images}, their sum is multiplied by 1 + K / (K - 1) = "
+        f"{1 + folds / (folds - 1):.2f} for {folds} folds (Nadeau & Bengio's factor). "
+    )
 
 
 def _methods(data: ReportData) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -236,6 +244,7 @@ def _methods(data: ReportData) -> tuple[tuple[str, ...], tuple[str, ...]]:
         "corrected test."
     )
     sources = [TEST]
+    sources += [OVERLAP] if known["n_folds"].max() > 1 else []
     sources += [HOLM] if first.sum() > 1 else []
     sources += [EXPLORATION] if (~first).any() else []
     return (text,), (*sources, EQUIVALENCE)

@@ -236,10 +236,10 @@ def test_commands_are_listed_and_unknown_ones_named(capsys: Capture) -> None:
     assert "• collect  Collect finished runs of stores" in listed
     assert "• report   Test the comparisons" in listed
     assert "analysis report STORE" not in listed, "the list has a sentence for each command"
-    assert "{collect, report, sweep}" in misuse(capsys)
+    assert "{collect, plan, report, sweep}" in misuse(capsys)
     said = misuse(capsys, "reprot")
     assert "reprot" in said
-    assert "collect, report, sweep" in said
+    assert "collect, plan, report, sweep" in said
 
 
 @pytest.mark.parametrize(

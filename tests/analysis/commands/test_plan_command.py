@@ -47,9 +47,7 @@ def said(capsys: Capture, *arguments: object, code: int = 0) -> str:
 def test_standard_deviations_are_enough(capsys: Capture, tmp_path: Path) -> None:
     out = tmp_path / "designs.csv"
     text = said(capsys, *SDS, "--difference", 0.02, "--minutes", 2, "--out", out)
-    assert (
-        "To find a difference of 0.02 four times in five: 5 folds x 2 seeds (20 runs of 2 arms, about 40 min)." in text
-    )
+    assert "To find a difference of 0.02 four times in five: 5 folds x 6 seeds (60 runs of 2 arms, about 2 h)." in text
     assert "On one split, no number of seeds finds it: 20 images alone" in text
     table = pd.read_csv(out)
     pilot = Components(0.006**2, 0.0, 0.03**2, 0.02**2)
@@ -61,7 +59,7 @@ def test_standard_deviations_are_enough(capsys: Capture, tmp_path: Path) -> None
 
 def test_arms_of_unlike_seeds_can_be_stated(capsys: Capture) -> None:
     alike, unlike = (said(capsys, *SDS, "--difference", 0.02, *more) for more in ([], ["--seed-sd", "0.006", "0.03"]))
-    found = "To find a difference of 0.02 four times in five: 5 folds x 2 seeds"
+    found = "To find a difference of 0.02 four times in five: 5 folds x 6 seeds"
     assert found in alike
     assert found not in unlike
 

@@ -1,12 +1,14 @@
 """Calibration: the batch of draws is our test, and the promise of `docs/results/calibration/table.md` is kept."""
 
+from typing import get_args
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from analysis.scores.score_matrix import ScoreMatrix, score_matrices
 from analysis.stats.equivalence import equivalence
-from analysis.stats.mrmc import difference
+from analysis.stats.mrmc import Overlap, difference
 from benchmarks.calibration import OUT, grid, positives, promised
 from benchmarks.fold_draws import LAYOUTS, Layout, draw, ours_in_folds
 from benchmarks.null_draws import (
@@ -162,15 +164,16 @@ def test_unlike_seeds_err_as_the_page_says() -> None:
 
 @pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.name)
 @pytest.mark.parametrize("seeds", [(1, 1), (3, 2), (4, 1)])
-def test_the_batch_in_folds_is_the_test_draw_by_draw(layout: Layout, seeds: tuple[int, int]) -> None:
+@pytest.mark.parametrize("overlap", get_args(Overlap))
+def test_the_batch_in_folds_is_the_test_draw_by_draw(layout: Layout, seeds: tuple[int, int], overlap: Overlap) -> None:
     values = draw(np.random.default_rng(10), layout, seeds, (0.003, 0.012), (0.03, 0.02), 8)
-    estimate, p, half = ours_in_folds(values, seeds, layout.fold, layout.weights)
+    estimate, p, half = ours_in_folds(values, seeds, layout.fold, layout.weights, overlap)
     arm, units = np.repeat([0, 1], seeds), tuple(map(str, range(values.shape[2])))
     for i, scores in enumerate(values):
         data = ScoreMatrix(
             ("a", "b"), arm, np.arange(len(arm)), scores, units, len(units), layout.weights, fold=layout.fold
         )
-        found = difference(data, "a", "b")
+        found = difference(data, "a", "b", overlap=overlap)
         assert (found.estimate, found.p, found.ci_low) == pytest.approx((estimate[i], p[i], (estimate - half)[i]))
 
 
@@ -183,6 +186,17 @@ def test_unlike_seeds_are_told_apart_in_at_most_6_percent(
     """20 000 draws of mean squares; the standard error is 0.17 %."""
     regime = Regime(seeds, 75, 0.0, *parts)
     assert size_of_unlike_seeds(np.random.default_rng(11), regime, sds, 20_000) <= 0.06 + 3 * 0.0017
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.name)
+@pytest.mark.parametrize("seeds", [(1, 1), (2, 2), (5, 2)])
+def test_over_folds_that_are_independent_the_widened_test_is_conservative(
+    layout: Layout, seeds: tuple[int, int]
+) -> None:
+    """1000 draws; 2 % have a standard error of 0.44 %."""
+    scores = draw(np.random.default_rng(13), layout, seeds, (0.003, 0.012), (0.0, 0.02), 1000)
+    _, p, _ = ours_in_folds(scores, seeds, layout.fold, layout.weights, "corrected")
+    assert (p < 0.05).mean() <= 0.02 + 3 * 0.0044
 
 
 def test_arms_that_differ_by_the_margin_are_called_equal_in_at_most_6_percent() -> None:

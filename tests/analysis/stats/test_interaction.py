@@ -12,7 +12,7 @@ from scipy import stats
 from analysis.scores.score_matrix import ScoreMatrix
 from analysis.stats.freedom import cautious
 from analysis.stats.interaction import Interaction, interaction
-from analysis.stats.mrmc import difference
+from analysis.stats.mrmc import difference, widening
 from metaseg.schema import OVERALL
 
 Array = npt.NDArray[np.float64]
@@ -224,8 +224,26 @@ def test_where_folds_are_subgroups_their_differences_are_independent() -> None:
         found = effect_by_subgroup(simulate(rng, (4, 4), (20, 20, 20), folds="subgroups", seed=0.01))
         ratios.append([np.var([each.estimate for each in found.differences], ddof=1), found.differences[0].se ** 2])
     spread, promised = np.mean(ratios, axis=0)
-    assert promised == pytest.approx(spread, rel=0.2)
+    assert promised / widening(3) == pytest.approx(spread, rel=0.2), "drawn folds are independent"
     assert found.seed == 0
+
+
+@pytest.mark.parametrize("folds", [1, 5, "subgroups"])
+def test_folds_that_depend_on_each_other_widen_its_covariance(
+    folds: int | Literal["subgroups"], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = simulate(np.random.default_rng(19), (4, 3), (20, 25, 30), effects=(0.0, 0.01, 0.02), folds=folds)
+    wide = effect_by_subgroup(data)
+    monkeypatch.setattr("analysis.stats.interaction.widening", lambda _: 1.0)
+    plain, factor = effect_by_subgroup(data), widening(3 if folds == "subgroups" else folds)
+    assert factor == pytest.approx({1: 1.0, 5: 2.25, "subgroups": 2.5}[folds])
+    assert wide.f == pytest.approx(plain.f / factor)
+    assert (wide.df_num, wide.df_den) == pytest.approx((plain.df_num, plain.df_den), rel=1e-3)
+    for own, other in zip(wide.differences, plain.differences, strict=True):
+        assert own.estimate == pytest.approx(other.estimate)
+        assert own.se == pytest.approx(np.sqrt(factor) * other.se)
+    assert wide.p > plain.p or folds == 1
+    assert wide.spread < plain.spread or folds == 1
 
 
 def test_one_seed_in_each_fold_is_not_enough() -> None:

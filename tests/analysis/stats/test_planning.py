@@ -20,7 +20,7 @@ def test_the_table_has_a_row_a_design_that_is_a_test() -> None:
     assert row["power"] == power(PILOT, 2, 100, 0.02, folds=5)
     assert row["detectable"] == detectable(PILOT, 2, 100, folds=5)
     assert row["power_equal"] == equality_power(PILOT, 2, 100, 0.02, folds=5)
-    assert row["power"] > 0.9 > 0.5 > table["power"].iloc[1], "with as many runs on one split"
+    assert row["power"] > 0.65 > 0.5 > table["power"].iloc[1], "with as many runs on one split"
 
 
 def test_without_all_images_there_are_no_folds_and_without_a_cost_no_hours() -> None:
