@@ -183,7 +183,7 @@ def test_too_few_images_for_a_test_are_too_few_for_a_look():
 @pytest.mark.parametrize("case", [0.0, 0.02])
 def test_looking_five_times_finds_differences_between_equal_arms_in_five_percent(sds, case):
     """By draws of scores; looking at p < 0.05 each time finds them two to three times as often."""
-    rule, rng, draws = Rule((3, 5, 8, 12, 20)), np.random.default_rng(6), 1500
+    rule, rng, draws = Rule((3, 5, 8, 12, 20)), np.random.default_rng(6), 600
     found, peeking = 0, 0
     for _ in range(draws):
         looks = course(matrix(rng, 20, sds, case), rule)
