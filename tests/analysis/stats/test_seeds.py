@@ -111,7 +111,10 @@ def row(seeds: tuple[int, int] = (3, 3), sds: tuple[float, float] | None = (0.00
         (row((2, 2)), "1 to 6 %"),
         (row(units=20), "and up to 7 % with so few"),
         (row(sds=(0.012, 0.003)), "also where the arms' seeds vary unlike"),
-        (pd.Series({**row((1, 1)), "n_folds": 5}), "(one seed each in each of 5 folds, 60 effective units), at most 2 %"),
+        (
+            pd.Series({**row((1, 1)), "n_folds": 5}),
+            "(one seed each in each of 5 folds, 60 effective units), at most 2 %",
+        ),
     ],
 )
 def test_designs_are_told_what_is_known_of_them(design: pd.Series, expected: str) -> None:
