@@ -14,7 +14,7 @@ from analysis.figures.size import size_curves
 from analysis.report.conclusion import conclude
 from analysis.report.data import ReportData, Supplement, report_data
 from analysis.report.opening import describe, missing_runs
-from analysis.report.sections import limits, methods, provenance, scores, seeds, verdicts
+from analysis.report.sections import limits, methods, provenance, resampling, scores, seeds, verdicts
 from analysis.results.dataset import read_results
 from analysis.results.external_study import adopt
 from analysis.results.external_tables import Table
@@ -102,6 +102,9 @@ def test_methods_and_caveats_name_folds(whole: ReportData) -> None:
     text = methods.section(whole).parts[0].words[0]
     assert "(number of runs, one for each seed and fold): baseline (12) and sme (12)" in text
     assert "divided into 4 folds, whole groups together; the networks of a fold were trained without it" in text
+    checks = resampling.section(whole)
+    assert checks is not None
+    assert "permutations take folds for independent of each other" in checks.parts[0].words[0]
     said = " ".join(limits.section(whole).parts[0].words)
     assert "conditional on one partition of one dataset into 4 folds" in said
     assert "Intervals are widened for that, and p-values raised." in said
