@@ -78,7 +78,6 @@ def calibration_sentence(row: "pd.Series[Any]") -> str:
     folds = int(row.get("n_folds", 1))
     if min(counts) < (1 if folds >= FEWEST_FOLDS else 2) or units < FEWEST_UNITS:
         return "Nothing is tested."
-    rates = next(rates for least, rates in RATES if min(counts) >= least)
     seeds = f"{counts[0]} seeds each" if counts[0] == counts[1] else f"{counts[0]} and {counts[1]} seeds"
     if max(counts) == 1:
         seeds = "one seed each"
@@ -88,6 +87,7 @@ def calibration_sentence(row: "pd.Series[Any]") -> str:
             f"Of simulated equal arms of such a design ({design}), {OF_FOLDS} are called different at p < 0.05 where "
             "folds are independent of each other; more where they aren't."
         )
+    rates = next(rates for least, rates in RATES if min(counts) >= least)
     if units < PROMISED_UNITS:
         return (
             f"Of simulated equal arms of such a design ({design}), {rates} are called different at p < 0.05 where "

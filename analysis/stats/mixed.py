@@ -11,8 +11,8 @@ Hessian are made of sums over units of R x R matrices: the time grows with units
 Degrees of freedom are Satterthwaite's as lmerTest has them (Kuznetsova et al. 2017, J Stat Softw 82(13)): 2 V² /
 (g' A g) with V the variance of the estimate, g its gradient by the components and A twice the inverse of the deviance's
 Hessian. On complete data with as many seeds in both arms and positive components this is `difference(...,
-freedom="satterthwaite", variances="pooled")`; other numbers of seeds are weighed a little differently. A component
-whose best value is 0 is left out of g and A, as if the model didn't have it.
+freedom="satterthwaite", variances="pooled", overlap="ignored")`; other numbers of seeds are weighed a little
+differently. A component whose best value is 0 is left out of g and A, as if the model didn't have it.
 
 With folds, arms have a mean in each and seeds are others in each, (arm x fold x seed): folds share nothing but the
 variances, so that the likelihood is the product of theirs. The estimate is the mean of theirs by number of units.

@@ -73,8 +73,8 @@ def plan_designs(
            folds  seeds  runs  power
         0      1      2     4  0.095
         1      1     10    20  0.479
-        2      5      2    20  0.950
-        3      5     10   100  0.993
+        2      5      2    20  0.670
+        3      5     10   100  0.836
     """
     rows = []
     for count in (1, *(folds if units else ())):

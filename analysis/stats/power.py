@@ -82,7 +82,7 @@ def power(
         >>> power(pilot, seeds=[2, 3, 5], units=30, effect=0.01).round(2).tolist()
         [0.08, 0.46, 0.79]
         >>> power(pilot, seeds=[1, 2], units=150, effect=0.01, folds=5).round(2).tolist()
-        [0.73, 1.0]
+        [0.32, 0.86]
     """
 
     def chance(r: float, others: float, n: float, k: int, shift: float) -> float:

@@ -37,6 +37,8 @@ def section(data: ReportData) -> Section | None:
     words = CAPTION.format(units=data.names.units, images=data.names.images)
     if data.study.seeds == "crossed":
         words += " Runs aren't exchanged where those of equal seed are pairs."
+    if data.folds:
+        words += " The bootstrap is widened as the test is; permutations take folds for independent of each other."
     part = Part((grid,), (words,), (), False, {"resampling.csv": to_csv(found)})
     return Section("Does resampling agree?", (part,), *_methods(found, data.names, data.study.seeds))
 

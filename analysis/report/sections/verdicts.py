@@ -9,6 +9,7 @@ from analysis.report.section import Part, Section, to_csv
 from analysis.results.declaration import Study
 from analysis.stats.calibration import unlike_comparisons
 from analysis.stats.comparisons import FEWEST_UNITS, leading_class
+from analysis.stats.mrmc import widening
 from analysis.wording import NAMES, Names, format_p, listed
 from metaseg.schema import ALPHA, OVERALL
 
@@ -189,8 +190,8 @@ def _folds(known: pd.DataFrame, names: Names) -> str:
             "many degrees of freedom as folds less one. "
         )
     return text + (
-        f"As folds share training {names.images}, their sum is multiplied by 1 + K / (K - 1) = "
-        f"{1 + folds / (folds - 1):.2f} for {folds} folds (Nadeau & Bengio's factor). "
+        f"As folds share training {names.images}, their sum is multiplied by 1 + K / (K - 1), which is "
+        f"{widening(folds):.2f} for {folds} folds (Nadeau & Bengio's factor). "
     )
 
 

@@ -14,7 +14,7 @@ from analysis.figures.size import size_curves
 from analysis.report.conclusion import conclude
 from analysis.report.data import ReportData, Supplement, report_data
 from analysis.report.opening import describe, missing_runs
-from analysis.report.sections import limits, methods, provenance, scores, seeds, verdicts
+from analysis.report.sections import limits, methods, provenance, resampling, scores, seeds, verdicts
 from analysis.results.dataset import read_results
 from analysis.results.external_study import adopt
 from analysis.results.external_tables import Table
@@ -88,10 +88,10 @@ def test_tables_say_how_many_seeds_and_what_the_spread_is_of(whole: ReportData, 
 def test_the_verdict_is_meant_for_new_images_seeds_and_training_sets(whole: ReportData) -> None:
     section = verdicts.section(whole)
     said = " ".join(section.parts[0].words)
-    assert "it is meant for new groups, new seeds and training sets like these. Intervals are widened because" in said
-    assert "folds share training images, by a rule that isn't exact." in said
+    assert "it is meant for new groups of images, new seeds and training sets like these." in said
+    assert "Intervals are widened because folds share training images, by a rule that isn't exact." in said
     assert "The 4 folds are strata" in section.methods[0]
-    assert "multiplied by 1 + K / (K - 1) = 2.33 for 4 folds" in section.methods[0]
+    assert "multiplied by 1 + K / (K - 1), which is 2.33 for 4 folds" in section.methods[0]
     assert "Nadeau, Bengio (2003), Machine Learning 52:239." in section.sources
     assert "Where an arm has one seed in each fold" not in section.methods[0]
     (first, *_) = conclude(whole.tests, [], whole.study, "cell_line", whole.names)
@@ -102,6 +102,9 @@ def test_methods_and_caveats_name_folds(whole: ReportData) -> None:
     text = methods.section(whole).parts[0].words[0]
     assert "(number of runs, one for each seed and fold): baseline (12) and sme (12)" in text
     assert "divided into 4 folds, whole groups together; the networks of a fold were trained without it" in text
+    checks = resampling.section(whole)
+    assert checks is not None
+    assert "permutations take folds for independent of each other" in checks.parts[0].words[0]
     said = " ".join(limits.section(whole).parts[0].words)
     assert "conditional on one partition of one dataset into 4 folds" in said
     assert "Intervals are widened for that, and p-values raised." in said
