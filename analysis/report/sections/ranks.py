@@ -9,9 +9,10 @@ from analysis.report.section import Section, picture
 
 
 def section(data: ReportData) -> Section | None:
-    """Probabilities of ranks on new images with new seeds; the same rows give the same draws."""
+    """Probabilities of ranks on new images with new seeds; the same rows give the same draws. None with folds."""
     matrix = data.overall
-    if matrix is None or len(matrix.arms) < 2 or not known(matrix):
+    # The draws would take folds for independent, which they aren't (`analysis.stats.mrmc`).
+    if matrix is None or len(matrix.arms) < 2 or len(set(matrix.fold)) > 1 or not known(matrix):
         return None
     drawing = rendered(build_ranks(rank_stability(matrix, np.random.default_rng(0)), data.names), data.figure)
     caption = f"Probability of each rank, for new {data.names.images} and new seeds"
