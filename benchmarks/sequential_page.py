@@ -82,6 +82,9 @@ any of the same looks, *last look* the one test at the last. With as many seeds 
 or 0.003 and 0.012 (1:4); arm x image SD 0.03, 0.01 where images vary less, and 0 where seeds vary alone. Where the arm
 that varies less has five seeds more, early looks err a little more: studies add seeds to both arms alike.
 
+Folds are drawn independent of each other here. Intervals over folds are widened, because real folds [depend on each
+other](fold_trainings.md), so these regimes err much less than 5 % and find less.
+
 ## Runs to a verdict
 
 Runs of each arm (with five folds, a seed is five runs), margin 0.01. *Decided*: found to differ or to be equal, in %.
