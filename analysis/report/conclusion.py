@@ -38,6 +38,8 @@ def conclude(
         return [f"No conclusion: finished runs of {study.baseline} and of another arm are needed."]
     if (overall["verdict"] == "incomplete").all():
         return ["No conclusion: arms are compared once they have finished runs of a common fold."]
+    if (overall["verdict"] == "no look").all():
+        return ["No conclusion: the study is tested at its declared looks, and the first is still to come."]
     if (overall["verdict"] == "one seed").all():
         folds = f" and {overall['n_folds'].max()} folds" if overall["n_folds"].max() > 1 else ""
         return [f"No conclusion: with one seed{folds} in an arm, any difference may be due to that seed alone."]

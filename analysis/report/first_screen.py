@@ -19,6 +19,7 @@ REASONS = {
     "one seed": "one seed",
     "too few": "too few {units}",
     "incomplete": "runs are missing",
+    "no look": "its first look is still to come",
     "futile": "futile: further seeds would hardly decide it",
 }
 """Reasons why nothing was tested, by the verdict in tables."""

@@ -21,7 +21,7 @@ FEWEST_UNITS = 5
 """Smallest effective number of units at which the test is calibrated (docs/results/calibration); below, the verdict is
 `too few`."""
 
-UNTESTED = ("one seed", "too few", "incomplete")
+UNTESTED = ("one seed", "too few", "incomplete", "no look")
 """Verdicts where nothing is tested."""
 
 COLUMNS = ["class", "subgroup", "arm", "reference", "claim", "n_images", "n_common", "n_units", "n_effective"]

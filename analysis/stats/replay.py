@@ -12,6 +12,10 @@ from analysis.stats.comparisons import leading_class
 from analysis.stats.sequential import Standing, standings, take_look
 from metaseg.schema import OVERALL, Average, Seeds
 
+UNSEEN = ["se", "df", "p", "p_adjusted", "ci_low", "ci_high", "ci_low_adjusted", "ci_high_adjusted"]
+UNSEEN += ["p_equivalence", "p_equivalence_adjusted", "detectable"]
+"""Columns of tests that are empty before a comparison's first look."""
+
 
 def replay(
     scores: pd.DataFrame,
@@ -68,7 +72,7 @@ def as_decided(tests: pd.DataFrame, standing: Sequence[Standing], endpoint: str 
     """The table of comparisons, with those that were declared as the looks have decided them.
 
     Estimate, se, df and n_seeds are those of a comparison's last look; p, p_equivalence and intervals allow for all
-    looks, adjusted ones for all comparisons, too. Comparisons that weren't looked at stay as they are.
+    looks, adjusted ones for all comparisons, too. Comparisons that weren't looked at yet are `no look`.
 
     Args:
         tests: of `analysis.stats.comparisons.compare`.
@@ -81,9 +85,11 @@ def as_decided(tests: pd.DataFrame, standing: Sequence[Standing], endpoint: str 
     leading = leading_class(tests["class"].unique(), endpoint)
     declared = (tests["subgroup"] == OVERALL) & (tests["class"] == leading)
     for each in standing:
-        if each.last is None:
-            continue
         rows = declared & (tests["arm"] == each.arm) & (tests["reference"] == each.reference)
+        if each.last is None:  # its first look is still to come: nothing is tested before it
+            tests.loc[rows, UNSEEN] = np.nan
+            tests.loc[rows, "verdict"] = "no look"
+            continue
         later = (tests[["n_seeds", "n_seeds_reference"]] != each.seeds).any(axis=1)
         values = {
             "n_seeds": each.seeds, "n_seeds_reference": each.seeds, "difference": each.last.estimate,

@@ -226,8 +226,10 @@ def carry_out(
         return FAILED
     if study.sequential:
         return 0
-    more = f"--seeds {options.seeds + 2}"
-    console.print(f"More seeds make this firmer: the same command with {more} keeps these {len(study.runs)} runs.")
+    console.print(
+        f"Seeds that are added because of this report would void its p-values; --until-decided allows for looking, and "
+        f"keeps these {len(study.runs)} runs."
+    )
     return 0
 
 

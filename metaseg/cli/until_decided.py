@@ -5,7 +5,7 @@ each look saw is in `looks/STUDY.json`. Whatever is interrupted goes on from the
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from math import isclose
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +60,10 @@ def with_rule(name: str, options: StudyOptions) -> str:
 def rule_record(options: StudyOptions) -> dict[str, Any] | None:
     """The rule that the options ask for, for the study's record; None where they ask for none."""
     if not options.until_decided:
+        if options.max_seeds != StudyOptions.max_seeds:
+            raise ConfigError(
+                f"--max-seeds is {options.max_seeds}, which is for --until-decided; expected both, or --seeds alone"
+            )
         return None
     from analysis.results.looks import Rule
 
@@ -143,11 +147,28 @@ def train_until_decided(
         checked = True
         if not any(each.open for each in standings):
             return asked, outcome
-        looks = _with_next(store, asked, rule, looks)
+        found = _with_next(store, asked, rule, looks)
+        if len(found) == len(looks):
+            _require_record(store, asked)
+            continue
+        looks = found
         standings = _standings(study, rule, looks)
         decisions = {each.name: "open" if each.open else each.verdict for each in standings}
         write_looks(store.storage, study.name, rule, looks, decisions)
         _tell(study, rule, looks, standings, console)
+
+
+def _require_record(store: "Store", asked: "Study") -> None:
+    """Explain why a look couldn't be taken although all of its runs are done; returns if another command was it."""
+    record = from_json(store.storage.read_or_none(study_file(asked.name))) or {}
+    listed = {run.get("run_id") for run in record.get("runs", []) if isinstance(run, dict)}
+    if not {run.run_id for run in asked.runs} <= listed:  # of another command that is a look behind
+        return
+    raise ConfigError(
+        f"study {asked.name!r}: its next look can't be taken, although all {len(asked.runs)} runs are done: an arm was "
+        "tested on fewer than half of the images, as one of several networks is where values of its column lack "
+        "validation or test images. Leave that arm out of --arms, or compare it in a study without --until-decided"
+    )
 
 
 def _standings(study: "Study", rule: "Rule", looks: Sequence["Look"]) -> list["Standing"]:
@@ -187,12 +208,17 @@ def _with_next(
 
 
 def _require_same_looks(store: "Store", study: "Study", rule: "Rule", looks: Sequence["Look"]) -> None:
+    if (kept := [look.seeds for look in looks]) != list(rule.looks[: len(looks)]):
+        raise ConfigError(
+            f"study {study.name!r} was looked at with {kept} seeds, and its rule has looks at {list(rule.looks)}; "
+            "expected looks of this rule: start another study, by another name or in another --storage"
+        )
     again = _with_next(store, study, rule, looks, again=True)
     for place, look in enumerate(looks):
         now = again[place] if place < len(again) else None
         for test in look.tests:
             found = now.of(test.arm, test.reference) if now else None
-            for name in ("estimate", "se", "p"):
+            for name in (each.name for each in fields(test) if each.name not in ("arm", "reference")):
                 was, is_ = getattr(test, name), getattr(found, name, None)
                 if was != is_ and (was is None or is_ is None or not isclose(was, is_, rel_tol=1e-6, abs_tol=1e-12)):
                     raise ConfigError(

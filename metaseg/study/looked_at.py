@@ -1,18 +1,19 @@
 """Looks at a study's results before it had all its seeds, which p-values of a plain study know nothing of."""
 
-from collections.abc import Collection
+from collections.abc import Mapping
 
 from metaseg.schema import study_file
 from metaseg.store.runs import Store, from_json
 
 
-def looked_at(store: Store, study: str, runs: Collection[str]) -> list[int]:
+def looked_at(store: Store, study: str, runs: Mapping[str, str]) -> list[int]:
     """Numbers of seeds at which a plain study was reported on before some of its present runs were asked for.
 
     Args:
         store: which may have a record of the study, of an earlier command.
         study: its name.
-        runs: ids of the runs that are asked for now. Where they lack one of the record's, the study is another one.
+        runs: arm of each run that is asked for now, by its id. Where they lack one of the record's, the study is
+            another one.
 
     Returns:
         Ascending; empty where the study is new, or hasn't been reported on.
@@ -25,7 +26,9 @@ def looked_at(store: Store, study: str, runs: Collection[str]) -> list[int]:
     found = {each for each in earlier if type(each) is int} if isinstance(earlier, list) else set()
     if not seeds or not (shared := seeds.keys() & set(runs)):
         return []
-    grows = len(shared) == len(seeds) < len(set(runs))
+    reported = {str(run.get("arm")) for run in known}
+    # An arm that is added has not been seen; seeds of one that was reported on are added because of what was.
+    grows = len(shared) == len(seeds) and any(arm in reported for run, arm in runs.items() if run not in seeds)
     numbers = [seed for seed in seeds.values() if type(seed) is int]
     if grows and numbers and store.storage.exists(f"reports/{study}/report.html") and seeds.keys() <= store.done():
         found.add(max(numbers) + 1)
