@@ -9,7 +9,7 @@ import pandas as pd
 from analysis.figures.scores import Title
 from analysis.report.declared import from_elsewhere, names_of
 from analysis.report.section import Section
-from analysis.results.declaration import Study
+from analysis.results.declaration import Comparison, Study
 from analysis.results.looks import Look, Rule
 from analysis.results.store_rows import Collected
 from analysis.scores.image_scores import image_scores, summarise
@@ -124,6 +124,11 @@ class ReportData:
         return "tp" in self.collected.images
 
     @property
+    def looked_at(self) -> tuple[Comparison, ...]:
+        """Declared comparisons that may be tested: not those whose first look is still to come."""
+        return _looked_at(self.study, self.course)
+
+    @property
     def scope(self) -> str:
         """An addition to titles of tables: the column of subgroups, and a warning if runs are missing."""
         by = f" by {self.column}" if self.scores["subgroup"].nunique() > 1 else ""
@@ -161,7 +166,7 @@ def report_data(collected: Collected, supplement: Supplement, styled: bool) -> R
         tests,
         leading,
         by_subgroup,
-        _interactions(study, by_subgroup),
+        _interactions(study, _looked_at(study, course), by_subgroup),
         Title(f"{study.name}: {names.score}{on}{incomplete}", study.about, names),
         supplement,
         course,
@@ -183,7 +188,14 @@ def course_of(collected: Collected, scores: pd.DataFrame, recorded: Sequence[Loo
     return Course(rule, looks, tuple(standings(looks, rule, study.comparisons)))
 
 
-def _interactions(study: Study, by_subgroup: Mapping[str, ScoreMatrix]) -> list[Interaction]:
+def _looked_at(study: Study, course: Course | None) -> tuple[Comparison, ...]:
+    unseen = {(each.arm, each.reference) for each in course.standings if each.last is None} if course else set()
+    return tuple(each for each in study.comparisons if (each.arm, each.reference) not in unseen)
+
+
+def _interactions(
+    study: Study, comparisons: Sequence[Comparison], by_subgroup: Mapping[str, ScoreMatrix]
+) -> list[Interaction]:
     """Tests arm x subgroup for each declared comparison of an arm that is expected to differ from the baseline.
 
     Comparisons of which no run of an arm has all subgroups are left out. p is corrected by Holm's method over them.
@@ -193,7 +205,7 @@ def _interactions(study: Study, by_subgroup: Mapping[str, ScoreMatrix]) -> list[
     if len(set(units)) < len(units):  # an image with several tasks is in several subgroups
         return []
     found = []
-    for comparison in study.comparisons:
+    for comparison in comparisons:
         pair = {comparison.arm, comparison.reference}
         fit = {name: matrix for name, matrix in parts.items() if pair <= set(matrix.arms)}
         shared = [set.intersection(*(set(each.seeds_of(arm)) for each in fit.values())) for arm in pair if len(fit) > 1]

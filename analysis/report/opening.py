@@ -44,8 +44,13 @@ def describe(collected: Collected) -> list[str]:
 
 
 def _looked_at(study: Study) -> str:
-    """Says that p-values don't hold because seeds were added after results had been seen."""
+    """Says that p-values don't hold because of results that had been seen before."""
     seen = listed([f"{seeds}" for seeds in study.looked_at])
+    if study.sequential:
+        return (
+            f"Runs of this study were reported on with {seen} seeds by another study before its rule was declared. Its "
+            "p-values and intervals allow for the declared looks, not for that one: they are too lenient."
+        )
     return (
         f"This study was reported on with {seen} seeds before it was given more: because results were seen in between, "
         "its p-values and intervals no longer hold as stated (5 % becomes up to 15 %). A study that is to add seeds "

@@ -122,6 +122,12 @@ def write_looks(storage: Storage, study: str, rule: Rule, looks: Sequence[Look],
     storage.write(looks_file(study), (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
 
 
+def read_rule(storage: Storage, study: str) -> object:
+    """The rule by which a study's looks were taken, as the file has it; None where it has taken none."""
+    content, path = storage.read_or_none(looks_file(study)), storage.locate(looks_file(study))
+    return None if content is None else read_json(content, path).get("rule")
+
+
 def read_looks(storage: Storage, study: str) -> tuple[Look, ...]:
     """Read a study's looks; none where it has taken none; raises `ResultsError` for a file that isn't one of looks."""
     content, path = storage.read_or_none(looks_file(study)), storage.locate(looks_file(study))

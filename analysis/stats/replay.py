@@ -72,7 +72,8 @@ def as_decided(tests: pd.DataFrame, standing: Sequence[Standing], endpoint: str 
     """The table of comparisons, with those that were declared as the looks have decided them.
 
     Estimate, se, df and n_seeds are those of a comparison's last look; p, p_equivalence and intervals allow for all
-    looks, adjusted ones for all comparisons, too. Comparisons that weren't looked at yet are `no look`.
+    looks, adjusted ones for all comparisons, too. Comparisons that weren't looked at yet are `no look`
+    in all rows.
 
     Args:
         tests: of `analysis.stats.comparisons.compare`.
@@ -87,8 +88,9 @@ def as_decided(tests: pd.DataFrame, standing: Sequence[Standing], endpoint: str 
     for each in standing:
         rows = declared & (tests["arm"] == each.arm) & (tests["reference"] == each.reference)
         if each.last is None:  # its first look is still to come: nothing is tested before it
-            tests.loc[rows, UNSEEN] = np.nan
-            tests.loc[rows, "verdict"] = "no look"
+            pair = (tests["arm"] == each.arm) & (tests["reference"] == each.reference)
+            tests.loc[pair, UNSEEN] = np.nan  # in subgroups and other classes, too
+            tests.loc[pair, "verdict"] = "no look"
             continue
         later = (tests[["n_seeds", "n_seeds_reference"]] != each.seeds).any(axis=1)
         values = {

@@ -134,15 +134,20 @@ def train_until_decided(
         )
     require_same_rule(study, store)
     rule = Rule.from_record(dict(study.sequential or {}), store.storage.locate(study_file(study.name)))
-    looks, outcome, checked = read_looks(store.storage, study.name), Outcome((), {}, 0), False
+    looks, outcome = read_looks(store.storage, study.name), Outcome((), {}, 0)
+    _require_looks_of(rule, looks, study, store)
+    checked = not looks
     while True:
         asked, standings = _asked(study, rule, looks)
         asked.declare(store, command, options)
+        if not checked and not _seen_runs(asked, looks).missing(store):  # before anything more is trained in vain
+            _require_same_looks(store, asked, rule, looks)
+            checked = True
         new = train(asked, store)
         outcome = Outcome((*outcome.trained, *new.trained), new.failed, outcome.faults + new.faults)
         if new.failed or asked.missing(store):
             return asked, outcome
-        if not checked and looks:
+        if not checked:  # runs of its looks were missing, and are there again
             _require_same_looks(store, asked, rule, looks)
         checked = True
         if not any(each.open for each in standings):
@@ -189,6 +194,12 @@ def _asked(study: "Study", rule: "Rule", looks: Sequence["Look"]) -> tuple["Stud
     return replace(study, runs=tuple(run for run in study.runs if run.config.seed < seeds[run.arm.name])), standings
 
 
+def _seen_runs(study: "Study", looks: Sequence["Look"]) -> "Study":
+    """The study with the runs that its looks have seen."""
+    seen = {arm: look.seeds for look in looks for test in look.tests for arm in (test.arm, test.reference)}
+    return replace(study, runs=tuple(run for run in study.runs if run.config.seed < seen.get(run.arm.name, 0)))
+
+
 def _with_next(
     store: "Store", study: "Study", rule: "Rule", looks: Sequence["Look"], again: bool = False
 ) -> tuple["Look", ...]:
@@ -207,12 +218,24 @@ def _with_next(
     )  # fmt: skip
 
 
-def _require_same_looks(store: "Store", study: "Study", rule: "Rule", looks: Sequence["Look"]) -> None:
+def _require_looks_of(rule: "Rule", looks: Sequence["Look"], study: "Study", store: "Store") -> None:
+    from analysis.results.looks import read_rule
+
+    if not looks:
+        return
+    if (by := read_rule(store.storage, study.name)) != rule.to_record():
+        raise ConfigError(
+            f"study {study.name!r}: its looks were taken by the rule {by!r:.300}, and its record has "
+            f"{rule.to_record()!r:.300}; expected the same: start another study, by another name or in another --storage"
+        )
     if (kept := [look.seeds for look in looks]) != list(rule.looks[: len(looks)]):
         raise ConfigError(
             f"study {study.name!r} was looked at with {kept} seeds, and its rule has looks at {list(rule.looks)}; "
             "expected looks of this rule: start another study, by another name or in another --storage"
         )
+
+
+def _require_same_looks(store: "Store", study: "Study", rule: "Rule", looks: Sequence["Look"]) -> None:
     again = _with_next(store, study, rule, looks, again=True)
     for place, look in enumerate(looks):
         now = again[place] if place < len(again) else None

@@ -151,9 +151,8 @@ class Study:
             options: the resolved options as TOML, if any; the report has them as `config.toml`.
         """
         record = self.record(command)
-        if not self.sequential and (
-            seen := looked_at(store, self.name, {run.run_id: run.arm.name for run in self.runs})
-        ):
+        runs = {run.run_id: run.arm.name for run in self.runs}
+        if seen := looked_at(store, self.name, runs, bool(self.sequential)):
             record["looked_at"] = seen
         store.write_study(self.name, {**record, "config": options} if options else record)
 

@@ -89,8 +89,10 @@ def _grid(table: pd.DataFrame, last: int) -> Grid:
 
 def _rule(data: ReportData, course: Course) -> str:
     rule, names = course.rule, data.names
+    seen = listed([f"{seeds}" for seeds in data.study.looked_at])
+    when = f"after runs had been looked at with {seen} seeds" if seen else "before the first run"
     return (
-        f"Declared before the first run: looks at {listed(list(map(str, rule.looks)))} seeds of each arm; seeds are "
+        f"Declared {when}: looks at {listed(list(map(str, rule.looks)))} seeds of each arm; seeds are "
         "added only to comparisons that are open. Looking several times gives chance several tries, so early looks "
         "ask for much smaller p-values (needed), and all looks together find a difference between equal arms in at "
         f"most about {100 * rule.alpha:g} % of studies. Intervals hold at all looks together. information: of the "

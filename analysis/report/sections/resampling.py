@@ -30,7 +30,7 @@ def section(data: ReportData) -> Section | None:
     """Bootstrap and permutations of each comparison; the same rows give the same draws."""
     if data.overall is None:
         return None
-    found = resample(data.overall, data.study.comparisons, np.random.default_rng(0), data.study.seeds)
+    found = resample(data.overall, data.looked_at, np.random.default_rng(0), data.study.seeds)
     if found.empty or found["low"].isna().all():  # with one seed nothing is tested, by whatever method
         return None
     grid = resampling_grid(found, "The comparisons by resampling")

@@ -126,6 +126,11 @@ def verdict_caption(tests: pd.DataFrame, study: Study, names: Names) -> list[str
         paragraphs.append(f"Numbers are differences of mean {names.score}. Nothing is tested.")
     if study.average == "subgroups" and (tests["subgroup"] != OVERALL).any():
         paragraphs[0] += f" In row {OVERALL} each {names.subgroup} counts the same."
+    if (tests["verdict"] == "no look").any():
+        paragraphs.append(
+            "no look: the study is tested at its declared looks, and the first is still to come. Until then nothing is "
+            "tested."
+        )
     if (tests["verdict"] == "futile").any():
         paragraphs.append(
             "futile: further seeds would hardly have decided it, so none were added. This isn't evidence of no effect."

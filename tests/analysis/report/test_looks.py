@@ -6,10 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from analysis.report.conclusion import conclude
 from analysis.report.data import Supplement, report_data
 from analysis.report.first_screen import first_screen
 from analysis.report.opening import describe
-from analysis.report.sections import looks, verdicts
+from analysis.report.sections import looks, resampling, verdicts
 from analysis.report.study import report
 from analysis.results.declaration import ResultsError, read_study
 from analysis.results.looks import Look, Rule, Seen, read_looks, write_looks
@@ -52,6 +53,19 @@ def test_a_report_shows_each_look_and_what_it_decided(tmp_path: Path, capsys: py
     assert "Looks" in capsys.readouterr().out
 
 
+def test_nothing_is_tested_before_the_first_look(tmp_path: Path) -> None:
+    """A clear difference at two of three seeds is no result: that would be a look that wasn't declared."""
+    late = [(arm, 2) for arm in GAINS]
+    write_study(tmp_path, rows, arms=list(GAINS), seeds=3, unfinished=late, sequential=RULE.to_record())
+    data = report_data(collect(FolderStorage(tmp_path), "cells"), Supplement(), styled=False)
+    assert (data.tests["verdict"] == "no look").all()
+    assert data.tests[["p", "p_adjusted", "ci_low", "p_equivalence"]].isna().all(axis=None)
+    assert not data.interactions
+    assert resampling.section(data) is None
+    assert "no look: the study is tested at its declared looks" in " ".join(verdicts.section(data).words)
+    assert "the first is still to come" in " ".join(conclude(data.tests, [], data.study, data.column))
+
+
 def test_recorded_looks_are_what_is_reported(tmp_path: Path) -> None:
     """The store's file of looks comes before what runs give now; a futile comparison is told with its reason."""
     write_study(tmp_path, rows, arms=["baseline", "film"], seeds=3, sequential=RULE.to_record())
@@ -76,6 +90,16 @@ def test_a_plain_study_with_seeds_that_were_added_says_that_its_p_values_dont_ho
     assert "reported on with 2 seeds before it was given more" in opening
     assert "--until-decided" in opening
     assert looks.section(report_data(collected, Supplement(), styled=False)) is None
+
+
+def test_a_rule_that_was_declared_after_a_look_is_told(tmp_path: Path) -> None:
+    """Instead of that it was declared before the first run."""
+    write_study(tmp_path, rows, arms=["baseline", "sme"], seeds=3, sequential=RULE.to_record(), looked_at=[2])
+    data = report_data(collect(FolderStorage(tmp_path), "cells"), Supplement(), styled=False)
+    assert "reported on with 2 seeds by another study before its rule" in " ".join(describe(data.collected))
+    shown = looks.section(data)
+    assert shown is not None
+    assert "Declared after runs had been looked at with 2 seeds: looks at" in " ".join(shown.words)
 
 
 @pytest.mark.parametrize(

@@ -176,6 +176,59 @@ def test_looks_that_dont_follow_from_the_runs_are_refused(study, tmp_path):
         train(study, store, Trainer(GAINS))
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda content: content["rule"].update(futility=0.1), "taken by the rule .*'futility': 0.1"),
+        (lambda content: content["looks"][0].update(seeds=4), r"looked at with \[4\] seeds, and its rule has looks"),
+        (lambda content: content["looks"][0]["tests"][1].update(chance=0.01), "film against baseline with chance 0.01"),
+        (lambda content: content["looks"][0]["tests"][1].update(fraction=1.0), "with fraction 1.0"),
+    ],
+)
+def test_whatever_a_look_saw_is_checked_before_more_is_trained(study, tmp_path, change, message):
+    """Its rule, its seeds, and what decisions follow from beside estimate and p."""
+    store = Store.at(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        train(study, store, Trainer(GAINS, lambda run: stop(run.config.seed >= 3)))
+    content, trainer = record(store, "looks/cells.json"), Trainer(GAINS)
+    change(content)
+    store.storage.write("looks/cells.json", json.dumps(content).encode())
+    with pytest.raises(ConfigError, match=message):
+        train(study, store, trainer)
+    assert not trainer.times
+
+
+def test_a_look_that_cant_be_taken_is_an_error(study, tmp_path, monkeypatch):
+    """Instead of another try without end."""
+    monkeypatch.setattr("metaseg.cli.until_decided._with_next", lambda store, study, rule, looks, again=False: looks)
+    with pytest.raises(ConfigError, match="next look can't be taken, although all 9 runs are done"):
+        train(study, Store.at(tmp_path), Trainer(GAINS))
+
+
+def test_most_seeds_without_looks_are_refused():
+    with pytest.raises(ConfigError, match="--max-seeds is 12, which is for --until-decided"):
+        rule_record(StudyOptions(max_seeds=12))
+
+
+def test_an_arm_that_is_added_to_a_plain_study_was_not_looked_at(study, tmp_path):
+    """Its runs are chosen without knowing what they show; seeds that are added with it are not."""
+    store = Store.at(tmp_path)
+
+    def plain(arms: int, seeds: int) -> Study:
+        names = [arm.name for arm in study.arms[:arms]]
+        runs = tuple(run for run in study.runs if run.arm.name in names and run.config.seed < seeds)
+        return replace(study, sequential=None, arms=study.arms[:arms], runs=runs)
+
+    plain(2, 3).declare(store)
+    Trainer(GAINS)(plain(2, 3), store)
+    store.storage.write("reports/cells/report.html", b"")
+    plain(3, 3).declare(store)
+    assert "looked_at" not in record(store)
+    Trainer(GAINS)(plain(3, 3), store)
+    plain(3, 5).declare(store)
+    assert record(store)["looked_at"] == [3]
+
+
 def stop(now: bool) -> None:
     if now:
         raise KeyboardInterrupt
@@ -204,6 +257,25 @@ def test_a_plain_study_remembers_that_it_was_looked_at(study, tmp_path):
     assert record(store)["looked_at"] == [3]
     seeds(8).declare(store)
     assert record(store)["looked_at"] == [3, 5]
+
+
+def test_a_rule_that_is_declared_after_a_look_at_its_runs_is_known_for_it(study, tmp_path):
+    """Another study of the store has reported on them: kept to the end, unlike a report that comes later."""
+    store, few = Store.at(tmp_path), tuple(run for run in study.runs if run.config.seed < 2)
+    other = replace(study, name="other", sequential=None, runs=few)
+    other.declare(store)
+    Trainer(GAINS)(other, store)
+    replace(study, name="unseen").declare(store)
+    assert "looked_at" not in record(store, "studies/unseen.json")
+    store.storage.write("reports/other/report.html", b"")
+    train(study, store, Trainer(GAINS))
+    assert record(store)["looked_at"] == [2]
+    replace(study, name="unseen").declare(store)  # its rule was there before the report
+    assert "looked_at" not in record(store, "studies/unseen.json")
+    replace(other, name="again").declare(store)
+    assert "looked_at" not in record(store, "studies/again.json")
+    replace(study, name="more", sequential=None).declare(store)
+    assert record(store, "studies/more.json")["looked_at"] == [2]
 
 
 def test_a_study_page_trains_until_decided_and_reports(study, tmp_path, monkeypatch, capsys):
