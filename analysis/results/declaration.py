@@ -90,7 +90,7 @@ class Study:
     sequential: Mapping[str, Any] | None = None
     """Its rule, if seeds are added until comparisons are decided: `analysis.results.looks.Rule` reads it."""
     looked_at: tuple[int, ...] = ()
-    """Numbers of seeds at which runs were reported on before more were added without a rule, or before it was declared."""
+    """Numbers of seeds at which runs were reported on before more were added without a rule, or before the rule."""
 
     @property
     def folds(self) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ look's nominal level.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isnan, sqrt
 from typing import Literal
 
@@ -40,6 +40,10 @@ from metaseg.schema import Seeds
 
 Verdict = Literal["helps", "hurts", "equal", "futile", "too few", "no evidence"]
 """Outcome of a comparison; `no evidence` where it is open, or wasn't decided by the last look."""
+
+
+SHOWN: tuple[Verdict, ...] = ("helps", "hurts", "equal")
+"""Decisions that stay. Others may still be changed by a level that is passed on."""
 
 
 @dataclass(frozen=True)
@@ -166,6 +170,16 @@ def standings(looks: Sequence[Look], rule: Rule, comparisons: Sequence[Compariso
         rule: as declared.
         comparisons: all that were declared, which are one family.
     """
+    found = _standings(looks, rule, comparisons)
+    for at, each in enumerate(found):
+        if max(each.p_adjusted, each.p_equivalence_adjusted) < rule.alpha:  # both: what was shown first stays
+            before = (_standings(looks[:count], rule, comparisons)[at].verdict for count in range(1, len(looks)))
+            found[at] = replace(each, verdict=next((one for one in before if one in SHOWN), each.verdict))
+    return found
+
+
+def _standings(looks: Sequence[Look], rule: Rule, comparisons: Sequence[Comparison]) -> list[Standing]:
+    """The same by levels as they are after the last look, which Holm's method may have passed on since a decision."""
     series = [_Series.of(looks, rule, comparison) for comparison in comparisons]
     p, equal = (np.array([each.sequential(kind) for each in series]) for kind in ("p", "equal"))
     adjusted, adjusted_equal, levels = holm(p), holm(equal), holm_levels(p, rule.alpha)

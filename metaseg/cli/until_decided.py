@@ -226,7 +226,8 @@ def _require_looks_of(rule: "Rule", looks: Sequence["Look"], study: "Study", sto
     if (by := read_rule(store.storage, study.name)) != rule.to_record():
         raise ConfigError(
             f"study {study.name!r}: its looks were taken by the rule {by!r:.300}, and its record has "
-            f"{rule.to_record()!r:.300}; expected the same: start another study, by another name or in another --storage"
+            f"{rule.to_record()!r:.300}; expected the same: start another study, by another name or in "
+            "another --storage"
         )
     if (kept := [look.seeds for look in looks]) != list(rule.looks[: len(looks)]):
         raise ConfigError(

@@ -138,6 +138,20 @@ def test_a_level_that_is_free_passes_on_to_what_is_open():
     assert [each.verdict for each in both] == ["helps", "helps"]
 
 
+def test_what_was_shown_first_stays_where_a_level_that_is_free_shows_the_other():
+    """Equal at the first look, and different by the whole level, which the other comparison passes on at the second."""
+    levels = [nominal_levels(np.array(RULE.fractions[:1]), alpha)[0] for alpha in (0.025, 0.05)]
+    first = Look(3, (seen(PAIR, float(np.mean(levels)), p_equivalence=1e-9), seen(OTHER, 0.5)))
+    looks = [first, Look(5, (seen(OTHER, 1e-9, fraction=0.8),))]
+    for part in (looks[:1], looks):
+        found = standings(part, RULE, [PAIR, OTHER])[0]
+        assert (found.verdict, found.open, found.seeds) == ("equal", False, 3)
+    assert found.p_adjusted < RULE.alpha
+    without = replace(first, tests=(seen(PAIR, float(np.mean(levels)), chance=0.01), seen(OTHER, 0.5)))
+    assert standings([without], RULE, [PAIR, OTHER])[0].verdict == "futile"  # which shows nothing, and may change
+    assert standings([without, looks[1]], RULE, [PAIR, OTHER])[0].verdict == "helps"
+
+
 def test_after_the_last_look_nothing_is_open():
     """What wasn't decided is no evidence."""
     looks = [Look(seeds, (seen(PAIR, 0.3, fraction=share),)) for seeds, share in ((3, 0.5), (5, 0.7), (8, 1.0))]
