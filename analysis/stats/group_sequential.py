@@ -15,6 +15,8 @@ Boundaries are two-sided and symmetric; one at level 2 alpha is, on one side, on
 there after having crossed the other side is below 1e-6 for alpha up to 0.05.
 """
 
+from math import sqrt
+
 import numpy as np
 import numpy.typing as npt
 from scipy import optimize, special
@@ -174,3 +176,18 @@ def sequential_p(fractions: npt.ArrayLike, p: npt.ArrayLike, information: npt.Ar
     if excess(high) < 0:
         return 1.0
     return float(np.exp(optimize.brentq(excess, low, high, xtol=1e-7))) if excess(low) < 0 else SMALLEST
+
+
+def chance_to_decide(estimate: float, now: float, then: float, margin: float, alpha: float) -> float:
+    """Chance that a look at which the variance is `then` shows a difference, or that there is none beyond the margin.
+
+    Its estimate is about normal around the present one, with variance `now` less `then`, if nothing else is known.
+    Tests are taken for those of one look with known variance, which they can't be better than.
+    """
+    spread, se = sqrt(max(now - then, 0.0)) + 1e-12, sqrt(then)
+    differs, equal = special.ndtri(1 - alpha / 2) * se, margin - special.ndtri(1 - alpha) * se
+    chance = special.ndtr((-differs - estimate) / spread) + special.ndtr((estimate - differs) / spread)
+    if equal > 0:
+        inside = min(equal, differs)  # beyond it the arms differ, which is counted
+        chance += special.ndtr((inside - estimate) / spread) - special.ndtr((-inside - estimate) / spread)
+    return float(min(chance, 1.0))

@@ -21,18 +21,18 @@ look's nominal level.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import isnan, sqrt
+from math import isnan
 from typing import Literal
 
 import numpy as np
-from scipy import special, stats
+from scipy import stats
 
 from analysis.results.declaration import Comparison
 from analysis.results.looks import Look, Rule, Seen
 from analysis.scores.score_matrix import ScoreMatrix
 from analysis.stats.comparisons import FEWEST_UNITS
 from analysis.stats.equivalence import equivalence
-from analysis.stats.group_sequential import Floats, nominal_levels, sequential_p
+from analysis.stats.group_sequential import Floats, chance_to_decide, nominal_levels, sequential_p
 from analysis.stats.mrmc import difference
 from analysis.stats.multiple_testing import holm, holm_levels
 from analysis.stats.sample_size import units_needed
@@ -136,7 +136,7 @@ def _test(
     now, then = by_seeds + cases, by_seeds * seeds / most + cases
     before = [test.fraction or 0.0 for look in past if (test := look.of(arm, reference))]
     fraction = 1.0 if seeds >= most or not now else min(max([then / now, *before]), 1.0)
-    chance, many = (_chance(found.estimate, now, later, margin, rule.alpha) for later in (then, cases))
+    chance, many = (chance_to_decide(found.estimate, now, later, margin, rule.alpha) for later in (then, cases))
     parts = found.components
     needed = None
     if parts and many < rule.futility:
@@ -145,21 +145,6 @@ def _test(
         arm, reference, found.estimate, found.se, found.df, found.p, equivalence(found, margin).p, by_seeds, cases,
         fraction, chance, many, needed,
     )  # fmt: skip
-
-
-def _chance(estimate: float, now: float, then: float, margin: float, alpha: float) -> float:
-    """Chance that a look at which the variance is `then` shows a difference, or that there is none beyond the margin.
-
-    Its estimate is about normal around the present one, with variance `now` less `then`, if nothing else is known.
-    Tests are taken for those of one look with known variance, which they can't be better than.
-    """
-    spread, se = sqrt(max(now - then, 0.0)) + 1e-12, sqrt(then)
-    differs, equal = special.ndtri(1 - alpha / 2) * se, margin - special.ndtri(1 - alpha) * se
-    chance = special.ndtr((-differs - estimate) / spread) + special.ndtr((estimate - differs) / spread)
-    if equal > 0:
-        inside = min(equal, differs)  # beyond it the arms differ, which is counted
-        chance += special.ndtr((inside - estimate) / spread) - special.ndtr((-inside - estimate) / spread)
-    return float(min(chance, 1.0))
 
 
 def standings(looks: Sequence[Look], rule: Rule, comparisons: Sequence[Comparison]) -> list[Standing]:

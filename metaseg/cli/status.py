@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from metaseg.config import ConfigError
+from metaseg.schema import looks_file
 from metaseg.store.runs import Store, from_json, run_label
 from metaseg.terminal import visible
 
@@ -34,6 +35,10 @@ class StudyStatus:
     """Reason of failure by the run's label."""
     drivers: tuple[dict[str, Any], ...]
     """Status records of the drivers that train it (`metaseg.store.claims.Claimant`)."""
+    looks: str = ""
+    """Of a study until decided, how many looks it has taken, and which comparisons are open."""
+    open: bool = False
+    """True for such a study that hasn't ended."""
 
 
 def study_statuses(store: Store, unreadable: list[str]) -> Iterator[StudyStatus]:
@@ -59,7 +64,20 @@ def study_statuses(store: Store, unreadable: list[str]) -> Iterator[StudyStatus]
             done=len(done.intersection(runs)),
             failed={runs[run]: _last_words(store, run) for run in runs if run in failed - done},
             drivers=tuple(driver for driver in drivers if driver["status"].get("study") == name),
+            **_looks(store, name, record.get("sequential")),
         )
+
+
+def _looks(store: Store, study: str, rule: object) -> dict[str, Any]:
+    """How far a study with a rule is; empty without, or where files can't be read."""
+    planned, told = rule.get("looks") if isinstance(rule, dict) else None, _object(store, looks_file(study))
+    taken, decisions = told.get("looks", []), told.get("decisions", {})
+    if not isinstance(planned, list) or not isinstance(taken, list) or not isinstance(decisions, dict):
+        return {}
+    going = [str(name) for name, decision in decisions.items() if decision == "open"]
+    said = f"look {len(taken)} of {len(planned)}; " if taken else f"no look of {len(planned)} yet"
+    said += (f"open: {', '.join(going)}" if going else "nothing is open") if taken else ""
+    return {"looks": said, "open": bool(going) or not taken}
 
 
 def living_drivers(store: Store) -> list[dict[str, Any]]:
@@ -174,7 +192,14 @@ def print_studies(store: Store, console: Console, unreadable: list[str]) -> None
             _print_driver(status.name, driver, console)
         for label, reason in status.failed.items():
             console.print(Text.assemble(("failed: ", "bold red"), visible(f"{label}: {reason}")), soft_wrap=True)
-        if not status.drivers and status.done < status.runs:
+        if status.looks:
+            console.print(Text(visible(f"{status.name}: {status.looks}")), soft_wrap=True)
+        if not status.drivers and status.open:
+            console.print(
+                Text(visible(f"{status.name}: no driver is training it; the same command continues it.")),
+                soft_wrap=True,
+            )
+        elif not status.drivers and status.done < status.runs:
             console.print(
                 Text(visible(f"{status.name}: no driver is training it; the same command trains what is missing.")),
                 soft_wrap=True,

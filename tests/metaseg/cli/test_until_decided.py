@@ -12,6 +12,7 @@ from rich.console import Console
 
 from analysis.results.looks import Rule, read_looks
 from metaseg.cli.options import StudyOptions
+from metaseg.cli.status import print_status
 from metaseg.cli.study_page import carry_out
 from metaseg.cli.until_decided import looks_at, require_same_rule, rule_record, train_until_decided, with_rule
 from metaseg.config import ConfigError, NetworkConfig
@@ -119,6 +120,29 @@ def test_a_look_waits_for_all_of_its_runs(study, tmp_path):
     assert len(read_looks(store.storage, "cells")) == 3
 
 
+def status(store: Store) -> str:
+    console = Console(file=io.StringIO(), width=200)
+    print_status(store, console)
+    return console.file.getvalue()
+
+
+def test_status_tells_of_looks_and_what_is_open(study, tmp_path):
+    """Between looks all runs that are asked for may be done, which isn't the end of the study."""
+    store = Store.at(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        train(study, store, Trainer(GAINS, lambda run: stop(run.config.seed == 2)))
+    assert "cells: no look of 3 yet\ncells: no driver is training it; the same command continues it." in status(store)
+    with pytest.raises(KeyboardInterrupt):
+        train(study, store, Trainer(GAINS, lambda run: stop(run.config.seed == 3)))
+    told = (
+        "cells: look 1 of 3; open: film against baseline\ncells: no driver is training it; the same command continues"
+    )
+    assert told in status(store)
+    train(study, store, Trainer(GAINS))
+    assert "cells: look 3 of 3; nothing is open\n" in status(store)
+    assert "continues it" not in status(store)
+
+
 def test_a_finished_study_is_left_as_it_is(study, tmp_path):
     store = Store.at(tmp_path)
     train(study, store, Trainer(GAINS))
@@ -210,72 +234,9 @@ def test_most_seeds_without_looks_are_refused():
         rule_record(StudyOptions(max_seeds=12))
 
 
-def test_an_arm_that_is_added_to_a_plain_study_was_not_looked_at(study, tmp_path):
-    """Its runs are chosen without knowing what they show; seeds that are added with it are not."""
-    store = Store.at(tmp_path)
-
-    def plain(arms: int, seeds: int) -> Study:
-        names = [arm.name for arm in study.arms[:arms]]
-        runs = tuple(run for run in study.runs if run.arm.name in names and run.config.seed < seeds)
-        return replace(study, sequential=None, arms=study.arms[:arms], runs=runs)
-
-    plain(2, 3).declare(store)
-    Trainer(GAINS)(plain(2, 3), store)
-    store.storage.write("reports/cells/report.html", b"")
-    plain(3, 3).declare(store)
-    assert "looked_at" not in record(store)
-    Trainer(GAINS)(plain(3, 3), store)
-    plain(3, 5).declare(store)
-    assert record(store)["looked_at"] == [3]
-
-
 def stop(now: bool) -> None:
     if now:
         raise KeyboardInterrupt
-
-
-def test_a_plain_study_remembers_that_it_was_looked_at(study, tmp_path):
-    """Its p-values are of five seeds that were added because of what three had shown."""
-    store = Store.at(tmp_path)
-
-    def seeds(count: int) -> Study:
-        runs = tuple(run for run in study.runs if run.config.seed < count)
-        return replace(study, sequential=None, runs=runs)
-
-    seeds(3).declare(store)
-    seeds(5).declare(store)  # nothing was seen yet
-    assert "looked_at" not in record(store)
-    seeds(3).declare(store)
-    Trainer(GAINS)(seeds(3), store)
-    seeds(3).declare(store)
-    assert "looked_at" not in record(store)
-    store.storage.write("reports/cells/report.html", b"")
-    seeds(5).declare(store)
-    assert record(store)["looked_at"] == [3]
-    Trainer(GAINS)(seeds(5), store)
-    seeds(5).declare(store)
-    assert record(store)["looked_at"] == [3]
-    seeds(8).declare(store)
-    assert record(store)["looked_at"] == [3, 5]
-
-
-def test_a_rule_that_is_declared_after_a_look_at_its_runs_is_known_for_it(study, tmp_path):
-    """Another study of the store has reported on them: kept to the end, unlike a report that comes later."""
-    store, few = Store.at(tmp_path), tuple(run for run in study.runs if run.config.seed < 2)
-    other = replace(study, name="other", sequential=None, runs=few)
-    other.declare(store)
-    Trainer(GAINS)(other, store)
-    replace(study, name="unseen").declare(store)
-    assert "looked_at" not in record(store, "studies/unseen.json")
-    store.storage.write("reports/other/report.html", b"")
-    train(study, store, Trainer(GAINS))
-    assert record(store)["looked_at"] == [2]
-    replace(study, name="unseen").declare(store)  # its rule was there before the report
-    assert "looked_at" not in record(store, "studies/unseen.json")
-    replace(other, name="again").declare(store)
-    assert "looked_at" not in record(store, "studies/again.json")
-    replace(study, name="more", sequential=None).declare(store)
-    assert record(store, "studies/more.json")["looked_at"] == [2]
 
 
 def test_a_study_page_trains_until_decided_and_reports(study, tmp_path, monkeypatch, capsys):
