@@ -16,6 +16,9 @@ UNSEEN = ["se", "df", "p", "p_adjusted", "ci_low", "ci_high", "ci_low_adjusted",
 UNSEEN += ["p_equivalence", "p_equivalence_adjusted", "detectable"]
 """Columns of tests that are empty before a comparison's first look."""
 
+LATER = ["seed_sd", "seed_sd_reference", "effect_size", "superiority", "detectable"]
+"""Columns that are empty where an arm has seeds from after a comparison's last look, which they would be of, too."""
+
 
 def replay(
     scores: pd.DataFrame,
@@ -100,7 +103,7 @@ def as_decided(tests: pd.DataFrame, standing: Sequence[Standing], endpoint: str 
             "ci_high_adjusted": each.adjusted[1], "p_equivalence": each.p_equivalence,
             "p_equivalence_adjusted": each.p_equivalence_adjusted, "verdict": each.verdict,
         }  # fmt: skip
-        tests.loc[rows & later, "detectable"] = np.nan  # of seeds that came later
+        tests.loc[rows & later, LATER] = np.nan
         for column, value in values.items():
             tests.loc[rows, column] = np.nan if value is None else value
     return tests

@@ -62,7 +62,7 @@ def interval_grid(tests: pd.DataFrame, title: str) -> Grid:
             p_cell(test["p"] if pd.notna(test["p_adjusted"]) else np.nan),
             p_cell(test["p_adjusted"]),
             p_cell(test["p_equivalence_adjusted"]),
-            Cell(f"{test['effect_size']:+z.2f}" if known else "-"),
+            Cell(f"{test['effect_size']:+z.2f}" if known and pd.notna(test["effect_size"]) else "-"),
             Cell(f"{test['superiority']:.2f}" if pd.notna(test["superiority"]) else "-"),
             Cell(f"{test['detectable']:.4f}" if pd.notna(test["detectable"]) else "-"),
             Cell(str(test["verdict"])),

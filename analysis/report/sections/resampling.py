@@ -39,6 +39,8 @@ def section(data: ReportData) -> Section | None:
         words += " Runs aren't exchanged where those of equal seed are pairs."
     if data.folds:
         words += " The bootstrap is widened as the test is; permutations take folds for independent of each other."
+    if data.study.sequential is not None:
+        words += " None of these allows for the looks: they take all seeds that there are for planned beforehand."
     part = Part((grid,), (words,), (), False, {"resampling.csv": to_csv(found)})
     return Section("Does resampling agree?", (part,), *_methods(found, data.names, data.study.seeds))
 

@@ -189,7 +189,8 @@ def _folds(known: pd.DataFrame, names: Names) -> str:
         f"variances add: seeds are nested in arm and fold, since each fold has networks of its own, and {names.units} "
         "are compared within folds. "
     )
-    if known[["seed_sd", "seed_sd_reference"]].isna().any(axis=None):
+    single = known[["n_seeds", "n_seeds_reference"]].min(axis=1) == 1
+    if known.loc[single, ["seed_sd", "seed_sd_reference"]].isna().any(axis=None):
         text += (
             "Where an arm has one seed in each fold, the variance is that of the arms' difference among folds, with as "
             "many degrees of freedom as folds less one. "

@@ -1,5 +1,6 @@
 """Reports of studies that were looked at: by a rule that allows for it, or without."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from analysis.report.conclusion import conclude
 from analysis.report.data import Supplement, report_data
 from analysis.report.first_screen import first_screen
 from analysis.report.opening import describe
-from analysis.report.sections import looks, resampling, verdicts
+from analysis.report.sections import limits, looks, resampling, verdicts
 from analysis.report.study import report
 from analysis.results.declaration import ResultsError, read_study
 from analysis.results.looks import Look, Rule, Seen, read_looks, write_looks
@@ -38,6 +39,9 @@ def test_a_report_shows_each_look_and_what_it_decided(tmp_path: Path, capsys: py
     assert tests["n_seeds"].to_dict() == {"sme": 3, "film": 8}
     assert tests.loc["sme", "ci_low_adjusted"] > 0
     assert tests.loc["film", "ci_low_adjusted"] < 0
+    later = ["seed_sd", "seed_sd_reference", "effect_size", "superiority", "detectable"]
+    assert tests.loc["sme", later].isna().all()  # the baseline has five seeds that its last look didn't see
+    assert tests.loc["film", later].notna().all()
     table = pd.read_csv(tmp_path / "reports" / "cells" / "looks.csv")
     assert table[["seeds", "arm"]].to_numpy().tolist() == [[3, "sme"], [3, "film"], [5, "film"], [8, "film"]]
     assert (table["level"].diff().dropna() > -1e-9).all()
@@ -48,6 +52,8 @@ def test_a_report_shows_each_look_and_what_it_decided(tmp_path: Path, capsys: py
     assert "sme against baseline, 3 seeds: helps, +0.0" in table
     assert "film against baseline, 8 seeds: undecided, " in table
     assert "sequential p-values" in table
+    assert "None of these allows for the looks" in table
+    assert "nan" not in table
     assert (tmp_path / "reports" / "cells" / "looks.png").is_file()
     assert "What did each look decide?" in (tmp_path / "reports" / "cells" / "report.html").read_text()
     assert "Looks" in capsys.readouterr().out
@@ -64,6 +70,16 @@ def test_nothing_is_tested_before_the_first_look(tmp_path: Path) -> None:
     assert resampling.section(data) is None
     assert "no look: the study is tested at its declared looks" in " ".join(verdicts.section(data).words)
     assert "the first is still to come" in " ".join(conclude(data.tests, [], data.study, data.column))
+
+
+def test_another_metric_than_the_one_that_was_looked_at_has_a_caveat(tmp_path: Path) -> None:
+    """Its p-values are those of a fixed number of seeds."""
+    write_study(tmp_path, rows, arms=["baseline", "sme"], seeds=3, sequential=RULE.to_record())
+    collected = collect(FolderStorage(tmp_path), "cells")
+    for metric, said in (("iou", True), ("f1", False)):
+        data = report_data(replace(collected, metric=metric), Supplement(), styled=False)
+        words = " ".join(word for part in limits.section(data).parts for word in part.words)
+        assert ("Looks were at F1: p-values and intervals of IoU don't allow for them" in words) == said
 
 
 def test_recorded_looks_are_what_is_reported(tmp_path: Path) -> None:
