@@ -103,7 +103,7 @@ def ours_in_folds(
     """
     in_fold = (fold[:, None] == np.arange(fold.max() + 1)).astype(float)
     share = weights @ in_fold
-    wider = widening(len(share)) if overlap == "corrected" else 1.0
+    wider = widening(len(share), len(share)) if overlap == "corrected" else 1.0
     cell = fold if (np.bincount(fold) > 1).all() else np.zeros_like(fold)
     in_cell = (cell[:, None] == np.arange(cell.max() + 1)).astype(float)
     own = weights / (weights @ in_cell)[cell]

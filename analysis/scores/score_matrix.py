@@ -69,6 +69,8 @@ class ScoreMatrix:
     fold: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     """`(columns,)` numbers from 0. One fold by default. With several, a row is one seed's networks of all folds, each
     tested on the units of its own."""
+    of_folds: int = 0
+    """Number of the study's folds, of which units may lie in some only (a subgroup's do); by default those in `fold`."""
 
     def __post_init__(self) -> None:
         columns = len(self.units)
@@ -78,6 +80,7 @@ class ScoreMatrix:
             object.__setattr__(self, "stratum", np.zeros(columns, np.int64))
         if not len(self.fold):
             object.__setattr__(self, "fold", np.zeros(columns, np.int64))
+        object.__setattr__(self, "of_folds", max(self.of_folds, len(np.unique(self.fold))))
 
     @property
     def complete(self) -> bool:
@@ -228,7 +231,7 @@ def score_matrix(cell: pd.DataFrame, average: Average = "images") -> ScoreMatrix
         if folds > 1:
             measured = np.bincount((run * folds + fold)[~cell["filled"].to_numpy()], minlength=len(of_run) * folds)
             filled.share[measured.reshape(-1, folds)[:, of_columns] == 0] = 1
-    return ScoreMatrix(arms, of_run, seeds, values, units, len(items), weights, of_column, filled, of_columns)
+    return ScoreMatrix(arms, of_run, seeds, values, units, len(items), weights, of_column, filled, of_columns, folds)
 
 
 def _not_measured(

@@ -141,7 +141,7 @@ def expected(
     if crossed:
         by_seeds, spare = [sum(by_seeds)], spare[:1]
     one_out = folds >= FEWEST_FOLDS and units <= folds
-    wider = widening(folds)
+    wider = widening(folds, folds)
     return Design(
         tuple(wider * each for each in by_seeds),
         wider * by_units,

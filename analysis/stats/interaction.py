@@ -117,7 +117,8 @@ def interaction(matrices_by_subgroup: Mapping[str, ScoreMatrix], arm: str, refer
     cases = _cases(matrices, changes, [matrix.common(arm, reference) for matrix in matrices])
     covariance = first.covariance() + second.covariance() + np.diag(cases.variances)
     # Folds depend on each other: the covariance is wider, which for F is as if the estimates were smaller.
-    wider = widening(len(np.unique(np.concatenate([matrix.fold for matrix in matrices]))))
+    tested = np.unique(np.concatenate([matrix.fold for matrix in matrices]))
+    wider = widening(len(tested), max(len(tested), *(matrix.of_folds for matrix in matrices)))
     f, df_den, p = _wald(estimates / np.sqrt(wider), covariance, (first, second), cases)
     covariance *= wider
     spread = _spread(estimates, covariance)

@@ -18,9 +18,9 @@ seeds, where each fold is one unit, as in leaving one group out.
 
 Folds of one data set depend on each other: an image that is tested in one trains the networks of the others, so that
 what is peculiar to a data set is in its test images and in its training images. Nothing within one data set tells how
-much (Bengio & Grandvalet 2004, J Mach Learn Res 5:1089). V of K folds is therefore multiplied by 1 + K / (K - 1), what
-Nadeau & Bengio (2003, Mach Learn 52:239) put in for test sets that are 1 / (K - 1) of their training sets: a rule, not
-an estimate (docs/results/calibration/fold_trainings.md).
+much (Bengio & Grandvalet 2004, J Mach Learn Res 5:1089). V of J of a study's K folds (a subgroup may lie in some only)
+is therefore multiplied by 1 + J / (K - 1), what Nadeau & Bengio (2003, Mach Learn 52:239) put in for J test sets that
+are 1 / (K - 1) of their training sets: a rule, not an estimate (docs/results/calibration/fold_trainings.md).
 
 Where arms share one variance among seeds (`pooled`), s1² = s2² and e1² = e2² are the mean squares of both. For equal r
 V is then the denominator of the split-plot Dorfman-Berbaum-Metz F test (Hillis 2014, Stat Med 33:330; Dorfman, Berbaum,
@@ -180,7 +180,7 @@ def difference(
         (len(arms[0].values), len(arms[1].values)),
         len(set(matrix.units)),
         folds := len(set(matrix.fold[known])),
-        widening(folds) if overlap == "corrected" else 1.0,
+        widening(folds, matrix.of_folds) if overlap == "corrected" else 1.0,
     )
     if not known.any():
         return _unknown(about, float("nan"))
@@ -232,9 +232,9 @@ def difference(
     return _tested(about, estimate, (ours[0], ours[1]), excess, df, components)
 
 
-def widening(folds: int) -> float:
-    """Factor of a difference's variance where its folds depend on each other (see above); 1 for one split."""
-    return 1 + folds / (folds - 1) if folds > 1 else 1.0
+def widening(folds: int, of: int) -> float:
+    """Factor of a difference's variance where `folds` of a study's folds are tested (see above); 1 for one split."""
+    return 1 + folds / (of - 1) if of > 1 else 1.0
 
 
 def testable(matrix: ScoreMatrix) -> bool:

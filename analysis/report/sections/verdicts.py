@@ -179,9 +179,10 @@ def _corrections(first: pd.DataFrame, others: pd.DataFrame, leading: str, names:
     return said
 
 
-def _folds(known: pd.DataFrame, names: Names) -> str:
+def _folds(known: pd.DataFrame, study_folds: int, names: Names) -> str:
     """How folds enter the test; empty without folds."""
     folds = int(known["n_folds"].max())
+    of = max(folds, study_folds)
     if folds < 2:
         return ""
     text = (
@@ -196,8 +197,9 @@ def _folds(known: pd.DataFrame, names: Names) -> str:
             "many degrees of freedom as folds less one. "
         )
     return text + (
-        f"As folds share training {names.images}, their sum is multiplied by 1 + K / (K - 1), which is "
-        f"{widening(folds):.2f} for {folds} folds (Nadeau & Bengio's factor). "
+        f"As folds share training {names.images}, their sum is multiplied by 1 + J / (K - 1) where J of "
+        f"the study's K folds are tested, which is {widening(folds, of):.2f} for {folds} of {of} (Nadeau & Bengio's "
+        "factor). "
     )
 
 
@@ -229,7 +231,7 @@ def _methods(data: ReportData) -> tuple[tuple[str, ...], tuple[str, ...]]:
         "by from case to case beyond error, with cautious degrees of freedom by Satterthwaite's rule: where arms vary "
         "alike, the Dorfman-Berbaum-Metz F test of a split-plot design, extended by a term for the cases. "
     )
-    text += _folds(known, names)
+    text += _folds(known, len(study.folds), names)
     if (tests["n_common"] < tests["n_images"]).any() if "n_common" in tests else False:
         text += f"{names.images.capitalize()} that all runs of an arm lack didn't contribute to variances. "
     if first.any():

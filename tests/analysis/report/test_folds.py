@@ -91,7 +91,10 @@ def test_the_verdict_is_meant_for_new_images_seeds_and_training_sets(whole: Repo
     assert "it is meant for new groups of images, new seeds and training sets like these." in said
     assert "Intervals are widened because folds share training images, by a rule that isn't exact." in said
     assert "The 4 folds are strata" in section.methods[0]
-    assert "multiplied by 1 + K / (K - 1), which is 2.33 for 4 folds" in section.methods[0]
+    assert (
+        "multiplied by 1 + J / (K - 1) where J of the study's K folds are tested, which is 2.33 for 4 of 4"
+        in section.methods[0]
+    )
     assert "Nadeau, Bengio (2003), Machine Learning 52:239." in section.sources
     assert "Where an arm has one seed in each fold" not in section.methods[0]
     (first, *_) = conclude(whole.tests, [], whole.study, "cell_line", whole.names)

@@ -4,11 +4,12 @@ from dataclasses import replace
 from typing import get_args
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 
-from analysis.scores.score_matrix import Filled, ScoreMatrix
-from analysis.stats.mrmc import Overlap, difference
+from analysis.scores.score_matrix import Filled, ScoreMatrix, score_matrices
+from analysis.stats.mrmc import Overlap, difference, widening
 from benchmarks.fold_tests import Study, drawn
 from metaseg.schema import Seeds
 
@@ -99,8 +100,9 @@ def test_a_fold_that_an_arm_lacks_is_taken_to_be_as_the_others() -> None:
     filled = Filled(share, np.stack([gone, np.zeros_like(gone)]), data.weights)
     found = difference(replace(data, values=values, filled=filled), "sme", "baseline")
     left = ScoreMatrix(
-        data.arms, data.arm, data.seed, data.values[:, ~gone], data.units[:30], 30, fold=data.fold[~gone]
-    )
+        data.arms, data.arm, data.seed, data.values[:, ~gone], data.units[:30], 30,
+        fold=data.fold[~gone], of_folds=4,
+    )  # fmt: skip
     wanted = difference(left, "sme", "baseline")
     assert found.estimate == pytest.approx(wanted.estimate)
     assert found.seed_variances == pytest.approx(wanted.seed_variances)
@@ -221,3 +223,36 @@ def test_where_images_move_arms_by_training_too_the_widened_interval_misses_far_
     wide, plain = np.mean(missed, axis=0)
     assert plain > 0.17
     assert wide < min(0.13, plain / 2)
+
+
+@pytest.mark.parametrize(
+    ("tested", "factor"),
+    [((0, 1, 2, 3, 4), 2.25), ((1, 2, 3, 4), 2.0), ((0, 1), 1.5), ((3, 4), 1.5), ((0,), 1.25)],
+)
+def test_variance_widens_by_the_folds_tested_of_the_folds_of_the_study(tested: tuple[int, ...], factor: float) -> None:
+    """Nadeau and Bengio's factor: the ratio of test to training data is the study's, whatever part is tested."""
+    rng = np.random.default_rng(31)
+    data = replace(folded(rng, folds=(12,) * len(tested)), of_folds=5)
+    data = replace(data, fold=np.array(tested)[data.fold])
+    wide, plain = (difference(data, "sme", "baseline", overlap=each) for each in get_args(Overlap))
+    assert (wide.se / plain.se) ** 2 == pytest.approx(factor)
+    assert widening(len(tested), 5) == pytest.approx(factor)
+    assert wide.df == pytest.approx(plain.df)
+
+
+@pytest.mark.parametrize(("lies_in", "factor"), [("01234", 2.25), ("12", 1.5), ("0", 1.25)])
+def test_a_subgroup_that_lies_in_some_folds_counts_the_folds_of_the_study(lies_in: str, factor: float) -> None:
+    rng, rows = np.random.default_rng(32), []
+    for image in range(60):
+        fold, level = str(image % 5), rng.normal(0.8, 0.05)
+        for arm in ("baseline", "sme"):
+            for seed in range(3):
+                subgroup = "own" if fold in lies_in and image < 50 else "rest"
+                score = level + rng.normal(0, 0.02)
+                rows.append(["cell", arm, seed, fold, subgroup, f"{image}", f"{image}", score, False])
+    columns = ["class", "arm", "seed", "fold", "subgroup", "group", "image", "score", "empty"]
+    scores = pd.DataFrame(rows, columns=columns).astype({"fold": "category"})
+    matrix = next(matrix for _, subgroup, matrix in score_matrices(scores) if subgroup == "own")
+    wide, plain = (difference(matrix, "sme", "baseline", overlap=each) for each in get_args(Overlap))
+    assert (wide.folds, matrix.of_folds) == (len(lies_in), 5)
+    assert (wide.se / plain.se) ** 2 == pytest.approx(factor)

@@ -224,7 +224,7 @@ def test_where_folds_are_subgroups_their_differences_are_independent() -> None:
         found = effect_by_subgroup(simulate(rng, (4, 4), (20, 20, 20), folds="subgroups", seed=0.01))
         ratios.append([np.var([each.estimate for each in found.differences], ddof=1), found.differences[0].se ** 2])
     spread, promised = np.mean(ratios, axis=0)
-    assert promised / widening(3) == pytest.approx(spread, rel=0.2), "drawn folds are independent"
+    assert promised / widening(3, 3) == pytest.approx(spread, rel=0.2), "drawn folds are independent"
     assert found.seed == 0
 
 
@@ -234,8 +234,8 @@ def test_folds_that_depend_on_each_other_widen_its_covariance(
 ) -> None:
     data = simulate(np.random.default_rng(19), (4, 3), (20, 25, 30), effects=(0.0, 0.01, 0.02), folds=folds)
     wide = effect_by_subgroup(data)
-    monkeypatch.setattr("analysis.stats.interaction.widening", lambda _: 1.0)
-    plain, factor = effect_by_subgroup(data), widening(3 if folds == "subgroups" else folds)
+    monkeypatch.setattr("analysis.stats.interaction.widening", lambda *_: 1.0)
+    plain, factor = effect_by_subgroup(data), widening(*[3 if folds == "subgroups" else folds] * 2)
     assert factor == pytest.approx({1: 1.0, 5: 2.25, "subgroups": 2.5}[folds])
     assert wide.f == pytest.approx(plain.f / factor)
     assert (wide.df_num, wide.df_den) == pytest.approx((plain.df_num, plain.df_den), rel=1e-3)
