@@ -110,7 +110,7 @@ def mean_squares(arms: tuple[Floats, Floats], seeds: tuple[int, int]) -> tuple[F
         squares = (arm - units[:, None]).var(axis=3, ddof=1).sum(axis=(1, 2)) / images
         error = error + squares / (count - 1) / count / folds**2
     freedoms = [*(float(folds * (count - 1)) for count in seeds), float(folds * (images - 1))]
-    variance = widening(folds) * np.stack([*parts, np.maximum(by_units - error, 0)], axis=-1)
+    variance = widening(folds, folds) * np.stack([*parts, np.maximum(by_units - error, 0)], axis=-1)
     return changes.mean(axis=(1, 2)), variance, freedoms
 
 

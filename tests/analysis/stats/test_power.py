@@ -81,7 +81,7 @@ def common(
 ) -> npt.NDArray[np.float64]:
     """`(draws, 1, 1)` what the folds of a data set have in common in the difference: the part of its variance by which
     it is widened."""
-    sd = float(expected_se(pilot, seeds, units, folds=folds)) * math.sqrt(1 - 1 / widening(folds))
+    sd = float(expected_se(pilot, seeds, units, folds=folds)) * math.sqrt(1 - 1 / widening(folds, folds))
     return rng.normal(0, sd, (draws, 1, 1))
 
 
