@@ -70,7 +70,7 @@ class ScoreMatrix:
     """`(columns,)` numbers from 0. One fold by default. With several, a row is one seed's networks of all folds, each
     tested on the units of its own."""
     of_folds: int = 0
-    """Number of the study's folds, of which units may lie in some only (a subgroup's do); by default those in `fold`."""
+    """Number of the study's folds, of which units may lie in some only (a subgroup's do); at least those in `fold`."""
 
     def __post_init__(self) -> None:
         columns = len(self.units)

@@ -8,10 +8,11 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from analysis.scores.image_scores import image_scores
 from analysis.scores.score_matrix import Filled, ScoreMatrix, score_matrices
 from analysis.stats.mrmc import Overlap, difference, widening
 from benchmarks.fold_tests import Study, drawn
-from metaseg.schema import Seeds
+from metaseg.schema import AS_TRAINED, Seeds
 
 
 def folded(
@@ -249,9 +250,9 @@ def test_a_subgroup_that_lies_in_some_folds_counts_the_folds_of_the_study(lies_i
             for seed in range(3):
                 subgroup = "own" if fold in lies_in and image < 50 else "rest"
                 score = level + rng.normal(0, 0.02)
-                rows.append(["cell", arm, seed, fold, subgroup, f"{image}", f"{image}", score, False])
-    columns = ["class", "arm", "seed", "fold", "subgroup", "group", "image", "score", "empty"]
-    scores = pd.DataFrame(rows, columns=columns).astype({"fold": "category"})
+                rows.append(["cell", arm, seed, fold, subgroup, f"{image}", f"{image}", score, AS_TRAINED])
+    columns = ["class", "arm", "seed", "fold", "subgroup", "group", "image", "score", "evaluation"]
+    scores = image_scores(pd.DataFrame(rows, columns=columns), ["baseline", "sme"], "score", folds=list("01234"))
     matrix = next(matrix for _, subgroup, matrix in score_matrices(scores) if subgroup == "own")
     wide, plain = (difference(matrix, "sme", "baseline", overlap=each) for each in get_args(Overlap))
     assert (wide.folds, matrix.of_folds) == (len(lies_in), 5)
