@@ -81,7 +81,7 @@ def pilot_of(storage: Storage, options: Options, warn: Callable[[str], None]) ->
 
 def _overall(collected: Collected) -> ScoreMatrix:
     study = collected.study
-    scores = image_scores(collected.images, study.arms, collected.metric, study.empty)
+    scores = image_scores(collected.images, study.arms, collected.metric, study.empty, study.folds)
     leading = leading_class(scores["class"].unique(), study.endpoint)
     for name, subgroup, matrix in score_matrices(scores, study.average):
         if (name, subgroup) == (leading, OVERALL) or (name == leading and len(scores["subgroup"].unique()) == 1):

@@ -147,7 +147,7 @@ def report_data(collected: Collected, supplement: Supplement, styled: bool) -> R
         analysis.results.declaration.ResultsError: a subgroup has the name of a row that tables need.
     """
     study, names = collected.study, names_of(collected)
-    scores = image_scores(collected.images, study.arms, collected.metric, study.empty)
+    scores = image_scores(collected.images, study.arms, collected.metric, study.empty, study.folds)
     leading = leading_class(scores["class"].unique(), study.endpoint)
     by_subgroup = {
         subgroup: matrix for name, subgroup, matrix in score_matrices(scores, study.average) if name == leading

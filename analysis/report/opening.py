@@ -36,6 +36,8 @@ def describe(collected: Collected) -> list[str]:
     paragraphs = [about, f"Arms: {'; '.join(shown)}."]
     if not elsewhere:
         paragraphs.append(_glossary(set(networks["metadata_mode"]), bool(study.folds)))
+    if said := untold_values(collected):
+        paragraphs.append(said)
     if elsewhere:
         paragraphs.append(_declared(collected, names))
     if study.looked_at:
@@ -70,6 +72,18 @@ def _folds(collected: Collected, names: Names, images: int, groups: int) -> str:
     there = set(collected.images["fold"].unique())
     absent = [fold for fold in folds if fold not in there]
     return text + (f" No run of fold {listed(absent)} is finished." if absent else "")
+
+
+def untold_values(collected: Collected) -> str:
+    """Says of which values networks that are given metadata aren't told; empty where there are none."""
+    study = collected.study
+    if not set(collected.images["metadata_mode"]) & {"true", "shuffled"}:
+        return ""
+    return " ".join(
+        f"In {len(each)} of {len(study.folds)} folds, test images have values of {column} that training lacks: networks "
+        "are given zeros for these."
+        for column, each in study.untold.items()
+    )
 
 
 GIVEN = {

@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any, get_args
 
@@ -91,6 +91,8 @@ class Study:
     """Its rule, if seeds are added until comparisons are decided: `analysis.results.looks.Rule` reads it."""
     looked_at: tuple[int, ...] = ()
     """Numbers of seeds at which runs were reported on before more were added without a rule, or before the rule."""
+    untold: Mapping[str, Mapping[str, Sequence[str]]] = field(default_factory=dict)
+    """Values of test images that training lacks, for which networks are given zeros: by metadata column and fold."""
 
     @property
     def folds(self) -> tuple[str, ...]:
@@ -173,6 +175,7 @@ def read_study(storage: Storage, name: str) -> Study:
             seeds=record.get("seeds", "nested"),
             sequential=record.get("sequential"),
             looked_at=tuple(record.get("looked_at", ())),
+            untold=record.get("untold", {}),
         )
     except (KeyError, TypeError) as error:
         raise ResultsError(f"{path}: not a study's record: {error!r}") from error
@@ -213,6 +216,8 @@ def check_study(study: Study, path: str) -> None:
         raise ResultsError(f"{path}: sequential is {study.sequential!r:.60}; expected an object")
     if not all(type(seeds) is int for seeds in study.looked_at):
         raise ResultsError(f"{path}: looked_at is {list(study.looked_at)!r:.60}; expected whole numbers")
+    if not isinstance(study.untold, dict) or not all(isinstance(each, dict) for each in study.untold.values()):
+        raise ResultsError(f"{path}: untold is {study.untold!r:.60}; expected objects by column, of values by fold")
     _check_comparisons(study, path)
     check_runs(study, path)
 

@@ -21,7 +21,11 @@ TABLE = ["class", "arm", "subgroup"]
 
 
 def image_scores(
-    images: pd.DataFrame, arms: Sequence[str], metric: Metric | str = "f1", empty: Empty = "one"
+    images: pd.DataFrame,
+    arms: Sequence[str],
+    metric: Metric | str = "f1",
+    empty: Empty = "one",
+    folds: Sequence[str] = (),
 ) -> pd.DataFrame:
     """Score every test image of every run, as trained: a row per run, class and image.
 
@@ -35,6 +39,7 @@ def image_scores(
         empty: score of an image whose reference mask lacks the class: `one` gives F1 = 1 if the prediction is empty
         too,
             else 0; `left out` excludes the image from this class, and the class from the image's macro average.
+        folds: all folds of the study, with rows or without; by default those with rows.
 
     Returns:
         Columns class, arm, seed, fold (empty where there is one split), subgroup, group, image, score (of the metric)
@@ -78,7 +83,9 @@ def image_scores(
             raise ResultsError(f"a {column} is called {taken!r}, which the tables call something else; rename it")
     orders = {"class": [*classes, MACRO], "arm": list(arms), "subgroup": [OVERALL, *subgroups]}
     scores = scores.astype({column: pd.CategoricalDtype(order, ordered=True) for column, order in orders.items()})
-    scores["fold"] = scores["fold"].astype("category")  # so that a fold has one number in all subgroups
+    scores["fold"] = scores["fold"].astype(
+        pd.CategoricalDtype(folds) if folds else "category"
+    )  # so that a fold has one number in all subgroups
     return pd.concat([scores, _macro(scores)], ignore_index=True) if len(classes) > 1 else scores
 
 

@@ -13,7 +13,7 @@ import pandas as pd
 
 from metaseg.config import ConfigError, Split, Subset
 from metaseg.data.decode import to_channels
-from metaseg.data.folds import Folds
+from metaseg.data.folds import Folds, untold
 from metaseg.data.manifest import ManifestError
 from metaseg.data.metadata import MetadataColumn
 from metaseg.data.reserved_names import FOLD, fold_columns, sample_names, split_of, users_columns
@@ -147,6 +147,12 @@ class Dataset:
         if self.folds is None or self.fold is not None:
             return (self,)
         return tuple(map(self.of_fold, self.folds.names))
+
+    @cached_property
+    def untold(self) -> dict[str, dict[str, list[str]]]:
+        """Values of test samples that training lacks, for which networks are given zeros: by metadata column and fold."""
+        categorical = [column.name for column in self.metadata if column.kind == "categorical"]
+        return untold(categorical, self.table, self.folds) if self.folds else {}
 
     @cached_property
     def _views(self) -> "dict[str, Dataset]":

@@ -5,7 +5,7 @@ Like splits, they are a function of a seed and of the groups' and images' names,
 """
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -179,6 +179,27 @@ def lost_folds(table: pd.DataFrame, kept: pd.DataFrame, limit: int | None) -> It
     """Yield problems: folds of which a limit keeps no sample."""
     for fold in sorted(set(table[FOLD]) - set(kept[FOLD])):
         yield f"fold {fold!r} keeps no sample (--limit-per-group {limit}); expected a limit of at least one per fold"
+
+
+def untold(columns: Iterable[str], table: pd.DataFrame, folds: Folds) -> dict[str, dict[str, list[str]]]:
+    """Metadata values of test samples that training lacks: networks are given zeros for them.
+
+    Args:
+        columns: names of categorical metadata columns.
+        table: the kept samples, with each fold's split.
+        folds: those of the table.
+
+    Returns:
+        Sorted values by column and fold; columns and folds without any aren't there.
+    """
+    found: dict[str, dict[str, list[str]]] = {}
+    for column in columns:
+        values = table[stored_name(column)]
+        for fold in folds.names:
+            split = table[split_of(fold)]
+            if lacking := set(values[split == "test"]) - set(values[split == "train"]):
+                found.setdefault(column, {})[fold] = sorted(lacking)
+    return found
 
 
 def warn_of_untold(manifest: Manifest, table: pd.DataFrame, folds: Folds) -> None:

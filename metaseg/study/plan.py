@@ -131,6 +131,7 @@ class Study:
             "comparisons": [asdict(comparison) for comparison in self.comparisons],
             "arms": [arm.name for arm in self.arms],
             **({"folds": asdict(folds)} if (folds := self.dataset.folds) else {}),
+            **({"untold": untold} if (untold := self.dataset.untold) else {}),
             "runs": [
                 {"run_id": run.run_id, "arm": run.arm.name, "seed": run.config.seed, "part": run.part}
                 | ({} if run.config.fold is None else {"fold": run.config.fold})

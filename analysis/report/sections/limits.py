@@ -4,6 +4,7 @@ import pandas as pd
 
 from analysis.report.data import ReportData
 from analysis.report.declared import from_elsewhere
+from analysis.report.opening import untold_values
 from analysis.report.section import Part, Section
 from analysis.stats.calibration import calibration_sentence
 from analysis.wording import listed
@@ -32,6 +33,8 @@ def section(data: ReportData) -> Section:
             f"{names.units}, new seeds and training sets like these, but the rule isn't exact: in trials with trained "
             "networks, 7 and 10 % of such intervals missed the true difference, instead of 5 %."
         )
+    if said := untold_values(data.collected):
+        words.append(f"{said} What metadata is worth there is thus not tested.")
     if study.sequential is not None and data.course is None:
         words.insert(0, f"Looks were at F1: p-values and intervals of {names.score} don't allow for them.")
     related = (

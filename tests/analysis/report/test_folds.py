@@ -1,5 +1,6 @@
 """Reports of studies with folds say what was tested on what, and what results are conditional on."""
 
+import json
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -197,3 +198,19 @@ def test_arms_that_have_no_fold_in_common_yet_are_incomplete(whole: ReportData) 
     assert said == ["No conclusion: arms are compared once they have finished runs of a common fold."]
     both = pd.concat([tests.assign(arm="me"), whole.tests.astype({"arm": str})])
     assert conclude(both, [], whole.study, "cell_line", whole.names)[0].endswith("Not tested, for lack of runs: me.")
+
+
+def test_values_that_networks_are_not_told_are_named_with_what_is_said_of_metadata(tmp_path: Path) -> None:
+    write_study(tmp_path, rows, folds=4)
+    file = tmp_path / "studies/cells.json"
+    lacking = {"hospital": {"0": ["a"], "2": ["b", "c"]}}
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"untold": lacking}))
+    collect(FolderStorage(tmp_path), "cells")
+    data = report_data(read_results(tmp_path, "cells"), Supplement(), styled=False)
+    said = (
+        "In 2 of 4 folds, test images have values of hospital that training lacks: networks are given zeros for these."
+    )
+    assert data.study.untold == lacking, "in the results dataset, too"
+    assert said in describe(data.collected)
+    assert said in " ".join(limits.section(data).parts[0].words)
+    assert "training lacks" not in " ".join(describe(replace(data.collected, study=replace(data.study, untold={}))))

@@ -2,6 +2,7 @@
 
 import json
 import warnings
+from io import StringIO
 
 import numpy as np
 import pandas as pd
@@ -9,7 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from rich.console import Console
 
+from metaseg.cli.study_page import print_data
 from metaseg.config import SPLITS, ConfigError, DataConfig, NetworkConfig, RunConfig, ScheduleConfig
 from metaseg.data.dataset import Dataset, TestWithheldError
 from metaseg.data.folds import Folds, assign_folds, with_splits
@@ -27,6 +30,7 @@ tables = st.lists(st.tuples(st.sampled_from("aab"), st.integers(1, 6)), min_size
         columns=["group", "subgroup", "image"],
     )
 )
+from metaseg.study.plan import plan
 
 
 def folded(table, config=DataConfig(folds=4)):
@@ -194,6 +198,13 @@ def test_a_value_that_is_left_out_is_zeros_to_the_networks_and_that_is_said(tabl
     with pytest.warns(UserWarning, match="in 3 of 3 folds, training lacks values of 'line'"):
         dataset = prepare_table(table, group_by="line", folds="groups")
     assert dataset.folds == Folds("groups", ("a", "b", "c"))
+    assert dataset.untold == {"line": {"a": ["a"], "b": ["b"], "c": ["c"]}}
+    assert plan("lines", dataset, ["baseline"], 1).record([])["untold"] == dataset.untold
+    shown = StringIO()
+    print_data("lines", dataset, Console(file=shown, width=80))
+    assert (
+        "In 3 of 3 folds, test images have values of line that training lacks: networks are given" in shown.getvalue()
+    )
     view = dataset.of_fold("a")
     assert view.table.groupby("line")["split"].nunique().max() == 1
     config = RunConfig("sme", "true", 0, view.fingerprint, NetworkConfig(), ScheduleConfig(), fold="a")
