@@ -80,8 +80,8 @@ def untold_values(collected: Collected) -> str:
     if not set(collected.images["metadata_mode"]) & {"true", "shuffled"}:
         return ""
     return " ".join(
-        f"In {len(each)} of {len(study.folds)} folds, test images have values of {column} that training lacks: networks "
-        "are given zeros for these."
+        f"In {len(each)} of {len(study.folds)} folds, test images have values of {column} that training lacks: "
+        "networks are given zeros for these."
         for column, each in study.untold.items()
     )
 

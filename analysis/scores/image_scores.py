@@ -84,7 +84,7 @@ def image_scores(
     orders = {"class": [*classes, MACRO], "arm": list(arms), "subgroup": [OVERALL, *subgroups]}
     scores = scores.astype({column: pd.CategoricalDtype(order, ordered=True) for column, order in orders.items()})
     scores["fold"] = scores["fold"].astype(
-        pd.CategoricalDtype(folds) if folds else "category"
+        pd.CategoricalDtype(list(folds)) if folds else "category"
     )  # so that a fold has one number in all subgroups
     return pd.concat([scores, _macro(scores)], ignore_index=True) if len(classes) > 1 else scores
 

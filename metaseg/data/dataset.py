@@ -150,7 +150,7 @@ class Dataset:
 
     @cached_property
     def untold(self) -> dict[str, dict[str, list[str]]]:
-        """Values of test samples that training lacks, for which networks are given zeros: by metadata column and fold."""
+        """Values of test samples that training lacks, for which networks get zeros: by metadata column and fold."""
         categorical = [column.name for column in self.metadata if column.kind == "categorical"]
         return untold(categorical, self.table, self.folds) if self.folds else {}
 

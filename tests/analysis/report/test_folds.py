@@ -206,7 +206,7 @@ def test_values_that_networks_are_not_told_are_named_with_what_is_said_of_metada
     lacking = {"hospital": {"0": ["a"], "2": ["b", "c"]}}
     file.write_text(json.dumps(json.loads(file.read_text()) | {"untold": lacking}))
     collect(FolderStorage(tmp_path), "cells")
-    data = report_data(read_results(tmp_path, "cells"), Supplement(), styled=False)
+    data = report_data(read_results(tmp_path / "results", "cells"), Supplement(), styled=False)
     said = (
         "In 2 of 4 folds, test images have values of hospital that training lacks: networks are given zeros for these."
     )

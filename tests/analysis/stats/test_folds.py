@@ -252,7 +252,9 @@ def test_a_subgroup_that_lies_in_some_folds_counts_the_folds_of_the_study(lies_i
                 score = level + rng.normal(0, 0.02)
                 rows.append(["cell", arm, seed, fold, subgroup, f"{image}", f"{image}", score, AS_TRAINED])
     columns = ["class", "arm", "seed", "fold", "subgroup", "group", "image", "score", "evaluation"]
-    scores = image_scores(pd.DataFrame(rows, columns=columns), ["baseline", "sme"], "score", folds=list("01234"))
+    scores = image_scores(
+        pd.DataFrame(rows, columns=columns).assign(metric="score"), ["baseline", "sme"], "score", folds=list("01234")
+    )
     matrix = next(matrix for _, subgroup, matrix in score_matrices(scores) if subgroup == "own")
     wide, plain = (difference(matrix, "sme", "baseline", overlap=each) for each in get_args(Overlap))
     assert (wide.folds, matrix.of_folds) == (len(lies_in), 5)

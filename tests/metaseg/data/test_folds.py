@@ -21,6 +21,7 @@ from metaseg.data.metadata import MetadataEncoder, UnknownMetadataError
 from metaseg.data.preparation import prepare
 from metaseg.data.reserved_names import FOLD, split_of
 from metaseg.datasets.table import read_table
+from metaseg.study.plan import plan
 from metaseg.training.fit import encode_metadata
 from table_files import edit_csv, write_dataset
 
@@ -30,7 +31,6 @@ tables = st.lists(st.tuples(st.sampled_from("aab"), st.integers(1, 6)), min_size
         columns=["group", "subgroup", "image"],
     )
 )
-from metaseg.study.plan import plan
 
 
 def folded(table, config=DataConfig(folds=4)):
