@@ -18,6 +18,7 @@ def conclude(
     study: Study,
     subgroup_column: str,
     names: Names = NAMES,
+    uncounted: Sequence[str] = (),
 ) -> list[str]:
     """Sentences on the declared comparisons: on all images, for arms without metadata, and by subgroup.
 
@@ -27,6 +28,7 @@ def conclude(
         study: the study.
         subgroup_column: name of the column of subgroups, e.g. "cell_line".
         names: what scores and images are called, and what wasn't declared.
+        uncounted: arms with scores that don't count, as they lack too many images.
     """
     tests = tests[
         (tests["class"] == leading_class(tests["class"].unique(), study.endpoint))
@@ -35,7 +37,7 @@ def conclude(
     overall = tests[tests["subgroup"] == OVERALL]
     told, untold = overall[overall["claim"] == "differs"], overall[overall["claim"] == "equal"]
     if overall.empty:
-        return [f"No conclusion: finished runs of {study.baseline} and of another arm are needed."]
+        return [f"No conclusion: {needed(study, names, uncounted)}"]
     if (overall["verdict"] == "incomplete").all():
         return ["No conclusion: arms are compared once they have finished runs of a common fold."]
     if (overall["verdict"] == "no look").all():
@@ -57,6 +59,17 @@ def conclude(
         found = next((each for each in interactions if each.arm == arm and each.reference == study.baseline), None)
         sentences.append(_by_subgroup(str(arm), own, found, subgroup_column))
     return sentences
+
+
+def needed(study: Study, names: Names, uncounted: Sequence[str]) -> str:
+    """What a comparison lacks: runs, or most of the images of arms that have some."""
+    if uncounted:
+        verb = "lacks" if len(uncounted) == 1 else "lack"
+        return (
+            f"{listed(list(uncounted))} {verb} more than half of the {names.images}, or all of a {names.subgroup}; "
+            f"runs of {study.baseline} and of another arm that have the others are needed."
+        )
+    return f"finished runs of {study.baseline} and of another arm are needed."
 
 
 def _most_telling(tests: pd.DataFrame) -> str | None:

@@ -119,6 +119,12 @@ class ReportData:
         return self.concluded[self.concluded["subgroup"] == OVERALL]
 
     @property
+    def uncounted(self) -> tuple[str, ...]:
+        """Arms with scores, of which no run counts on all images: they lack too many of them."""
+        counted = set(self.cells.loc[self.cells["subgroup"] == OVERALL, "arm"])
+        return tuple(arm for arm in self.study.arms if arm in set(self.scores["arm"]) - counted)
+
+    @property
     def counted(self) -> bool:
         """True if scores come from counts of pixels."""
         return "tp" in self.collected.images

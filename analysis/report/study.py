@@ -184,7 +184,10 @@ def write_report(
     question = "with and without metadata" if sees_metadata(collected) else "of each arm"
     title = f"Study {declared.name}: {names.score} {question}"
     computed_on = f"Data: {declared.about}" if declared.about else ""
-    about, result = describe(collected), conclude(data.tests, data.interactions, declared, data.column, names)
+    about, result = (
+        describe(collected),
+        conclude(data.tests, data.interactions, declared, data.column, names, data.uncounted),
+    )
     about += [about_metric] if about_metric else []
     warning = missing_runs(collected)
     page = to_html(title, computed_on, result, about, sections, first_screen(data), warning)

@@ -11,7 +11,7 @@ from analysis.results.declaration import Comparison
 from analysis.scores.score_matrix import ScoreMatrix, score_matrices
 from analysis.stats.effect_size import standardised, superiority
 from analysis.stats.equivalence import equivalence
-from analysis.stats.mrmc import difference
+from analysis.stats.mrmc import difference, widening
 from analysis.stats.multiple_testing import benjamini_hochberg, benjamini_hochberg_levels, holm, holm_levels
 from analysis.stats.power import detectable
 from analysis.stats.seeds import seed_sd
@@ -158,6 +158,7 @@ def _row(
             reference_seeds=found.seeds[1],
             crossed=design == "crossed",
         )
+        * np.sqrt(widening(found.folds, matrix.of_folds) / widening(found.folds, found.folds))
         if parts
         else np.nan,
     }

@@ -178,6 +178,8 @@ def _launch(page: Page, space: "Space", options: SweepOptions, console: "Console
             settings = sweep.space.settings(best.params, options.network, options.schedule)
             tuned[sweep.arm.name, sweep.dataset.fold] = settings
         if not options.tune_each_arm:
+            if options.fold is not None:
+                console.print(Text(_in_one_fold(options)), soft_wrap=True)
             return 0
         each = planned(f"{name}-tuned", tuned, {sweep.label: sweep.name for sweep in sweeps})
         print_plan(each, store, console)
@@ -193,6 +195,14 @@ def _searched(dataset: "Dataset", options: SweepOptions) -> "tuple[Dataset, ...]
     if options.fold is None and dataset.folds:
         raise ConfigError(f"fold is None; expected one of {', '.join(dataset.folds.names)}, to search in (--fold)")
     return (dataset.of_fold(options.fold),)
+
+
+def _in_one_fold(options: SweepOptions) -> str:
+    """What the best settings of a search in one fold don't serve for."""
+    return (
+        f"The best settings were chosen on images that other folds than {options.fold} test: to train all folds with "
+        "them would make scores too good. For a study with folds, search in each: --tune-each-arm --folds"
+    )
 
 
 def _print_space(sweep: "Sweep", console: "Console") -> None:

@@ -210,7 +210,7 @@ def _with_next(
 
     collected = collect(store.storage, study.name)
     declared = collected.study
-    scores = image_scores(collected.images, declared.arms, collected.metric, declared.empty)
+    scores = image_scores(collected.images, declared.arms, collected.metric, declared.empty, declared.folds)
     return replay(
         scores, rule, declared.comparisons, declared.margin, declared.average, declared.endpoint,
         () if again else looks, rule.looks[len(looks) - 1] if again else rule.looks[len(looks)],

@@ -1,7 +1,10 @@
 """Did metadata help? A verdict on each arm for each subgroup, and how it was reached."""
 
+from collections.abc import Sequence
+
 import pandas as pd
 
+from analysis.report.conclusion import needed
 from analysis.report.data import ReportData
 from analysis.report.declared import sees_metadata
 from analysis.report.grid import Cell, Emphasis, Grid
@@ -35,7 +38,7 @@ def section(data: ReportData) -> Section:
     study, names, tests = data.study, data.names, data.tests
     heading = "Did metadata help?" if sees_metadata(data.collected) else "Do arms differ?"
     unlike = _unlike(data.declared) if study.seeds == "nested" else ()
-    words = (*unlike, *verdict_caption(tests, study, names), *_looks(data))
+    words = (*unlike, *verdict_caption(tests, study, names, data.uncounted), *_looks(data))
     files = {"tests.csv": to_csv(tests)}
     if tests.empty:
         return Section(heading, (Part((), words, files=files),), (NOTHING,))
@@ -99,10 +102,10 @@ def _verdict(test: pd.Series) -> Cell:
     return Cell(str(test["verdict"]), numbers, VERDICTS.get(test["verdict"], "faint"))
 
 
-def verdict_caption(tests: pd.DataFrame, study: Study, names: Names) -> list[str]:
+def verdict_caption(tests: pd.DataFrame, study: Study, names: Names, uncounted: Sequence[str] = ()) -> list[str]:
     """Explains the verdicts; each sentence only where what it is about occurs."""
     if tests.empty:
-        return [f"No comparison: finished runs of {study.baseline} and of another arm are needed."]
+        return [f"No comparison: {needed(study, names, uncounted)}"]
     unit = names.units
     paragraphs = []
     leading = leading_class(tests["class"].unique(), study.endpoint)

@@ -94,6 +94,14 @@ def test_without_a_comparison_with_the_baseline_nothing_is_concluded() -> None:
     assert said(row("sme", "helps", 0.1, reference="sme-dummy")) == expected
 
 
+def test_an_arm_that_lacks_most_images_is_named_where_nothing_is_concluded() -> None:
+    tests = pd.DataFrame([], columns=COLUMNS)
+    assert conclude(tests, (), STUDY, "cell_line", uncounted=["sme"]) == [
+        "No conclusion: sme lacks more than half of the images, or all of a subgroup; runs of baseline and of another "
+        "arm that have the others are needed."
+    ]
+
+
 @pytest.mark.parametrize(
     ("verdicts", "expected"),
     [

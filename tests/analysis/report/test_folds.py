@@ -214,3 +214,11 @@ def test_values_that_networks_are_not_told_are_named_with_what_is_said_of_metada
     assert said in describe(data.collected)
     assert said in " ".join(limits.section(data).parts[0].words)
     assert "training lacks" not in " ".join(describe(replace(data.collected, study=replace(data.study, untold={}))))
+
+
+def test_an_arm_without_most_folds_is_what_a_conclusion_waits_for(tmp_path: Path) -> None:
+    data = study(tmp_path, seeds=2, unfinished=[("sme", seed, fold) for seed in (0, 1) for fold in "012"])
+    assert data.uncounted == ("sme",)
+    (said,) = conclude(data.tests, [], data.study, "cell_line", data.names, data.uncounted)
+    assert said.startswith("No conclusion: sme lacks more than half of the images")
+    assert "No comparison: sme lacks more than half" in " ".join(verdicts.section(data).parts[0].words)

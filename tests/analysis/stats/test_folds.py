@@ -8,8 +8,10 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from analysis.results.declaration import Comparison
 from analysis.scores.image_scores import image_scores
 from analysis.scores.score_matrix import Filled, ScoreMatrix, score_matrices
+from analysis.stats.comparisons import compare
 from analysis.stats.mrmc import Overlap, difference, widening
 from benchmarks.fold_tests import Study, drawn
 from metaseg.schema import AS_TRAINED, Seeds
@@ -259,3 +261,6 @@ def test_a_subgroup_that_lies_in_some_folds_counts_the_folds_of_the_study(lies_i
     wide, plain = (difference(matrix, "sme", "baseline", overlap=each) for each in get_args(Overlap))
     assert (wide.folds, matrix.of_folds) == (len(lies_in), 5)
     assert (wide.se / plain.se) ** 2 == pytest.approx(factor)
+    tests = compare(scores, [Comparison("sme", "baseline")], 0.01).set_index("subgroup")
+    assert tests.loc["own", "se"] == pytest.approx(wide.se)
+    assert tests.loc["own", "detectable"] > 2 * wide.se, "it is widened, too"
