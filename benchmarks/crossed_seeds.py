@@ -1,4 +1,4 @@
-"""When do crossed seeds buy power? How alike real runs of equal seed are, and what the tests make of that.
+"""Power of crossed seeds: how alike real runs of equal seed are, and what the tests make of that.
 
     python -m benchmarks.crossed_seeds      # about six minutes of one core
 
@@ -19,7 +19,7 @@ import pandas as pd
 import torch
 from scipy import stats
 
-from analysis.stats.freedom import cautious
+from analysis.stats.degrees_of_freedom import cautious
 from benchmarks.null_draws import Floats, Regime, ours, simulate
 from metaseg.config import DataConfig, Init, NetworkConfig, RunConfig, ScheduleConfig
 from metaseg.data.dataset import Dataset

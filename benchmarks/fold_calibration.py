@@ -1,4 +1,4 @@
-"""How tests of cross-validated arms keep their size for new training sets, new images and new seeds.
+"""Size of tests of cross-validated arms for new training sets, new images and new seeds.
 
     python -m benchmarks.fold_calibration      # about two minutes of one core
 
@@ -48,7 +48,7 @@ class Method:
 
     name: str
     runs: int
-    """Of each arm, and below the images that these are tested on."""
+    """Runs of each arm, and below the images that these are tested on."""
     images: int
     tested: Callable[[Pair], list[Tested]]
     """One for each way of choosing seeds; empty where `p` is no t test."""
@@ -162,7 +162,7 @@ def _by_set(pairs: list[Pair]) -> Floats:
 
 
 def rates(pairs: list[Pair], method: Method, equal: bool) -> dict[str, float]:
-    """What a method makes of a comparison, in % of data sets, with standard errors; interval widths and SDs.
+    """Summarise a method on a comparison: % of data sets with standard errors, interval widths and SDs.
 
     Args:
         pairs: of arms.
@@ -199,7 +199,7 @@ def table(runs: dict[int, dict[str, Runs]]) -> pd.DataFrame:
 
 
 def components(new: Floats, own: Floats, left: float) -> dict[str, float]:
-    """What training sets do to a score, by analysis of variance of networks' means on new images.
+    """Compute the variance due to training sets, by analysis of variance of networks' means on new images.
 
     Args:
         new: `(data sets, folds)` means over seeds on images that are new to all.

@@ -31,7 +31,7 @@ EFFECT = 0.02
 
 @dataclass(frozen=True)
 class Layout:
-    """How images are laid in groups and folds."""
+    """Layout of images in groups and folds."""
 
     name: str
     folds: tuple[int, ...]
@@ -135,7 +135,7 @@ def ours_in_folds(
 
 
 def over_folds(changes: Floats, layout: Layout) -> dict[str, npt.NDArray[np.bool_]]:
-    """What the usual tests over folds and over units call different at 5 %.
+    """Apply the usual tests over folds and over units, at 5 %.
 
     Args:
         changes: `(draws, units)` differences of the arms' means over seeds.

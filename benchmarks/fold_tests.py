@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from analysis.stats.freedom import cautious, satterthwaite
+from analysis.stats.degrees_of_freedom import cautious, satterthwaite
 
 Floats = npt.NDArray[np.float64]
 
@@ -18,7 +18,7 @@ IMAGE_SD = 0.05
 
 @dataclass(frozen=True)
 class Tested:
-    """What a test makes of each study; arrays `(studies,)`."""
+    """Result of a test on each study; arrays `(studies,)`."""
 
     estimate: Floats
     se: Floats
@@ -40,17 +40,17 @@ class Parts:
 
     estimate: Floats
     seeds: tuple[Floats, Floats]
-    """Of each arm, and below their degrees of freedom."""
+    """Seed variance of each arm, and below their degrees of freedom."""
     seeds_freedom: tuple[int, int]
     excess: Floats
-    """Of units, beyond errors."""
+    """Variance of units, beyond errors."""
     units_freedom: int
     among: Floats
     """Variance among folds of the difference in a fold, over the number of folds; NaN on a single split."""
     seed_variances: Floats
     """`(studies, 2)` variance among an arm's networks on new images: among runs' means, less errors, at least 0."""
     case: Floats
-    """Of units, errors included."""
+    """Variance of units, errors included."""
     folds: int
 
     @property
@@ -202,7 +202,7 @@ def at_least_among_folds(arm: Floats, reference: Floats) -> Tested:
 
 @dataclass(frozen=True)
 class Study:
-    """What studies are drawn from: standard deviations, of one arm where arms have their own."""
+    """Standard deviations that studies are drawn from; those of one arm where arms have their own."""
 
     images: int
     folds: int
@@ -212,7 +212,7 @@ class Study:
     arm_image_sd: float = 0.03
     residual_sd: float = 0.02
     coupling: float = 0.0
-    """What an image does to the difference of arms by training networks, as a multiple of what it does by being tested:
+    """Effect of an image on the difference of arms by training networks, as a multiple of its effect by being tested:
     the mean over training images counts so many times beside the mean over test images."""
 
 

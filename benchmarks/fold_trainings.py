@@ -47,7 +47,7 @@ FOLDS, SEEDS, REPEATS = 4, 3, 5
 RUNS = FOLDS * SEEDS
 """Runs of an arm in folds, and on the single split."""
 BORDERS = (0.3, 0.7)
-"""Where annotators of both lines draw the border, as a share of a blob's brightness."""
+"""Borders that annotators of both lines draw, as shares of a blob's brightness."""
 ARMS = ("baseline", "copy", "sme")
 BATCH, STEPS = 4, 90
 NETWORK = NetworkConfig(width=4, depth=1, reduction=1)
@@ -70,12 +70,12 @@ class Images:
 
 @dataclass(frozen=True)
 class Part:
-    """What one run trains on, and what it is tested on."""
+    """Training and test images of one run."""
 
     design: str
     """`folds`, `split` (the first fold, with more seeds) or `halves`."""
     fold: int
-    """Of halves, 2 x repeat + half."""
+    """Number of the fold; 2 x repeat + half for halves."""
     seed: int
     train: npt.NDArray[np.int64]
     test: npt.NDArray[np.int64]

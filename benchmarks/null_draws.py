@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special, stats
 
-from analysis.stats.freedom import cautious
+from analysis.stats.degrees_of_freedom import cautious
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -107,7 +107,7 @@ def one_variance(values: Floats, seeds: tuple[int, int]) -> tuple[Floats, Floats
 def mean_squares(
     values: Floats, seeds: tuple[int, int], sizes: tuple[int, ...] = ()
 ) -> tuple[Floats, list[Floats], Floats, Floats, list[float]]:
-    """What `tested` takes, of `(draws, runs, units)` as in `ours`."""
+    """Compute the arguments of `tested` from `(draws, runs, units)` scores, as in `ours`."""
     weights = np.array(sizes or (1,) * values.shape[2]) / (sum(sizes) or values.shape[2])
     squares = float(np.sum(weights**2))
     arms = values[:, : seeds[0]], values[:, seeds[0] :]

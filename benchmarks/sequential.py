@@ -16,7 +16,7 @@ import pandas as pd
 from scipy import special, stats
 
 from analysis.results.looks import Rule
-from analysis.stats.freedom import cautious
+from analysis.stats.degrees_of_freedom import cautious
 from analysis.stats.group_sequential import nominal_levels
 from analysis.stats.mrmc import widening
 from benchmarks.null_draws import Bools, Floats
@@ -127,11 +127,11 @@ class Course:
     equal_level: Floats
 
     def p(self, effect: float) -> Floats:
-        """Of the t test of a difference, where the true one is `effect`."""
+        """p-values of the t test of a difference, where the true one is `effect`."""
         return np.asarray(2 * stats.t.sf(np.abs(self.estimate + effect) / self.se, self.df))
 
     def found(self, effect: float) -> tuple[Bools, Bools, Bools]:
-        """Whether a look finds a difference, finds none beyond the margin, or gives up."""
+        """Findings at each look: a difference, none beyond the margin, or futility."""
         estimate = self.estimate + effect
         equal = 2 * stats.t.sf((MARGIN - np.abs(estimate)) / self.se, self.df) <= self.equal_level
         return self.p(effect) <= self.differs_level, equal, self.chance(estimate) < ONE_SPLIT.futility
@@ -184,7 +184,7 @@ def false_positives(regimes: Sequence[Regime] = NULL) -> pd.DataFrame:
 
 
 def verdicts(regime: Regime, courses: Sequence[Course], effect: float) -> dict[str, float]:
-    """How studies end, in %, and with how many runs of an arm."""
+    """Shares of studies by how they end, in %, and their runs of an arm."""
     runs, ends = [], []
     for each in courses:
         differs, equal, futile = each.found(effect)
@@ -201,7 +201,7 @@ def verdicts(regime: Regime, courses: Sequence[Course], effect: float) -> dict[s
 
 
 def fixed(regime: Regime, squares: Squares, effect: float, seeds: int) -> dict[str, float]:
-    """How studies of a fixed number of seeds end, in %, by one test of each kind."""
+    """Shares of studies of a fixed number of seeds by how they end, in %, by one test of each kind."""
     ends = []
     for estimate, parts, freedoms in squares[seeds]:
         se, df = np.sqrt(parts.sum(axis=1)), cautious(parts, freedoms)

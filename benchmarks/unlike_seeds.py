@@ -91,7 +91,8 @@ In % at a nominal 5 %, {UNITS} independent images, {DRAWS} draws a regime (stand
 three pairs of arm x image and residual SD. Seed SDs are {SEED_SD} and {SEED_SD} times the ratio. In the columns the arm
 with fewer seeds has an SD among seeds that is a multiple of the other arm's.
 
-Each arm has a variance among seeds of its own, and the degrees of freedom are cautious (`analysis.stats.freedom`):
+Each arm has a variance among seeds of its own, and the degrees of freedom are cautious
+(`analysis.stats.degrees_of_freedom`):
 false positives are {rows["false_positives"].min():.1f} to {rows["false_positives"].max():.1f} %. The test is
 conservative where few seeds decide: its promise is at most 6 %.
 

@@ -27,7 +27,7 @@ Position = Literal["encoder", "bottleneck", "decoder"]
 POSITIONS: tuple[Position, ...] = get_args(Position)
 
 Folding = int | Literal["groups", "column"]
-"""How many folds are drawn; or one for each group; or those of the manifest's column `fold`."""
+"""Folds: so many that are drawn; one for each group; or those of the manifest's column `fold`."""
 
 Activation = Literal["relu", "silu", "gelu", "tanh"]
 
@@ -377,7 +377,7 @@ class RunConfig:
     """Name of the fold that the run is tested on, where the study has folds."""
 
     init: Init = "own"
-    """Whether layers outside blocks start from the weights that other arms of this seed start from."""
+    """Initial weights of layers outside blocks: the run's own, or those that all arms of this seed start from."""
 
     @property
     def stream(self) -> int:

@@ -27,7 +27,7 @@ from metaseg.store.storage import Storage
 
 @dataclass(frozen=True)
 class Found:
-    """What is known before a study is planned."""
+    """Knowledge that a study is planned from, and where it comes from."""
 
     plan: Plan
     margin: float
@@ -36,7 +36,7 @@ class Found:
 
 
 def pilot_of(storage: Storage, options: Options, warn: Callable[[str], None]) -> Found:
-    """What a study of a store, or of collected results, tells.
+    """Read a study of a store, or of collected results, as a pilot.
 
     Args:
         storage: the store.
@@ -148,7 +148,7 @@ def _images(storage: Storage, collected: Collected, costs: pd.DataFrame, given: 
 
 
 def _cost(costs: pd.DataFrame, tested: float, minutes: float | None) -> Cost | None:
-    """What a run costs, in the mean over the pilot's, each arm counting the same."""
+    """Mean cost of the pilot's runs, each arm counting the same."""
     if minutes is not None:
         return Cost(60 * minutes, tested, device="")
     if costs.empty:

@@ -40,7 +40,7 @@ def plan_command(options: Plan) -> int:
 
 
 def stated(options: Plan) -> Found:
-    """What the options say of scores."""
+    """Standard deviations that the options state, in place of a pilot."""
     sds = (*options.seed_sd, *options.seed_sd)[:2]
     arm_image, residual = options.arm_image_sd or 0.0, options.residual_sd or 0.0
     pair = (
@@ -109,7 +109,7 @@ def _drawn(table: pd.DataFrame, plan: Advice, effect: float, margin: float) -> T
 
 
 def _caveats(plan: Advice) -> Sequence[str]:
-    """What the numbers rest on."""
+    """Assumptions behind the numbers."""
     cost = ""
     if plan.cost:
         device = plan.cost.device

@@ -1,4 +1,4 @@
-"""What each look of a study saw: estimates with intervals that hold at all looks together, and boundaries."""
+"""Course of a sequential study: the estimate at each look, its repeated confidence interval and the boundaries."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from analysis.stats.sequential import Sighting
 from analysis.wording import NAMES, Names
 
 MOST_REACH = 2.5
-"""What is shown, in terms of the largest difference and the narrowest interval: first looks can be very wide."""
+"""Limit of the axis, in terms of the largest difference and the narrowest interval: first looks can be very wide."""
 
 PANELS = 3
 """Beside each other."""

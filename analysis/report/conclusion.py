@@ -62,7 +62,7 @@ def conclude(
 
 
 def needed(study: Study, names: Names, uncounted: Sequence[str]) -> str:
-    """What a comparison lacks: runs, or most of the images of arms that have some."""
+    """Reason why nothing can be compared: runs are missing, or most of the images of arms that have some."""
     if uncounted:
         verb = "lacks" if len(uncounted) == 1 else "lack"
         return (

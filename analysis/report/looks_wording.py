@@ -1,4 +1,4 @@
-"""What a look at a comparison found, in words: for the terminal and the report."""
+"""Outcomes of looks at a comparison, in words: for the terminal and the report."""
 
 from analysis.stats.sequential import Standing
 

@@ -15,12 +15,12 @@ from metaseg.schema import looks_file
 from metaseg.store.storage import Storage
 
 Spending = Literal["obrien-fleming"]
-"""How much of the level each look may spend (`analysis.stats.group_sequential.spent`)."""
+"""Function by which looks spend the level (`analysis.stats.group_sequential.spent`)."""
 
 
 @dataclass(frozen=True)
 class Rule:
-    """When a study looks, and when it stops adding seeds to a comparison; declared before the first run."""
+    """Stopping rule of a study: its looks, and when a comparison gets no more seeds; declared before the first run."""
 
     looks: tuple[int, ...]
     """Seeds per arm at each look, ascending; the last are the most."""
@@ -68,7 +68,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class Seen:
-    """What a look saw of one comparison. Numbers are None where there are too few images for a test."""
+    """Results of one comparison at a look. Numbers are None where there are too few images for a test."""
 
     arm: str
     reference: str
@@ -81,9 +81,9 @@ class Seen:
     p_equivalence: float | None
     """The larger of the two one-sided p-values of equivalence, likewise."""
     seed_variance: float | None
-    """What seeds contribute to se²."""
+    """Contribution of seeds to se²."""
     case_variance: float | None
-    """What images contribute to se²."""
+    """Contribution of images to se²."""
     fraction: float | None
     """Information as a share of that at the last look, by the variances of this look; never less than before."""
     chance: float | None
@@ -104,7 +104,7 @@ class Look:
     tests: tuple[Seen, ...]
 
     def of(self, arm: str, reference: str) -> Seen | None:
-        """What it saw of a comparison, if that was open."""
+        """Results of a comparison at this look; None if it wasn't open."""
         return next((each for each in self.tests if (each.arm, each.reference) == (arm, reference)), None)
 
 

@@ -1,4 +1,4 @@
-"""What a study's runs cost, and how large its dataset is: as far as its store knows."""
+"""Run times of a study and the size of its dataset, as far as its store knows them."""
 
 import io
 from typing import Any

@@ -14,7 +14,7 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class EqualRuns:
-    """Where each run's rows are. With folds, a run is a seed's networks of all folds together."""
+    """Places of each run's rows. With folds, a run is a seed's networks of all folds together."""
 
     starts: Codes
     """`(runs, folds)` first row of each network."""

@@ -22,7 +22,7 @@ MANY_SEEDS = 10
 
 @dataclass(frozen=True)
 class Plan:
-    """What a study is planned from: what a pilot found, and the designs to choose from."""
+    """Basis of a study's plan: the variances that a pilot found, and the designs to choose from."""
 
     components: Pilot
     tested: float
@@ -33,7 +33,7 @@ class Plan:
     arms: int = 2
     cost: Cost | None = None
     noun: str = "images"
-    """What units are called."""
+    """Name of the units."""
     crossed: bool = False
 
     @property

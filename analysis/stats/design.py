@@ -27,7 +27,7 @@ from scipy import stats
 from scipy.stats import qmc
 
 from analysis.scores.score_matrix import Floats
-from analysis.stats.freedom import cautious
+from analysis.stats.degrees_of_freedom import cautious
 from analysis.stats.mrmc import FEWEST_FOLDS, Components, widening
 
 Pilot = Components | tuple[Components, Components]
@@ -43,7 +43,7 @@ class Design:
     """Expected variance of a difference, by its terms."""
 
     seeds: tuple[float, ...]
-    """Of each arm's seeds, or of pairs."""
+    """Variance of each arm's seeds, or of pairs."""
     units: float
     error: float
     """Part of the terms of seeds that is the errors' (seed x unit): the units' mean square has it, too."""
@@ -109,7 +109,7 @@ def expected(
     folds: int = 1,
     crossed: bool = False,
 ) -> Design:
-    """What a design's variance is expected to be.
+    """Compute the expected variance of a design.
 
     Args:
         pilot: variance components; those below 0 count as 0.

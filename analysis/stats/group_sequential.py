@@ -30,7 +30,7 @@ SMALLEST = 1e-12
 """Smallest sequential p-value that is told from 0."""
 
 NODES = 60
-"""Of the integration over half of a symmetric density."""
+"""Nodes of the integration over half of a symmetric density."""
 
 LEAST_STEP = 0.01
 """Information of two looks is taken to differ by this share at least, so that nodes resolve its increments. Where it
@@ -150,8 +150,8 @@ def _end(at: Floats, mass: Floats, spending: Floats, scale: Floats) -> Floats:
 def sequential_p(fractions: npt.ArrayLike, p: npt.ArrayLike, information: npt.ArrayLike | None = None) -> float:
     """The smallest level at which one of the looks so far would have been a finding.
 
-    Liu and Anderson's (2008, J Am Stat Assoc 103:1660) stagewise-free p-value of a group-sequential test: it holds
-    whatever the reason to stop, and falls from look to look.
+    It is the sequential p-value of Liu and Anderson (2008, J Am Stat Assoc 103:1660), which holds whatever the reason
+    to stop, and never rises from look to look.
 
     Args:
         fractions: `(looks,)` of the looks so far, as in `nominal_levels`.

@@ -16,7 +16,7 @@ can't be told from s², and is the sum of both.
 The test is Wald's F of G - 1 contrasts, scaled and with denominator degrees of freedom by Kenward & Roger's (1997,
 Biometrics 53:983) moments, for a covariance that is linear in independent estimates. With two subgroups and no q² it is
 Welch's t test between units' differences. As these moments take estimates for the truth, p is the largest over those
-with one arm's mean square in turn as large as it plausibly is (`analysis.stats.freedom`).
+with one arm's mean square in turn as large as it plausibly is (`analysis.stats.degrees_of_freedom`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ import numpy as np
 from scipy import linalg, optimize, stats
 
 from analysis.scores.score_matrix import Floats, ScoreMatrix
-from analysis.stats.freedom import growth
+from analysis.stats.degrees_of_freedom import growth
 from analysis.stats.mrmc import widening
 from analysis.stats.seed_subgroup import SeedSubgroupPart, seed_subgroup_part
 from analysis.stats.seed_variance import Readers, case_freedom, filled_share, fold_cells, in_common, readers_of, some

@@ -32,8 +32,8 @@ being the share of scores that was filled in: they add no residual, and the othe
 Without missing scores nothing changes, and p changes little with each.
 
 Degrees of freedom are those of the arms' seeds and of units, U - 1, put together by Satterthwaite's rule, cautiously
-(`analysis.stats.freedom`). Hillis' (2007, Stat Med 26:596), for pooled variances, take the last term of V for known,
-which few units don't allow: here it has its own.
+(`analysis.stats.degrees_of_freedom`). Hillis' (2007, Stat Med 26:596), for pooled variances, take the last term of V
+for known, which few units don't allow: here it has its own.
 """
 
 from collections.abc import Sequence
@@ -44,7 +44,7 @@ import numpy as np
 from scipy import stats
 
 from analysis.scores.score_matrix import Floats, ScoreMatrix
-from analysis.stats.freedom import cautious, satterthwaite
+from analysis.stats.degrees_of_freedom import cautious, satterthwaite
 from analysis.stats.seed_variance import (
     among_folds,
     case_freedom,
@@ -59,11 +59,11 @@ from metaseg.schema import Seeds
 Freedom = Literal["cautious", "hillis", "satterthwaite"]
 
 Variances = Literal["separate", "pooled"]
-"""Whether each arm has a variance among seeds of its own."""
+"""Variances among seeds: `separate` for each arm, or `pooled`."""
 
 Overlap = Literal["corrected", "ignored"]
-"""Whether the variance is widened because folds' training sets hold each other's test images, or folds count as
-independent."""
+"""Dependence of folds, whose training sets hold each other's test images: `corrected` by a wider variance, or
+`ignored`."""
 
 FEWEST_FOLDS = 3
 """Folds from which on one seed in each is enough for a test."""
@@ -117,10 +117,10 @@ class Difference:
     folds: int = 1
     """Number of folds that both arms have; 1 where there is one split."""
     seed_variances: tuple[float, float] = (float("nan"), float("nan"))
-    """What the seeds of the arm and of the reference contribute to se²; where folds have one seed or one unit, half of
+    """Contributions of the arm's and of the reference's seeds to se²; where folds have one seed or one unit, half of
     what folds differ by beyond their units."""
     case_variance: float = float("nan")
-    """What units contribute to se²: the arms differ on some more than on others. The three sum to se²; those of folds
+    """Contribution of units to se²: the arms differ on some more than on others. The three sum to se²; those of folds
     are widened as it is."""
 
     @property
@@ -147,9 +147,9 @@ def difference(
         reference: name of the arm it is compared with.
         seeds: `nested` if seeds of the arms are unrelated; `crossed` if runs of equal seed are two readings of one
             reader (other runs are left out).
-        freedom: `cautious` (`analysis.stats.freedom`), the default but for pooled variances; `hillis` (see above),
-            the default for these; or `satterthwaite` as in lmerTest, with equal results on balanced data of pooled
-            variances: conservative if the variance among units is mostly error.
+        freedom: `cautious` (`analysis.stats.degrees_of_freedom`), the default but for pooled variances; `hillis` (see
+            above), the default for these; or `satterthwaite` as in lmerTest, with equal results on balanced data of
+            pooled variances: conservative if the variance among units is mostly error.
         variances: `separate` for each arm, or `pooled`, one for both, as in an analysis of variance.
         overlap: `corrected` if folds depend on each other by what they train on; `ignored` to take them for
             independent, as mixed models do.
@@ -244,7 +244,7 @@ def testable(matrix: ScoreMatrix) -> bool:
 
 @dataclass(frozen=True)
 class _About:
-    """What is compared."""
+    """Arms, seeds, units and folds of a comparison."""
 
     arm: str
     reference: str

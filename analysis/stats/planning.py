@@ -16,10 +16,10 @@ COLUMNS = ["folds", "seeds", "runs", "units", "se", "power", "detectable", "powe
 
 @dataclass(frozen=True)
 class Cost:
-    """What runs cost, measured."""
+    """Measured cost of a run."""
 
     seconds: float
-    """Of a run's training on one split, in the mean."""
+    """Mean training time of a run on one split."""
     tested: float = 0.0
     """Share of the images that are tested on one split: the more are tested, the fewer are trained on."""
     workers: int = 1

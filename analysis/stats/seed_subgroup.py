@@ -1,4 +1,4 @@
-"""How an arm's seeds move subgroups: its part of the covariance of subgroups' differences."""
+"""Seed x subgroup variance of an arm: its part of the covariance of subgroups' differences."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

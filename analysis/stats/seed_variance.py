@@ -1,4 +1,4 @@
-"""What seeds, and units, contribute to the variance of a difference of two arms, in one split or over folds.
+"""Contributions of seeds and of units to the variance of a difference of two arms, in one split or over folds.
 
 Folds are fixed strata: fold f has the share w_f in the mean, its units are tested by networks that trained on the
 others, and seed j of an arm is another network in each. So the seeds' part of the variance is
@@ -114,7 +114,7 @@ def some(seeds: Readers, rows: Sequence[int]) -> Readers:
 
 
 def means_by_fold(matrix: ScoreMatrix, arms: tuple[Readers, Readers]) -> list[tuple[Floats, Floats]]:
-    """What each seed of both arms contributes to the weighted mean in each fold that both have, centred there."""
+    """Contribution of each seed of both arms to the weighted mean in each fold that both have, centred there."""
     found = []
     for fold in np.unique(matrix.fold[arms[0].known]):
         here = matrix.fold == fold
@@ -131,14 +131,14 @@ class SeedPart:
     """Part of a difference's variance that is an arm's, or two arms' with one variance."""
 
     variance: float
-    """Of seeds: what they change on all units of a fold, and their errors on units."""
+    """Variance due to seeds: what they change on all units of a fold, and their errors on units."""
     freedom: float
     error: float
-    """Of errors alone (seed x unit)."""
+    """Variance due to errors alone (seed x unit)."""
     runs: float
-    """What the part would be if runs' means in a fold had variance 1."""
+    """Value of the part if runs' means in a fold had variance 1."""
     scores: float
-    """What the error would be if it had variance 1 in each score."""
+    """Value of the error if it had variance 1 in each score."""
 
 
 def seed_part(matrix: ScoreMatrix, cells: ScoreMatrix, samples: Sequence[Readers]) -> SeedPart | None:

@@ -48,7 +48,7 @@ SHOWN: tuple[Verdict, ...] = ("helps", "hurts", "equal")
 
 @dataclass(frozen=True)
 class Standing:
-    """Where a comparison stands after the looks so far."""
+    """State of a comparison after the looks so far."""
 
     arm: str
     reference: str
@@ -56,11 +56,11 @@ class Standing:
     open: bool
     """True if it needs the next look."""
     looks: int
-    """How many it was in."""
+    """Number of looks that it was in."""
     seeds: int
     """Runs of each arm at its last one; 0 before the first."""
     last: Seen | None
-    """What its last look saw."""
+    """Results at its last look."""
     p: float
     """Sequential p-value of a difference; NaN, as all below, where there was no test."""
     p_adjusted: float
@@ -148,7 +148,7 @@ def _test(
 
 
 def standings(looks: Sequence[Look], rule: Rule, comparisons: Sequence[Comparison]) -> list[Standing]:
-    """Where each declared comparison stands after the looks so far.
+    """Compute the state of each declared comparison after the looks so far.
 
     Args:
         looks: in their order; may be none.
@@ -247,7 +247,7 @@ class _Series:
         return int(np.argmax(found)) if found.any() else None
 
     def interval(self, level: float) -> tuple[float, float]:
-        """What the repeated confidence intervals of the looks share; the last where they share nothing."""
+        """Intersection of the looks' repeated confidence intervals; the last one where it is empty."""
         nan = float("nan")
         if not self.tested or isnan(level):
             return nan, nan

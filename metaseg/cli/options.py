@@ -74,7 +74,7 @@ class StudyOptions:
     decided (helps, hurts, equal), further seeds are futile, or it has --max-seeds. p-values allow for all looks."""
 
     max_seeds: int = 20
-    """Most seeds per arm with --until-decided; looks are at 2, 3, 5, 8, 12, 20, 30 ... seeds up to it."""
+    """Most seeds per arm with --until-decided; after the first look, others are at 3, 5, 8, 12, 20, 30 ... seeds."""
 
     crossed_seeds: bool = False
     """Let runs of equal seed start from the same weights outside blocks, and test them as pairs. They see the same

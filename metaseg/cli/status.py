@@ -36,7 +36,7 @@ class StudyStatus:
     drivers: tuple[dict[str, Any], ...]
     """Status records of the drivers that train it (`metaseg.store.claims.Claimant`)."""
     looks: str = ""
-    """Of a study until decided, how many looks it has taken, and which comparisons are open."""
+    """Looks taken by a study until decided, and its open comparisons; empty for others."""
     open: bool = False
     """True for such a study that hasn't ended."""
 
@@ -69,7 +69,7 @@ def study_statuses(store: Store, unreadable: list[str]) -> Iterator[StudyStatus]
 
 
 def _looks(store: Store, study: str, rule: object) -> dict[str, Any]:
-    """How far a study with a rule is; empty without, or where files can't be read."""
+    """Progress of a study with a stopping rule; empty without one, or where files can't be read."""
     planned, told = rule.get("looks") if isinstance(rule, dict) else None, _object(store, looks_file(study))
     taken, decisions = told.get("looks", []), told.get("decisions", {})
     if not isinstance(planned, list) or not isinstance(taken, list) or not isinstance(decisions, dict):
@@ -194,13 +194,8 @@ def print_studies(store: Store, console: Console, unreadable: list[str]) -> None
             console.print(Text.assemble(("failed: ", "bold red"), visible(f"{label}: {reason}")), soft_wrap=True)
         if status.looks:
             console.print(Text(visible(f"{status.name}: {status.looks}")), soft_wrap=True)
-        if not status.drivers and status.open:
+        if not status.drivers and (status.open or status.done < status.runs):
+            does = "continues it" if status.open else "trains what is missing"
             console.print(
-                Text(visible(f"{status.name}: no driver is training it; the same command continues it.")),
-                soft_wrap=True,
-            )
-        elif not status.drivers and status.done < status.runs:
-            console.print(
-                Text(visible(f"{status.name}: no driver is training it; the same command trains what is missing.")),
-                soft_wrap=True,
+                Text(visible(f"{status.name}: no driver is training it; the same command {does}.")), soft_wrap=True
             )

@@ -254,11 +254,6 @@ def print_data(name: str, dataset: "Dataset", console: "Console") -> None:
     samples = f"{'about ' if dataset.share < 1 else ''}{total} samples ({sizes})"
     title = Text(f"{name} on {dataset.name}: {samples}; metadata: {metadata}", "bold")
     console.print(title, soft_wrap=not console.is_terminal)  # a job's log says it is 80 columns wide
-    for column, lacking in dataset.untold.items():
-        assert dataset.folds is not None
-        where = f"In {len(lacking)} of {len(dataset.folds.names)} folds"
-        about = f"test images have values of {column} that training lacks: networks are given zeros for these."
-        console.print(Text(f"{where}, {about}"), soft_wrap=True)
 
 
 def _sizes(dataset: "Dataset") -> str:

@@ -193,12 +193,12 @@ def _searched(dataset: "Dataset", options: SweepOptions) -> "tuple[Dataset, ...]
     if options.tune_each_arm:
         return dataset.views
     if options.fold is None and dataset.folds:
-        raise ConfigError(f"fold is None; expected one of {', '.join(dataset.folds.names)}, to search in (--fold)")
+        raise ConfigError(f"--fold is missing; expected one of {', '.join(dataset.folds.names)}, to search in")
     return (dataset.of_fold(options.fold),)
 
 
 def _in_one_fold(options: SweepOptions) -> str:
-    """What the best settings of a search in one fold don't serve for."""
+    """Warning that the best settings of a search in one fold don't serve all folds."""
     return (
         f"The best settings were chosen on images that other folds than {options.fold} test: to train all folds with "
         "them would make scores too good. For a study with folds, search in each: --tune-each-arm --folds"

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from metaseg.store.runs import Store
     from metaseg.study.plan import Study
 
-LOOKS = (2, 3, 5, 8, 12, 20, 30, 50, 80, 120)
+LOOKS = (3, 5, 8, 12, 20, 30, 50, 80, 120)
 """Seeds at looks after the first: each about 1.6 times as many, since less changes the estimate little."""
 
 DECLARED = ("sequential", "comparisons", "baseline", "average", "empty", "margin", "endpoint", "seeds")
@@ -164,10 +164,13 @@ def train_until_decided(
 
 
 def _require_record(store: "Store", asked: "Study") -> None:
-    """Explain why a look couldn't be taken although all of its runs are done; returns if another command was it."""
+    """Raise a `ConfigError` if the next look can't be taken although the record has its runs, and all are done.
+
+    Another command for the same study, which is a look behind, may have written the record: then the next try succeeds.
+    """
     record = from_json(store.storage.read_or_none(study_file(asked.name))) or {}
     listed = {run.get("run_id") for run in record.get("runs", []) if isinstance(run, dict)}
-    if not {run.run_id for run in asked.runs} <= listed:  # of another command that is a look behind
+    if not {run.run_id for run in asked.runs} <= listed:
         return
     raise ConfigError(
         f"study {asked.name!r}: its next look can't be taken, although all {len(asked.runs)} runs are done: an arm was "

@@ -13,7 +13,7 @@ import pandas as pd
 
 from metaseg.config import ConfigError, Split, Subset
 from metaseg.data.decode import to_channels
-from metaseg.data.folds import Folds, untold
+from metaseg.data.folds import Folds, splits_by_fold, untold
 from metaseg.data.manifest import ManifestError
 from metaseg.data.metadata import MetadataColumn
 from metaseg.data.reserved_names import FOLD, fold_columns, sample_names, split_of, users_columns
@@ -152,7 +152,10 @@ class Dataset:
     def untold(self) -> dict[str, dict[str, list[str]]]:
         """Values of test samples that training lacks, for which networks get zeros: by metadata column and fold."""
         categorical = [column.name for column in self.metadata if column.kind == "categorical"]
-        return untold(categorical, self.table, self.folds) if self.folds else {}
+        if self.folds is None:
+            return {}
+        splits = splits_by_fold(self.table, self.folds) if self.fold is None else {self.fold: self.table["split"]}
+        return untold(categorical, self.table, splits)
 
     @cached_property
     def _views(self) -> "dict[str, Dataset]":

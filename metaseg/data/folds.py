@@ -5,21 +5,20 @@ Like splits, they are a function of a seed and of the groups' and images' names,
 """
 
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 
-from metaseg.config import DataConfig, Split
+from metaseg.config import SPLITS, DataConfig, Split
 from metaseg.data.manifest import Manifest, ManifestError
 from metaseg.data.reserved_names import FOLD, split_of, stored_name
 from metaseg.data.split import assign_parts, seeded_order
 
 FoldKind = Literal["drawn", "groups", "column"]
-"""How folds came about: drawn by a seed, one for each group, or declared by the manifest's column `fold`."""
-
+"""Origin of folds: drawn by a seed, one for each group, or declared by the manifest's column `fold`."""
 
 MOST_VALIDATION = 0.5
 """Largest share of the samples that a fold doesn't test for validation."""
@@ -181,13 +180,16 @@ def lost_folds(table: pd.DataFrame, kept: pd.DataFrame, limit: int | None) -> It
         yield f"fold {fold!r} keeps no sample (--limit-per-group {limit}); expected a limit of at least one per fold"
 
 
-def untold(columns: Iterable[str], table: pd.DataFrame, folds: Folds) -> dict[str, dict[str, list[str]]]:
-    """Metadata values of test samples that training lacks: networks are given zeros for them.
+def untold(
+    columns: Iterable[str], table: pd.DataFrame, splits: Mapping[str, pd.Series], of: Sequence[Split] = ("test",)
+) -> dict[str, dict[str, list[str]]]:
+    """Metadata values of samples that training lacks: networks are given zeros for them.
 
     Args:
         columns: names of categorical metadata columns.
-        table: the kept samples, with each fold's split.
-        folds: those of the table.
+        table: the kept samples.
+        splits: the samples' splits by fold.
+        of: splits whose samples are compared with training.
 
     Returns:
         Sorted values by column and fold; columns and folds without any aren't there.
@@ -195,9 +197,8 @@ def untold(columns: Iterable[str], table: pd.DataFrame, folds: Folds) -> dict[st
     found: dict[str, dict[str, list[str]]] = {}
     for column in columns:
         values = table[stored_name(column)]
-        for fold in folds.names:
-            split = table[split_of(fold)]
-            if lacking := set(values[split == "test"]) - set(values[split == "train"]):
+        for fold, split in splits.items():
+            if lacking := set(values[split.isin(of)]) - set(values[split == "train"]):
                 found.setdefault(column, {})[fold] = sorted(lacking)
     return found
 
@@ -210,15 +211,37 @@ def warn_of_untold(manifest: Manifest, table: pd.DataFrame, folds: Folds) -> Non
         table: the kept samples, with each fold's split.
         folds: those of the table.
     """
-    for column in (column.name for column in manifest.metadata if column.kind == "categorical"):
-        values = table[stored_name(column)]
-        lacking = {fold: set(values) - set(values[table[split_of(fold)] == "train"]) for fold in folds.names}
-        lacking = {fold: values for fold, values in lacking.items() if values}
+    categorical = [column.name for column in manifest.metadata if column.kind == "categorical"]
+    for column, lacking in untold(categorical, table, splits_by_fold(table, folds), ("val", "test")).items():
+        fold, values = next(iter(lacking.items()))
+        warnings.warn(
+            f"{manifest.source}: in {len(lacking)} of {len(folds.names)} folds, training lacks values of {column!r} "
+            f"(fold {fold!r}: {', '.join(values)}): networks are given zeros for them, as for an unknown value",
+            stacklevel=4,
+        )
+
+
+def warn_of_unvalidated(manifest: Manifest, table: pd.DataFrame, folds: Folds) -> None:
+    """Warn of subgroups that a fold tests without any sample for training or validation: networks of one value each
+    (`Arm.stratified`) can't be trained for it there.
+
+    Args:
+        manifest: what the samples are from.
+        table: the kept samples, with each fold's split.
+        folds: those of the table.
+    """
+    for subgroup, rows in table.groupby("subgroup"):
+        found = {fold: set(split) for fold, split in splits_by_fold(rows, folds).items()}
+        lacking = [fold for fold, splits in found.items() if "test" in splits and len(splits) < len(SPLITS)]
         if lacking:
-            fold, values_there = next(iter(lacking.items()))
             warnings.warn(
-                f"{manifest.source}: in {len(lacking)} of {len(folds.names)} folds, training lacks values of "
-                f"{column!r} (fold {fold!r}: {', '.join(sorted(values_there))}): networks are given zeros for them, as "
-                "for an unknown value",
+                f"{manifest.source}: {subgroup!r} ({len(rows)} samples, {rows['group'].nunique()} groups) is tested in "
+                f"fold {', '.join(lacking)}, which has none of it for training or validation: an arm with a network "
+                "for each value has none for it there; expected three groups or more",
                 stacklevel=4,
             )
+
+
+def splits_by_fold(table: pd.DataFrame, folds: Folds) -> dict[str, pd.Series]:
+    """Each fold's split of the samples, from a table that `with_splits` made."""
+    return {fold: table[split_of(fold)] for fold in folds.names}

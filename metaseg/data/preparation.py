@@ -20,7 +20,7 @@ from metaseg.data.dataset_files import Progress, write_dataset
 from metaseg.data.decode import DECODER_VERSION
 from metaseg.data.depth import SCALING_VERSION, is_16_bit
 from metaseg.data.files import digests_of, source_files, warn_of_duplicates
-from metaseg.data.folds import Folds, folds_of_samples, lost_folds, warn_of_untold, with_splits
+from metaseg.data.folds import Folds, folds_of_samples, lost_folds, warn_of_untold, warn_of_unvalidated, with_splits
 from metaseg.data.manifest import ROW, Manifest, ManifestError
 from metaseg.data.mask_values import MaskValues
 from metaseg.data.reserved_names import FOLD, reserved_problems, split_of, stored_name
@@ -33,8 +33,8 @@ def prepare(
     """Validate, split and decode a manifest, or open the same dataset from `cache` without decoding anything.
 
     Samples are split (unless the manifest has splits) or divided into folds, then limited, and only those kept are
-    decoded, once for all folds. The order of the
-    manifest's rows changes nothing. Images with equal bytes are warned about.
+    decoded, once for all folds. The order of the manifest's rows changes nothing. Images with equal bytes are warned
+    about.
 
     Args:
         manifest: what to prepare.
@@ -148,7 +148,10 @@ def _kept_samples(manifest: Manifest, config: DataConfig) -> pd.DataFrame:
         seen = table.assign(split=table[split_of(fold)])
         problems = _split_problems(manifest, seen, may_lack_values=folds.kind == "groups")
         ManifestError.check(manifest.source, [f"fold {fold!r}: {problem}" for problem in problems])
-    warn_of_untold(manifest, table, folds)
+    if folds.kind == "groups":
+        warn_of_untold(manifest, table, folds)
+    else:  # where groups are left out, that is the point
+        warn_of_unvalidated(manifest, table, folds)
     return table
 
 

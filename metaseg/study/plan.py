@@ -14,7 +14,7 @@ from metaseg.schema import BASELINE, Claim
 from metaseg.store.runs import Store
 from metaseg.study.arm_data import check_arm, parts_of
 from metaseg.study.arms import Arm, find_arm
-from metaseg.study.looked_at import looked_at
+from metaseg.study.earlier_reports import looked_at
 from metaseg.study.run_id import run_id
 
 

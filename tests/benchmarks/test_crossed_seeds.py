@@ -1,4 +1,4 @@
-"""What is measured of crossed seeds: in batches it is the test itself, and it runs at a tiny size."""
+"""Benchmark of crossed seeds: in batches it is the test itself, and it runs at a tiny size."""
 
 from pathlib import Path
 

@@ -241,7 +241,7 @@ def test_trained_networks_are_worth_testing(size: int) -> None:
 
 
 def test_equal_arms_are_called_different_as_often_as_they_should_be_and_folds_depend_on_each_other() -> None:
-    """What the page says of small data sets, at 3 standard errors."""
+    """The page's rates of small data sets hold at 3 standard errors."""
     table, parts = pd.read_csv(OUT / "fold_trainings.csv"), pd.read_csv(OUT / "fold_trainings_components.csv")
     small = table[table["size"] == SIZES[0]]
 

@@ -33,7 +33,7 @@ class Trainer:
     failing: frozenset[tuple[str, int]] = frozenset()
     """Arm and seed of runs that fail."""
     times: Counter[str] = field(default_factory=Counter)
-    """How often each was finished, by label."""
+    """Number of times that each was finished, by label."""
 
     def __call__(self, study: Study, store: Store) -> Outcome:
         trained, failed = [], {}

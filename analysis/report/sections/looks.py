@@ -1,4 +1,4 @@
-"""When was looked, what was seen, and what that decided: studies that add seeds until comparisons are decided."""
+"""Looks of a study that adds seeds until comparisons are decided: its rule, each look, and how comparisons ended."""
 
 import pandas as pd
 
@@ -91,11 +91,16 @@ def _rule(data: ReportData, course: Course) -> str:
     rule, names = course.rule, data.names
     seen = listed([f"{seeds}" for seeds in data.study.looked_at])
     when = f"after runs had been looked at with {seen} seeds" if seen else "before the first run"
+    holds = (
+        "boundaries and intervals allow for these looks, but not for the earlier one"
+        if seen
+        else f"all looks together find a difference between equal arms in at most about {100 * rule.alpha:g} % of "
+        "studies. Intervals hold at all looks together"
+    )
     return (
         f"Declared {when}: looks at {listed(list(map(str, rule.looks)))} seeds of each arm; seeds are "
         "added only to comparisons that are open. Looking several times gives chance several tries, so early looks "
-        "ask for much smaller p-values (needed), and all looks together find a difference between equal arms in at "
-        f"most about {100 * rule.alpha:g} % of studies. Intervals hold at all looks together. information: of the "
+        f"ask for much smaller p-values (needed), and {holds}. information: of the "
         f"information that {rule.looks[-1]} seeds would give; {names.images} are the same at all looks, so the first "
         f"seeds tell most. chance to decide: at {rule.looks[-1]} seeds, if nothing else is known; below "
         f"{100 * rule.futility:g} % a comparison is futile and stops."

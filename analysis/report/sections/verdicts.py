@@ -157,7 +157,7 @@ def verdict_caption(tests: pd.DataFrame, study: Study, names: Names, uncounted: 
 
 
 def _meant_for(tests: pd.DataFrame, names: Names) -> str:
-    """What p is for; with folds, how far that can be relied on."""
+    """Scope of the p-values; with folds, how far they can be relied on."""
     if int(tests["n_folds"].max()) < 2:
         return f"holds for new {names.units} with new seeds"
     return (
@@ -183,7 +183,7 @@ def _corrections(first: pd.DataFrame, others: pd.DataFrame, leading: str, names:
 
 
 def _folds(known: pd.DataFrame, study_folds: int, names: Names) -> str:
-    """How folds enter the test; empty without folds."""
+    """Account of folds in the test's variance; empty without folds."""
     folds = int(known["n_folds"].max())
     of = max(folds, study_folds)
     if folds < 2:

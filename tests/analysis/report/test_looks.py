@@ -115,7 +115,10 @@ def test_a_rule_that_was_declared_after_a_look_is_told(tmp_path: Path) -> None:
     assert "reported on with 2 seeds by another study before its rule" in " ".join(describe(data.collected))
     shown = looks.section(data)
     assert shown is not None
-    assert "Declared after runs had been looked at with 2 seeds: looks at" in " ".join(shown.words)
+    words = " ".join(str(part.words) for part in shown.parts) + " ".join(shown.words)
+    assert "Declared after runs had been looked at with 2 seeds: looks at" in words
+    assert "but not for the earlier one" in words
+    assert "at most about 5 % of studies" not in words, "it isn't true then"
 
 
 @pytest.mark.parametrize(

@@ -246,7 +246,7 @@ def test_the_spread_of_each_arms_seeds_stands_beside_the_test() -> None:
 
 
 def test_crossed_seeds_are_tested_as_pairs() -> None:
-    """Where seeds move both arms alike, only the test of pairs finds what they differ by."""
+    """Only the test of pairs finds what arms differ by where seeds move both alike."""
     rng = np.random.default_rng(4)
     runs = simulate(rng, seeds=4, seed=0.0, baseline=0.0, sme=0.01)
     moved = rng.normal(0, 0.03, (4, 1))

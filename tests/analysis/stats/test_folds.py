@@ -144,7 +144,7 @@ def test_where_a_fold_is_a_unit_it_is_the_paired_test_on_groups_that_are_left_ou
 
 
 def test_strata_with_a_fold_of_one_unit_count_networks_once() -> None:
-    """Of 41 units one is a fold by itself: what units differ by has the seeds in it, which is taken off."""
+    """One of 41 units is a fold by itself: the units' variance has the seeds' in it, which is taken off."""
     rng, found = np.random.default_rng(32), []
     for _ in range(300):
         data = folded(rng, (3, 3), (20, 20, 1), sds=(0.02, 0.02))

@@ -34,7 +34,7 @@ def brownian(rng: np.random.Generator, draws: int, information: list[float]) -> 
     ],
 )
 def test_boundaries_are_those_of_published_tables(looks, table):
-    """Of Lan and DeMets' O'Brien-Fleming-like spending, two-sided 5 %, equally spaced looks."""
+    """Published boundaries of Lan and DeMets' O'Brien-Fleming-like spending, two-sided 5 %, equally spaced looks."""
     np.testing.assert_allclose(ends([(k + 1) / looks for k in range(looks)], 0.05), table, atol=6e-4)
 
 
@@ -63,7 +63,7 @@ def test_what_is_spent_needs_not_follow_information():
 @settings(max_examples=20, deadline=None)
 @given(FRACTIONS, st.floats(1e-4, 0.3))
 def test_the_whole_level_is_spent_and_no_more(fractions, alpha):
-    """What each look spends is above 0, and the sum is the level."""
+    """Each look spends more than 0, and the sum is the level."""
     parts = np.diff(spent(fractions, alpha), prepend=0.0)
     assert (parts >= 0).all()
     assert parts.sum() == pytest.approx(alpha)

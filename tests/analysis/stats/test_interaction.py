@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 from analysis.scores.score_matrix import ScoreMatrix
-from analysis.stats.freedom import cautious
+from analysis.stats.degrees_of_freedom import cautious
 from analysis.stats.interaction import Interaction, interaction
 from analysis.stats.mrmc import difference, widening
 from metaseg.schema import OVERALL

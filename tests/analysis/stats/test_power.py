@@ -17,7 +17,7 @@ from benchmarks.fold_draws import Layout, draw, ours_in_folds
 
 PILOT = Components(seed=0.006**2, unit=0.05**2, arm_unit=0.01**2, error=0.02**2)
 NEAR = 0.005
-"""How near a mean over the points of a design's estimates is."""
+"""Accuracy of a mean over the points of a design's estimates."""
 VARIANCE = st.floats(1e-8, 1e-2)
 MIXED = st.builds(Components, seed=VARIANCE, unit=VARIANCE, arm_unit=VARIANCE, error=VARIANCE)
 

@@ -20,7 +20,7 @@ OTHER = Comparison("film", "baseline")
 
 
 def seen(pair: Comparison, p: float, estimate: float = 0.02, **values: float) -> Seen:
-    """Of a look with much information that has no reason to stop."""
+    """Results of a look with much information that has no reason to stop."""
     about = {"se": 0.01, "df": 30.0, "p_equivalence": 0.5, "seed_variance": 5e-5, "case_variance": 5e-5}
     about |= {"fraction": 0.7, "chance": 0.6, "chance_many": 0.6}
     return Seen(pair.arm, pair.reference, estimate, p=p, **{**about, **values})
@@ -67,14 +67,14 @@ def test_a_look_sees_what_the_test_of_its_seeds_sees():
 
 
 def test_images_that_arms_share_carry_most_of_the_information_from_the_start():
-    """Where only seeds vary a look has information in proportion to its seeds, where only images vary all of it."""
+    """A look's information is in proportion to its seeds where only seeds vary, and whole where only images do."""
     for sds, case, least, most in (((0.02, 0.02), 0.0, 0.3, 0.5), ((1e-5, 1e-5), 0.05, 0.9, 1.0)):
         look = course(matrix(np.random.default_rng(1), 8, sds, case), RULE)[0]
         assert least < look.tests[0].fraction <= most
 
 
 def test_a_clear_difference_is_decided_at_the_first_look_and_nothing_more_is_asked():
-    """Of the runs that a fixed design would take, three eighths."""
+    """A study takes three eighths of the runs of a fixed design."""
     rows = example_scores(gain=0.05, seeds=8)
     looks = replay(rows, RULE, [PAIR], 0.01)
     assert [look.seeds for look in looks] == [3]
@@ -129,7 +129,7 @@ def test_what_is_decided_stays_decided_and_gets_no_further_looks():
 
 
 def test_a_level_that_is_free_passes_on_to_what_is_open():
-    """What is found only at the whole level is decided once the other comparison has been found."""
+    """A comparison that is found only at the whole level is decided once the other one has been found."""
     levels = [nominal_levels(np.array(RULE.fractions[:1]), alpha)[0] for alpha in (0.025, 0.05)]
     between = float(np.mean(levels))
     alone = standings([Look(3, (seen(PAIR, between), seen(OTHER, 0.5)))], RULE, [PAIR, OTHER])
@@ -153,7 +153,7 @@ def test_what_was_shown_first_stays_where_a_level_that_is_free_shows_the_other()
 
 
 def test_after_the_last_look_nothing_is_open():
-    """What wasn't decided is no evidence."""
+    """Comparisons that weren't decided are no evidence."""
     looks = [Look(seeds, (seen(PAIR, 0.3, fraction=share),)) for seeds, share in ((3, 0.5), (5, 0.7), (8, 1.0))]
     standing = standings(looks, RULE, [PAIR])[0]
     assert (standing.verdict, standing.open) == ("no evidence", False)
@@ -173,7 +173,7 @@ def test_the_interval_excludes_nothing_exactly_where_the_difference_is_found():
 
 
 def test_a_look_needs_all_of_its_runs():
-    """Where a run is missing, the looks before it are all there are."""
+    """Looks end before the first one that lacks a run."""
     rows = example_scores(gain=0.004, seeds=5, images=40)
     whole = replay(rows, RULE, [PAIR], 0.001)
     assert [look.seeds for look in whole] == [3, 5]

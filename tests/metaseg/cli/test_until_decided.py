@@ -189,7 +189,7 @@ def test_a_plain_study_isnt_taken_for_the_beginning_of_another(study, tmp_path):
 
 
 def test_looks_that_dont_follow_from_the_runs_are_refused(study, tmp_path):
-    """What was seen at a look is compared with what its runs give now."""
+    """Results of a look are compared with what its runs give now."""
     store = Store.at(tmp_path)
     with pytest.raises(KeyboardInterrupt):
         train(study, store, Trainer(GAINS, lambda run: stop(run.config.seed >= 3)))
@@ -240,7 +240,7 @@ def stop(now: bool) -> None:
 
 
 def test_a_study_page_trains_until_decided_and_reports(study, tmp_path, monkeypatch, capsys):
-    """What `main` does after planning, with drawn scores."""
+    """Go on as `main` does after planning, with drawn scores."""
     trainer, options = Trainer(GAINS), StudyOptions(until_decided=True, max_seeds=8, storage=str(tmp_path))
     monkeypatch.setattr("metaseg.engine.run_study", lambda study, store, config, console: trainer(study, store))
     store, console = Store.at(tmp_path), Console(file=io.StringIO(), width=200)

@@ -2,7 +2,6 @@
 
 import json
 import warnings
-from io import StringIO
 
 import numpy as np
 import pandas as pd
@@ -10,9 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from rich.console import Console
 
-from metaseg.cli.study_page import print_data
 from metaseg.config import SPLITS, ConfigError, DataConfig, NetworkConfig, RunConfig, ScheduleConfig
 from metaseg.data.dataset import Dataset, TestWithheldError
 from metaseg.data.folds import Folds, assign_folds, with_splits
@@ -194,18 +191,29 @@ def test_a_split_in_the_table_is_replaced_and_that_is_said(table):
     assert len(dataset.tested) == 24
 
 
+def test_a_value_that_a_fold_tests_but_cant_validate_is_warned_of(table):
+    """Or one network for each value would lack some of it unsaid."""
+    for number in range(24):
+        edit_csv(table, number, "line", "rare" if number < 2 else "common")
+    with pytest.warns(
+        UserWarning, match=r"'rare' \(2 samples, 2 groups\) is tested in fold ., ., which has none of it"
+    ):
+        dataset = prepare_table(table, folds=4)
+    parts = [
+        run.part for run in plan("lines", dataset, ["baseline-stratified"], 1, baseline="baseline-stratified").runs
+    ]
+    assert set(parts) == {"common"}
+    assert dataset.untold == {}
+
+
 def test_a_value_that_is_left_out_is_zeros_to_the_networks_and_that_is_said(table):
     with pytest.warns(UserWarning, match="in 3 of 3 folds, training lacks values of 'line'"):
         dataset = prepare_table(table, group_by="line", folds="groups")
     assert dataset.folds == Folds("groups", ("a", "b", "c"))
     assert dataset.untold == {"line": {"a": ["a"], "b": ["b"], "c": ["c"]}}
     assert plan("lines", dataset, ["baseline"], 1).record([])["untold"] == dataset.untold
-    shown = StringIO()
-    print_data("lines", dataset, Console(file=shown, width=80))
-    assert (
-        "In 3 of 3 folds, test images have values of line that training lacks: networks are given" in shown.getvalue()
-    )
     view = dataset.of_fold("a")
+    assert view.untold == {"line": {"a": ["a"]}}, "also of one fold"
     assert view.table.groupby("line")["split"].nunique().max() == 1
     config = RunConfig("sme", "true", 0, view.fingerprint, NetworkConfig(), ScheduleConfig(), fold="a")
     encoder, vectors = encode_metadata(config, view)

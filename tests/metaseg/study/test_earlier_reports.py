@@ -1,4 +1,4 @@
-"""What a study's record says of looks at its results that no rule allows for."""
+"""Looks at results that no rule allows for, in a study's record."""
 
 import json
 from dataclasses import replace

@@ -51,7 +51,7 @@ def cautious(parts: Floats, freedoms: Sequence[float]) -> Floats:
 
 
 def growth(freedom: float) -> float:
-    """How many times larger a part may truly be than its estimate."""
+    """Factor by which a part may plausibly exceed its estimate."""
     quantile = max(QUANTILE - FEW / freedom, 0.0)
     # Between units of very unequal size less than one degree of freedom is left.
     return max(freedom / max(float(stats.chi2.ppf(quantile, freedom)), 1e-3 * freedom), 1.0)
