@@ -33,7 +33,7 @@ def store(tmp_path: Path) -> Path:
     """A pilot of three seeds, and its dataset of 100 images; runs took 12.3 s on a CPU."""
     write_study(tmp_path, rows, seeds=3)
     (tmp_path / "cache" / "f00d").mkdir(parents=True)
-    splits = ["train"] * 60 + ["val"] * 20 + ["test"] * 20
+    splits = ["train"] * 55 + ["val"] * 25 + ["test"] * 20
     pd.DataFrame({"split": splits}).to_parquet(tmp_path / "cache" / "f00d" / "table.parquet")
     return tmp_path
 
@@ -65,7 +65,9 @@ def test_arms_of_unlike_seeds_can_be_stated(capsys: Capture) -> None:
 
 
 def test_a_pilot_tells_variances_images_and_cost(capsys: Capture, store: Path) -> None:
-    text = said(capsys, store, "--difference", 0.05)
+    text = said(capsys, store, "--difference", 0.05, "--out", store / "designs.csv")
+    sizes = pd.read_csv(store / "designs.csv").groupby("folds")["units"].unique()
+    assert (sizes[1].tolist(), sizes[5].tolist()) == ([20], [100])
     assert "Pilot: study cells on fake, sme against baseline: 3 seeds an arm, 20 test images of 100." in text
     assert "5 folds" in text
     assert "may be 0.6 to 2.9 times what they show" in text
@@ -73,6 +75,14 @@ def test_a_pilot_tells_variances_images_and_cost(capsys: Capture, store: Path) -
     runs = run_costs(FolderStorage(store), collect(FolderStorage(store), "cells"))
     assert runs["seconds"].tolist() == [12.3] * 6
     assert set(runs["device"]) == {"cpu"}
+
+
+def test_a_pilot_over_folds_has_tested_all_images(capsys: Capture, tmp_path: Path) -> None:
+    write_study(tmp_path, rows, seeds=3, folds=4)
+    text = said(capsys, tmp_path, "--difference", 0.05, "--out", tmp_path / "designs.csv")
+    assert "3 seeds an arm in 4 folds, 20 test images." in text
+    sizes = pd.read_csv(tmp_path / "designs.csv").groupby("folds")["units"].unique()
+    assert (sizes[1].tolist(), sizes[5].tolist()) == ([5], [20])
 
 
 def test_where_the_dataset_is_gone_images_are_asked_for(capsys: Capture, store: Path) -> None:

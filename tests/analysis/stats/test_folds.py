@@ -245,9 +245,12 @@ def test_variance_widens_by_the_folds_tested_of_the_folds_of_the_study(tested: t
 
 @pytest.mark.parametrize(("lies_in", "factor"), [("01234", 2.25), ("12", 1.5), ("0", 1.25)])
 def test_a_subgroup_that_lies_in_some_folds_counts_the_folds_of_the_study(lies_in: str, factor: float) -> None:
+    """Also those that have no finished run yet."""
     rng, rows = np.random.default_rng(32), []
     for image in range(60):
         fold, level = str(image % 5), rng.normal(0.8, 0.05)
+        if fold == "4" and "4" not in lies_in:
+            continue
         for arm in ("baseline", "sme"):
             for seed in range(3):
                 subgroup = "own" if fold in lies_in and image < 50 else "rest"

@@ -66,6 +66,15 @@ def test_a_look_sees_what_the_test_of_its_seeds_sees():
     assert fractions[0] == pytest.approx(expected)
 
 
+def test_information_never_falls_however_variances_are_estimated():
+    whole = matrix(np.random.default_rng(3), 8, (0.02, 0.02), 0.0)
+    past = [Look(3, (seen(PAIR, 0.5, fraction=0.95),))]
+    later = take_look(first_seeds(whole, 5), RULE, [PAIR], 0.01, past, 5)
+    assert take_look(first_seeds(whole, 5), RULE, [PAIR], 0.01, [], 5).tests[0].fraction < 0.95
+    assert later.tests[0].fraction == 0.95
+    assert standings([*past, later], RULE, [PAIR])[0].looks == 2
+
+
 def test_images_that_arms_share_carry_most_of_the_information_from_the_start():
     """A look's information is in proportion to its seeds where only seeds vary, and whole where only images do."""
     for sds, case, least, most in (((0.02, 0.02), 0.0, 0.3, 0.5), ((1e-5, 1e-5), 0.05, 0.9, 1.0)):

@@ -8,6 +8,8 @@ import pytest
 from metaseg.data.dataset import TestWithheldError
 from metaseg.store.runs import Store
 from metaseg.study.execution import execute
+from metaseg.sweeps import trial
+from metaseg.training.fit import fit
 from small_sweep import CPU, run_trial
 
 
@@ -35,6 +37,18 @@ def test_a_trial_never_reads_a_test_image(sweep, store, tmp_path):
     clean = run_trial(sweep, store, params)
     again = run_trial(replace(sweep, dataset=spoilt), Store.at(tmp_path / "other"), params)
     assert again.curve == clean.curve
+
+
+def test_a_trial_is_given_a_dataset_that_withholds_test_images(sweep, folded_dataset, store, monkeypatch):
+    given = []
+    monkeypatch.setattr(
+        trial, "fit", lambda config, dataset, *more: given.append(dataset) or fit(config, dataset, *more)
+    )
+    for dataset in (sweep.dataset, folded_dataset.of_fold("1")):
+        run_trial(replace(sweep, dataset=dataset), store, {"lr_max": 1e-2, "batch_size": 4})
+        assert given[-1].fold == dataset.fold
+        with pytest.raises(TestWithheldError):
+            given[-1].image(int(dataset.indices("test")[0]))
 
 
 def test_a_trial_keeps_its_history_and_is_taken_from_the_store_the_second_time(sweep, store):
