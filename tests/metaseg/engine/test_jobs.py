@@ -101,11 +101,10 @@ def test_only_the_code_is_shipped_and_it_is_the_code_that_runs(head, tmp_path):
     job = head.call(*RAY_SUBMIT, "--working-dir", ".", "--", "python", "studies/listing.py", cwd=clone)
     assert job.returncode == 0, job.stdout + job.stderr
     shipped = dict(re.findall(r"^shipped: (\S+) (\d+)$", job.stdout, re.MULTILINE))
-    code = [
-        f.relative_to(ROOT).as_posix() for top in ("analysis", "metaseg", "studies") for f in (ROOT / top).rglob("*.py")
-    ]
+    # With the stubs that lazy imports read, and the notebooks.
+    code = [name for name in tracked.stdout.splitlines() if name.startswith(("analysis/", "metaseg/", "studies/"))]
     assert sorted(shipped) == sorted([*code, "studies/listing.py"])
-    assert sum(map(int, shipped.values())) < 500_000
+    assert sum(map(int, shipped.values())) < 3_000_000, "a fifth of the smallest file that isn't code"
     assert re.search(r"^metaseg: \S+/_ray_pkg_\w+/metaseg/__init__.py$", job.stdout, re.MULTILINE)
 
 
