@@ -8,7 +8,7 @@ are the options' help texts.
 import hashlib
 import re
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args
 
 from metaseg.schema import MARGIN, Average, Empty
@@ -41,6 +41,11 @@ for all arms of a seed."""
 
 Shape = Literal["cyclic", "one-cycle", "cosine", "constant"]
 """Shape of the learning rate schedule (`metaseg.training.schedule`)."""
+
+
+LATER = frozenset({"fold", "init"})
+"""Fields of `RunConfig` that came after the first runs: a run whose value is the default keeps the id it would have had
+before."""
 
 
 class ConfigError(ValueError):
@@ -389,11 +394,16 @@ class RunConfig:
             return self.seed
         return int.from_bytes(hashlib.sha256(f"{self.seed}/fold {self.fold}".encode()).digest()[:7])
 
-    def resolved(self) -> dict[str, Any]:
-        """All settings as plain values, without entries that later versions added where these are the default."""
+    @property
+    def later(self) -> dict[str, Any]:
+        """Settings that later versions added, as plain values, where they aren't the default."""
         settings = asdict(self)
-        if self.fold is None:
-            del settings["fold"]
-        if self.init == "own":
-            del settings["init"]
-        return settings
+        return {
+            each.name: settings[each.name]
+            for each in fields(self)
+            if each.name in LATER and getattr(self, each.name) != each.default
+        }
+
+    def resolved(self) -> dict[str, Any]:
+        """All settings as plain values; of those that later versions added only what isn't the default."""
+        return {name: value for name, value in asdict(self).items() if name not in LATER} | self.later
