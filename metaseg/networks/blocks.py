@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from metaseg.config import ConfigError
 from metaseg.networks.block_name import BlockName, name_block
+from metaseg.networks.block_source import Code
 from metaseg.networks.mlp import MLPConfig, excitation, excitation_parameters, hidden_and_linear
 
 
@@ -218,15 +219,13 @@ Example:
 """
 
 
-def block_name(
-    block: str | type[ChannelModulation], settings: Any = None, own: Sequence[type[ChannelModulation]] = ()
-) -> BlockName:
+def block_name(block: str | type[ChannelModulation], settings: Any = None, own: Sequence[Code] = ()) -> BlockName:
     """A block as a run's configuration names it.
 
     Args:
         block: key of `BLOCKS`, the text of such a name, or a class of your own.
         settings: instance of the block's `settings`; None for its defaults.
-        own: classes that a text with a hash may mean.
+        own: code from outside that a text with a hash may mean.
 
     Raises:
         ConfigError: the block is unknown, or the settings aren't of its class.

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from metaseg.config import ConfigError, MetadataMode, Subset
+from metaseg.config import ArchitectureConfig, ConfigError, MetadataMode, Subset
 from metaseg.schema import BASELINE
 
 if TYPE_CHECKING:  # they import torch
+    from metaseg.config import Architecture
     from metaseg.networks.block_name import BlockName
     from metaseg.networks.blocks import ChannelModulation
 
@@ -34,6 +35,8 @@ class Arm:
     tested on samples of that value alone."""
     settings: Any = None
     """Settings of the block, an instance of its `settings` class; None for their defaults."""
+    network: str | None = None
+    """The network that the block is put in, where it isn't the study's: a name as `--network` takes it."""
 
     @property
     def block_name(self) -> "BlockName":
@@ -42,10 +45,22 @@ class Arm:
 
         return block_name(self.block, self.settings)
 
+    def architecture(self, study: ArchitectureConfig) -> "Architecture | None":
+        """The network of the arm's runs in a study with the network `study`; None for metaseg's own U-Net.
+
+        Raises:
+            ConfigError: there is no such network, or it can't be used so.
+        """
+        from metaseg.networks.network_name import architecture
+
+        return architecture(study if self.network is None else ArchitectureConfig(network=self.network))
+
     def record(self) -> dict[str, Any]:
         """Fields of the arm as the store keeps them: JSON, the block and its settings by name."""
         fields = asdict(replace(self, block=self.block_name, settings=None))
         del fields["settings"]
+        if self.network is None:
+            del fields["network"]
         return fields
 
 

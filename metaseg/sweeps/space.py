@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from optuna.distributions import BaseDistribution
 from optuna.trial import BaseTrial
 
-from metaseg.config import ConfigError, NetworkConfig, ScheduleConfig
+from metaseg.config import BLOCK_SETTINGS, ArchitectureConfig, ConfigError, NetworkConfig, ScheduleConfig
 from metaseg.sweeps.dimensions import Choice, Condition, Dimension, Stored
 from metaseg.sweeps.settings import (
     NETWORK_SETTINGS,
@@ -123,10 +123,11 @@ class Space:
             dimensions[name] = parse_dimension(name, text, dimensions.get(name))
         return Space(tuple(dimensions.values()))
 
-    def for_arm(self, arm: "Arm") -> "Space":
+    def for_arm(self, arm: "Arm", architecture: ArchitectureConfig = ArchitectureConfig()) -> "Space":
         """The space without dimensions that have no effect in the arm, and without those that depend on them.
 
-        These are the fields that the arm's block declares `unused`, and the embedding where blocks see no metadata.
+        These are the fields that the arm's block declares `unused`, the embedding where blocks see no metadata, and
+        settings of metaseg's own networks where the arm's is another.
 
         Raises:
             ConfigError: none is left.
@@ -135,6 +136,11 @@ class Space:
         dropped = set(block.unused)
         if not block.needs_metadata or arm.metadata_mode in ("absent", "heads"):
             dropped.add("embedding")
+        from metaseg.study.arm_network import is_native  # naming the block has imported torch by now
+
+        found = arm.architecture(architecture)
+        if found is not None and not is_native(found):
+            dropped |= set(NETWORK_SETTINGS) - set(BLOCK_SETTINGS)
         kept: list[Dimension] = []
         for dimension in self.dimensions:
             if dimension.name in dropped or (dimension.when and dimension.when[0] in dropped):
