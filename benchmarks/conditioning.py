@@ -4,9 +4,9 @@
     python -m benchmarks.conditioning --rounds 5 --networks monai.BasicUNet
 
 Both networks take a step in turn, in an order that changes from round to round, and ratios are formed within a round. A
-step is forward pass, loss, backward pass and optimizer step on a batch of noise, on one thread where there is no GPU. It
-writes medians and quartiles, with the machine, to `benchmarks/results/conditioning.json`. Networks whose package isn't
-installed are left out.
+step is forward pass, loss, backward pass and optimizer step on a batch of noise, on one thread where there is no GPU.
+Medians and quartiles are written, with the machine, to `benchmarks/results/conditioning.json`. Networks whose package
+isn't installed are left out.
 """
 
 import argparse
