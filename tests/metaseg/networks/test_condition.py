@@ -253,3 +253,21 @@ def test_settings_of_mlps_reach_the_blocks() -> None:
         for ratio in (4, 1)
     )
     assert few < many
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_on_a_gpu_checkpoints_are_recomputed_with_their_metadata(reentrant: bool) -> None:
+    """A GPU's backward pass runs in a thread of its own."""
+    plain, saved = seeded(Net).cuda(), Net()
+    saved.deep, saved.up = Checkpointed(saved.deep, reentrant), Checkpointed(saved.up, reentrant)
+    network = condition(saved.cuda(), 3, at=["stem", "deep.inner", "up.inner"])
+    for mine, theirs in zip(network.parameters(), plain.parameters(), strict=True):
+        mine.data.copy_(theirs.data)
+    image, metadata = IMAGE.cuda().to(memory_format=torch.channels_last), METADATA.cuda()
+    for each in (plain, network):
+        with torch.autocast("cuda", torch.bfloat16):
+            first, second = each(image, metadata), each(image, metadata.roll(1, 0))
+        (first.float().square().sum() + 3 * second.float().sum()).backward()
+    for mine, theirs in zip(network.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(mine.grad, theirs.grad, rtol=1e-2, atol=1e-2)
