@@ -5,7 +5,7 @@ from .data.manifest import Manifest, ManifestError
 from .data.preparation import prepare
 from .datasets.table import read_table
 from .engine.study import run_study
-from .networks.blocks import BLOCKS, build_block
+from .networks.blocks.registry import BLOCKS, build_block
 from .networks.unet import UNet
 from .simulators.settings import SyntheticConfig
 from .simulators.seven_cells import make_seven_cells

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from metaseg.config import ConfigError, MetadataMode, Subset
+from metaseg.config import ConfigError, MetadataMode, NetworkConfig, Position, Subset
 from metaseg.schema import BASELINE
 
 if TYPE_CHECKING:  # they import torch
@@ -34,6 +34,8 @@ class Arm:
     tested on samples of that value alone."""
     settings: Any = None
     """Settings of the block, an instance of its `settings` class; None for their defaults."""
+    positions: tuple[Position, ...] | None = None
+    """Where the arm's blocks are in the network; None for where the study has them."""
 
     @property
     def block_name(self) -> "BlockName":
@@ -42,10 +44,21 @@ class Arm:
 
         return block_name(self.block, self.settings)
 
+    @property
+    def design(self) -> tuple[object, ...]:
+        """What an arm and its dummy have in common: all but the metadata that they see."""
+        return self.block_name, self.subset, self.positions
+
+    def placed(self, network: NetworkConfig) -> NetworkConfig:
+        """Settings of a network, with blocks where the arm has them."""
+        return network if self.positions is None else replace(network, positions=self.positions)
+
     def record(self) -> dict[str, Any]:
         """Fields of the arm as the store keeps them: JSON, the block and its settings by name."""
         fields = asdict(replace(self, block=self.block_name, settings=None))
         del fields["settings"]
+        if self.positions is None:  # as in records from before arms had positions
+            del fields["positions"]
         return fields
 
 
@@ -67,6 +80,21 @@ ARMS: dict[str, Arm] = {
         Arm("film-shuffled", "film", "shuffled"),
         Arm("film-ivadomed", "film-ivadomed", "true"),
         Arm("film-ivadomed-dummy", "film-ivadomed", "zeros"),
+        Arm("film-ivadomed-tied", "film-ivadomed-tied", "true"),
+        Arm("film-ivadomed-tied-dummy", "film-ivadomed-tied", "zeros"),
+        Arm("cunet-simple", "cunet-simple", "true", positions=("encoder",)),
+        Arm("cunet-simple-dummy", "cunet-simple", "zeros", positions=("encoder",)),
+        Arm("cunet-complex", "cunet-complex", "true", positions=("encoder",)),
+        Arm("cunet-complex-dummy", "cunet-complex", "zeros", positions=("encoder",)),
+        Arm("cbn", "cbn", "true"),
+        Arm("cbn-dummy", "cbn", "zeros"),
+        Arm("cbam", "cbam", "absent"),
+        Arm("cbam-metadata", "cbam-metadata", "true"),
+        Arm("cbam-metadata-dummy", "cbam-metadata", "zeros"),
+        Arm("fuse", "fuse", "absent"),
+        Arm("concat", "concat", "true", positions=("bottleneck",)),
+        Arm("concat-dummy", "concat", "zeros", positions=("bottleneck",)),
+        # Arms with a network of their own (`UNetConcat`, `ResDUNet`) go here, once an arm can name one.
         Arm("heads", "se", "heads"),
     )
 }

@@ -94,11 +94,11 @@ class Study:
             for arm in self.arms
             if arm.name != self.baseline
         )
-        dummies = {(arm.block_name, arm.subset): arm.name for arm in self.arms if arm.metadata_mode == "zeros"}
+        dummies = {arm.design: arm.name for arm in self.arms if arm.metadata_mode == "zeros"}
         with_dummy = (
-            Comparison(arm.name, dummies[arm.block_name, arm.subset], "differs")
+            Comparison(arm.name, dummies[arm.design], "differs")
             for arm in self.arms
-            if arm.metadata_mode == "true" and dummies.get((arm.block_name, arm.subset), self.baseline) != self.baseline
+            if arm.metadata_mode == "true" and dummies.get(arm.design, self.baseline) != self.baseline
         )
         return (*with_baseline, *with_dummy)
 
@@ -222,8 +222,18 @@ def plan(
     init: Init = "shared" if crossed else "own"
 
     def config(arm: Arm, seed: int, subset: Subset | None, fold: str | None) -> RunConfig:
-        settings = (own_settings or {}).get((arm.name, fold), (network, schedule))
-        return RunConfig(arm.block_name, arm.metadata_mode, seed, dataset.fingerprint, *settings, subset, fold, init)
+        own_network, own_schedule = (own_settings or {}).get((arm.name, fold), (network, schedule))
+        return RunConfig(
+            arm.block_name,
+            arm.metadata_mode,
+            seed,
+            dataset.fingerprint,
+            arm.placed(own_network),
+            own_schedule,
+            subset,
+            fold,
+            init,
+        )
 
     parts = {(view.fold, arm.name): parts_of(arm, view) for view in dataset.views for arm in chosen}
     runs = tuple(

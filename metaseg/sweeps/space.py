@@ -126,7 +126,8 @@ class Space:
     def for_arm(self, arm: "Arm") -> "Space":
         """The space without dimensions that have no effect in the arm, and without those that depend on them.
 
-        These are the fields that the arm's block declares `unused`, and the embedding where blocks see no metadata.
+        These are the fields that the arm's block declares `unused`, the embedding where blocks see no metadata, and
+        positions where the arm has its own.
 
         Raises:
             ConfigError: none is left.
@@ -135,6 +136,8 @@ class Space:
         dropped = set(block.unused)
         if not block.needs_metadata or arm.metadata_mode in ("absent", "heads"):
             dropped.add("embedding")
+        if arm.positions is not None:
+            dropped.add("positions")
         kept: list[Dimension] = []
         for dimension in self.dimensions:
             if dimension.name in dropped or (dimension.when and dimension.when[0] in dropped):
