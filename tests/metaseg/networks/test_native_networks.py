@@ -1,12 +1,14 @@
 """Networks besides the U-Net: one contract for all, and each against an independent reference."""
 
+from typing import get_args
+
 import pytest
 import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from metaseg.config import POSITIONS, ConfigError, NetworkConfig
+from metaseg.config import POSITIONS, ConfigError, Modulate, NetworkConfig
 from metaseg.networks.blocks import BLOCKS
 from metaseg.networks.initialisation import initialise_by_name
 from metaseg.networks.mlp import MLPConfig
@@ -114,9 +116,8 @@ def test_a_unet_that_is_told_at_its_input_cant_be_told_nothing():
         UNetConcat(1, 1, "none", 0)
 
 
-@pytest.mark.parametrize(
-    ("inputs", "modulate"), [(2, "convolved"), (2, "normalised"), (8, "normalised"), (8, "output")]
-)
+@pytest.mark.parametrize("inputs", [2, 8])
+@pytest.mark.parametrize("modulate", get_args(Modulate))
 def test_a_residual_level_adds_its_input_before_the_second_activation(inputs, modulate):
     torch.manual_seed(0)
     level = ResidualLevel(inputs, 8, "film", 3, MLPConfig(), modulate)
@@ -140,7 +141,7 @@ def test_a_residual_level_adds_its_input_before_the_second_activation(inputs, mo
 def test_a_cascade_of_dilated_convolutions_sees_fifteen_pixels_wide_and_adds_every_stage():
     torch.manual_seed(0)
     cascade = CascadedDilation(8).double()
-    features = torch.randn(1, 8, 21, 21, dtype=torch.double, requires_grad=True)
+    features = torch.randn(1, 8, 21, 21, dtype=torch.double)
     stages = [features]
     for dilation, (convolution, norm, _) in zip((1, 2, 4), cascade.stages, strict=True):
         convolved = F.conv2d(F.pad(stages[-1], [dilation] * 4), convolution.weight, dilation=dilation)
@@ -150,11 +151,7 @@ def test_a_cascade_of_dilated_convolutions_sees_fifteen_pixels_wide_and_adds_eve
     for stage in cascade.stages:  # group normalisation sees everything
         stage[1] = torch.nn.Identity()
         torch.nn.init.uniform_(stage[0].weight, 0.1, 1)
-    (gradient,) = torch.autograd.grad(
-        cascade(features.abs().detach().requires_grad_())[0, 0, 10, 10], features, allow_unused=True
-    )
-    assert gradient is None
-    seen = features.detach().abs().requires_grad_()
+    seen = features.abs().requires_grad_()
     cascade(seen)[0, 0, 10, 10].backward()
     rows, columns = torch.nonzero(seen.grad[0, 0], as_tuple=True)
     assert (int(rows.min()), int(rows.max()), int(columns.min()), int(columns.max())) == (3, 17, 3, 17)
@@ -162,8 +159,6 @@ def test_a_cascade_of_dilated_convolutions_sees_fifteen_pixels_wide_and_adds_eve
 
 def test_resdunets_skip_connections_pass_the_cascades():
     model = network(ResDUNet)
-    plain = UNet.skip(model, 0, torch.ones(1, 4, 8, 8))
-    torch.testing.assert_close(plain, torch.ones(1, 4, 8, 8))
     image, metadata = torch.randn(1, 3, 16, 16), torch.randn(1, 3)
     before = model(image, metadata)
     with torch.no_grad():
