@@ -1,4 +1,4 @@
-from .config import ConfigError, DataConfig, EngineConfig, NetworkConfig, RunConfig, ScheduleConfig
+from .config import ArchitectureConfig, ConfigError, DataConfig, EngineConfig, NetworkConfig, RunConfig, ScheduleConfig
 from .data.dataset import Dataset
 from .data.decode import decode_image
 from .data.manifest import Manifest, ManifestError
@@ -6,6 +6,8 @@ from .data.preparation import prepare
 from .datasets.table import read_table
 from .engine.study import run_study
 from .networks.blocks.registry import BLOCKS, build_block
+from .networks.condition import condition
+from .networks.feature_maps import conditionable
 from .networks.unet import UNet
 from .simulators.settings import SyntheticConfig
 from .simulators.seven_cells import make_seven_cells
@@ -20,6 +22,7 @@ __version__: str
 __all__ = [
     "ARMS",
     "BLOCKS",
+    "ArchitectureConfig",
     "Arm",
     "ConfigError",
     "DataConfig",
@@ -36,6 +39,8 @@ __all__ = [
     "SyntheticConfig",
     "UNet",
     "build_block",
+    "condition",
+    "conditionable",
     "decode_image",
     "fit",
     "make_seven_cells",

@@ -9,6 +9,7 @@ import hashlib
 import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 from metaseg.schema import MARGIN, Average, Empty
@@ -39,11 +40,20 @@ Init = Literal["own", "shared"]
 """Initial weights of a run's network: drawn one after the other with those of its blocks; or, outside blocks, the same
 for all arms of a seed."""
 
+Start = Literal["random", "identity"]
+"""Effect of a block before training: as it is initialised, or none, so that a network computes what it did."""
+
+Train = Literal["all", "blocks"]
+"""Parameters that are trained: all, or those of blocks alone, in a network that stays as it is."""
+
+BatchNorm = Literal["keep", "group"]
+"""Treatment of batch normalisation in a network from elsewhere: kept, or replaced by group normalisation."""
+
 Shape = Literal["cyclic", "one-cycle", "cosine", "constant"]
 """Shape of the learning rate schedule (`metaseg.training.schedule`)."""
 
 
-LATER = frozenset({"fold", "init"})
+LATER = frozenset({"fold", "init", "architecture"})
 """Fields of `RunConfig` that came after the first runs: a run whose value is the default keeps the id it would have had
 before."""
 
@@ -197,6 +207,65 @@ class NetworkConfig:
         _require(self.embedding >= 0, "embedding", self.embedding, "at least 0")
         _require_one_of(Modulate, "modulate", self.modulate)
         _require(set(self.positions) <= set(POSITIONS), "positions", self.positions, f"a subset of {POSITIONS}")
+
+
+BLOCK_SETTINGS = ("reduction", "hidden_layers", "activation")
+"""Fields of `NetworkConfig` that mean something to any network, since they are of blocks."""
+
+
+@dataclass(frozen=True)
+class ArchitectureConfig:
+    """The network that blocks are put in, and how; all defaults stand for metaseg's own U-Net.
+
+    Example:
+        >>> from metaseg import ArchitectureConfig
+        >>> ArchitectureConfig(network="monai.BasicUNet(features=(8, 8, 16, 32, 64, 8))", start="identity").train
+        'all'
+    """
+
+    network: str = "unet"
+    """Network that blocks are put in: unet, resdunet or unet-concat (metaseg's); smp.Unet:resnet34 and others by
+    family, monai.BasicUNet, torchvision.fcn_resnet50; or a factory of your own, FILE.py:NAME or module:NAME, called
+    with in_channels and out_channels. Settings follow in parentheses: "monai.BasicUNet(features=(8, 8, 16, 32, 64,
+    8))". --width and other settings of metaseg's U-Net don't apply to networks from elsewhere."""
+
+    weights: Path | None = None
+    """File of trained weights to start from, with the network's own keys: safetensors, or a state dict of PyTorch."""
+
+    condition_at: tuple[str, ...] = ()
+    """Modules of the network whose outputs blocks modulate: names, or patterns in which * stands for a part of a name
+    without dots. By default the network's stages; `metaseg networks NAME` lists both."""
+
+    start: Start = "random"
+    """identity: blocks pass features unchanged until training changes that, for networks with trained weights."""
+
+    train: Train = "all"
+    """blocks: train the blocks alone, in a network that stays as it is."""
+
+    batch_norm: BatchNorm = "keep"
+    """group: replace batch normalisation by group normalisation, so that a sample's result doesn't depend on its
+    batch, nor a run's on its number of workers."""
+
+    def __post_init__(self) -> None:
+        _require_one_of(Start, "start", self.start)
+        _require_one_of(Train, "train", self.train)
+        _require_one_of(BatchNorm, "batch_norm", self.batch_norm)
+        _require(bool(self.network.strip()), "network", self.network, "a network's name")
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A network other than metaseg's U-Net as a run's id has it: `metaseg.networks.network_name` makes it."""
+
+    network: str
+    """Its name with all settings given, and a hash of its source if that is the user's own."""
+    weights: str | None
+    """SHA-256 of the weights that training starts from, if any, in the form in which the store keeps them."""
+    condition_at: tuple[str, ...]
+    """Patterns of modules that are conditioned; empty: its stages."""
+    start: Start
+    train: Train
+    batch_norm: BatchNorm
 
 
 @dataclass(frozen=True)
@@ -383,6 +452,14 @@ class RunConfig:
 
     init: Init = "own"
     """Initial weights of layers outside blocks: the run's own, or those that all arms of this seed start from."""
+
+    architecture: Architecture | None = None
+    """The network that blocks are put in, if that isn't metaseg's U-Net."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names that bring code along: of the block, and of the network unless it is metaseg's U-Net."""
+        return (self.block,) if self.architecture is None else (self.block, self.architecture.network)
 
     @property
     def stream(self) -> int:

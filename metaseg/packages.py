@@ -6,7 +6,7 @@ and never `metaseg[EXTRA]`.
 
 from typing import Literal
 
-Extra = Literal["fuzz", "gs", "kits", "livecell", "s3", "scores"]
+Extra = Literal["fuzz", "gs", "kits", "livecell", "s3", "scores", "smp", "torchvision"]
 """Extras of the distribution (`pyproject.toml`) that messages speak of."""
 
 PACKAGES: dict[Extra, str] = {
@@ -16,6 +16,8 @@ PACKAGES: dict[Extra, str] = {
     "livecell": "pycocotools>=2.0.8",
     "s3": "s3fs>=2025.2",
     "scores": "monai>=1.5",
+    "smp": "segmentation-models-pytorch>=0.5",
+    "torchvision": "torchvision>=0.21",
 }
 """The package that each extra adds, with the version that it needs."""
 

@@ -32,7 +32,7 @@ def describe(collected: Collected) -> list[str]:
     for arm in study.arms:
         own = networks[networks["arm"] == arm]
         if len(own):
-            shown.append(arm if elsewhere else f"{arm} ({_network(own)})")
+            shown.append(arm if elsewhere else f"{arm} ({_network(own, study.networks.get(arm))})")
     paragraphs = [about, f"Arms: {'; '.join(shown)}."]
     if not elsewhere:
         paragraphs.append(_glossary(set(networks["metadata_mode"]), bool(study.folds)))
@@ -148,7 +148,8 @@ def _declared(collected: Collected, names: Names) -> str:
     )
 
 
-def _network(rows: pd.DataFrame) -> str:
+def _network(rows: pd.DataFrame, network: str | None) -> str:
     first, parts = rows.iloc[0], [part for part in rows["part"] if part]
     each = f", one network each for {', '.join(parts)}" if parts else ""
-    return f"block {first['block']}, metadata {first['metadata_mode']}, {first['parameters']:,.0f} parameters{each}"
+    about = f"block {first['block']}, metadata {first['metadata_mode']}, {first['parameters']:,.0f} parameters{each}"
+    return about if network is None else f"network {network}; {about}"

@@ -93,6 +93,8 @@ class Study:
     """Numbers of seeds at which runs were reported on before more were added without a rule, or before the rule."""
     untold: Mapping[str, Mapping[str, Sequence[str]]] = field(default_factory=dict)
     """Values of test images that training lacks, for which networks are given zeros: by metadata column and fold."""
+    networks: Mapping[str, str] = field(default_factory=dict)
+    """Networks of arms that aren't metaseg's U-Net, in words, by arm."""
 
     @property
     def folds(self) -> tuple[str, ...]:
@@ -176,6 +178,7 @@ def read_study(storage: Storage, name: str) -> Study:
             sequential=record.get("sequential"),
             looked_at=tuple(record.get("looked_at", ())),
             untold=record.get("untold", {}),
+            networks=record.get("networks", {}),
         )
     except (KeyError, TypeError) as error:
         raise ResultsError(f"{path}: not a study's record: {error!r}") from error
@@ -218,6 +221,8 @@ def check_study(study: Study, path: str) -> None:
         raise ResultsError(f"{path}: looked_at is {list(study.looked_at)!r:.60}; expected whole numbers")
     if not isinstance(study.untold, dict) or not all(isinstance(each, dict) for each in study.untold.values()):
         raise ResultsError(f"{path}: untold is {study.untold!r:.60}; expected objects by column, of values by fold")
+    if not isinstance(study.networks, dict) or not all(isinstance(each, str) for each in study.networks.values()):
+        raise ResultsError(f"{path}: networks is {study.networks!r:.60}; expected texts by arm")
     _check_comparisons(study, path)
     check_runs(study, path)
 

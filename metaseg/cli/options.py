@@ -15,13 +15,14 @@ import tyro
 
 from metaseg.cli.option_file import read_file, several_values, with_file
 from metaseg.command_line import misused, tell_version
-from metaseg.config import ConfigError, DataConfig, EngineConfig, NetworkConfig, ScheduleConfig
+from metaseg.config import ArchitectureConfig, ConfigError, DataConfig, EngineConfig, NetworkConfig, ScheduleConfig
 from metaseg.packages import install
 from metaseg.schema import ExtraScore
 from metaseg.store.address import shown
 
 _NO_PREFIX = tyro.conf.arg(name="")
 NetworkOptions = Annotated[NetworkConfig, _NO_PREFIX]
+ArchitectureOptions = Annotated[ArchitectureConfig, _NO_PREFIX]
 ScheduleOptions = Annotated[ScheduleConfig, _NO_PREFIX]
 DataOptions = Annotated[DataConfig, _NO_PREFIX]
 EngineOptions = Annotated[EngineConfig, _NO_PREFIX]
@@ -89,6 +90,7 @@ class StudyOptions:
 
     extra_scores: Annotated[tuple[ExtraScore, ...], _EXTRA_SCORES] = ()
 
+    architecture: ArchitectureOptions = field(default_factory=ArchitectureConfig)
     network: NetworkOptions = field(default_factory=NetworkConfig)
     schedule: ScheduleOptions = field(default_factory=ScheduleConfig)
     data: DataOptions = field(default_factory=DataConfig)

@@ -167,6 +167,7 @@ def _prepare(page: Page, options: StudyOptions, console: "Console") -> tuple["St
         baseline=page.baseline,
         scoring=page.scoring,
         crossed=options.crossed_seeds,
+        architecture=options.architecture,
     )
     study = replace(study, sequential=rule)
     print_plan(study, store, console)
@@ -213,7 +214,7 @@ def carry_out(
         where = f"traceback: {store.failure(run.run_id)}"
         complain(console, "failed", f"{run.label} ({run.run_id}): {reason}\n  {where}")
     scored = not options.extra_scores or score_study(
-        store, study.name, options.extra_scores, console=console, blocks=study.own_blocks
+        store, study.name, options.extra_scores, console=console, blocks=study.own_code
     )
     if len(outcome.failed) < len(study.runs):
         drawn = {} if outcome.failed else pictures(study, store)

@@ -121,8 +121,9 @@ def _launch(page: Page, space: "Space", options: SweepOptions, console: "Console
             arm,
             options.network,
             options.schedule,
-            space.for_arm(arm),
+            space.for_arm(arm, options.architecture),
             options.search,
+            options.architecture,
         )
         for view in _searched(dataset, options)
         for arm in arms
@@ -146,6 +147,7 @@ def _launch(page: Page, space: "Space", options: SweepOptions, console: "Console
             own_settings=tuned,
             sweeps=searched,
             crossed=options.crossed_seeds,
+            architecture=options.architecture,
         )
 
     if options.tune_each_arm:  # whether the study can be, before hours are spent on its settings

@@ -11,7 +11,7 @@ from metaseg.engine.progress import StudyProgress
 from metaseg.engine.room import Worker, can_grow, count
 from metaseg.engine.scheduler import Scheduler
 from metaseg.engine.session import session
-from metaseg.engine.shipping import ship_blocks
+from metaseg.engine.shipping import ship_code, ship_weights
 from metaseg.engine.watch import watched
 from metaseg.engine.worker import Execute
 from metaseg.store.claims import Claimant, tidy
@@ -71,7 +71,8 @@ def run_study(
     if not missing:
         remove_leftovers(store, console)
         return Outcome((), {}, 0)
-    ship_blocks(run.config for run in missing)
+    ship_code(run.config for run in missing)
+    ship_weights((run.config for run in missing), store)
     console.print("Starting Ray ...", style="dim")
     with session(), Claimant(store.storage) as claims, watched(claims, console):
         worker = Worker.of(config)

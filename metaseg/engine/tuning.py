@@ -22,7 +22,7 @@ from rich.console import Console
 from metaseg.config import ConfigError, EngineConfig
 from metaseg.engine.room import Worker, can_grow, count
 from metaseg.engine.session import session
-from metaseg.engine.shipping import ship_blocks
+from metaseg.engine.shipping import ship_code, ship_weights
 from metaseg.engine.sweep_progress import SweepProgress
 from metaseg.engine.trial_worker import TrialJob, trial_function
 from metaseg.engine.watch import watched
@@ -69,7 +69,8 @@ def run_sweep(
             asker = Asker(sweep, study, store, engine, execute)
             try:
                 if asker.wants_more():
-                    ship_blocks([sweep.config({})])
+                    ship_code([sweep.config({})])
+                    ship_weights([sweep.config({})], store)
                     console.print("Starting Ray ...", style="dim")
                     with session(), watched(claims, console), SweepProgress(sweep, study, claims, console) as progress:
                         asker.run(progress)

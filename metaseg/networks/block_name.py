@@ -4,10 +4,10 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
 from metaseg.config import ConfigError
-from metaseg.networks.block_source import Source, is_ours, source_of
+from metaseg.networks.block_source import Code, Source, is_ours, source_of
 
 if TYPE_CHECKING:
     from metaseg.networks.blocks import ChannelModulation
@@ -45,7 +45,7 @@ def name_block(
     block: "str | type[ChannelModulation]",
     settings: Any,
     known: "Mapping[str, type[ChannelModulation]]",
-    own: "Sequence[type[ChannelModulation]]" = (),
+    own: Sequence[Code] = (),
 ) -> BlockName:
     """The name of a block given as a class, as a key of `known`, or as the text of a `BlockName`.
 
@@ -53,7 +53,7 @@ def name_block(
         block: what is named.
         settings: an instance of the block's `settings`; None for its defaults.
         known: metaseg's blocks by name.
-        own: classes that texts with a hash may mean, besides those of `known`.
+        own: code from outside that texts with a hash may mean, besides the classes of `known`.
 
     Raises:
         ConfigError: an unknown name, settings of another class or with values that JSON doesn't know.
@@ -105,10 +105,10 @@ def _written(name: str, settings: Any) -> str:
         raise ConfigError(f"settings of block {name!r} are {values}; expected numbers and text: {error}") from None
 
 
-def _with_digest(name: str, digest: str, candidates: "Sequence[type[ChannelModulation]]") -> "type[ChannelModulation]":
+def _with_digest(name: str, digest: str, candidates: Sequence[Code]) -> "type[ChannelModulation]":
     for block in candidates:
         if source_of(block).digest == digest:
-            return block
+            return cast("type[ChannelModulation]", block)
     others = [block for block in candidates if block.__qualname__ == name]
     if others:
         source = source_of(others[0])
@@ -123,7 +123,7 @@ def _read_settings(
     block: "type[ChannelModulation]",
     text: str,
     known: "Mapping[str, type[ChannelModulation]]",
-    own: "Sequence[type[ChannelModulation]]",
+    own: Sequence[Code],
 ) -> Any:
     """Settings from a name's JSON; a block in them, which has a hash, becomes a `BlockName`."""
     if block.settings is None:
@@ -141,7 +141,16 @@ def _read_settings(
         raise ConfigError(f"settings of block {block.__qualname__!r} are {text}: {error}") from None
 
 
+@runtime_checkable
+class Named(Protocol):
+    """A name that carries code: of a block or of a network."""
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """Sources of the code from outside metaseg that it carries."""
+
+
 def own_sources(names: Iterable[object]) -> tuple[Source, ...]:
-    """Sources of the classes from outside metaseg that blocks' names stand for, each once."""
-    found = (source for name in names if isinstance(name, BlockName) for source in name.sources)
+    """Sources of the code from outside metaseg that names of blocks and networks stand for, each once."""
+    found = (source for name in names if isinstance(name, Named) for source in name.sources)
     return tuple(dict.fromkeys(found))

@@ -1,7 +1,7 @@
-"""The source of a block from outside metaseg: its hash, which run ids contain, and the modules that workers need.
+"""The source of code from outside metaseg, a block or network: its hash, which ids contain, and the modules to ship.
 
-What counts is read from files, not from objects: the class, and every statement of its module that makes or changes a
-name which the class or such a statement uses, and so on through modules of the user's own. Comments, docstrings and
+What counts is read from files, not from objects: the class or function, and every statement of its module that makes or
+changes a name which it or such a statement uses, and so on through modules of the user's own. Comments, docstrings and
 layout don't count, nor do other statements of the file, such as the list of arms.
 """
 
@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import CodeType, FunctionType
+from typing import Literal
 
 from metaseg.config import ConfigError
 
@@ -27,40 +28,44 @@ EVERYTHING = "*"
 """Stands for all names of a module."""
 
 
+Code = type | FunctionType
+"""A class or function."""
+
+
 @dataclass(frozen=True)
 class Source:
-    """The parts of a block from outside metaseg."""
+    """The parts of a block or network from outside metaseg."""
 
-    block: type
-    """The class."""
+    block: Code
+    """The block's class; of a network the class or function that makes it."""
     digest: str
-    """12 hex digits: a hash of the class and of all that it uses from files that aren't installed."""
+    """12 hex digits: a hash of the class or function and of all that it uses from files that aren't installed."""
     modules: tuple[str, ...]
     """Modules that aren't installed, which workers can't import by themselves."""
     file: str
-    """The file that defines the class."""
+    """The file that defines it."""
 
 
-def is_ours(block: type) -> bool:
-    """True if metaseg itself defines the class."""
+def is_ours(block: Code) -> bool:
+    """True if metaseg itself defines the class or function."""
     return block.__module__.partition(".")[0] == "metaseg"
 
 
-def source_of(block: type) -> Source:
-    """The source of a class from outside metaseg.
+def source_of(block: Code, kind: Literal["block", "network"] = "block") -> Source:
+    """The source of a class or function from outside metaseg; `kind` is what errors call it.
 
     Raises:
-        ConfigError: the class isn't in a file, or a file that it uses can't be parsed or has changed since it was
+        ConfigError: it isn't in a file, or a file that it uses can't be parsed or has changed since it was
             imported.
     """
     file = _file(block.__module__)
     if file is None or file.suffix != ".py":
         raise ConfigError(
-            f"block {block.__qualname__!r} isn't defined in a file (its module is {block.__module__}); expected a .py "
+            f"{kind} {block.__qualname__!r} isn't defined in a file (its module is {block.__module__}); expected a .py "
             "file, whose hash becomes part of its runs' ids: in a notebook, write the cell to a file (%%writefile) and "
             "import it"
         )
-    reader = _Reader(block)
+    reader = _Reader(f"{kind} {block.__qualname__!r}")
     reader.read(block.__module__, block.__qualname__.partition(".")[0])
     reader.require_imported()
     # The class's own module goes without a name: it is `__main__` if the file is run.
@@ -96,8 +101,8 @@ def _is_own(module: str) -> bool:
 class _Reader:
     """Collects the statements that a block depends on."""
 
-    def __init__(self, block: type) -> None:
-        self.block = block
+    def __init__(self, about: str) -> None:
+        self.about = about
         self.parts: set[tuple[str, str]] = set()
         """Modules and canonical statements."""
         self.modules: set[str] = set()
@@ -154,8 +159,8 @@ class _Reader:
             names = {name for of, name in self._done if of == module}
             if outdated := _outdated(module, names, compile(file.read_bytes(), str(file), "exec")):
                 raise ConfigError(
-                    f"block {self.block.__qualname__!r} uses {outdated} of {file}, which has changed since it was "
-                    "imported; start again, or reload the module"
+                    f"{self.about} uses {outdated} of {file}, which has changed since it was imported; start "
+                    "again, or reload the module"
                 )
 
     def _statements(self, module: str) -> list[ast.stmt]:
@@ -164,9 +169,7 @@ class _Reader:
             try:
                 tree = ast.parse(b"" if file is None else file.read_bytes())
             except SyntaxError as error:
-                raise ConfigError(
-                    f"block {self.block.__qualname__!r} uses {file}, which isn't Python: {error}"
-                ) from None
+                raise ConfigError(f"{self.about} uses {file}, which isn't Python: {error}") from None
             self._trees[module] = [statement for statement in tree.body if not _is_main_guard(statement)]
         return self._trees[module]
 

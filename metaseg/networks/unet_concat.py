@@ -44,7 +44,7 @@ class UNetConcat(UNet):
         network: NetworkConfig = NetworkConfig(),
     ) -> None:
         if metadata_size == 0:
-            raise ConfigError("metadata_size is 0; expected at least 1: the network gets metadata beside the image")
+            raise ConfigError("metadata_size is 0; expected at least 1: the network sees metadata beside the image")
         super().__init__(in_channels + metadata_size, out_channels, block, metadata_size, network)
         self.in_channels = in_channels
 

@@ -219,7 +219,7 @@ def _run(study: Study, store: Store, arm: str, sample: int) -> PlannedRun:
 
 def _predictor(study: Study, store: Store, arm: str, sample: int) -> Predictor:
     """Open the network of `_run`."""
-    return Predictor.open(store.open_run(_run(study, store, arm, sample).run_id), study.own_blocks)
+    return Predictor.open(store.open_run(_run(study, store, arm, sample).run_id), study.own_code)
 
 
 def _told(store: Store, run: PlannedRun, column: str) -> Sequence[float]:

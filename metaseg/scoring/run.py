@@ -21,7 +21,7 @@ from metaseg.config import IGNORED, ConfigError, NetworkConfig, RunConfig, Sched
 from metaseg.data.dataset import Dataset
 from metaseg.data.manifest import ManifestError
 from metaseg.device import one_thread
-from metaseg.networks.blocks import ChannelModulation
+from metaseg.networks.block_source import Code
 from metaseg.schema import (
     AS_TRAINED,
     CONFIG,
@@ -55,7 +55,7 @@ def score_run(
     run_id: str,
     scores: Collection[ExtraScore],
     tolerance: float = TOLERANCE,
-    blocks: Sequence[type[ChannelModulation]] = (),
+    blocks: Sequence[Code] = (),
 ) -> dict[str, Any]:
     """Score a finished run's test images, evaluated as trained, and write the scores to `score_file`.
 

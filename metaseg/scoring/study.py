@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from metaseg.config import ConfigError
-from metaseg.networks.blocks import ChannelModulation
+from metaseg.networks.block_source import Code
 from metaseg.schema import EXTRA_SCORES, ExtraScore, study_file
 from metaseg.scoring.masks import TOLERANCE, require_packages
 from metaseg.scoring.run import is_scored, score_run
@@ -31,7 +31,7 @@ def score_study(
     tolerance: float = TOLERANCE,
     jobs: int | None = None,
     console: Console | None = None,
-    blocks: Sequence[type[ChannelModulation]] = (),
+    blocks: Sequence[Code] = (),
 ) -> bool:
     """Score the finished runs of a study that aren't scored yet, and print which were scored and which failed.
 
@@ -134,7 +134,7 @@ def _score_all(
     scores: Collection[ExtraScore],
     tolerance: float,
     jobs: int | None,
-    blocks: Sequence[type[ChannelModulation]],
+    blocks: Sequence[Code],
 ) -> Iterator[tuple[str, dict[str, Any] | DamagedRunError]]:
     """Score runs, several at once where there are several cores: a run's id, and `score_run`'s answer or why not."""
     cores = 1 if torch.cuda.is_available() else min(MOST_PROCESSES, os.cpu_count() or 1)
@@ -161,7 +161,7 @@ def _try_run(
     run_id: str,
     scores: Collection[ExtraScore],
     tolerance: float,
-    blocks: Sequence[type[ChannelModulation]],
+    blocks: Sequence[Code],
 ) -> dict[str, Any] | DamagedRunError:
     """`score_run` in whatever process; one run's damage doesn't keep the others from being scored."""
     try:

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from metaseg.config import ConfigError, MetadataMode, NetworkConfig, Position, Subset
+from metaseg.config import ArchitectureConfig, ConfigError, MetadataMode, NetworkConfig, Position, Subset
 from metaseg.schema import BASELINE
 
 if TYPE_CHECKING:  # they import torch
+    from metaseg.config import Architecture
     from metaseg.networks.block_name import BlockName
     from metaseg.networks.blocks import ChannelModulation
 
@@ -34,6 +35,8 @@ class Arm:
     tested on samples of that value alone."""
     settings: Any = None
     """Settings of the block, an instance of its `settings` class; None for their defaults."""
+    network: str | None = None
+    """The network that the block is put in, where it isn't the study's: a name as `--network` takes it."""
     positions: tuple[Position, ...] | None = None
     """Where the arm's blocks are in the network; None for where the study has them."""
 
@@ -47,16 +50,28 @@ class Arm:
     @property
     def design(self) -> tuple[object, ...]:
         """What an arm and its dummy have in common: all but the metadata that they see."""
-        return self.block_name, self.subset, self.positions
+        return self.block_name, self.subset, self.positions, self.network
 
     def placed(self, network: NetworkConfig) -> NetworkConfig:
         """Settings of a network, with blocks where the arm has them."""
         return network if self.positions is None else replace(network, positions=self.positions)
 
+    def architecture(self, study: ArchitectureConfig) -> "Architecture | None":
+        """The network of the arm's runs in a study with the network `study`; None for metaseg's own U-Net.
+
+        Raises:
+            ConfigError: there is no such network, or it can't be used so.
+        """
+        from metaseg.networks.network_name import architecture
+
+        return architecture(study if self.network is None else ArchitectureConfig(network=self.network))
+
     def record(self) -> dict[str, Any]:
         """Fields of the arm as the store keeps them: JSON, the block and its settings by name."""
         fields = asdict(replace(self, block=self.block_name, settings=None))
         del fields["settings"]
+        if self.network is None:
+            del fields["network"]
         if self.positions is None:  # as in records from before arms had positions
             del fields["positions"]
         return fields
@@ -94,7 +109,11 @@ ARMS: dict[str, Arm] = {
         Arm("fuse", "fuse", "absent"),
         Arm("concat", "concat", "true", positions=("bottleneck",)),
         Arm("concat-dummy", "concat", "zeros", positions=("bottleneck",)),
-        # Arms with a network of their own (`UNetConcat`, `ResDUNet`) go here, once an arm can name one.
+        Arm("concat-input", "se", "true", network="unet-concat"),
+        Arm("concat-input-dummy", "se", "zeros", network="unet-concat"),
+        Arm("resdunet", "se", "absent", network="resdunet"),
+        Arm("resdunet-sme", "sme", "true", network="resdunet"),
+        Arm("resdunet-sme-dummy", "sme", "zeros", network="resdunet"),
         Arm("heads", "se", "heads"),
     )
 }

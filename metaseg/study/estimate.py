@@ -12,13 +12,13 @@ from rich import box
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
+from torch import nn
 
 from metaseg.config import EngineConfig, RunConfig
 from metaseg.data.batches import epoch_batches, to_input
 from metaseg.data.crops import HostCutter
 from metaseg.data.dataset import Dataset
 from metaseg.device import autocast, one_thread, training_format
-from metaseg.networks.unet import UNet
 from metaseg.store.runs import Store
 from metaseg.study.plan import Study
 from metaseg.terminal import Terminal
@@ -209,7 +209,7 @@ def synchronise(device: torch.device) -> None:
 
 @torch.no_grad()
 def validation_seconds(
-    model: UNet, dataset: Dataset, validation: npt.NDArray[np.int64], vectors: torch.Tensor, device: torch.device
+    model: nn.Module, dataset: Dataset, validation: npt.NDArray[np.int64], vectors: torch.Tensor, device: torch.device
 ) -> float:
     """Seconds per pixel of validation images, measured on a piece of the first one."""
     first = validation[:1]

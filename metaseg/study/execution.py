@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 import torch
-from safetensors.torch import save
+from safetensors.torch import load, save
 
 import metaseg
 from metaseg.config import EngineConfig, RunConfig
@@ -20,6 +20,7 @@ from metaseg.device import one_thread
 from metaseg.networks.block_name import own_sources
 from metaseg.schema import CONFIG, HISTORY, IMAGES, WEIGHTS
 from metaseg.store.checkpoints import StoredCheckpoints
+from metaseg.store.initial_weights import read_weights
 from metaseg.store.runs import Store, to_json
 from metaseg.study.evaluations import evaluate_test_images
 from metaseg.study.run_id import run_id
@@ -49,7 +50,7 @@ def execute(
     dataset = dataset.of_fold(config.fold)
     checkpoints = StoredCheckpoints(store, run_id(config), engine or EngineConfig())
     with one_thread(device):
-        fitted = fit(config, dataset, device, on_epoch, checkpoints)
+        fitted = fit(config, dataset, device, on_epoch, checkpoints, initial_weights(config, store))
         images = evaluate_test_images(config, fitted, dataset, device)
     if World.current().rank == 0:
         weights = {name: tensor.cpu().contiguous() for name, tensor in fitted.model.state_dict().items()}
@@ -62,6 +63,17 @@ def execute(
                 WEIGHTS: save(weights),
             },
         )
+
+
+def initial_weights(config: RunConfig, store: Store) -> dict[str, torch.Tensor] | None:
+    """Weights that a run starts from, if its configuration names some.
+
+    Raises:
+        DamagedRunError: the store's file isn't what was written.
+    """
+    if config.architecture is None or config.architecture.weights is None:
+        return None
+    return load(read_weights(store, config.architecture.weights))
 
 
 def work(config: RunConfig) -> int:
@@ -113,8 +125,8 @@ def describe(config: RunConfig, dataset: Dataset, fitted: Fitted, device: torch.
 
 
 def _own_blocks(config: RunConfig) -> dict[str, list[dict[str, str]]]:
-    """Where the run's block is defined, if metaseg doesn't define it."""
-    sources = own_sources([config.block])
+    """Where the run's block and network are defined, if metaseg doesn't define them."""
+    sources = own_sources(config.names)
     described = [
         {"class": source.block.__qualname__, "file": source.file, "source": source.digest} for source in sources
     ]

@@ -6,13 +6,24 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
 
-from metaseg.config import ConfigError, EngineConfig, Init, NetworkConfig, RunConfig, ScheduleConfig, Scoring, Subset
+from metaseg.config import (
+    ArchitectureConfig,
+    ConfigError,
+    EngineConfig,
+    Init,
+    NetworkConfig,
+    RunConfig,
+    ScheduleConfig,
+    Scoring,
+    Subset,
+)
 from metaseg.data.dataset import Dataset
 from metaseg.networks.block_name import own_sources
-from metaseg.networks.blocks import ChannelModulation
+from metaseg.networks.block_source import Code
 from metaseg.schema import BASELINE, Claim
 from metaseg.store.runs import Store
 from metaseg.study.arm_data import check_arm, parts_of
+from metaseg.study.arm_network import check_architecture, in_words, resolve
 from metaseg.study.arms import Arm, find_arm
 from metaseg.study.earlier_reports import looked_at
 from metaseg.study.run_id import run_id
@@ -102,6 +113,12 @@ class Study:
         )
         return (*with_baseline, *with_dummy)
 
+    @property
+    def networks(self) -> dict[str, str]:
+        """Networks of arms that aren't metaseg's U-Net, in words, by arm."""
+        of = {run.arm.name: run.config.architecture for run in self.runs}
+        return {arm: in_words(architecture) for arm, architecture in of.items() if architecture}
+
     def sample_count(self, run: PlannedRun) -> int:
         """Number of training samples of a run; an estimate if the dataset is only a part, for planning."""
         return round(len(self.dataset_of(run).indices("train", run.config.subset)) / self.dataset.share)
@@ -116,9 +133,9 @@ class Study:
         return tuple(run for run in self.runs if run.run_id not in done)
 
     @property
-    def own_blocks(self) -> tuple[type[ChannelModulation], ...]:
-        """Classes from outside metaseg that blocks of the study consist of."""
-        return tuple(source.block for source in own_sources(run.config.block for run in self.runs))
+    def own_code(self) -> tuple[Code, ...]:
+        """Classes and functions from outside metaseg that make blocks and networks of the study."""
+        return tuple(source.block for source in own_sources(name for run in self.runs for name in run.config.names))
 
     def record(self, command: Sequence[str]) -> dict[str, Any]:
         """The study's record in the store, which `analysis` reads."""
@@ -137,6 +154,7 @@ class Study:
                 | ({} if run.config.fold is None else {"fold": run.config.fold})
                 for run in self.runs
             ],
+            **({"networks": networks} if (networks := self.networks) else {}),
             **({"sweeps": dict(self.sweeps)} if self.sweeps else {}),
             **({"seeds": "crossed"} if self.crossed else {}),
             **({"sequential": dict(self.sequential)} if self.sequential else {}),
@@ -172,6 +190,7 @@ def plan(
     own_settings: Mapping[tuple[str, str | None], tuple[NetworkConfig, ScheduleConfig]] | None = None,
     sweeps: Mapping[str, str] | None = None,
     crossed: bool = False,
+    architecture: ArchitectureConfig = ArchitectureConfig(),
 ) -> Study:
     """Plan a study: resolve every arm with seeds 0 to `seeds` - 1 into runs, one seed of all arms after the other.
 
@@ -191,6 +210,7 @@ def plan(
         sweeps: names of the sweeps that found these settings, by arm, and by fold where there are folds.
         crossed: declare that runs of equal seed are pairs: they start from the same weights outside blocks and see the
             same crops in the same order, and are tested as pairs.
+        architecture: the network that blocks are put in, for arms that don't name their own.
 
     Raises:
         ConfigError: an arm is unknown or repeated, the baseline isn't among the arms, `seeds` is below 1, or the
@@ -220,19 +240,23 @@ def plan(
             check_arm(arm, view)
 
     init: Init = "shared" if crossed else "own"
+    architectures = {arm.name: check_architecture(arm, architecture, dataset) for arm in chosen}
 
     def config(arm: Arm, seed: int, subset: Subset | None, fold: str | None) -> RunConfig:
         own_network, own_schedule = (own_settings or {}).get((arm.name, fold), (network, schedule))
-        return RunConfig(
-            arm.block_name,
-            arm.metadata_mode,
-            seed,
-            dataset.fingerprint,
-            arm.placed(own_network),
-            own_schedule,
-            subset,
-            fold,
-            init,
+        return resolve(
+            RunConfig(
+                arm.block_name,
+                arm.metadata_mode,
+                seed,
+                dataset.fingerprint,
+                arm.placed(own_network),
+                own_schedule,
+                subset,
+                fold,
+                init,
+                architectures[arm.name],
+            )
         )
 
     parts = {(view.fold, arm.name): parts_of(arm, view) for view in dataset.views for arm in chosen}

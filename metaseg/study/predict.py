@@ -12,14 +12,16 @@ import pandas as pd
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load
+from torch import nn
 
 from metaseg.config import ConfigError, MetadataMode, NetworkConfig
 from metaseg.data.decode import pixel_statistics, to_channels
 from metaseg.data.metadata import MetadataEncoder
 from metaseg.device import autocast
 from metaseg.networks.block_name import MissingBlockError
-from metaseg.networks.blocks import ChannelModulation, block_name
-from metaseg.networks.unet import UNet
+from metaseg.networks.block_source import Code
+from metaseg.networks.blocks import block_name
+from metaseg.networks.build import build, read_architecture
 from metaseg.store.folder import FolderStorage
 from metaseg.store.runs import DamagedRunError, FinishedRun, from_json
 from metaseg.training.evaluate import predict_logits
@@ -46,19 +48,19 @@ class Predictor:
         (64, 64)
     """
 
-    model: UNet
+    model: nn.Module
     encoder: MetadataEncoder
     metadata_mode: MetadataMode
     classes: tuple[str, ...]
     channels: int
 
     @classmethod
-    def load(cls, folder: Path, blocks: Sequence[type[ChannelModulation]] = ()) -> "Predictor":
+    def load(cls, folder: Path, blocks: Sequence[Code] = ()) -> "Predictor":
         """Load the network from a finished run's folder.
 
         Args:
             folder: STORE/runs/RUN_ID.
-            blocks: classes from outside metaseg that the run's block may be.
+            blocks: code from outside metaseg that the run's block and network may be.
 
         Raises:
             ConfigError: the folder isn't a finished run's, or its block is from outside metaseg and not in `blocks`.
@@ -70,7 +72,7 @@ class Predictor:
         return cls.open(FinishedRun.open(FolderStorage(folder.parent), folder.name), blocks)
 
     @classmethod
-    def open(cls, run: FinishedRun, blocks: Sequence[type[ChannelModulation]] = ()) -> "Predictor":
+    def open(cls, run: FinishedRun, blocks: Sequence[Code] = ()) -> "Predictor":
         """Load the network of a finished run.
 
         Raises:
@@ -92,26 +94,28 @@ class Predictor:
             raise DamagedRunError(f"{where}: not this network's weights: {reason}") from error
 
     @classmethod
-    def _parse(
-        cls, config: Mapping[str, Any], weights: bytes, blocks: Sequence[type[ChannelModulation]]
-    ) -> "Predictor":
+    def _parse(cls, config: Mapping[str, Any], weights: bytes, blocks: Sequence[Code]) -> "Predictor":
         dataset, arm, network, tensors = config["dataset"], config["arm"], config["network"], load(weights)
         if max(network["depth"], network["hidden_layers"]) > len(tensors):  # it would take for ever to build
             raise RuntimeError(f"the network has more layers than the file has tensors ({len(tensors)})")
         encoder = MetadataEncoder.from_json(dataset["metadata"])
         classes = tuple(dataset["classes"])
-        with torch.device("meta"):  # without memory, since the description may ask for any size
-            model = UNet(
+        architecture = read_architecture(config.get("architecture"), blocks)
+        # Without memory, since the description may ask for any size; code from elsewhere may need numbers, though.
+        with torch.random.fork_rng(devices=[]), torch.device("meta" if architecture is None else "cpu"):
+            model = build(
                 dataset["channels"],
-                1 if len(classes) == 1 else 1 + len(classes),
+                len(classes),
                 block_name(arm["block"], own=blocks),
                 0 if arm["metadata_mode"] == "absent" else encoder.size,
                 NetworkConfig(**network | {"positions": tuple(network["positions"])}),
                 heads=arm["metadata_mode"] == "heads",
+                architecture=architecture,
             )
         if wrong := [name for name, tensor in tensors.items() if not tensor.isfinite().all()]:
             raise RuntimeError(f"{wrong[0]} holds NaN or infinity")
-        model.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, assign=True)
+        floating = {name: tensor.float() for name, tensor in tensors.items() if tensor.is_floating_point()}
+        model.load_state_dict({**tensors, **floating}, assign=True)
         return cls(model.eval(), encoder, arm["metadata_mode"], classes, dataset["channels"])
 
     def encode(self, metadata: Mapping[str, str | float]) -> npt.NDArray[np.float32]:

@@ -12,10 +12,9 @@ from metaseg.schema import VAL_F1, Direction
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from metaseg.data.dataset import Dataset
-    from metaseg.networks.unet import UNet
 
 TIMED = 7
 """Number of timed segmentations of an image, of which the median counts."""
@@ -135,12 +134,12 @@ def measure(name: str, config: RunConfig, dataset: "Dataset", device: "torch.dev
         return MEASURES[name](model, image, torch.zeros(1, size, device=device))
 
 
-def _parameters(model: "UNet", image: "Tensor", metadata: "Tensor") -> float:
+def _parameters(model: "nn.Module", image: "Tensor", metadata: "Tensor") -> float:
     """Number of trained weights and biases."""
     return float(sum(parameter.numel() for parameter in model.parameters()))
 
 
-def _flops(model: "UNet", image: "Tensor", metadata: "Tensor") -> float:
+def _flops(model: "nn.Module", image: "Tensor", metadata: "Tensor") -> float:
     """Floating-point operations of convolutions and matrix products; a multiplication with its addition counts two."""
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -149,7 +148,7 @@ def _flops(model: "UNet", image: "Tensor", metadata: "Tensor") -> float:
     return float(counter.get_total_flops())
 
 
-def _seconds_an_image(model: "UNet", image: "Tensor", metadata: "Tensor") -> float:
+def _seconds_an_image(model: "nn.Module", image: "Tensor", metadata: "Tensor") -> float:
     """Median time of a forward pass in seconds, after one that isn't counted."""
     import torch
 
@@ -163,7 +162,7 @@ def _seconds_an_image(model: "UNet", image: "Tensor", metadata: "Tensor") -> flo
     return statistics.median(seconds[1:])
 
 
-MEASURES: dict[str, Callable[["UNet", "Tensor", "Tensor"], float]] = {
+MEASURES: dict[str, Callable[["nn.Module", "Tensor", "Tensor"], float]] = {
     "parameters": _parameters,
     "flops": _flops,
     "seconds_an_image": _seconds_an_image,

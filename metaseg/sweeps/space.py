@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from optuna.distributions import BaseDistribution
 from optuna.trial import BaseTrial
 
-from metaseg.config import ConfigError, NetworkConfig, ScheduleConfig
+from metaseg.config import BLOCK_SETTINGS, ArchitectureConfig, ConfigError, NetworkConfig, ScheduleConfig
 from metaseg.sweeps.dimensions import Choice, Condition, Dimension, Stored
 from metaseg.sweeps.settings import (
     NETWORK_SETTINGS,
@@ -123,11 +123,11 @@ class Space:
             dimensions[name] = parse_dimension(name, text, dimensions.get(name))
         return Space(tuple(dimensions.values()))
 
-    def for_arm(self, arm: "Arm") -> "Space":
+    def for_arm(self, arm: "Arm", architecture: ArchitectureConfig = ArchitectureConfig()) -> "Space":
         """The space without dimensions that have no effect in the arm, and without those that depend on them.
 
-        These are the fields that the arm's block declares `unused`, the embedding where blocks see no metadata, and
-        positions where the arm has its own.
+        These are the fields that the arm's block declares `unused`, the embedding where blocks see no metadata,
+        positions where the arm has its own, and settings of metaseg's own networks where the arm's is another.
 
         Raises:
             ConfigError: none is left.
@@ -138,6 +138,11 @@ class Space:
             dropped.add("embedding")
         if arm.positions is not None:
             dropped.add("positions")
+        from metaseg.study.arm_network import is_native  # naming the block has imported torch by now
+
+        found = arm.architecture(architecture)
+        if found is not None and not is_native(found):
+            dropped |= set(NETWORK_SETTINGS) - set(BLOCK_SETTINGS)
         kept: list[Dimension] = []
         for dimension in self.dimensions:
             if dimension.name in dropped or (dimension.when and dimension.when[0] in dropped):

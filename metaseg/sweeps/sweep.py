@@ -9,11 +9,19 @@ from typing import Any
 import optuna
 from optuna.distributions import distribution_to_json
 
-from metaseg.config import ConfigError, NetworkConfig, RunConfig, ScheduleConfig
+from metaseg.config import (
+    Architecture,
+    ArchitectureConfig,
+    ConfigError,
+    NetworkConfig,
+    RunConfig,
+    ScheduleConfig,
+)
 from metaseg.data.dataset import Dataset
 from metaseg.schema import Direction
 from metaseg.store.names import check_name
 from metaseg.study.arm_data import check_arm
+from metaseg.study.arm_network import check_architecture, resolve
 from metaseg.study.arms import Arm
 from metaseg.sweeps.objectives import Constraint, find_objective
 from metaseg.sweeps.search import SearchConfig
@@ -44,6 +52,8 @@ class Sweep:
     """Schedule of all trials, where the space doesn't vary it."""
     space: Space
     search: SearchConfig
+    architecture: ArchitectureConfig = ArchitectureConfig()
+    """The network that blocks are put in, where the arm doesn't name its own."""
 
     def __post_init__(self) -> None:
         check_name("sweep", self.name)
@@ -51,6 +61,7 @@ class Sweep:
             raise ConfigError(f"arm {self.arm.name!r} is several networks; expected one whose settings can be searched")
         check_arm(self.arm, self.dataset.of_fold(self.dataset.fold))
         self.space.check(self.network, self.schedule)
+        _ = self.chosen
         for one in self.search.objectives:
             find_objective(one)
         for constraint in self.search.constraints:
@@ -65,16 +76,24 @@ class Sweep:
         """The run that a trial's parameters stand for."""
         network, schedule = self.space.settings(params, self.network, self.schedule)
         arm, seed = self.arm, self.search.tuning_seed
-        return RunConfig(
-            arm.block_name,
-            arm.metadata_mode,
-            seed,
-            self.dataset.fingerprint,
-            arm.placed(network),
-            schedule,
-            arm.subset,
-            self.dataset.fold,
+        return resolve(
+            RunConfig(
+                arm.block_name,
+                arm.metadata_mode,
+                seed,
+                self.dataset.fingerprint,
+                arm.placed(network),
+                schedule,
+                arm.subset,
+                self.dataset.fold,
+                architecture=self.chosen,
+            )
         )
+
+    @cached_property
+    def chosen(self) -> Architecture | None:
+        """The network of all trials; None for metaseg's own U-Net."""
+        return check_architecture(self.arm, self.architecture, self.dataset)
 
     @cached_property
     def constraints(self) -> tuple[Constraint, ...]:
@@ -116,6 +135,7 @@ class Sweep:
             "seed": search.search_seed,
             "tuning_seed": search.tuning_seed,
             "trials_planned": search.trials,
+            **({} if self.chosen is None else {"architecture": asdict(self.chosen)}),
             "network": asdict(self.network),
             "schedule": asdict(self.schedule),
             "command": shlex.join(command),

@@ -13,7 +13,7 @@ from metaseg.data.dataset import Dataset
 from metaseg.device import one_thread
 from metaseg.store.checkpoints import StoredCheckpoints
 from metaseg.store.runs import Store, to_json
-from metaseg.study.execution import describe, to_parquet
+from metaseg.study.execution import describe, initial_weights, to_parquet
 from metaseg.study.run_id import run_id
 from metaseg.sweeps.objectives import measure
 from metaseg.training.checkpoint import unpack
@@ -128,9 +128,10 @@ def execute_trial(
                 judge(int(row["epoch"]), float(row["val_f1"]))
         return facts("complete", reused=trained.description().get("origin") != list(origin))
 
+    checkpoints = StoredCheckpoints(store, run, engine)
     with one_thread(device):
         try:
-            fitted = fit(config, dataset, device, on_epoch, StoredCheckpoints(store, run, engine))
+            fitted = fit(config, dataset, device, on_epoch, checkpoints, initial_weights(config, store))
         except _Pruned:
             recall()
             store.delete_checkpoints(run)

@@ -5,12 +5,11 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from metaseg.data.batches import to_input
 from metaseg.data.dataset import Dataset
 from metaseg.device import autocast
-from metaseg.networks.unet import UNet
 from metaseg.training.metrics import confusion_counts
 from metaseg.training.world import World
 
@@ -24,7 +23,7 @@ BATCH_PIXELS = 512 * 512
 """Most pixels of a batch of small images."""
 
 
-def predict_logits(model: UNet, image: Tensor, metadata: Tensor) -> Tensor:
+def predict_logits(model: nn.Module, image: Tensor, metadata: Tensor) -> Tensor:
     """Logits `(N, out_channels, H, W)` of whole images `(N, C, H, W)`; in tiles for images above `TILED_ABOVE` pixels.
 
     Normalisation and global average pooling then see a tile instead of the image, so the logits differ slightly from
@@ -59,7 +58,7 @@ def evaluation_batches(dataset: Dataset, samples: npt.NDArray[np.int64]) -> list
 
 @torch.no_grad()
 def predictions(
-    model: UNet, dataset: Dataset, samples: npt.NDArray[np.int64], vectors: Tensor, device: torch.device
+    model: nn.Module, dataset: Dataset, samples: npt.NDArray[np.int64], vectors: Tensor, device: torch.device
 ) -> Iterator[tuple[npt.NDArray[np.int64], Tensor, Tensor]]:
     """Predictions for this worker's share of `samples`; arguments as of `evaluate`.
 
@@ -78,7 +77,7 @@ def predictions(
 
 
 def evaluate(
-    model: UNet, dataset: Dataset, samples: npt.NDArray[np.int64], vectors: Tensor, device: torch.device
+    model: nn.Module, dataset: Dataset, samples: npt.NDArray[np.int64], vectors: Tensor, device: torch.device
 ) -> npt.NDArray[np.int64]:
     """Confusion counts of each of `samples`, computed together by the workers of the current process group.
 

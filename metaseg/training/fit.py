@@ -3,7 +3,7 @@
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -17,8 +17,8 @@ from metaseg.data.dataset import Dataset
 from metaseg.data.metadata import MetadataEncoder, apply_mode
 from metaseg.device import autocast, half_precision, training_format
 from metaseg.networks.blocks import block_class
+from metaseg.networks.build import build, start_from
 from metaseg.networks.initialisation import initialise_by_name
-from metaseg.networks.unet import UNet
 from metaseg.training.checkpoint import Checkpoints, Parts, State, pack, resume
 from metaseg.training.evaluate import evaluate
 from metaseg.training.history import Epoch
@@ -36,7 +36,7 @@ class DivergedError(RuntimeError):
 class Fitted:
     """A trained network with the weights of its best validation, and everything needed to use it."""
 
-    model: UNet
+    model: nn.Module
     encoder: MetadataEncoder
     vectors: Tensor
     """`(samples, M)` metadata of all samples of the dataset, as the run sees it."""
@@ -44,20 +44,25 @@ class Fitted:
     history: tuple[Epoch, ...]
 
 
-def build_network(config: RunConfig, channels: int, classes: int, metadata_size: int) -> UNet:
-    """The run's network with freshly initialised weights, a function of the configuration (its seed included) alone."""
+def build_network(
+    config: RunConfig, channels: int, classes: int, metadata_size: int, weights: Mapping[str, Tensor] | None = None
+) -> nn.Module:
+    """The run's network as it is before training: a function of the configuration (its seed included) and `weights`."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.stream)
-        network = UNet(
+        network = build(
             channels,
-            1 if classes == 1 else 1 + classes,
+            classes,
             config.block,
             metadata_size,
             config.network,
             heads=config.metadata_mode == "heads",
+            architecture=config.architecture,
         )
         if config.init == "shared":
             initialise_by_name(network, config.stream)
+        if weights is not None:
+            start_from(network, weights)
         return network
 
 
@@ -84,6 +89,7 @@ def fit(
     device: torch.device,
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
     checkpoints: Checkpoints | None = None,
+    weights: Mapping[str, Tensor] | None = None,
 ) -> Fitted:
     """Train the run's network and return it with the weights of its best validation.
 
@@ -97,6 +103,7 @@ def fit(
         device: this worker's.
         on_epoch: called after each epoch that is trained here, on every worker.
         checkpoints: where checkpoints are saved; None to save none.
+        weights: those that the run's network starts from, where `config.architecture` names a file of them.
 
     Raises:
         ConfigError: another dataset or fold, an unknown block, or a block that needs metadata the dataset doesn't have.
@@ -124,13 +131,16 @@ def fit(
     if block_class(config.block).needs_metadata and not dataset.metadata:
         raise ConfigError(f"block {config.block!r} needs metadata, but dataset {dataset.name!r} has no metadata column")
 
+    if config.architecture and config.architecture.weights and weights is None:
+        raise ConfigError(f"the run starts from weights {config.architecture.weights[:12]}, which weren't given")
+
     world, schedule = World.current(), config.schedule
     training, validation = dataset.indices("train", config.subset), dataset.indices("val", config.subset)
     encoder, vectors = encode_metadata(config, dataset)
     vectors = vectors.to(device)
 
     torch.backends.cudnn.deterministic = True
-    model = build_network(config, dataset.channels, len(dataset.classes), vectors.shape[1])
+    model = build_network(config, dataset.channels, len(dataset.classes), vectors.shape[1], weights)
     model = model.to(device, memory_format=training_format(device))  # type: ignore[call-overload]
     cutter = open_cutter(dataset, device)
     parallel: nn.Module = DistributedDataParallel(model) if world.size > 1 else model

@@ -5,6 +5,7 @@ from typing import Any
 
 from metaseg.config import ConfigError
 from metaseg.networks.block_name import BlockName, name_block
+from metaseg.networks.block_source import Code
 from metaseg.networks.blocks.base import ChannelModulation
 from metaseg.networks.blocks.conditional_batch_norm import ConditionalBatchNorm
 from metaseg.networks.blocks.convolutional_attention import ConvolutionalAttention, MetadataConvolutionalAttention
@@ -45,15 +46,13 @@ Example:
 """
 
 
-def block_name(
-    block: str | type[ChannelModulation], settings: Any = None, own: Sequence[type[ChannelModulation]] = ()
-) -> BlockName:
+def block_name(block: str | type[ChannelModulation], settings: Any = None, own: Sequence[Code] = ()) -> BlockName:
     """A block as a run's configuration names it.
 
     Args:
         block: key of `BLOCKS`, the text of such a name, or a class of your own.
         settings: instance of the block's `settings`; None for its defaults.
-        own: classes that a text with a hash may mean.
+        own: code from outside that a text with a hash may mean.
 
     Raises:
         ConfigError: the block is unknown, or the settings aren't of its class.

@@ -250,10 +250,10 @@ def test_blocks_are_read_from_files_by_name(folder: Path) -> None:
     (folder / "broken.py").write_text("1 / 0")
     for place, said in [
         ("given.py:Shift", "with a file that is there"),
-        (f"{folder}/given.py:Shfit", "no block 'Shfit'; it has: Shift"),
-        (f"{folder}/given.py:scaled", "no block 'scaled'"),
+        (f"{folder}/given.py:Shfit", "no block 'Shfit'; it has: .*Shift"),
+        (f"{folder}/given.py:torch", "no block 'torch'"),
         (f"{folder}/broken.py:Shift", "can't be run: ZeroDivisionError"),
-        ("Shift", "expected FILE.py:CLASS"),
+        ("Shift", "expected FILE.py:NAME"),
     ]:
         with pytest.raises(ConfigError, match=said):
             read_blocks([place])
