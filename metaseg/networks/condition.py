@@ -120,10 +120,11 @@ class Conditioned(nn.Module):
         Raises:
             ValueError: metadata of another shape.
         """
+        samples = image.shape[0]
         if metadata is None:
-            metadata = image.new_zeros(len(image), 0)
-        if metadata.shape != (len(image), self.metadata_size):
-            expected = (len(image), self.metadata_size)
+            metadata = image.new_zeros(samples, 0)
+        if metadata.shape != (samples, self.metadata_size):
+            expected = (samples, self.metadata_size)
             raise ValueError(f"metadata has shape {tuple(metadata.shape)}; expected {expected}: one vector a sample")
         self._told.metadata = metadata
         try:

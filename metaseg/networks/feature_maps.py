@@ -13,6 +13,15 @@ from torch import Tensor, nn
 from metaseg.config import ConfigError
 from metaseg.networks.module_calls import CONVOLUTIONS, Call, trace
 
+CHANNELS_FIRST = (
+    nn.modules.batchnorm._NormBase,
+    nn.GroupNorm,
+    nn.modules.pooling._MaxPoolNd,
+    nn.modules.pooling._AvgPoolNd,
+    nn.Upsample,
+)
+"""Layers that keep the number of channels they get, and have them first."""
+
 EXAMPLE_SIDE = {2: 128, 3: 64}
 """Side in pixels of the image that is passed through a network to see its feature maps, by number of dimensions."""
 
@@ -62,10 +71,11 @@ def conditionable(network: nn.Module, example: Tensor | None = None) -> tuple[Fe
     seen = _Trace.of(network, _example(network, example))
     stages = set(seen.stages())
     found: dict[str, FeatureMap] = {}
-    varied: set[str] = set()
-    for each in seen.maps.values():
-        if found.setdefault(each.name, each).channels != each.channels:  # called several times, with other channels
-            varied.add(each.name)
+    varied: set[str] = set()  # of modules that are called several times, with other channels
+    for call in seen.root.below():
+        each = seen.maps.get(id(call))
+        if each is None or found.setdefault(call.name, each).channels != each.channels:
+            varied.add(call.name)
     return tuple(replace(each, stage=name in stages) for name, each in found.items() if name not in varied)
 
 
@@ -195,9 +205,11 @@ class _Trace:
                 yield from self._parts(inner, classes)
 
     def _is_even(self, call: Call, made: FeatureMap) -> bool:
-        """True if the resolution changes at most once inside a module, and its own modules end as it does."""
+        """True if a module changes the resolution at most once, and its own modules end as it does."""
         convolved = (self.map_of(layer) for layer in call.layers() if isinstance(layer.module, CONVOLUTIONS))
         strides = [each.stride for each in convolved if each]
+        if len(call.given) == self.image.ndim and not made.channels_last:
+            strides.insert(0, _stride(self.image, math.prod(call.given[2:])))
         changes = sum(before != after for before, after in pairwise([*strides, made.stride]))
         own = (self.map_of(inner) for inner in call.inner if not inner.is_layer and inner.last_convolution())
         return changes <= 1 and all(each.stride == made.stride for each in own if each)
@@ -225,13 +237,22 @@ def _feature_map(call: Call, image: Tensor) -> FeatureMap | None:
         return None
     sized = [(layer.module, size) for layer in call.layers() if (size := _features(layer.module))]
     module, features = sized[-1] if sized else (None, None)
+    if call.is_layer and isinstance(call.module, CHANNELS_FIRST):
+        features = shape[1]
     fits_first, fits_last = shape[1] == features, shape[-1] == features
-    if fits_first == fits_last and call.last_convolution() is None:  # either, or neither
+    known = isinstance(call.module, CHANNELS_FIRST) or call.last_convolution() is not None
+    if fits_first == fits_last and not known:  # either, or neither
         return None
     channels_last = fits_last and not fits_first and not isinstance(module, CONVOLUTIONS)
     pixels = math.prod(shape[1:]) // shape[-1 if channels_last else 1]
-    stride = round((math.prod(image.shape[2:]) / pixels) ** (1 / (image.ndim - 2)))
-    return FeatureMap(call.name, shape[-1] if channels_last else shape[1], stride, channels_last)
+    channels = shape[-1] if channels_last else shape[1]
+    return FeatureMap(call.name, channels, _stride(image, pixels), channels_last)
+
+
+def _stride(image: Tensor, pixels: int) -> int:
+    """Side of the image over that of a feature map with so many pixels."""
+    ratio = math.prod(image.shape[2:]) / max(pixels, 1)
+    return round(float(ratio ** (1 / (image.ndim - 2))))
 
 
 def _features(module: nn.Module) -> int | None:

@@ -18,6 +18,8 @@ class Call:
 
     name: str
     module: nn.Module
+    given: tuple[int, ...] = ()
+    """Shape of its first argument; empty if that isn't a tensor."""
     output: object = None
     inner: list["Call"] = field(default_factory=list)
 
@@ -65,8 +67,9 @@ def trace(network: nn.Module, image: Tensor) -> Call:
     handles: list[RemovableHandle] = []
 
     def watch(name: str, module: nn.Module) -> None:
-        def enter(_: nn.Module, inputs: object) -> None:
-            call = Call(name, module)
+        def enter(_: nn.Module, inputs: tuple[object, ...]) -> None:
+            first = inputs[0] if inputs else None
+            call = Call(name, module, tuple(first.shape) if isinstance(first, Tensor) else ())
             open_calls[-1].inner.append(call)
             open_calls.append(call)
 

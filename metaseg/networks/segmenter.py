@@ -80,6 +80,8 @@ def make_network(name: NetworkName, in_channels: int, out_channels: int) -> nn.M
 def _taken_channels(network: nn.Module, in_channels: int) -> int:
     """Channels of the image that a network takes: those that were asked for, or three, for which grey is repeated."""
     first = next((each for each in network.modules() if isinstance(each, CONVOLUTIONS)), None)
+    if first is not None and len(first.kernel_size) != 2:
+        raise ConfigError(f"a {type(network).__name__} takes volumes; expected a network for images (N, C, H, W)")
     taken = in_channels if first is None else first.in_channels
     if taken != in_channels and not (in_channels == 1 and taken == 3):
         raise ConfigError(f"a {type(network).__name__} takes images of {taken} channels; these have {in_channels}")

@@ -22,6 +22,7 @@ from metaseg.data.dataset import Dataset
 from metaseg.data.manifest import ManifestError
 from metaseg.device import one_thread
 from metaseg.networks.block_source import Code
+from metaseg.networks.build import read_architecture
 from metaseg.schema import (
     AS_TRAINED,
     CONFIG,
@@ -76,7 +77,7 @@ def score_run(
     predictor, description = Predictor.open(run, blocks), run.description()
     counted = run.table(IMAGES, KEY, COUNTS)
     try:
-        config, trained_on = _run_config(description), description["hardware"]["device"]
+        config, trained_on = _run_config(description, blocks), description["hardware"]["device"]
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise DamagedRunError(f"{run.locate(CONFIG)}: not a run's configuration: {error!r}") from error
     try:
@@ -173,7 +174,7 @@ def _settings(store: Store, run_id: str) -> dict[str, Any]:
     return settings if settings.get("version") == SCORES_VERSION and isinstance(names, list) else {}
 
 
-def _run_config(description: dict[str, Any]) -> RunConfig:
+def _run_config(description: dict[str, Any], blocks: Sequence[Code]) -> RunConfig:
     """The configuration that a run's `config.json` describes."""
     network, arm, subset = description["network"], description["arm"], description["subset"]
     return RunConfig(
@@ -186,6 +187,7 @@ def _run_config(description: dict[str, Any]) -> RunConfig:
         Subset(**subset | {"splits": tuple(subset["splits"])}) if subset else None,
         description.get("fold"),
         init=description.get("init", "own"),
+        architecture=read_architecture(description.get("architecture"), blocks),
     )
 
 

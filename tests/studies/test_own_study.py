@@ -14,6 +14,14 @@ from checkout import ROOT
 
 PAGE = (ROOT / "docs" / "how-to" / "own-study.md").read_text()
 STUDY, FROM_PYTHON, SWEEP = re.findall(r"```python\n(.*?)```", PAGE, re.S)
+NETWORK = """
+from torch import nn
+
+
+def make(in_channels, out_channels, width=4):
+    level = nn.Sequential(nn.Conv2d(in_channels, width, 3, padding=1), nn.GroupNorm(2, width), nn.ReLU())
+    return nn.Sequential(level, nn.Conv2d(width, out_channels, 1))
+"""
 TINY = ["--epochs", "1", "--validate-every", "1", "--width", "4", "--depth", "2", "--crop", "16"]
 
 
@@ -40,19 +48,26 @@ def data(tiny_manifest: Path) -> list[str]:
     return ["--manifest", str(tiny_manifest.parent / "cells.csv"), "--metadata", "cell_line"]
 
 
-def test_its_own_block_is_trained_by_rays_workers_and_used_afterwards(folder: Path, tiny_manifest: Path) -> None:
-    options = [*data(tiny_manifest), *TINY, "--seeds", "1", "--arms", "baseline", "shift"]
+def test_its_own_block_and_network_are_trained_by_rays_workers_and_used_afterwards(
+    folder: Path, tiny_manifest: Path
+) -> None:
+    (folder / "my_network.py").write_text(NETWORK)
+    network = ["--network", "my_network.py:make(width=8)"]
+    options = [*data(tiny_manifest), *TINY, "--seeds", "1", "--arms", "baseline", "shift", *network]
     said = call(folder, "shift_study.py", *options)
     assert (folder / "store" / "reports" / "shift" / "report.html").is_file(), said
     assert (folder / "store" / "reports" / "shift" / "overlays.png").is_file(), "of the first arm that sees metadata"
     configs = [json.loads(path.read_text()) for path in (folder / "store").glob("runs/*/config.json")]
     own = next(config for config in configs if config["arm"]["block"] != "se")
     assert re.fullmatch(r"Shift@[0-9a-f]{12}", own["arm"]["block"])
-    assert own["own_blocks"][0]["file"] == str(folder / "shift_study.py")
+    files = [str(folder / name) for name in ("shift_study.py", "my_network.py")]
+    assert [each["file"] for each in own["own_blocks"]] == files
+    assert re.fullmatch(r'make\{"width": 8\}@[0-9a-f]{12}', own["architecture"]["network"])
+    assert 'network make{"width": 8}@' in " ".join(said.split())
 
     image, run = str(tiny_manifest.parent / "image0.png"), str(folder / "store" / "runs" / own["run_id"])
     command = ["-m", "metaseg", "predict", "--run", run, "--image", image, "--out", "mask.png", "--metadata"]
-    call(folder, *command, "cell_line=a", "--blocks", "shift_study.py:Shift")
+    call(folder, *command, "cell_line=a", "--blocks", "shift_study.py:Shift", "my_network.py:make")
     assert Image.open(folder / "mask.png").size == Image.open(image).size
 
     edited = STUDY.replace("features + channelwise", "features - channelwise")

@@ -108,6 +108,24 @@ def test_only_the_code_is_shipped_and_it_is_the_code_that_runs(head, tmp_path):
     assert re.search(r"^metaseg: \S+/_ray_pkg_\w+/metaseg/__init__.py$", job.stdout, re.MULTILINE)
 
 
+def test_a_study_outside_the_repository_brings_its_own_block_and_network(head, tmp_path, tiny_manifest):
+    page = (ROOT / "docs" / "how-to" / "own-study.md").read_text()
+    (tmp_path / "shift_study.py").write_text(re.findall(r"```python\n(.*?)```", page, re.S)[0])
+    (tmp_path / "my_network.py").write_text(
+        "from torch import nn\n\n\ndef make(in_channels, out_channels):\n"
+        "    level = nn.Sequential(nn.Conv2d(in_channels, 4, 3, padding=1), nn.ReLU())\n"
+        "    return nn.Sequential(level, nn.Conv2d(4, out_channels, 1))\n"
+    )
+    options = ["--manifest", str(tiny_manifest), "--metadata", "line", "--network", "my_network.py:make"]
+    short = ["--epochs", "1", "--crop", "16", "--seeds", "1", "--arms", "baseline", "shift"]
+    study = ["python", "shift_study.py", *options, *short, "--storage", str(tmp_path / "store")]
+    job = head.call(*RAY_SUBMIT, "--working-dir", ".", "--", *study, cwd=tmp_path)
+    assert job.returncode == 0, job.stdout + job.stderr
+    configs = [json.loads(path.read_text()) for path in tmp_path.glob("store/runs/*/config.json")]
+    assert {config["architecture"]["network"].partition("@")[0] for config in configs} == {"make"}
+    assert {config["arm"]["block"].partition("@")[0] for config in configs} == {"se", "Shift"}
+
+
 def test_a_stopped_job_goes_on_with_the_same_command(head, tmp_path):
     store = tmp_path / "store"
     page = [*PAGE, "--seeds", "4", "--storage", str(store)]
