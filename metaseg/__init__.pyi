@@ -5,7 +5,7 @@ from .data.manifest import Manifest, ManifestError
 from .data.preparation import prepare
 from .datasets.table import read_table
 from .engine.study import run_study
-from .networks.blocks import BLOCKS, build_block
+from .networks.blocks.registry import BLOCKS, build_block
 from .networks.condition import condition
 from .networks.feature_maps import conditionable
 from .networks.unet import UNet

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from metaseg.config import ConfigError, Start, Train
-from metaseg.networks.blocks import ChannelModulation, block_class, build_block
+from metaseg.networks.blocks import ChannelModulation, block_class, build_block, tie_blocks
 from metaseg.networks.feature_maps import FeatureMap, find_feature_maps
 from metaseg.networks.mlp import MLPConfig
 
@@ -96,15 +97,17 @@ class Conditioned(nn.Module):
         self._told = _Told()
         if train == "blocks":
             network.requires_grad_(False)
+        mlp = replace(mlp, blocks=len(maps))
         self.blocks = nn.ModuleDict()
         like = next(network.parameters())
         for place in maps:
-            built: nn.Module = build_block(block, place.channels, metadata_size, mlp)
+            built: nn.Module = build_block(block, place.channels, metadata_size, mlp, place.dims)
             if start == "identity":
                 built = FromIdentity(built, place.channels)
             self.blocks[place.name.replace(".", "/")] = built.to(like.device, like.dtype)
             hook = _Modulation(built, self._told, place)
             network.get_submodule(place.name).register_forward_hook(hook)
+        tie_blocks(self.blocks)
         self.train(network.training)
 
     def forward(self, image: Tensor, metadata: Tensor | None = None) -> Any:

@@ -40,6 +40,8 @@ class FeatureMap:
     """True for `(N, *spatial, C)`, as in some transformers, False for `(N, C, *spatial)`."""
     stage: bool = False
     """True if the module is a stage of the network: it is conditioned unless others are named."""
+    dims: int = 2
+    """Number of spatial dimensions: 2 of images, 3 of volumes."""
 
 
 def conditionable(network: nn.Module, example: Tensor | None = None) -> tuple[FeatureMap, ...]:
@@ -246,7 +248,7 @@ def _feature_map(call: Call, image: Tensor) -> FeatureMap | None:
     channels_last = fits_last and not fits_first and not isinstance(module, CONVOLUTIONS)
     pixels = math.prod(shape[1:]) // shape[-1 if channels_last else 1]
     channels = shape[-1] if channels_last else shape[1]
-    return FeatureMap(call.name, channels, _stride(image, pixels), channels_last)
+    return FeatureMap(call.name, channels, _stride(image, pixels), channels_last, dims=image.ndim - 2)
 
 
 def _stride(image: Tensor, pixels: int) -> int:

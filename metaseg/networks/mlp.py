@@ -27,6 +27,9 @@ class MLPConfig:
     """This block's share of the parameters outside the blocks that serve them (the metadata embedding). `se-matched`
     adds as many to itself."""
 
+    blocks: int = 1
+    """Number of blocks in the network. `se-matched` counts parameters that they share in as many equal parts."""
+
 
 def hidden_and_linear(inputs: int, hidden: int, outputs: int, mlp: MLPConfig) -> nn.Sequential:
     """An MLP, hidden layers of `hidden` units and a linear output: `(N, inputs)` to `(N, outputs)`, unbounded."""

@@ -4,5 +4,8 @@ from collections.abc import Callable
 
 from torch import nn
 
-NATIVE: dict[str, Callable[..., nn.Module]] = {}
+from metaseg.networks.resdunet import ResDUNet
+from metaseg.networks.unet_concat import UNetConcat
+
+NATIVE: dict[str, Callable[..., nn.Module]] = {"resdunet": ResDUNet, "unet-concat": UNetConcat}
 """Classes with blocks built in, called as `metaseg.networks.unet.UNet` is, without `heads`."""

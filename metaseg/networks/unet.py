@@ -1,13 +1,14 @@
 """The conditioned U-Net: an encoder-decoder with one channel-modulation block in each level."""
 
 import math
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from metaseg.config import Modulate, NetworkConfig, Position
-from metaseg.networks.blocks import ChannelModulation, block_class, build_block
+from metaseg.networks.blocks import ChannelModulation, block_class, build_block, tie_blocks
 from metaseg.networks.mlp import MLPConfig
 
 MODULATED_AFTER: dict[Modulate, int] = {"convolved": 4, "normalised": 5, "output": 6}
@@ -83,6 +84,9 @@ class UNet(nn.Module):
         torch.Size([2, 1, 50, 61])
     """
 
+    level_class: ClassVar[type[Level]] = Level
+    """A level's layers."""
+
     def __init__(
         self,
         in_channels: int,
@@ -106,11 +110,11 @@ class UNet(nn.Module):
             if block_class(block).needs_metadata:
                 self.embedding = nn.Linear(seen, network.embedding)
             seen, shared = network.embedding, math.ceil((seen + 1) * network.embedding / blocks)
-        mlp = MLPConfig(network.reduction, network.hidden_layers, network.activation, shared)
+        mlp = MLPConfig(network.reduction, network.hidden_layers, network.activation, shared, max(1, blocks))
 
         def level(position: Position, inputs: int, outputs: int) -> Level:
             placed = block if position in network.positions else "none"
-            return Level(inputs, outputs, placed, seen, mlp, network.modulate)
+            return self.level_class(inputs, outputs, placed, seen, mlp, network.modulate)
 
         self.encoder = nn.ModuleList(
             level("encoder", inputs, outputs)
@@ -123,6 +127,15 @@ class UNet(nn.Module):
         )
         self.decoder = nn.ModuleList(level("decoder", 2 * here, here) for here in channels[-2::-1])
         self.head = nn.Conv2d(network.width, self.heads * out_channels, kernel_size=1)
+        tie_blocks(self)
+
+    def inputs(self, image: Tensor, metadata: Tensor) -> Tensor:
+        """Maps that the first level gets: here the image alone."""
+        return image
+
+    def skip(self, level: int, features: Tensor) -> Tensor:
+        """Features of encoder level `level` as the decoder gets them: here as they are."""
+        return features
 
     def forward(self, image: Tensor, metadata: Tensor | None = None) -> Tensor:
         """Logits of every pixel.
@@ -146,13 +159,13 @@ class UNet(nn.Module):
             expected = (samples, self.metadata_size)
             raise ValueError(f"metadata has shape {tuple(metadata.shape)}; expected {expected}: one vector a sample")
 
+        features = padded(self.inputs(image, metadata), self.stride)
         picked = metadata.argmax(dim=1) if self.heads > 1 else None
         metadata = self.embedding(metadata if picked is None else metadata[:, :0])
-        features = padded(image, self.stride)
-        skipped = []
+        skipped: list[Tensor] = []
         for level in self.encoder:
             features = level(features, metadata)
-            skipped.append(features)
+            skipped.append(self.skip(len(skipped), features))
             features = F.max_pool2d(features, 2)
         features = self.bottleneck(features, metadata)
         for upsample, level in zip(self.upsample, self.decoder, strict=True):

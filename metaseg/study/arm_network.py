@@ -58,6 +58,9 @@ def check_architecture(arm: Arm, chosen: ArchitectureConfig, dataset: Dataset) -
         found = arm.architecture(chosen)
         if found is None:
             return None
+        if arm.positions is not None and not is_native(found):
+            places = " and ".join(arm.positions)
+            raise ConfigError(f"network {found.network!r} has no {places}; expected one of metaseg's for blocks there")
         if arm.metadata_mode == "heads":
             raise ConfigError(f"network {chosen.network!r} has one output layer; expected metaseg's U-Net for heads")
         view = dataset.views[0]

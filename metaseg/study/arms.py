@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from metaseg.config import ArchitectureConfig, ConfigError, MetadataMode, Subset
+from metaseg.config import ArchitectureConfig, ConfigError, MetadataMode, NetworkConfig, Position, Subset
 from metaseg.schema import BASELINE
 
 if TYPE_CHECKING:  # they import torch
@@ -37,6 +37,8 @@ class Arm:
     """Settings of the block, an instance of its `settings` class; None for their defaults."""
     network: str | None = None
     """The network that the block is put in, where it isn't the study's: a name as `--network` takes it."""
+    positions: tuple[Position, ...] | None = None
+    """Where the arm's blocks are in the network; None for where the study has them."""
 
     @property
     def block_name(self) -> "BlockName":
@@ -44,6 +46,15 @@ class Arm:
         from metaseg.networks.blocks import block_name
 
         return block_name(self.block, self.settings)
+
+    @property
+    def design(self) -> tuple[object, ...]:
+        """What an arm and its dummy have in common: all but the metadata that they see."""
+        return self.block_name, self.subset, self.positions, self.network
+
+    def placed(self, network: NetworkConfig) -> NetworkConfig:
+        """Settings of a network, with blocks where the arm has them."""
+        return network if self.positions is None else replace(network, positions=self.positions)
 
     def architecture(self, study: ArchitectureConfig) -> "Architecture | None":
         """The network of the arm's runs in a study with the network `study`; None for metaseg's own U-Net.
@@ -61,6 +72,8 @@ class Arm:
         del fields["settings"]
         if self.network is None:
             del fields["network"]
+        if self.positions is None:  # as in records from before arms had positions
+            del fields["positions"]
         return fields
 
 
@@ -82,6 +95,25 @@ ARMS: dict[str, Arm] = {
         Arm("film-shuffled", "film", "shuffled"),
         Arm("film-ivadomed", "film-ivadomed", "true"),
         Arm("film-ivadomed-dummy", "film-ivadomed", "zeros"),
+        Arm("film-ivadomed-tied", "film-ivadomed-tied", "true"),
+        Arm("film-ivadomed-tied-dummy", "film-ivadomed-tied", "zeros"),
+        Arm("cunet-simple", "cunet-simple", "true", positions=("encoder",)),
+        Arm("cunet-simple-dummy", "cunet-simple", "zeros", positions=("encoder",)),
+        Arm("cunet-complex", "cunet-complex", "true", positions=("encoder",)),
+        Arm("cunet-complex-dummy", "cunet-complex", "zeros", positions=("encoder",)),
+        Arm("cbn", "cbn", "true"),
+        Arm("cbn-dummy", "cbn", "zeros"),
+        Arm("cbam", "cbam", "absent"),
+        Arm("cbam-metadata", "cbam-metadata", "true"),
+        Arm("cbam-metadata-dummy", "cbam-metadata", "zeros"),
+        Arm("fuse", "fuse", "absent"),
+        Arm("concat", "concat", "true", positions=("bottleneck",)),
+        Arm("concat-dummy", "concat", "zeros", positions=("bottleneck",)),
+        Arm("concat-input", "se", "true", network="unet-concat"),
+        Arm("concat-input-dummy", "se", "zeros", network="unet-concat"),
+        Arm("resdunet", "se", "absent", network="resdunet"),
+        Arm("resdunet-sme", "sme", "true", network="resdunet"),
+        Arm("resdunet-sme-dummy", "sme", "zeros", network="resdunet"),
         Arm("heads", "se", "heads"),
     )
 }

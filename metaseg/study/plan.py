@@ -105,11 +105,11 @@ class Study:
             for arm in self.arms
             if arm.name != self.baseline
         )
-        dummies = {_network_of(arm): arm.name for arm in self.arms if arm.metadata_mode == "zeros"}
+        dummies = {arm.design: arm.name for arm in self.arms if arm.metadata_mode == "zeros"}
         with_dummy = (
-            Comparison(arm.name, dummies[_network_of(arm)], "differs")
+            Comparison(arm.name, dummies[arm.design], "differs")
             for arm in self.arms
-            if arm.metadata_mode == "true" and dummies.get(_network_of(arm), self.baseline) != self.baseline
+            if arm.metadata_mode == "true" and dummies.get(arm.design, self.baseline) != self.baseline
         )
         return (*with_baseline, *with_dummy)
 
@@ -174,11 +174,6 @@ class Study:
         if seen := looked_at(store, self.name, runs, bool(self.sequential)):
             record["looked_at"] = seen
         store.write_study(self.name, {**record, "config": options} if options else record)
-
-
-def _network_of(arm: Arm) -> tuple[object, ...]:
-    """Parts of an arm that it shares with its dummy."""
-    return arm.block_name, arm.subset, arm.network
 
 
 def plan(
@@ -248,14 +243,15 @@ def plan(
     architectures = {arm.name: check_architecture(arm, architecture, dataset) for arm in chosen}
 
     def config(arm: Arm, seed: int, subset: Subset | None, fold: str | None) -> RunConfig:
-        settings = (own_settings or {}).get((arm.name, fold), (network, schedule))
+        own_network, own_schedule = (own_settings or {}).get((arm.name, fold), (network, schedule))
         return resolve(
             RunConfig(
                 arm.block_name,
                 arm.metadata_mode,
                 seed,
                 dataset.fingerprint,
-                *settings,
+                arm.placed(own_network),
+                own_schedule,
                 subset,
                 fold,
                 init,

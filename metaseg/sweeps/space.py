@@ -126,8 +126,8 @@ class Space:
     def for_arm(self, arm: "Arm", architecture: ArchitectureConfig = ArchitectureConfig()) -> "Space":
         """The space without dimensions that have no effect in the arm, and without those that depend on them.
 
-        These are the fields that the arm's block declares `unused`, the embedding where blocks see no metadata, and
-        settings of metaseg's own networks where the arm's is another.
+        These are the fields that the arm's block declares `unused`, the embedding where blocks see no metadata,
+        positions where the arm has its own, and settings of metaseg's own networks where the arm's is another.
 
         Raises:
             ConfigError: none is left.
@@ -136,6 +136,8 @@ class Space:
         dropped = set(block.unused)
         if not block.needs_metadata or arm.metadata_mode in ("absent", "heads"):
             dropped.add("embedding")
+        if arm.positions is not None:
+            dropped.add("positions")
         from metaseg.study.arm_network import is_native  # naming the block has imported torch by now
 
         found = arm.architecture(architecture)

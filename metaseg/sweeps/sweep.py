@@ -82,7 +82,7 @@ class Sweep:
                 arm.metadata_mode,
                 seed,
                 self.dataset.fingerprint,
-                network,
+                arm.placed(network),
                 schedule,
                 arm.subset,
                 self.dataset.fold,

@@ -198,6 +198,7 @@ def fit(
 
         val_f1 = None
         if epoch % schedule.validate_every == 0 or epoch == schedule.epochs:
+            world.share(model.buffers())  # running averages, which each worker has of its own samples
             val_f1 = float(f1_score(evaluate(model, dataset, validation, vectors, device)).mean())
             if val_f1 > state.best_f1:
                 state.best_f1, state.best_epoch = val_f1, epoch

@@ -1,5 +1,6 @@
 """The process group of a run: this process's rank, and operations over all workers."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch.distributed as dist
@@ -25,6 +26,12 @@ class World:
         if self.size > 1:
             dist.all_reduce(tensor)
         return tensor
+
+    def share(self, tensors: Iterable[Tensor]) -> None:
+        """Give all workers the first one's `tensors`, in place; every worker must call it."""
+        if self.size > 1:
+            for tensor in tensors:
+                dist.broadcast(tensor, src=0)
 
     def gather(self, value: float) -> list[float]:
         """All workers' `value`, in the order of their ranks; every worker must call it."""

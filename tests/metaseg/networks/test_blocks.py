@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from metaseg.config import Activation, ConfigError
-from metaseg.networks.blocks import BLOCKS, build_block
+from metaseg.networks.blocks import BLOCKS, Matched, block_name, build_block
 from metaseg.networks.mlp import MLPConfig
 
 WITH_METADATA = [name for name, block in BLOCKS.items() if block.needs_metadata]
@@ -36,11 +36,51 @@ def inputs() -> tuple[torch.Tensor, torch.Tensor]:
 def test_every_block_keeps_the_shape_and_conditions_each_sample_alone(name, mlp, inputs):
     features, metadata = inputs
     torch.manual_seed(0)
-    block = build_block(name, channels=16, metadata_size=4, mlp=mlp)
+    block = build_block(name, channels=16, metadata_size=4, mlp=mlp).train(not BLOCKS[name].couples_samples)
     together = block(features, metadata)
     assert together.shape == features.shape
     one_by_one = torch.cat([block(features[i : i + 1], metadata[i : i + 1]) for i in range(3)])
     torch.testing.assert_close(together, one_by_one)
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_samples_of_a_training_batch_depend_on_each_other_exactly_where_a_block_says_so(name, inputs):
+    features, metadata = inputs
+    torch.manual_seed(0)
+    block = build_block(name, channels=16, metadata_size=4)
+    others = torch.cat([features[:1], 3 * features[1:]])
+    same = torch.allclose(block(features, metadata)[0], block(others, metadata)[0], rtol=1e-4, atol=1e-5)
+    assert same != BLOCKS[name].couples_samples
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_every_block_takes_volumes_too_and_conditions_each_sample_alone(name):
+    torch.manual_seed(0)
+    features, metadata = torch.randn(3, 16, 4, 5, 7), torch.randn(3, 4)
+    block = build_block(name, channels=16, metadata_size=4, dims=3).eval()
+    together = block(features, metadata)
+    assert together.shape == features.shape
+    one_by_one = torch.cat([block(features[i : i + 1], metadata[i : i + 1]) for i in range(3)])
+    torch.testing.assert_close(together, one_by_one)
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_a_volume_of_one_slice_is_an_image(name, inputs):
+    features, metadata = inputs
+    image, volume = (build_block(name, channels=16, metadata_size=4, dims=dims) for dims in (2, 3))
+    state = image.state_dict()
+    for key, weights in volume.state_dict().items():
+        if weights.ndim > state[key].ndim:  # a kernel, whose middle slice is the image's
+            kernel = torch.zeros_like(weights)
+            kernel[:, :, weights.shape[2] // 2] = state[key]
+            state[key] = kernel
+    volume.load_state_dict(state)
+    torch.testing.assert_close(volume(features[:, :, None], metadata)[:, :, 0], image(features, metadata))
+
+
+def test_other_dimensions_than_two_and_three_are_refused():
+    with pytest.raises(ConfigError, match="dims is 1; expected 2 for images or 3 for volumes"):
+        build_block("se", channels=16, metadata_size=0, dims=1)
 
 
 @every_perceptron
@@ -183,6 +223,15 @@ def test_ivadomed_film_equals_its_published_layout_and_is_bounded(inputs):
 
     offset = block(torch.zeros(1, 16, 1, 1), 1e4 * metadata[:1])
     assert ((offset >= 0) & (offset <= 1)).all(), "beta stays in (0, 1)"
+
+
+@pytest.mark.parametrize("name", [name for name in BLOCKS if name != "se-matched"])
+def test_se_can_be_matched_to_every_block(name):
+    wanted, control = (
+        sum(parameter.numel() for parameter in build_block(block, 16, 4, dims=3).parameters())
+        for block in (name, block_name("se-matched", Matched(name)))
+    )
+    assert wanted <= control < max(wanted, 2 * 16 + 1 + 16) + 2 * 16 + 1, "a hidden unit of weights more at most"
 
 
 @settings(max_examples=50, deadline=None)

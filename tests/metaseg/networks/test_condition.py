@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from metaseg.config import ConfigError
-from metaseg.networks.blocks import BLOCKS, block_class
+from metaseg.networks.blocks import BLOCKS, Matched, block_class, block_name
 from metaseg.networks.condition import Conditioned, condition
 from metaseg.networks.mlp import MLPConfig
 
@@ -53,7 +53,7 @@ IMAGE, METADATA = torch.rand(3, 1, 32, 32, generator=torch.Generator().manual_se
 def test_each_sample_is_conditioned_by_its_own_metadata(block: str, make: Callable[[], nn.Module]) -> None:
     network = seeded(make, block)
     for parameter in network.blocks.parameters():  # some blocks start without effect
-        nn.init.normal_(parameter, std=0.5)
+        nn.init.normal_(parameter, std=0.5 / parameter[0].numel() ** 0.5)
     whole = network(IMAGE, METADATA)
     alone = torch.cat([network(IMAGE[n : n + 1], METADATA[n : n + 1]) for n in range(3)])
     torch.testing.assert_close(whole, alone, rtol=1e-4, atol=1e-5)
@@ -92,9 +92,10 @@ def test_weights_load_with_the_networks_own_keys_before_or_after(tmp_path: Path)
     assert torch.equal(first.eval()(IMAGE, METADATA), after(IMAGE, METADATA))
 
 
-def test_three_dimensional_networks_are_conditioned_alike() -> None:
+@pytest.mark.parametrize("block", ["sme", "cbam-metadata", "film-ivadomed-tied"])
+def test_three_dimensional_networks_are_conditioned_alike(block: str) -> None:
     torch.manual_seed(0)
-    network = condition(Net(3), 2, "sme").eval()
+    network = condition(Net(3), 2, block).eval()
     assert [(each.name, each.channels, each.stride) for each in network.maps] == [
         ("stem", 4, 1),
         ("deep", 8, 2),
@@ -105,6 +106,15 @@ def test_three_dimensional_networks_are_conditioned_alike() -> None:
     assert logits.shape == (2, 2, 8, 16, 16)
     torch.testing.assert_close(network(volume[:1], metadata[:1]), logits[:1])
     assert not torch.allclose(network(volume, metadata.roll(1, 0)), logits)
+
+
+def test_blocks_that_share_layers_share_them_in_any_network() -> None:
+    network = seeded(Net, "film-ivadomed-tied")
+    shared = [key for key in network.state_dict() if ".shared." in key]
+    assert shared == ["blocks.stem.shared.0.weight", "blocks.stem.shared.1.weight"]
+    sizes = [sum(each.numel() for each in seeded(Net, name).blocks.parameters())
+             for name in ("film-ivadomed-tied", block_name("se-matched", Matched("film-ivadomed-tied")))]  # fmt: skip
+    assert sizes[0] <= sizes[1] < sizes[0] + sum(2 * each.channels + 2 for each in network.maps)
 
 
 def test_a_hook_does_what_a_block_by_hand_would() -> None:

@@ -1,8 +1,19 @@
 """Studies: arms and seeds resolved into runs before anything is trained."""
 
+from dataclasses import replace
+
 import pytest
 
-from metaseg.config import SPLITS, ConfigError, NetworkConfig, ScheduleConfig, Scoring, Subset
+from metaseg.config import (
+    SPLITS,
+    ArchitectureConfig,
+    ConfigError,
+    NetworkConfig,
+    Position,
+    ScheduleConfig,
+    Scoring,
+    Subset,
+)
 from metaseg.networks.blocks import BLOCKS
 from metaseg.store.runs import Store
 from metaseg.study.arms import ARMS, Arm
@@ -73,8 +84,34 @@ def test_every_arm_has_a_known_block_and_sees_metadata_only_if_the_block_does():
             assert not BLOCKS[arm.block].needs_metadata
         elif arm.block == "se-matched":  # needs to know how large metadata are
             assert arm.metadata_mode == "zeros"
+        elif arm.network == "unet-concat":  # sees metadata itself
+            assert arm.metadata_mode != "absent"
         else:
             assert (arm.metadata_mode != "absent") == BLOCKS[arm.block].needs_metadata
+
+
+def test_an_arm_with_positions_has_its_blocks_there_and_leaves_other_arms_where_the_study_has_them(tiny_dataset):
+    low: tuple[Position, ...] = ("bottleneck",)
+    arms = [Arm("low", "sme", "true", positions=low), Arm("low-dummy", "sme", "zeros", positions=low)]
+    names = ["baseline", "sme", "sme-dummy", "low", "low-dummy"]
+    study = plan("s", tiny_dataset, names, 1, NETWORK, SCHEDULE, more_arms=arms)
+    positions = {run.arm.name: run.config.network.positions for run in study.runs}
+    assert positions == {name: low if "low" in name else NETWORK.positions for name in names}
+    runs = {run.arm.name: run.run_id for run in study.runs}
+    by_hand = plan("s", tiny_dataset, ["sme"], 1, replace(NETWORK, positions=low), SCHEDULE, baseline="sme")
+    assert by_hand.runs[0].run_id == runs["low"], "the arm's name is no part of it"
+    pairs = {(each.arm, each.reference) for each in study.comparisons}
+    assert {("sme", "sme-dummy"), ("low", "low-dummy")} <= pairs
+    assert ("low", "sme-dummy") not in pairs
+    assert "positions" not in ARMS["sme"].record()
+    assert arms[0].record()["positions"] == low
+
+
+def test_an_arm_with_positions_is_refused_in_a_network_that_has_none(tiny_dataset):
+    pytest.importorskip("monai")
+    elsewhere = ArchitectureConfig(network="monai.BasicUNet")
+    with pytest.raises(ConfigError, match=r"arm 'cunet-simple': network 'monai.BasicUNet.* has no encoder; expected"):
+        plan("s", tiny_dataset, ["baseline", "cunet-simple"], 1, NETWORK, SCHEDULE, architecture=elsewhere)
 
 
 def test_a_stratified_arm_is_a_network_for_each_value_that_sees_that_value_alone(tiny_dataset):

@@ -280,6 +280,7 @@ def test_arms_search_only_what_means_something_to_them():
     for arm in ("baseline", "heads", "baseline-matched"):
         assert names(BOTTLENECK_SPACE.for_arm(find_arm(arm))) == names(BOTTLENECK_SPACE) - {"embedding"}
     assert names(BOTTLENECK_SPACE.for_arm(find_arm("film-ivadomed"))) == {"positions", "modulate", "embedding"}
+    assert names(BOTTLENECK_SPACE.for_arm(find_arm("concat"))) == {"modulate", "embedding"}, "it has its own positions"
     with pytest.raises(ConfigError, match="nothing of the space means anything to arm 'none': reduction, "):
         BOTTLENECK_SPACE.for_arm(find_arm("none"))
     for arm in ARMS.values():

@@ -102,7 +102,7 @@ def test_a_fold_is_another_network_in_another_order_and_none_is_as_before(tiny_d
 
 
 WORKER = """
-import sys
+import dataclasses, sys
 from pathlib import Path
 import torch, torch.distributed as dist
 sys.path[:0] = sys.argv[5:]
@@ -111,6 +111,7 @@ from metaseg.config import NetworkConfig, RunConfig, ScheduleConfig
 from metaseg.data.dataset import Dataset
 from metaseg.study.execution import execute
 from metaseg.store.runs import Store
+from metaseg.training.fit import fit
 from metaseg.training.world import World
 rank, rendezvous, data, store = int(sys.argv[1]), sys.argv[2], Path(sys.argv[3]), Path(sys.argv[4])
 dist.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=2)
@@ -118,21 +119,32 @@ dataset = Dataset.open(data)
 config = RunConfig("sme", "true", 0, dataset.fingerprint, NetworkConfig(width=4, depth=2),
                    ScheduleConfig(epochs=3, cycles=1, lr_max=3e-3, batch_size=5, crop=16))
 execute(config, dataset, Store.at(store), torch.device("cpu"))
+shared_batches = dataclasses.replace(config.schedule, batch_size=4)  # 2 samples each, also in the last step
+averaging = dataclasses.replace(config, block="cbn", schedule=shared_batches)
+torch.save(dict(fit(averaging, dataset, torch.device("cpu")).model.named_buffers()), f"{rendezvous}-averages-{rank}")
 dist.destroy_process_group()
 """
 
 
-@in_single_precision()
-def test_two_workers_give_the_result_of_one(tiny_dataset, config, tmp_path):
-    """Including a last step (of 1 sample) that leaves the second worker without one."""
-    assert len(tiny_dataset.indices("train")) % config.schedule.batch_size == 1
-    execute(config, tiny_dataset, Store.at(tmp_path / "one"), CPU)
-    root = str(ROOT)
-    arguments = [str(tmp_path / "rendezvous"), str(tiny_dataset.path), str(tmp_path / "two"), root]
+@pytest.fixture(scope="module")
+def two_workers(tiny_dataset, tmp_path_factory) -> Path:
+    """Folder with the store of a run that two workers trained, and the running averages of each in another."""
+    folder = tmp_path_factory.mktemp("two")
+    arguments = [str(folder / "rendezvous"), str(tiny_dataset.path), str(folder / "store"), str(ROOT)]
     workers = [subprocess.Popen([sys.executable, "-c", WORKER, str(rank), *arguments]) for rank in range(2)]
     assert [worker.wait(timeout=120) for worker in workers] == [0, 0]
+    return folder
 
-    one, two = (Path(Store.at(tmp_path / folder).run_folder(run_id(config))) for folder in ("one", "two"))
+
+@in_single_precision()
+def test_two_workers_give_the_result_of_one(two_workers, tiny_dataset, config, tmp_path):
+    """Including a last step (of 1 sample) that leaves the second worker without one."""
+    assert len(tiny_dataset.indices("train")) % config.schedule.batch_size == 1
+    execute(config, tiny_dataset, Store.at(tmp_path), CPU)
+
+    one, two = (
+        Path(store.run_folder(run_id(config))) for store in (Store.at(tmp_path), Store.at(two_workers / "store"))
+    )
     history = [pd.read_parquet(folder / "history.parquet") for folder in (one, two)]
     np.testing.assert_allclose(history[0]["train_loss"], history[1]["train_loss"], rtol=1e-5)
     weights = [load_file(folder / "weights.safetensors") for folder in (one, two)]
@@ -142,6 +154,12 @@ def test_two_workers_give_the_result_of_one(tiny_dataset, config, tmp_path):
     assert images[0]["image"].tolist() == images[1]["image"].tolist()
     pixels = images[0][["tp", "fp", "fn", "tn"]].sum().sum()
     assert (images[0]["tp"] - images[1]["tp"]).abs().sum() < 2e-3 * pixels
+
+
+def test_workers_end_with_the_same_running_averages_although_each_sees_samples_of_its_own(two_workers):
+    first, second = (torch.load(two_workers / f"rendezvous-averages-{rank}") for rank in range(2))
+    assert len(first) == 3 * 5, "mean, variance and number of batches of each block"
+    assert all(torch.equal(first[name], second[name]) for name in first)
 
 
 def test_a_loss_that_isnt_finite_stops_the_run(tiny_dataset, config):
