@@ -1,4 +1,4 @@
-from .config import ConfigError, DataConfig, EngineConfig, NetworkConfig, RunConfig, ScheduleConfig
+from .config import ConfigError, DataConfig, EngineConfig, LossConfig, NetworkConfig, RunConfig, ScheduleConfig
 from .data.dataset import Dataset
 from .data.decode import decode_image
 from .data.manifest import Manifest, ManifestError
@@ -25,6 +25,7 @@ __all__ = [
     "DataConfig",
     "Dataset",
     "EngineConfig",
+    "LossConfig",
     "Manifest",
     "ManifestError",
     "NetworkConfig",

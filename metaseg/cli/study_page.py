@@ -167,6 +167,8 @@ def _prepare(page: Page, options: StudyOptions, console: "Console") -> tuple["St
         baseline=page.baseline,
         scoring=page.scoring,
         crossed=options.crossed_seeds,
+        loss=options.loss,
+        early_stopping=options.early_stopping,
     )
     study = replace(study, sequential=rule)
     print_plan(study, store, console)

@@ -123,6 +123,8 @@ def _launch(page: Page, space: "Space", options: SweepOptions, console: "Console
             options.schedule,
             space.for_arm(arm),
             options.search,
+            options.loss,
+            options.early_stopping,
         )
         for view in _searched(dataset, options)
         for arm in arms
@@ -146,6 +148,8 @@ def _launch(page: Page, space: "Space", options: SweepOptions, console: "Console
             own_settings=tuned,
             sweeps=searched,
             crossed=options.crossed_seeds,
+            loss=options.loss,
+            early_stopping=options.early_stopping,
         )
 
     if options.tune_each_arm:  # whether the study can be, before hours are spent on its settings

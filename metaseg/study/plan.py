@@ -2,11 +2,21 @@
 
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-from metaseg.config import ConfigError, EngineConfig, Init, NetworkConfig, RunConfig, ScheduleConfig, Scoring, Subset
+from metaseg.config import (
+    ConfigError,
+    EngineConfig,
+    Init,
+    LossConfig,
+    NetworkConfig,
+    RunConfig,
+    ScheduleConfig,
+    Scoring,
+    Subset,
+)
 from metaseg.data.dataset import Dataset
 from metaseg.networks.block_name import own_sources
 from metaseg.networks.blocks import ChannelModulation
@@ -16,6 +26,7 @@ from metaseg.study.arm_data import check_arm, parts_of
 from metaseg.study.arms import Arm, find_arm
 from metaseg.study.earlier_reports import looked_at
 from metaseg.study.run_id import run_id
+from metaseg.training.losses import check_loss
 
 
 @dataclass(frozen=True)
@@ -172,6 +183,8 @@ def plan(
     own_settings: Mapping[tuple[str, str | None], tuple[NetworkConfig, ScheduleConfig]] | None = None,
     sweeps: Mapping[str, str] | None = None,
     crossed: bool = False,
+    loss: LossConfig = LossConfig(),
+    early_stopping: int | None = None,
 ) -> Study:
     """Plan a study: resolve every arm with seeds 0 to `seeds` - 1 into runs, one seed of all arms after the other.
 
@@ -191,11 +204,13 @@ def plan(
         sweeps: names of the sweeps that found these settings, by arm, and by fold where there are folds.
         crossed: declare that runs of equal seed are pairs: they start from the same weights outside blocks and see the
             same crops in the same order, and are tested as pairs.
+        loss: what training minimises, in all arms.
+        early_stopping: number of validations without a better F1 after which a run's training ends; None: after all
+            epochs.
 
     Raises:
-        ConfigError: an arm is unknown or repeated, the baseline isn't among the arms, `seeds` is below 1, or the
-        dataset
-            lacks the metadata or the subset that an arm needs.
+        ConfigError: an arm is unknown or repeated, the baseline isn't among the arms, `seeds` is below 1, the dataset
+            lacks the metadata or the subset that an arm needs, or the loss doesn't fit its classes or lacks a package.
 
     Example:
         >>> from pathlib import Path
@@ -215,6 +230,7 @@ def plan(
         )
     if seeds < 1:
         raise ConfigError(f"seeds is {seeds}; expected at least 1")
+    check_loss(loss, len(dataset.classes))
     for view in dataset.views:
         for arm in chosen:
             check_arm(arm, view)
@@ -223,7 +239,8 @@ def plan(
 
     def config(arm: Arm, seed: int, subset: Subset | None, fold: str | None) -> RunConfig:
         settings = (own_settings or {}).get((arm.name, fold), (network, schedule))
-        return RunConfig(arm.block_name, arm.metadata_mode, seed, dataset.fingerprint, *settings, subset, fold, init)
+        run = RunConfig(arm.block_name, arm.metadata_mode, seed, dataset.fingerprint, *settings, subset, fold, init)
+        return replace(run, loss=loss, early_stopping=early_stopping)
 
     parts = {(view.fold, arm.name): parts_of(arm, view) for view in dataset.views for arm in chosen}
     runs = tuple(

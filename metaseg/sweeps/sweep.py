@@ -9,7 +9,7 @@ from typing import Any
 import optuna
 from optuna.distributions import distribution_to_json
 
-from metaseg.config import ConfigError, NetworkConfig, RunConfig, ScheduleConfig
+from metaseg.config import ConfigError, LossConfig, NetworkConfig, RunConfig, ScheduleConfig
 from metaseg.data.dataset import Dataset
 from metaseg.schema import Direction
 from metaseg.store.names import check_name
@@ -18,6 +18,7 @@ from metaseg.study.arms import Arm
 from metaseg.sweeps.objectives import Constraint, find_objective
 from metaseg.sweeps.search import SearchConfig
 from metaseg.sweeps.space import Space
+from metaseg.training.losses import check_loss
 
 FACTS = "facts"
 """The attribute of Optuna's trial that holds its outcome (`metaseg.sweeps.trial.Facts`)."""
@@ -44,12 +45,17 @@ class Sweep:
     """Schedule of all trials, where the space doesn't vary it."""
     space: Space
     search: SearchConfig
+    loss: LossConfig = LossConfig()
+    """Loss of all trials."""
+    early_stopping: int | None = None
+    """Validations without a better F1 after which a trial's training ends; it is complete then."""
 
     def __post_init__(self) -> None:
         check_name("sweep", self.name)
         if self.arm.stratified:
             raise ConfigError(f"arm {self.arm.name!r} is several networks; expected one whose settings can be searched")
         check_arm(self.arm, self.dataset.of_fold(self.dataset.fold))
+        check_loss(self.loss, len(self.dataset.classes))
         self.space.check(self.network, self.schedule)
         for one in self.search.objectives:
             find_objective(one)
@@ -74,6 +80,8 @@ class Sweep:
             schedule,
             arm.subset,
             self.dataset.fold,
+            loss=self.loss,
+            early_stopping=self.early_stopping,
         )
 
     @cached_property
@@ -118,5 +126,7 @@ class Sweep:
             "trials_planned": search.trials,
             "network": asdict(self.network),
             "schedule": asdict(self.schedule),
+            **({} if self.loss == LossConfig() else {"loss": asdict(self.loss)}),
+            **({} if self.early_stopping is None else {"early_stopping": self.early_stopping}),
             "command": shlex.join(command),
         }
