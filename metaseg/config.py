@@ -101,9 +101,13 @@ class DataConfig:
     ignore: int | None = None
     """Mask value of pixels that count neither in training nor in scores, such as a void border's 255."""
 
-    channels: Literal["auto", "grey", "rgb"] = "auto"
+    channels: Literal["auto", "grey", "rgb", "all"] = "auto"
     """Channels of the network's input. auto: rgb when any image has colour, else grey. Grey images are repeated into
-    rgb; colour images become grey by ITU-R 601 luma."""
+    rgb; colour images become grey by ITU-R 601 luma. all: those of the files, of any number, the same in all images."""
+
+    pixels: Literal["8-bit", "keep"] = "8-bit"
+    """Values of the network's input, before each image is standardised. 8-bit: those of 16-bit images are scaled to 8
+    bits. keep: 16-bit and float values stay as they are."""
 
     val_fraction: float = 0.2
     """Share of samples for validation, where the manifest has no split column or there are --folds."""
@@ -134,6 +138,8 @@ class DataConfig:
         _require(rising, "foreground", self.foreground, "the lower value of a range first")
         _require(not self.foreground or len(self.classes) <= 1, "foreground", self.foreground, "one of the --classes")
         _require(self.ignore is None or 0 <= self.ignore < 2**16, "ignore", self.ignore, "a mask's value")
+        _require(self.channels in ("auto", "grey", "rgb", "all"), "channels", self.channels, "auto, grey, rgb or all")
+        _require(self.pixels in ("8-bit", "keep"), "pixels", self.pixels, "8-bit or keep")
         _require(0 < self.val_fraction < 1, "val_fraction", self.val_fraction, "a share between 0 and 1")
         _require(0 < self.test_fraction < 1, "test_fraction", self.test_fraction, "a share between 0 and 1")
         _require(
