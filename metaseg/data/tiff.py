@@ -38,7 +38,7 @@ def load_tiff(path: Path, is_mask: bool, reading: Reading = Reading()) -> Stored
             _check_last(tiff)
             if _has_many(tiff):
                 return _every_channel(path, tiff, reading)
-        check_pages(path, len(tiff.pages))
+        check_pages(path, len(tiff.pages), "" if is_mask else ", or --channels all if they are channels")
         page = tiff.pages.first
         _check_planes(path, tiff)
         check_size(path, page.imagewidth, page.imagelength)
@@ -192,12 +192,12 @@ def _check_planes(path: Path, tiff: tifffile.TiffFile) -> None:
         raise ManifestError(f"{path}: is a stack of {planes} planes in one page; expected one image per file")
 
 
-def check_pages(path: Path, pages: int) -> None:
-    """Refuse a file of several pages."""
+def check_pages(path: Path, pages: int, or_else: str = "") -> None:
+    """Refuse a file of several pages; `or_else` ends the message."""
     if pages == 0:
         raise ValueError("no page")
     if pages != 1:
-        raise ManifestError(f"{path}: has {pages} pages; expected one")
+        raise ManifestError(f"{path}: has {pages} pages; expected one{or_else}")
 
 
 def check_size(path: Path, width: int, height: int, channels: int = 1) -> None:
