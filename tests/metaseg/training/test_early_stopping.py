@@ -1,6 +1,9 @@
 """Early stopping: where validation stops improving, wherever a training was interrupted."""
 
+import ast
 import dataclasses
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -9,6 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from checkout import ROOT
 from metaseg.config import ConfigError, NetworkConfig, RunConfig, ScheduleConfig
 from metaseg.scoring.run import score_run
 from metaseg.store.runs import Store
@@ -128,3 +132,36 @@ def test_a_stopped_run_is_complete_and_can_be_scored(tiny_dataset, config, tmp_p
 def test_a_patience_below_one_is_refused(config) -> None:
     with pytest.raises(ConfigError, match="early_stopping is 0; expected at least 1 validation"):
         dataclasses.replace(config, early_stopping=0)
+
+
+WORKER = """
+import sys
+from pathlib import Path
+import torch, torch.distributed as dist
+sys.path[:0] = sys.argv[5:]
+import metaseg.device; metaseg.device.half_precision = lambda device: None
+from metaseg.config import NetworkConfig, RunConfig, ScheduleConfig
+from metaseg.data.dataset import Dataset
+from metaseg.training.fit import fit
+rank, rendezvous, data, out = int(sys.argv[1]), sys.argv[2], Path(sys.argv[3]), Path(sys.argv[4])
+dist.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=2)
+dataset = Dataset.open(data)
+config = RunConfig("se", "absent", 0, dataset.fingerprint, NetworkConfig(width=4, depth=1),
+                   ScheduleConfig(epochs=30, cycles=1, lr_max=2e-2, batch_size=5, crop=16), early_stopping=2)
+fitted = fit(config, dataset, torch.device("cpu"))
+(out / str(rank)).write_text(repr([epoch.val_f1 for epoch in fitted.history]))
+dist.destroy_process_group()
+"""
+
+
+@pytest.mark.slow
+def test_workers_of_a_run_stop_together(tiny_dataset, tmp_path) -> None:
+    """One that stopped alone would leave the others waiting for ever."""
+    arguments = [str(tmp_path / "rendezvous"), str(tiny_dataset.path), str(tmp_path), str(ROOT)]
+    workers = [subprocess.Popen([sys.executable, "-c", WORKER, str(rank), *arguments]) for rank in range(2)]
+    assert [worker.wait(timeout=120) for worker in workers] == [0, 0]
+    first, second = (ast.literal_eval((tmp_path / str(rank)).read_text()) for rank in range(2))
+    assert first == second
+    assert 3 <= len(first) < 30
+    assert has_stalled(history_of(first), 2)
+    assert not has_stalled(history_of(first[:-1]), 2)
