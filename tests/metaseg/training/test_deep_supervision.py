@@ -83,7 +83,7 @@ class TwoScales(nn.Module):
 
 @pytest.fixture
 def config(tiny_dataset, monkeypatch) -> RunConfig:
-    def build(config: RunConfig, channels: int, classes: int, metadata_size: int) -> nn.Module:
+    def build(config: RunConfig, channels: int, classes: int, metadata_size: int, weights: object = None) -> nn.Module:
         torch.manual_seed(0)
         return TwoScales(channels)
 
