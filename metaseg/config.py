@@ -43,7 +43,7 @@ Shape = Literal["cyclic", "one-cycle", "cosine", "constant"]
 """Shape of the learning rate schedule (`metaseg.training.schedule`)."""
 
 
-LATER = frozenset({"fold", "init"})
+LATER = frozenset({"fold", "init", "metadata_dropout"})
 """Fields of `RunConfig` that came after the first runs: a run whose value is the default keeps the id it would have had
 before."""
 
@@ -383,6 +383,10 @@ class RunConfig:
 
     init: Init = "own"
     """Initial weights of layers outside blocks: the run's own, or those that all arms of this seed start from."""
+
+    metadata_dropout: float = 0.0
+    """Probability with which a sample's metadata are withheld in a training epoch: the network is told that they aren't
+    known. Above 0, all columns have an element for that."""
 
     @property
     def stream(self) -> int:

@@ -152,7 +152,7 @@ def _prepare(page: Page, options: StudyOptions, console: "Console") -> tuple["St
     name, rule = with_rule(with_folds(page.name, options), options), rule_record(options)
     check_name("study", name)
     for arm in options.arms:  # before images are read, which takes time
-        _ = find_arm(arm, page.arms).block_name
+        _ = find_arm(arm, page.arms, options.metadata_dropout).block_name
     require_packages(options.extra_scores)
     store = open_store(options.storage)
     dataset = prepare_shown(options.data, page.read, store, console)
@@ -167,6 +167,7 @@ def _prepare(page: Page, options: StudyOptions, console: "Console") -> tuple["St
         baseline=page.baseline,
         scoring=page.scoring,
         crossed=options.crossed_seeds,
+        metadata_dropout=options.metadata_dropout,
     )
     study = replace(study, sequential=rule)
     print_plan(study, store, console)

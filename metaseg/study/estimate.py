@@ -158,7 +158,7 @@ def print_estimate(study: Study, store: Store, engine: EngineConfig, console: Co
             f"{run.arm.name} {run.part}".strip(),
             str(run.config.seed),
             run.config.fold or "",
-            f"{run.config.block}, {run.config.metadata_mode}",
+            f"{run.config.block}, {_metadata(run.config)}",
             str(study.sample_count(run)),
             f"{cost.parameters:,}",
             gibibytes(cost.memory),
@@ -186,6 +186,12 @@ def print_estimate(study: Study, store: Store, engine: EngineConfig, console: Co
         soft_wrap=True,
         highlight=False,
     )
+
+
+def _metadata(config: RunConfig) -> str:
+    """Metadata that a run sees, in words."""
+    withheld = f", {config.metadata_dropout:.0%} withheld" if config.metadata_dropout else ""
+    return f"{config.metadata_mode}{withheld}"
 
 
 def gibibytes(size: float) -> str:

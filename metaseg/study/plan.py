@@ -172,6 +172,7 @@ def plan(
     own_settings: Mapping[tuple[str, str | None], tuple[NetworkConfig, ScheduleConfig]] | None = None,
     sweeps: Mapping[str, str] | None = None,
     crossed: bool = False,
+    metadata_dropout: float | None = None,
 ) -> Study:
     """Plan a study: resolve every arm with seeds 0 to `seeds` - 1 into runs, one seed of all arms after the other.
 
@@ -191,6 +192,7 @@ def plan(
         sweeps: names of the sweeps that found these settings, by arm, and by fold where there are folds.
         crossed: declare that runs of equal seed are pairs: they start from the same weights outside blocks and see the
             same crops in the same order, and are tested as pairs.
+        metadata_dropout: probability with which robust arms' metadata are withheld in training; by default each arm's.
 
     Raises:
         ConfigError: an arm is unknown or repeated, the baseline isn't among the arms, `seeds` is below 1, or the
@@ -206,7 +208,7 @@ def plan(
         >>> [run.label for run in study.runs]
         ['baseline seed 0', 'sme seed 0', 'baseline seed 1', 'sme seed 1']
     """
-    chosen = tuple(find_arm(arm, more_arms) for arm in arms)
+    chosen = tuple(find_arm(arm, more_arms, metadata_dropout) for arm in arms)
     if len(set(chosen)) < len(chosen):
         raise ConfigError(f"arms are {', '.join(arms)}; expected each only once")
     if baseline not in arms:
@@ -223,7 +225,17 @@ def plan(
 
     def config(arm: Arm, seed: int, subset: Subset | None, fold: str | None) -> RunConfig:
         settings = (own_settings or {}).get((arm.name, fold), (network, schedule))
-        return RunConfig(arm.block_name, arm.metadata_mode, seed, dataset.fingerprint, *settings, subset, fold, init)
+        return RunConfig(
+            arm.block_name,
+            arm.metadata_mode,
+            seed,
+            dataset.fingerprint,
+            *settings,
+            subset,
+            fold,
+            init,
+            metadata_dropout=arm.metadata_dropout,
+        )
 
     parts = {(view.fold, arm.name): parts_of(arm, view) for view in dataset.views for arm in chosen}
     runs = tuple(

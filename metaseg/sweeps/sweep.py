@@ -74,6 +74,7 @@ class Sweep:
             schedule,
             arm.subset,
             self.dataset.fold,
+            metadata_dropout=arm.metadata_dropout,
         )
 
     @cached_property
