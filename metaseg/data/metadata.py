@@ -46,7 +46,7 @@ def is_known(values: pd.Series) -> pd.Series:
     """`(N,)` False where there is no value: it is absent, empty or `UNKNOWN`."""
     if pd.api.types.is_numeric_dtype(values):
         return values.notna()
-    return values.notna() & ~values.astype(str).map(clean_text).isin(["", UNKNOWN])
+    return values.notna() & ~values.astype(str).map(clean_text, na_action="ignore").isin(["", UNKNOWN])
 
 
 class UnknownMetadataError(ValueError):
