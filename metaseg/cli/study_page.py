@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from metaseg.cli.process import Read
     from metaseg.data.dataset import Dataset
+    from metaseg.data.metadata import MetadataColumn
     from metaseg.store.runs import Store
     from metaseg.study.plan import Study
 
@@ -251,10 +252,18 @@ def print_data(name: str, dataset: "Dataset", console: "Console") -> None:
     if dataset.about:
         console.print(Text(f"Data: {dataset.about}", "bold"), soft_wrap=True)
     sizes, total = _sizes(dataset), round(len(dataset.table) / dataset.share)
-    metadata = ", ".join(f"{column.name} ({column.kind})" for column in dataset.metadata)
+    metadata = ", ".join(f"{column.name} ({column.kind}{_unknown(dataset, column)})" for column in dataset.metadata)
     samples = f"{'about ' if dataset.share < 1 else ''}{total} samples ({sizes})"
     title = Text(f"{name} on {dataset.name}: {samples}; metadata: {metadata}", "bold")
     console.print(title, soft_wrap=not console.is_terminal)  # a job's log says it is 80 columns wide
+
+
+def _unknown(dataset: "Dataset", column: "MetadataColumn") -> str:
+    """Number of samples without a value of a column, in words; empty where all have one."""
+    from metaseg.data.metadata import is_known
+
+    count = 0 if column.missing == "error" else int((~is_known(dataset.values[column.name])).sum())
+    return f", {round(count / dataset.share)} unknown" if count else ""
 
 
 def _sizes(dataset: "Dataset") -> str:

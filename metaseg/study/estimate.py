@@ -190,7 +190,7 @@ def print_estimate(study: Study, store: Store, engine: EngineConfig, console: Co
 
 def _metadata(config: RunConfig) -> str:
     """Metadata that a run sees, in words."""
-    withheld = f", {config.metadata_dropout:.0%} withheld" if config.metadata_dropout else ""
+    withheld = f", {100 * config.metadata_dropout:g} % withheld" if config.metadata_dropout else ""
     return f"{config.metadata_mode}{withheld}"
 
 

@@ -125,29 +125,31 @@ def costs_grid(costs: pd.DataFrame, title: str) -> Grid:
 
 def _cell(row: pd.Series) -> Cell:
     digits = 4 if row["kind"] == "wrong" else 3
-    change = f"{row['difference']:+z.{digits}f}"
+    change = _change(row)
     if pd.notna(row["ci_low"]):
         change += f" [{row['ci_low']:+z.{digits}f}, {row['ci_high']:+z.{digits}f}]"
     return Cell(f"{row['score']:.{digits}f}", change)
 
 
 def costs_in_words(costs: pd.DataFrame, score: str) -> Iterator[str]:
-    """A sentence for each arm, with what its score loses or gains."""
+    """A sentence for each arm: what changes its score, and what can't be told from chance."""
     for arm, own in costs.groupby("arm", sort=False):
-        told = [f"by {_change(row)} {_when(row['kind'], row['column'])}" for _, row in own.iterrows()]
-        yield f"{score} of {arm} changes {listed(told)}."
+        clear = ~((own["ci_low"] <= 0) & (own["ci_high"] >= 0))
+        changes = [f"by {_change(row)} {_when(row['kind'], row['column'])}" for _, row in own[clear].iterrows()]
+        others = [_when(row["kind"], row["column"]) for _, row in own[~clear].iterrows()]
+        told = [f"changes {listed(changes)}"] if changes else []
+        told += [f"shows no clear change {listed(others)}"] if others else []
+        yield f"{score} of {arm} {'; it '.join(told)}."
 
 
 def _change(row: pd.Series) -> str:
-    """By how much the score changes, and whether that could be chance."""
-    size = f"{row['difference']:+z.{4 if row['kind'] == 'wrong' else 3}f}"
-    return f"{size} (which could be chance)" if row["ci_low"] <= 0 <= row["ci_high"] else size
+    return f"{row['difference']:+z.{4 if row['kind'] == 'wrong' else 3}f}"
 
 
 def _when(kind: str, column: str) -> str:
     return {
         "nothing": "when networks are told nothing",
-        "unknown": "when they are told that metadata are unknown",
+        "unknown": "when networks are told that metadata are unknown",
         "without": f"without {column}",
         "wrong": f"when {column} is wrong in 5 % of images",
     }[kind]

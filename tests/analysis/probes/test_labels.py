@@ -187,8 +187,14 @@ def test_the_table_has_a_column_a_question_and_a_dash_where_it_wasnt_asked() -> 
     assert lines[5].endswith("| 0.7300 -0.0200 \\[-0.0200, -0.0200\\] |")
     assert list(costs_in_words(found, "F1")) == [
         "F1 of sme changes by -0.300 when networks are told nothing.",
-        "F1 of sme-robust changes by -0.150 when networks are told nothing, by -0.050 when they are told that metadata "
-        "are unknown and by -0.0200 when line is wrong in 5 % of images.",
+        "F1 of sme-robust changes by -0.150 when networks are told nothing, by -0.050 when networks are told that "
+        "metadata are unknown and by -0.0200 when line is wrong in 5 % of images.",
+    ]
+    unclear = found.assign(ci_high=np.where(found["kind"] == "nothing", 0.01, found["ci_high"]))
+    assert list(costs_in_words(unclear, "F1")) == [
+        "F1 of sme shows no clear change when networks are told nothing.",
+        "F1 of sme-robust changes by -0.050 when networks are told that metadata are unknown and by -0.0200 when line "
+        "is wrong in 5 % of images; it shows no clear change when networks are told nothing.",
     ]
     caption = costs_caption(found, NAMES)
     assert "told unknown: " in caption
