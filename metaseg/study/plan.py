@@ -13,7 +13,7 @@ from metaseg.networks.blocks import ChannelModulation
 from metaseg.schema import BASELINE, Claim
 from metaseg.store.runs import Store
 from metaseg.study.arm_data import check_arm, parts_of
-from metaseg.study.arms import Arm, find_arm
+from metaseg.study.arms import ARMS, Arm, find_arm
 from metaseg.study.earlier_reports import looked_at
 from metaseg.study.run_id import run_id
 
@@ -195,9 +195,8 @@ def plan(
         metadata_dropout: probability with which robust arms' metadata are withheld in training; by default each arm's.
 
     Raises:
-        ConfigError: an arm is unknown or repeated, the baseline isn't among the arms, `seeds` is below 1, or the
-        dataset
-            lacks the metadata or the subset that an arm needs.
+        ConfigError: an arm is unknown or repeated, the baseline isn't among the arms, `seeds` is below 1, no arm has
+            the `metadata_dropout` that is given, or the dataset lacks the metadata or the subset that an arm needs.
 
     Example:
         >>> from pathlib import Path
@@ -215,6 +214,9 @@ def plan(
         raise ConfigError(
             f"arms are {', '.join(arms)}; expected {baseline!r} among them: it is what the others are compared with"
         )
+    if metadata_dropout is not None and not any(arm.metadata_dropout for arm in chosen):
+        robust = ", ".join(name for name, arm in ARMS.items() if arm.metadata_dropout)
+        raise ConfigError(f"metadata_dropout is {metadata_dropout}, which no arm here has; expected one of {robust}")
     if seeds < 1:
         raise ConfigError(f"seeds is {seeds}; expected at least 1")
     for view in dataset.views:

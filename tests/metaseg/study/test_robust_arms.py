@@ -101,6 +101,11 @@ def test_what_cant_be_dropped_is_said_at_once(make, message):
         make()
 
 
+def test_a_probability_that_no_arm_has_is_refused(tiny_dataset):
+    with pytest.raises(ConfigError, match=r"metadata_dropout is 0.3, which no arm here has; expected one of me-robust"):
+        plan("study", tiny_dataset, ["baseline", "sme"], 1, NETWORK, SCHEDULE, metadata_dropout=0.3)
+
+
 def test_an_arm_without_dropout_is_recorded_as_before_there_was_any():
     assert "metadata_dropout" not in ARMS["sme"].record()
     assert ARMS["sme-robust"].record()["metadata_dropout"] == 0.2
