@@ -186,7 +186,7 @@ def _run_config(description: dict[str, Any]) -> RunConfig:
         Subset(**subset | {"splits": tuple(subset["splits"])}) if subset else None,
         description.get("fold"),
         init=description.get("init", "own"),
-        metadata_dropout=description.get("metadata_dropout", 0.0),
+        metadata_dropout=float(description.get("metadata_dropout", 0.0)),
     )
 
 
