@@ -24,7 +24,8 @@ def predict(run: Path, image: Path, out: Path, metadata: tuple[str, ...] = (), b
         run: A finished run's folder, STORE/runs/RUN_ID.
         image: PNG, TIFF or JPEG file.
         out: Mask to write: 8-bit PNG, 0 for background, k for the run's k-th class (255 if there is only one class).
-        metadata: The image's metadata as COLUMN=VALUE, for each column that the run was trained with.
+        metadata: The image's metadata as COLUMN=VALUE, for each column that the run was trained with. COLUMN=unknown
+            where training had unknown values or withheld known ones.
         blocks: Blocks from outside metaseg that the run was trained with, each FILE.py:CLASS.
     """
     from PIL import Image

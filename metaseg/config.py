@@ -57,7 +57,7 @@ Shape = Literal["cyclic", "one-cycle", "cosine", "constant"]
 Loss = Literal["bce-dice", "cross-entropy", "focal", "tversky"]
 """Loss of a sample (`metaseg.training.losses`)."""
 
-LATER = frozenset({"fold", "init", "architecture", "loss", "early_stopping"})
+LATER = frozenset({"fold", "init", "architecture", "loss", "early_stopping", "metadata_dropout"})
 """Fields of `RunConfig` that came after the first runs: a run whose value is the default keeps the id it would have had
 before."""
 
@@ -521,6 +521,10 @@ class RunConfig:
 
     early_stopping: int | None = None
     """Number of validations in a row without a better F1 after which training ends; None: after all epochs."""
+
+    metadata_dropout: float = 0.0
+    """Probability with which a sample's metadata are withheld in a training epoch: the network is told that they aren't
+    known. Above 0, all columns have an element for that."""
 
     def __post_init__(self) -> None:
         patience = self.early_stopping

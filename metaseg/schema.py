@@ -55,6 +55,10 @@ AS_TRAINED = "as-trained"
 ZEROS = "zeros"
 """Evaluation in which metadata are zeroed at test time. Others are `COLUMN=VALUE`: told VALUE for that column."""
 
+UNKNOWN = "unknown"
+"""Value of a categorical column that isn't known, where the column is declared so. Evaluation in which networks are
+told that no column is known; `COLUMN=unknown`: that this one isn't."""
+
 # --- Columns ----------------------------------------------------------------------------------------------------------
 
 ROW = ["image", "subgroup", "class"]

@@ -43,8 +43,8 @@ class OwnData(StudyOptions):
 
     metadata: tuple[str, ...] = ()
     """Metadata columns that the networks see; without any, those that a published layout has of its own. Numbers are
-    continuous and everything else is categorical, unless the name ends in :categorical or :continuous. The first
-    categorical one is what the tables are broken down by."""
+    continuous and everything else is categorical, unless the name ends in :categorical or :continuous. With :unknown at
+    the end, values may be missing. The first categorical one is what the tables are broken down by."""
 
     group_by: str | None = None
     """Column whose values mustn't straddle training, validation and test: well, patient, field of view."""

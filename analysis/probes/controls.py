@@ -3,7 +3,7 @@
 import pandas as pd
 
 from analysis.scores.metrics import f1
-from metaseg.schema import AS_TRAINED, META, ZEROS, Average
+from metaseg.schema import AS_TRAINED, META, UNKNOWN, ZEROS, Average
 
 ZEROED, WRONG, WORST = "zeros", "wrong", "worst"
 """Controls: metadata zeroed; the mean over all other values; the swap with the lowest F1."""
@@ -38,6 +38,9 @@ def macro_scores(images: pd.DataFrame) -> pd.DataFrame:
 def told_otherwise(images: pd.DataFrame) -> pd.DataFrame:
     """Macro F1 of each image with wrong or zeroed metadata, beside that of the same network as trained.
 
+    A value that isn't known is no wrong one, and an image without a value can't be told a wrong one: such rows are left
+    out (`analysis.probes.labels` has them).
+
     Returns:
         The columns of `macro_scores`; column and given (the evaluation's "COLUMN=VALUE"; both empty where metadata
         were zeroed); as_trained (F1).
@@ -45,7 +48,11 @@ def told_otherwise(images: pd.DataFrame) -> pd.DataFrame:
     otherwise = images.loc[images["evaluation"] != AS_TRAINED, "arm"].unique()
     scores = macro_scores(images[images["arm"].isin(otherwise)])
     scores[["column", "given"]] = scores["evaluation"].str.extract(r"(?s)^([^=]*)=(.*)$").fillna("")
-    told = scores[(scores["evaluation"] == ZEROS) | scores["column"].isin(metadata_columns(images))]
+    numeric = metadata_columns(images)
+    told = scores[(scores["evaluation"] == ZEROS) | scores["column"].isin(numeric)]
+    told = told[(told["given"] != UNKNOWN)]
+    for column in (column for column in numeric if not numeric[column]):
+        told = told[(told["column"] != column) | (told[META + column].astype(str) != UNKNOWN)]
     trained = scores[scores["evaluation"] == AS_TRAINED].set_index(RUN_IMAGE)["f1"].rename("as_trained")
     return told.join(trained, on=RUN_IMAGE, how="inner").reset_index(drop=True)
 

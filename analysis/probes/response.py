@@ -6,7 +6,7 @@ import pandas as pd
 from analysis.probes.controls import RUN_IMAGE, metadata_columns
 from analysis.results.declaration import ResultsError
 from analysis.scores.metrics import f1
-from metaseg.schema import AS_TRAINED, META
+from metaseg.schema import AS_TRAINED, META, UNKNOWN
 
 
 def response(images: pd.DataFrame, column: str, name: str) -> pd.DataFrame:
@@ -29,7 +29,7 @@ def response(images: pd.DataFrame, column: str, name: str) -> pd.DataFrame:
     counts = [rows[count].to_numpy() for count in ("tp", "fp", "fn")]
     rows = rows.assign(f1=f1(*counts), area=rows["tp"] + rows["fp"], reference=rows["tp"] + rows["fn"])
     trained = rows[rows["evaluation"] == AS_TRAINED].set_index(RUN_IMAGE)["f1"].rename("as_trained")
-    told = rows[rows["evaluation"].str.startswith(f"{column}=")]
+    told = rows[rows["evaluation"].str.startswith(f"{column}=") & (rows["evaluation"] != f"{column}={UNKNOWN}")]
     told = told.join(trained, on=RUN_IMAGE, how="inner")
     given = pd.to_numeric(told["evaluation"].str.removeprefix(f"{column}="), errors="coerce")
     if given.isna().any():
@@ -43,7 +43,8 @@ def responses(images: pd.DataFrame) -> pd.DataFrame:
     """`response` of all continuous columns and classes that have such evaluations; column and class come first."""
     frames = []
     for column, numeric in metadata_columns(images).items():
-        if numeric and images["evaluation"].str.startswith(f"{column}=").any():
+        told = images.loc[images["evaluation"].str.startswith(f"{column}="), "evaluation"].unique() if numeric else ()
+        if set(told) - {f"{column}={UNKNOWN}"}:
             for name in images["class"].unique():
                 rows = response(images, column, name)
                 rows.insert(0, "class", name)

@@ -7,7 +7,7 @@ from analysis.results.declaration import Study
 from analysis.results.store_rows import Collected
 from analysis.stats.comparisons import leading_class
 from analysis.wording import Names, listed
-from metaseg.schema import AS_TRAINED, MACRO, OVERALL
+from metaseg.schema import AS_TRAINED, MACRO, OVERALL, UNKNOWN
 
 
 def describe(collected: Collected) -> list[str]:
@@ -79,9 +79,11 @@ def untold_values(collected: Collected) -> str:
     study = collected.study
     if not set(collected.images["metadata_mode"]) & {"true", "shuffled"}:
         return ""
+    can_be_told = (collected.images["evaluation"] == UNKNOWN).any()
+    given = "zeros for these, or told that they are unknown, if they can be" if can_be_told else "zeros for these"
     return " ".join(
         f"In {len(each)} of {len(study.folds)} folds, test images have values of {column} that training lacks: "
-        "networks are given zeros for these."
+        f"networks are given {given}."
         for column, each in study.untold.items()
     )
 

@@ -90,6 +90,10 @@ class StudyOptions:
     """Let runs of equal seed start from the same weights outside blocks, and test them as pairs. They see the same
     crops in the same order anyway."""
 
+    metadata_dropout: float | None = None
+    """Probability with which arms called robust are told in training, epoch by epoch, that a sample's metadata aren't
+    known (default: the arm's, 0.2)."""
+
     storage: Annotated[str, _STORAGE] = field(default_factory=default_storage)
     """Folder or bucket (s3://..., gs://...) where runs are kept. A finished run is never trained again."""
 

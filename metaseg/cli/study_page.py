@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from metaseg.cli.process import Read
     from metaseg.data.dataset import Dataset
+    from metaseg.data.metadata import MetadataColumn
     from metaseg.store.runs import Store
     from metaseg.study.plan import Study
 
@@ -152,7 +153,7 @@ def _prepare(page: Page, options: StudyOptions, console: "Console") -> tuple["St
     name, rule = with_rule(with_folds(page.name, options), options), rule_record(options)
     check_name("study", name)
     for arm in options.arms:  # before images are read, which takes time
-        _ = find_arm(arm, page.arms).block_name
+        _ = find_arm(arm, page.arms, options.metadata_dropout).block_name
     require_packages(options.extra_scores)
     store = open_store(options.storage)
     dataset = prepare_shown(options.data, page.read, store, console)
@@ -170,6 +171,7 @@ def _prepare(page: Page, options: StudyOptions, console: "Console") -> tuple["St
         architecture=options.architecture,
         loss=options.loss,
         early_stopping=options.early_stopping,
+        metadata_dropout=options.metadata_dropout,
     )
     study = replace(study, sequential=rule)
     print_plan(study, store, console)
@@ -253,10 +255,18 @@ def print_data(name: str, dataset: "Dataset", console: "Console") -> None:
     if dataset.about:
         console.print(Text(f"Data: {dataset.about}", "bold"), soft_wrap=True)
     sizes, total = _sizes(dataset), round(len(dataset.table) / dataset.share)
-    metadata = ", ".join(f"{column.name} ({column.kind})" for column in dataset.metadata)
+    metadata = ", ".join(f"{column.name} ({column.kind}{_unknown(dataset, column)})" for column in dataset.metadata)
     samples = f"{'about ' if dataset.share < 1 else ''}{total} samples ({sizes})"
     title = Text(f"{name} on {dataset.name}: {samples}; metadata: {metadata}", "bold")
     console.print(title, soft_wrap=not console.is_terminal)  # a job's log says it is 80 columns wide
+
+
+def _unknown(dataset: "Dataset", column: "MetadataColumn") -> str:
+    """Number of samples without a value of a column, in words; empty where all have one."""
+    from metaseg.data.metadata import is_known
+
+    count = 0 if column.missing == "error" else int((~is_known(dataset.values[column.name])).sum())
+    return f", {round(count / dataset.share)} unknown" if count else ""
 
 
 def _sizes(dataset: "Dataset") -> str:

@@ -111,7 +111,8 @@ def _launch(page: Page, space: "Space", options: SweepOptions, console: "Console
     name = with_folds(page.name, options)
     check_name("study" if options.tune_each_arm else "sweep", name)
     space = space.changed(options.space)
-    arms = [find_arm(name, page.arms) for name in (options.arms if options.tune_each_arm else (options.arm,))]
+    names = options.arms if options.tune_each_arm else (options.arm,)
+    arms = [find_arm(name, page.arms, options.metadata_dropout) for name in names]
     store = open_store(options.storage)
     dataset = prepare_shown(options.data, page.read, store, console)
     sweeps = [
@@ -152,6 +153,7 @@ def _launch(page: Page, space: "Space", options: SweepOptions, console: "Console
             architecture=options.architecture,
             loss=options.loss,
             early_stopping=options.early_stopping,
+            metadata_dropout=options.metadata_dropout,
         )
 
     if options.tune_each_arm:  # whether the study can be, before hours are spent on its settings

@@ -19,6 +19,7 @@ class Stream(IntEnum):
     SYMMETRY = 3
     CONTRAST = 4
     BRIGHTNESS = 5
+    METADATA = 6
 
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)

@@ -183,7 +183,8 @@ def lost_folds(table: pd.DataFrame, kept: pd.DataFrame, limit: int | None) -> It
 def untold(
     columns: Iterable[str], table: pd.DataFrame, splits: Mapping[str, pd.Series], of: Sequence[Split] = ("test",)
 ) -> dict[str, dict[str, list[str]]]:
-    """Metadata values of samples that training lacks: networks are given zeros for them.
+    """Metadata values of samples that training lacks: networks are given zeros for them, or told that they
+    are unknown, if they can be.
 
     Args:
         columns: names of categorical metadata columns.
@@ -216,7 +217,8 @@ def warn_of_untold(manifest: Manifest, table: pd.DataFrame, folds: Folds) -> Non
         fold, values = next(iter(lacking.items()))
         warnings.warn(
             f"{manifest.source}: in {len(lacking)} of {len(folds.names)} folds, training lacks values of {column!r} "
-            f"(fold {fold!r}: {', '.join(values)}): networks are given zeros for them, as for an unknown value",
+            f"(fold {fold!r}: {', '.join(values)}): networks are given zeros for them, or told that they are unknown, "
+            "if they can be",
             stacklevel=4,
         )
 

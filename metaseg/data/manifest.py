@@ -150,8 +150,9 @@ class Manifest:
         optional = [name for name in ("split", "group") if name in self.table]
         needed = [column.name for column in self.metadata if column.missing == "error"]
         for name in dict.fromkeys(["image", "mask", *optional, *needed, *self.strata, *self.per]):
+            remedy = f"; {name}:unknown in --metadata allows it" if name in needed and name not in self.per else ""
             for row in np.flatnonzero(self.table[name].isna()).tolist():
-                yield f"{self.where(row)}: no value in column {name!r} (empty, or a marker such as NA)"
+                yield f"{self.where(row)}: no value in column {name!r} (empty, or a marker such as NA){remedy}"
 
     def _not_numbers(self) -> Iterator[str]:
         for column in self.metadata:

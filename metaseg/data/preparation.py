@@ -6,7 +6,7 @@ import os
 import shutil
 import uuid
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -20,11 +20,20 @@ from metaseg.data.dataset_files import Progress, write_dataset
 from metaseg.data.decode import DECODER_VERSION
 from metaseg.data.depth import SCALING_VERSION, common_type, stored_type
 from metaseg.data.files import digests_of, source_files, warn_of_duplicates
-from metaseg.data.folds import Folds, folds_of_samples, lost_folds, warn_of_untold, warn_of_unvalidated, with_splits
+from metaseg.data.folds import (
+    Folds,
+    folds_of_samples,
+    lost_folds,
+    splits_by_fold,
+    warn_of_untold,
+    warn_of_unvalidated,
+    with_splits,
+)
 from metaseg.data.manifest import ROW, Manifest, ManifestError
 from metaseg.data.mask_values import MaskValues
 from metaseg.data.reserved_names import FOLD, reserved_problems, split_of, stored_name
 from metaseg.data.split import assign_splits, limit_per_subgroup
+from metaseg.schema import UNKNOWN
 
 
 def prepare(
@@ -144,6 +153,7 @@ def _kept_samples(manifest: Manifest, config: DataConfig) -> pd.DataFrame:
     if folds is None:
         ManifestError.check(manifest.source, list(_split_problems(manifest, table)))
         _warn_of_absent_subgroups(manifest, table)
+        _warn_of_unseen_unknown(manifest, table, {"": table["split"]})
         return table
     table = with_splits(table, folds, config)
     for fold in folds.names:
@@ -154,6 +164,7 @@ def _kept_samples(manifest: Manifest, config: DataConfig) -> pd.DataFrame:
         warn_of_untold(manifest, table, folds)
     else:  # where groups are left out, that is the point
         warn_of_unvalidated(manifest, table, folds)
+        _warn_of_unseen_unknown(manifest, table, splits_by_fold(table, folds))
     return table
 
 
@@ -169,6 +180,26 @@ def _warn_of_absent_subgroups(manifest: Manifest, table: pd.DataFrame) -> None:
             )
 
 
+def _warn_of_unseen_unknown(manifest: Manifest, table: pd.DataFrame, splits: Mapping[str, pd.Series]) -> None:
+    """Warn of columns that are unknown in a split's validation or test samples, and in none for training.
+
+    Args:
+        manifest: what the samples are from.
+        table: the kept samples.
+        splits: their splits by fold.
+    """
+    for column in (column.name for column in manifest.metadata if column.missing == "unknown"):
+        unknown = table[stored_name(column)] == UNKNOWN
+        lacking = [fold for fold, split in splits.items() if unknown.any() and not (unknown & (split == "train")).any()]
+        if lacking:
+            where = f" in {len(lacking)} of {len(splits)} folds" if len(splits) > 1 else ""
+            warnings.warn(
+                f"{manifest.source}: {column!r} is unknown in {unknown.sum()} samples and in none for training{where}; "
+                "networks are given zeros for them, except in arms with metadata dropout (sme-robust ...)",
+                stacklevel=4,
+            )
+
+
 def _split_problems(manifest: Manifest, table: pd.DataFrame, may_lack_values: bool = False) -> Iterator[str]:
     """Yield problems with the splits of the kept samples; training may lack metadata values if that is the point."""
     sizes = table["split"].value_counts().reindex(SPLITS, fill_value=0)
@@ -181,17 +212,23 @@ def _split_problems(manifest: Manifest, table: pd.DataFrame, may_lack_values: bo
             )
             reason = "" if "split" in manifest.table and FOLD not in table else too_few
             yield f"no sample is in split {split!r} ({found}); expected at least one{reason}"
-    if not sizes["train"] or may_lack_values:
+    if not sizes["train"]:
         return
     training = table[table["split"] == "train"]
+    for column in (column.name for column in manifest.metadata if column.kind == "continuous"):
+        if training[stored_name(column)].isna().all():
+            yield f"{column!r} has no value in any training sample; expected some, or a study without the column"
+    if may_lack_values:
+        return
     remedy = (
         "It needs groups in two folds; to test values that training lacks, group by the column (--folds groups)"
         if FOLD in table
         else "Move one of its groups to split 'train' in the table"
     )
-    for column in (column.name for column in manifest.metadata if column.kind == "categorical"):
-        stored = stored_name(column)
-        known = sorted(training[stored].unique())
+    for declared in (column for column in manifest.metadata if column.kind == "categorical"):
+        column, stored = declared.name, stored_name(declared.name)
+        # Where a column may be unknown, training may lack that value: `_warn_of_unseen_unknown`.
+        known = sorted({*training[stored], *([UNKNOWN] if declared.missing == "unknown" else [])})
         for value, rows in table[~table[stored].isin(known)].groupby(stored):
             row, split = rows[ROW].iloc[0], rows["split"].iloc[0]
             yield (

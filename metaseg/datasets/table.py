@@ -13,9 +13,12 @@ from pandas.api.types import is_bool_dtype, is_numeric_dtype
 from metaseg.data.manifest import Manifest, ManifestError
 from metaseg.data.metadata import Kind, MetadataColumn
 from metaseg.datasets.numerals import check_numerals, leading_zero
+from metaseg.schema import UNKNOWN
 from metaseg.text import clean_column, clean_text
 
 _TEXT = ("image", "mask", "split", "group", "fold")
+
+_UNKNOWN = f":{UNKNOWN}"
 
 LINE = "line of the file"
 """Name of a frame's index that holds the line of the file in which each row begins."""
@@ -27,7 +30,8 @@ def read_table(path: Path, metadata: Sequence[str], group_by: str | None = None,
     Args:
         path: the table. Its folder is the manifest's root and, by its name, the dataset's.
         metadata: columns that the network may see, each `COLUMN`, `COLUMN:categorical` or `COLUMN:continuous`. Without
-            a kind, numbers are continuous; everything else, including booleans, is categorical.
+            a kind, numbers are continuous; everything else, including booleans, is categorical. `:unknown` at the end
+            declares that values may be absent: unknown in a categorical column, the mean in a continuous one.
         group_by: column whose equal values must share a split; it fills the column `group`.
         per: columns that distinguish the rows of one image, such as its annotator.
 
@@ -179,7 +183,8 @@ def to_manifest(
     for name, kind in kinds.items():
         if kind is None:
             check_numerals(name, table[name], source)
-    columns = tuple(MetadataColumn(name, kind or _kind(table[name])) for name, kind in kinds.items())
+    absent = {_column_and_kind(item)[0] for item in metadata if item.endswith(_UNKNOWN)}
+    columns = tuple(_column(name, kind or _kind(table[name]), name in absent) for name, kind in kinds.items())
     if group_by:
         if "group" in table and not _text(table["group"]).equals(_text(table[group_by])):
             raise ManifestError(
@@ -221,10 +226,17 @@ def _warn_of_case(name: str, values: pd.Series, source: str) -> None:
 
 
 def _column_and_kind(item: str) -> tuple[str, Kind | None]:
+    item = item.removesuffix(_UNKNOWN)
     name, _, kind = item.rpartition(":")
     if clean_text(name) and kind in get_args(Kind):
         return clean_text(name), cast(Kind, kind)
     return clean_text(item), None
+
+
+def _column(name: str, kind: Kind, may_be_absent: bool) -> MetadataColumn:
+    if not may_be_absent:
+        return MetadataColumn(name, kind)
+    return MetadataColumn(name, kind, "unknown" if kind == "categorical" else "mean")
 
 
 def _kind(values: pd.Series) -> Kind:

@@ -11,7 +11,7 @@ from metaseg.cli.study_page import Pictures
 from metaseg.config import IGNORED
 from metaseg.data.dataset import Dataset
 from metaseg.pictures.display import to_display
-from metaseg.schema import AS_TRAINED, COUNTS, IMAGES, KEY
+from metaseg.schema import AS_TRAINED, COUNTS, IMAGES, KEY, UNKNOWN
 from metaseg.store.runs import Store
 from metaseg.study.plan import PlannedRun, Study
 from metaseg.study.predict import Predictor
@@ -225,5 +225,6 @@ def _predictor(study: Study, store: Store, arm: str, sample: int) -> Predictor:
 
 
 def _told(store: Store, run: PlannedRun, column: str) -> Sequence[float]:
-    names = _rows(store, run)["evaluation"].unique()
-    return sorted(float(name.removeprefix(f"{column}=")) for name in names if name.startswith(f"{column}="))
+    prefix, names = f"{column}=", _rows(store, run)["evaluation"].unique()
+    told = [name.removeprefix(prefix) for name in names if name.startswith(prefix)]
+    return sorted(float(value) for value in told if value != UNKNOWN)

@@ -190,6 +190,7 @@ def _run_config(description: dict[str, Any], blocks: Sequence[Code]) -> RunConfi
         architecture=read_architecture(description.get("architecture"), blocks),
         loss=LossConfig(**description.get("loss", {})),
         early_stopping=description.get("early_stopping"),
+        metadata_dropout=float(description.get("metadata_dropout", 0.0)),
     )
 
 

@@ -64,7 +64,16 @@ def check_architecture(arm: Arm, chosen: ArchitectureConfig, dataset: Dataset) -
         if arm.metadata_mode == "heads":
             raise ConfigError(f"network {chosen.network!r} has one output layer; expected metaseg's U-Net for heads")
         view = dataset.views[0]
-        run = RunConfig(arm.block_name, arm.metadata_mode, 0, "", NetworkConfig(), ScheduleConfig(), architecture=found)
+        run = RunConfig(
+            arm.block_name,
+            arm.metadata_mode,
+            0,
+            "",
+            NetworkConfig(),
+            ScheduleConfig(),
+            architecture=found,
+            metadata_dropout=arm.metadata_dropout,
+        )
         size = encode_metadata(run, view)[1].shape[1]
         with torch.random.fork_rng(devices=[]):
             network = build(

@@ -39,6 +39,17 @@ class Arm:
     """The network that the block is put in, where it isn't the study's: a name as `--network` takes it."""
     positions: tuple[Position, ...] | None = None
     """Where the arm's blocks are in the network; None for where the study has them."""
+    metadata_dropout: float = 0.0
+    """Probability with which a sample's metadata are withheld in a training epoch, from 0 to below 1: the network is
+    told that they aren't known. Above 0, the arm is robust: `--metadata-dropout` sets its probability."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.metadata_dropout < 1:
+            raise ConfigError(f"metadata_dropout is {self.metadata_dropout}; expected a probability from 0 to below 1")
+        if self.metadata_dropout and self.metadata_mode != "true":
+            raise ConfigError(
+                f"arm {self.name!r} has metadata dropout and sees {self.metadata_mode!r} metadata; expected 'true'"
+            )
 
     @property
     def block_name(self) -> "BlockName":
@@ -74,6 +85,8 @@ class Arm:
             del fields["network"]
         if self.positions is None:  # as in records from before arms had positions
             del fields["positions"]
+        if not self.metadata_dropout:  # as before there was any
+            del fields["metadata_dropout"]
         return fields
 
 
@@ -93,6 +106,7 @@ ARMS: dict[str, Arm] = {
         Arm("film", "film", "true"),
         Arm("film-dummy", "film", "zeros"),
         Arm("film-shuffled", "film", "shuffled"),
+        *(Arm(f"{block}-robust", block, "true", metadata_dropout=0.2) for block in ("me", "sme", "film")),
         Arm("film-ivadomed", "film-ivadomed", "true"),
         Arm("film-ivadomed-dummy", "film-ivadomed", "zeros"),
         Arm("film-ivadomed-tied", "film-ivadomed-tied", "true"),
@@ -126,11 +140,19 @@ Example:
 """
 
 
-def find_arm(name: str, more: Sequence[Arm] = ()) -> Arm:
-    """Look an arm up by name, in `more` and `ARMS`; raises `ConfigError` that lists the known ones and the closest."""
+def find_arm(name: str, more: Sequence[Arm] = (), metadata_dropout: float | None = None) -> Arm:
+    """Look an arm up by name, in `more` and `ARMS`; raises `ConfigError` that lists the known ones and the closest.
+
+    A robust arm gets the probability `metadata_dropout`, if one is given.
+    """
     known = {**ARMS, **{arm.name: arm for arm in more}}
     if name not in known:
         close = difflib.get_close_matches(name, known, n=1)
         hint = f" (did you mean {close[0]!r}?)" if close else ""
         raise ConfigError(f"unknown arm {name!r}{hint}; known: {', '.join(known)}")
-    return known[name]
+    arm = known[name]
+    if metadata_dropout is None or not arm.metadata_dropout:
+        return arm
+    if metadata_dropout == 0:
+        raise ConfigError(f"metadata_dropout is 0; expected a probability above 0 and below 1 for arm {name!r}")
+    return replace(arm, metadata_dropout=metadata_dropout)

@@ -163,7 +163,7 @@ def print_estimate(study: Study, store: Store, engine: EngineConfig, console: Co
             f"{run.arm.name} {run.part}".strip(),
             str(run.config.seed),
             run.config.fold or "",
-            f"{run.config.block}, {run.config.metadata_mode}",
+            f"{run.config.block}, {_metadata(run.config)}",
             str(study.sample_count(run)),
             f"{cost.parameters:,}",
             gibibytes(cost.memory),
@@ -192,6 +192,12 @@ def print_estimate(study: Study, store: Store, engine: EngineConfig, console: Co
         soft_wrap=True,
         highlight=False,
     )
+
+
+def _metadata(config: RunConfig) -> str:
+    """Metadata that a run sees, in words."""
+    withheld = f", {100 * config.metadata_dropout:g} % withheld" if config.metadata_dropout else ""
+    return f"{config.metadata_mode}{withheld}"
 
 
 def gibibytes(size: float) -> str:

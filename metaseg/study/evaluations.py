@@ -10,8 +10,8 @@ from torch import Tensor
 
 from metaseg.config import RunConfig
 from metaseg.data.dataset import Dataset
-from metaseg.data.metadata import CategoricalCode
-from metaseg.schema import AS_TRAINED, COUNTS, META, ZEROS
+from metaseg.data.metadata import CategoricalCode, is_known
+from metaseg.schema import AS_TRAINED, COUNTS, META, UNKNOWN, ZEROS
 from metaseg.training.evaluate import evaluate
 from metaseg.training.fit import Fitted
 
@@ -32,6 +32,9 @@ def evaluations(
     - `COLUMN=VALUE`, for networks trained with true metadata or one head per value: that value instead of the true
       one. Each value of a categorical column is given to the samples that have another; quantiles of a continuous
       column's training values (with folds, of all values) are given to all samples.
+    - `unknown`, for networks that can be told so of every column: no column is known.
+    - `COLUMN=unknown`, where there are several columns: this one isn't known. Networks that can't be told so get zeros
+      for it. Both are given to the samples that have a value.
     """
     samples = dataset.indices("test", config.subset)
     yield AS_TRAINED, samples, fitted.vectors
@@ -39,6 +42,7 @@ def evaluations(
         return
     if config.metadata_mode == "true":
         yield ZEROS, samples, torch.zeros_like(fitted.vectors)
+    yield from _withheld(fitted, dataset, samples)
     for code in fitted.encoder.codes:
         told: Sequence[str | float]
         if isinstance(code, CategoricalCode):
@@ -51,11 +55,30 @@ def evaluations(
             told = sorted({float(f"{value:.3g}") for value in quantiles})
         true = dataset.values[code.column].iloc[samples]
         for value in told:
+            if value == UNKNOWN and len(fitted.encoder.codes) > 1:
+                continue  # a value of this name is what has been withheld already
             others = samples[(true != value).to_numpy()]
             if len(others):
                 vectors = fitted.encoder.encode(dataset.values.assign(**{code.column: value}))
                 name = f"{code.column}={value if isinstance(value, str) else format(value, 'g')}"
                 yield name, others, torch.from_numpy(vectors)
+
+
+def _withheld(
+    fitted: Fitted, dataset: Dataset, samples: npt.NDArray[np.int64]
+) -> Iterator[tuple[str, npt.NDArray[np.int64], Tensor]]:
+    """Evaluations in which all metadata, or one of several columns, aren't known."""
+    encoder, tested = fitted.encoder, dataset.values.iloc[samples]
+    columns = [code.column for code in encoder.codes]
+    known = {column: is_known(tested[column]).to_numpy() for column in columns}
+    asked = {UNKNOWN: columns} if encoder.knows_unknown else {}
+    if len(columns) > 1:
+        asked |= {f"{column}={UNKNOWN}": [column] for column in columns}
+    for name, of in asked.items():
+        told = samples[np.any([known[column] for column in of], axis=0)]
+        if len(told):
+            vectors = encoder.withhold(fitted.vectors.numpy(force=True), of[0] if len(of) < len(columns) else None)
+            yield name, told, torch.from_numpy(vectors)
 
 
 def evaluate_test_images(config: RunConfig, fitted: Fitted, dataset: Dataset, device: torch.device) -> pd.DataFrame:

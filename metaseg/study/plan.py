@@ -25,7 +25,7 @@ from metaseg.schema import BASELINE, Claim
 from metaseg.store.runs import Store
 from metaseg.study.arm_data import check_arm, parts_of
 from metaseg.study.arm_network import check_architecture, in_words, resolve
-from metaseg.study.arms import Arm, find_arm
+from metaseg.study.arms import ARMS, Arm, find_arm
 from metaseg.study.earlier_reports import looked_at
 from metaseg.study.run_id import run_id
 from metaseg.training.losses import check_loss
@@ -195,6 +195,7 @@ def plan(
     architecture: ArchitectureConfig = ArchitectureConfig(),
     loss: LossConfig = LossConfig(),
     early_stopping: int | None = None,
+    metadata_dropout: float | None = None,
 ) -> Study:
     """Plan a study: resolve every arm with seeds 0 to `seeds` - 1 into runs, one seed of all arms after the other.
 
@@ -218,10 +219,12 @@ def plan(
         loss: what training minimises, in all arms.
         early_stopping: number of validations without a better F1 after which a run's training ends; None: after all
             epochs.
+        metadata_dropout: probability with which robust arms' metadata are withheld in training; by default each arm's.
 
     Raises:
-        ConfigError: an arm is unknown or repeated, the baseline isn't among the arms, `seeds` is below 1, the dataset
-            lacks the metadata or the subset that an arm needs, or the loss doesn't fit its classes or lacks a package.
+        ConfigError: an arm is unknown or repeated, the baseline isn't among the arms, `seeds` is below 1, no arm has
+            the `metadata_dropout` that is given, the dataset lacks the metadata or the subset that an arm needs, or the
+            loss doesn't fit its classes or lacks a package.
 
     Example:
         >>> from pathlib import Path
@@ -232,13 +235,16 @@ def plan(
         >>> [run.label for run in study.runs]
         ['baseline seed 0', 'sme seed 0', 'baseline seed 1', 'sme seed 1']
     """
-    chosen = tuple(find_arm(arm, more_arms) for arm in arms)
+    chosen = tuple(find_arm(arm, more_arms, metadata_dropout) for arm in arms)
     if len(set(chosen)) < len(chosen):
         raise ConfigError(f"arms are {', '.join(arms)}; expected each only once")
     if baseline not in arms:
         raise ConfigError(
             f"arms are {', '.join(arms)}; expected {baseline!r} among them: it is what the others are compared with"
         )
+    if metadata_dropout is not None and not any(arm.metadata_dropout for arm in chosen):
+        robust = ", ".join(name for name, arm in ARMS.items() if arm.metadata_dropout)
+        raise ConfigError(f"metadata_dropout is {metadata_dropout}, which no arm here has; expected one of {robust}")
     if seeds < 1:
         raise ConfigError(f"seeds is {seeds}; expected at least 1")
     check_loss(loss, len(dataset.classes))
@@ -265,6 +271,7 @@ def plan(
                 architectures[arm.name],
                 loss,
                 early_stopping,
+                arm.metadata_dropout,
             )
         )
 

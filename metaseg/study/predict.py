@@ -23,6 +23,7 @@ from metaseg.networks.block_name import MissingBlockError
 from metaseg.networks.block_source import Code
 from metaseg.networks.blocks import block_name
 from metaseg.networks.build import build, read_architecture
+from metaseg.schema import UNKNOWN
 from metaseg.store.folder import FolderStorage
 from metaseg.store.runs import DamagedRunError, FinishedRun, from_json
 from metaseg.training.evaluate import predict_logits
@@ -122,28 +123,33 @@ class Predictor:
         reading = Reading.from_json(dataset.get("reading", {}))
         return cls(model.eval(), encoder, arm["metadata_mode"], classes, dataset["channels"], reading)
 
-    def encode(self, metadata: Mapping[str, str | float]) -> npt.NDArray[np.float32]:
+    def encode(self, metadata: Mapping[str, str | float | None]) -> npt.NDArray[np.float32]:
         """Encode one image's metadata as the `(1, M)` vector that the network sees.
 
+        A value that isn't known is "unknown", None, NaN or empty text, for networks that were trained for that.
+
         Raises:
-            UnknownMetadataError: a value that didn't occur in training.
+            UnknownMetadataError: a value that didn't occur in training, or one that isn't known.
             ConfigError: a column is missing or isn't one of the run's.
         """
         if self.metadata_mode == "absent":
             return np.zeros((1, 0), dtype=np.float32)
         expected = [code.column for code in self.encoder.codes]
         if set(metadata) != set(expected):
-            raise ConfigError(f"metadata columns are {sorted(metadata)}; this run expects {sorted(expected)}")
+            may_lack = [code.column for code in self.encoder.codes if code.knows_unknown]
+            lacking = [f"{name}={UNKNOWN}" for name in may_lack if name not in metadata]
+            hint = f" (what isn't known is given as {', '.join(lacking)})" if lacking else ""
+            raise ConfigError(f"metadata columns are {sorted(metadata)}; this run expects {sorted(expected)}{hint}")
         vector = self.encoder.encode(pd.DataFrame([dict(metadata)]))
         return np.zeros_like(vector) if self.metadata_mode == "zeros" else vector
 
-    def predict(self, pixels: ImagePixels, metadata: Mapping[str, str | float]) -> npt.NDArray[np.uint8]:
+    def predict(self, pixels: ImagePixels, metadata: Mapping[str, str | float | None]) -> npt.NDArray[np.uint8]:
         """Segment one image.
 
         Args:
             pixels: `(H, W, 1)` or `(H, W, 3)`, or of as many channels as the run was trained on, as
                 `metaseg.decode_image(path, predictor.reading)` returns them.
-            metadata: column name to value.
+            metadata: column name to value, as in `encode`.
 
         Raises:
             ConfigError: the image has another number of channels, or as `encode`.
@@ -156,14 +162,14 @@ class Predictor:
         label = logits[0] > 0 if len(self.classes) == 1 else logits.argmax(dim=0)
         return label.to(torch.uint8).numpy()
 
-    def probabilities(self, pixels: ImagePixels, metadata: Mapping[str, str | float]) -> npt.NDArray[np.float32]:
+    def probabilities(self, pixels: ImagePixels, metadata: Mapping[str, str | float | None]) -> npt.NDArray[np.float32]:
         """`(K, H, W)` probability of each of `classes` in each pixel; arguments as of `predict`."""
         logits = self._logits(pixels, metadata)
         probability = torch.sigmoid(logits) if len(self.classes) == 1 else torch.softmax(logits, dim=0)[1:]
         return probability.numpy()
 
     @torch.no_grad()
-    def _logits(self, pixels: ImagePixels, metadata: Mapping[str, str | float]) -> torch.Tensor:
+    def _logits(self, pixels: ImagePixels, metadata: Mapping[str, str | float | None]) -> torch.Tensor:
         vector = torch.from_numpy(self.encode(metadata))
         if self.reading.every_channel and pixels.shape[2] != self.channels:
             raise ConfigError(f"the image has {pixels.shape[2]} channels; expected {self.channels}")

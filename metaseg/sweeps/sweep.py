@@ -96,6 +96,7 @@ class Sweep:
                 architecture=self.chosen,
                 loss=self.loss,
                 early_stopping=self.early_stopping,
+                metadata_dropout=arm.metadata_dropout,
             )
         )
 

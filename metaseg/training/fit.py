@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
@@ -14,11 +15,13 @@ from metaseg.config import ConfigError, RunConfig
 from metaseg.data.batches import epoch_batches
 from metaseg.data.crops import open_cutter
 from metaseg.data.dataset import Dataset
-from metaseg.data.metadata import MetadataEncoder, apply_mode
+from metaseg.data.metadata import MetadataEncoder
+from metaseg.data.metadata_modes import apply_mode, dropped
 from metaseg.device import autocast, half_precision, training_format
 from metaseg.networks.blocks import block_class
 from metaseg.networks.build import build, start_from
 from metaseg.networks.initialisation import initialise_by_name
+from metaseg.schema import UNKNOWN
 from metaseg.training.checkpoint import Checkpoints, Parts, State, pack, resume
 from metaseg.training.deep_supervision import supervised_loss
 from metaseg.training.early_stopping import has_stalled
@@ -72,13 +75,26 @@ def encode_metadata(config: RunConfig, dataset: Dataset) -> tuple[MetadataEncode
     """The encoder, and `(samples, M)` metadata of all samples of the dataset as the run sees it.
 
     The encoder is fitted on all training samples, whatever the run's subset, so that a value means the same to all
-    arms. Values that a fold leaves out by design, one group after the other, are zeros.
+    arms. Values that a fold leaves out by design, one group after the other, are unknown to the network.
     """
-    left_out = dataset.values if dataset.folds and dataset.folds.kind == "groups" else None
-    encoder = MetadataEncoder.fit(dataset.metadata, dataset.values.iloc[dataset.indices("train")], left_out)
+    left_out = dataset.values
+    if not dataset.folds or dataset.folds.kind != "groups":
+        declared = [column.name for column in dataset.metadata if column.missing == "unknown"]
+        left_out = left_out[declared].where(left_out[declared] == UNKNOWN)
+    training, robust = dataset.values.iloc[dataset.indices("train")], config.metadata_dropout > 0
+    encoder = MetadataEncoder.fit(dataset.metadata, training, left_out, robust)
     splits = dataset.table["split"].to_numpy(object)
     seen = apply_mode(encoder.encode(dataset.values), config.metadata_mode, splits, config.stream)
     return encoder, torch.from_numpy(seen)
+
+
+def told(config: RunConfig, encoder: MetadataEncoder, vectors: Tensor, epoch: int) -> Tensor:
+    """`(samples, M)` metadata that the network is told in a training epoch: `vectors`, with dropout."""
+    if not config.metadata_dropout:
+        return vectors
+    unknown = torch.from_numpy(encoder.withhold(np.zeros((1, encoder.size), np.float32))).to(vectors.device)
+    withheld = torch.from_numpy(dropped(len(vectors), config.metadata_dropout, config.stream, epoch))
+    return torch.where(withheld.to(vectors.device)[:, None], unknown, vectors)
 
 
 CHECK_STEPS = 16
@@ -166,6 +182,7 @@ def fit(
         model.train()
         loss_sum = torch.tensor(own_share(state.loss_sums, world), dtype=torch.float32, device=device)
         rate = 0.0
+        seen = told(config, encoder, vectors, epoch)
         batches = epoch_batches(
             dataset,
             training,
@@ -182,7 +199,7 @@ def fit(
         )
         for step, batch in enumerate(batches, start=state.step + 1):
             with autocast(device):
-                outputs = parallel(batch.image, vectors[batch.samples])
+                outputs = parallel(batch.image, seen[batch.samples])
             losses = supervised_loss(outputs, batch.target, loss_of)
             optimizer.zero_grad(set_to_none=True)
             scaler.scale((losses * batch.weight).sum()).backward()

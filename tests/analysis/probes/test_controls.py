@@ -245,7 +245,7 @@ def test_the_report_has_the_controls_and_what_they_are_of(tmp_path: Path, capsys
     out = tmp_path / "reports" / "parts"
     assert sorted(path.name for path in out.iterdir()) == [
         "controls.csv", "difficulty.csv", "distribution.csv", "f1.png", "f1.svg", "forest.png", "forest.svg",
-        "learning.png", "learning.svg", "overlays.json", "overlays.png",
+        "labels.csv", "learning.png", "learning.svg", "overlays.json", "overlays.png",
         "paired.png", "paired.svg", "power.csv", "ranks.png",
         "ranks.svg", "report.html", "resampling.csv", "residuals.png", "residuals.svg", "response.csv", "response.png",
         "response.svg", "run_means.png", "run_means.svg", "runs.csv", "seeds.csv", "size.png", "size.svg",
@@ -265,7 +265,7 @@ def test_the_report_has_the_controls_and_what_they_are_of(tmp_path: Path, capsys
         "Is the difference the same for every line?", "Predicted differences by line",
         "Difference detected with 80 % power: sme", "Where does variance come from?", "Which images gain?",
         "Which arm is best?", "Does size matter?", "Seeds of each arm", "Did networks learn?",
-        "F1 of networks that see metadata, when the metadata are wrong",
+        "F1 of networks that see metadata, when the metadata are wrong", "F1 when metadata are missing or wrong",
         "How much of baseline's F1 do metadata alone explain?", "The comparisons by resampling", "Distribution",
         "Methods", "Caveats", "Runs",
     ]  # fmt: skip

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metaseg.data.metadata import MetadataColumn, MetadataEncoder, UnknownMetadataError, apply_mode
+from metaseg.data.metadata import MetadataColumn, MetadataEncoder, UnknownMetadataError
+from metaseg.data.metadata_modes import apply_mode
 
 COLUMNS = (MetadataColumn("line", "categorical"), MetadataColumn("size", "continuous"))
 TRAINING = pd.DataFrame({"line": ["b", "a", "b", "c"], "size": [1.0, 2.0, 3.0, 6.0]})

@@ -32,7 +32,8 @@ def test_each_test_image_is_tested_with_zeros_and_with_every_value_that_isnt_its
         told = table[table["evaluation"] == f"line={line}"]
         assert set(told["image"]) == set(test["image"][test["line"] != line])
         assert set(told["meta_line"]) == set("abc") - {line}  # what the image is, not what was told
-    swapped = sizes[sizes.index.str.startswith("dose=")]
+    assert sizes["line=unknown"] == sizes["dose=unknown"] == len(test)
+    swapped = sizes[sizes.index.str.startswith("dose=") & (sizes.index != "dose=unknown")]
     assert len(swapped) == SWAPPED_QUANTILES
     training = tiny_dataset.table["dose"].iloc[tiny_dataset.indices("train")]
     values = sorted(float(name.removeprefix("dose=")) for name in swapped.index)

@@ -24,6 +24,8 @@ def test_run_ids_change_with_every_setting_and_with_nothing_else(config):
         dataclasses.replace(config, metadata_mode="zeros"),
         dataclasses.replace(config, dataset="other"),
         dataclasses.replace(config, init="shared"),
+        dataclasses.replace(config, metadata_dropout=0.2),
+        dataclasses.replace(config, metadata_dropout=0.3),
         dataclasses.replace(config, fold="0"),
         dataclasses.replace(config, fold="1"),
         *(
