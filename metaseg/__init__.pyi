@@ -1,4 +1,13 @@
-from .config import ArchitectureConfig, ConfigError, DataConfig, EngineConfig, NetworkConfig, RunConfig, ScheduleConfig
+from .config import (
+    ArchitectureConfig,
+    ConfigError,
+    DataConfig,
+    EngineConfig,
+    LossConfig,
+    NetworkConfig,
+    RunConfig,
+    ScheduleConfig,
+)
 from .data.dataset import Dataset
 from .data.decode import decode_image
 from .data.manifest import Manifest, ManifestError
@@ -28,6 +37,7 @@ __all__ = [
     "DataConfig",
     "Dataset",
     "EngineConfig",
+    "LossConfig",
     "Manifest",
     "ManifestError",
     "NetworkConfig",

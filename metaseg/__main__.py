@@ -51,8 +51,9 @@ def predict(run: Path, image: Path, out: Path, metadata: tuple[str, ...] = (), b
         wrong = "which is a folder" if out.is_dir() else "whose folder isn't there"
         raise ConfigError(f"out is {out}, {wrong}; expected a file to write")
     predictor = Predictor.load(run, read_blocks(blocks))
+    told = {clean_text(name): value for name, _, value in pairs}
     try:
-        mask = predictor.predict(decode_image(image), {clean_text(name): value for name, _, value in pairs})
+        mask = predictor.predict(decode_image(image, predictor.reading), told)
     except (ManifestError, UnknownMetadataError) as error:
         raise ConfigError(str(error)) from error
     Image.fromarray(mask * 255 if len(predictor.classes) == 1 else mask).save(out, format="PNG")

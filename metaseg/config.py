@@ -6,6 +6,7 @@ are the options' help texts.
 """
 
 import hashlib
+import math
 import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
@@ -53,7 +54,10 @@ Shape = Literal["cyclic", "one-cycle", "cosine", "constant"]
 """Shape of the learning rate schedule (`metaseg.training.schedule`)."""
 
 
-LATER = frozenset({"fold", "init", "architecture"})
+Loss = Literal["bce-dice", "cross-entropy", "focal", "tversky"]
+"""Loss of a sample (`metaseg.training.losses`)."""
+
+LATER = frozenset({"fold", "init", "architecture", "loss", "early_stopping"})
 """Fields of `RunConfig` that came after the first runs: a run whose value is the default keeps the id it would have had
 before."""
 
@@ -107,9 +111,13 @@ class DataConfig:
     ignore: int | None = None
     """Mask value of pixels that count neither in training nor in scores, such as a void border's 255."""
 
-    channels: Literal["auto", "grey", "rgb"] = "auto"
+    channels: Literal["auto", "grey", "rgb", "all"] = "auto"
     """Channels of the network's input. auto: rgb when any image has colour, else grey. Grey images are repeated into
-    rgb; colour images become grey by ITU-R 601 luma."""
+    rgb; colour images become grey by ITU-R 601 luma. all: those of the files, of any number, the same in all images."""
+
+    pixels: Literal["8-bit", "keep"] = "8-bit"
+    """Values of the network's input, before each image is standardised. 8-bit: those of 16-bit images are scaled to 8
+    bits. keep: 16-bit and float values stay as they are."""
 
     val_fraction: float = 0.2
     """Share of samples for validation, where the manifest has no split column or there are --folds."""
@@ -140,6 +148,8 @@ class DataConfig:
         _require(rising, "foreground", self.foreground, "the lower value of a range first")
         _require(not self.foreground or len(self.classes) <= 1, "foreground", self.foreground, "one of the --classes")
         _require(self.ignore is None or 0 <= self.ignore < 2**16, "ignore", self.ignore, "a mask's value")
+        _require(self.channels in ("auto", "grey", "rgb", "all"), "channels", self.channels, "auto, grey, rgb or all")
+        _require(self.pixels in ("8-bit", "keep"), "pixels", self.pixels, "8-bit or keep")
         _require(0 < self.val_fraction < 1, "val_fraction", self.val_fraction, "a share between 0 and 1")
         _require(0 < self.test_fraction < 1, "test_fraction", self.test_fraction, "a share between 0 and 1")
         _require(
@@ -324,6 +334,56 @@ class ScheduleConfig:
 
 
 @dataclass(frozen=True)
+class LossConfig:
+    """The loss of a sample, and the weights of its classes.
+
+    Example:
+        >>> from metaseg import LossConfig
+        >>> LossConfig("focal", class_weights=(0.5, 1, 4)).focal_gamma
+        2.0
+    """
+
+    loss: Loss = "bce-dice"
+    """Loss of each sample. bce-dice: cross-entropy plus 1 - soft Dice; cross-entropy alone; focal (Lin et al. 2017),
+    which counts pixels the less the surer they are right; tversky (Salehi et al. 2017), a Dice in which false positives
+    and negatives count differently. Cross-entropy is the binary one where there is one class."""
+
+    focal_gamma: float = 2.0
+    """Focusing exponent of the focal loss: 0 is cross-entropy (Lin et al.: 2)."""
+
+    tversky_alpha: float = 0.3
+    """Weight of false positives in the Tversky loss; with both weights 0.5 it is 1 - soft Dice (Salehi et al.: 0.3)."""
+
+    tversky_beta: float = 0.7
+    """Weight of false negatives in the Tversky loss (Salehi et al.: 0.7)."""
+
+    class_weights: tuple[float, ...] = ()
+    """Weights of background and of each class, in this order, so one more than --classes; by default all alike. A pixel
+    counts with the weight of its true class; the means of Dice and Tversky over classes have no background, and
+    use the others."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "class_weights", tuple(map(float, self.class_weights)))  # 1 and 1.0 are one run
+        _require_one_of(Loss, "loss", self.loss)
+        gamma, alpha, beta, weights = self.focal_gamma, self.tversky_alpha, self.tversky_beta, self.class_weights
+        _require(
+            gamma == 0 or 1 <= gamma < math.inf,
+            "focal_gamma",
+            gamma,
+            "0, or from 1 (between them, the gradient is infinite at a pixel that is certain)",
+        )
+        _require(0 <= alpha < math.inf, "tversky_alpha", alpha, "at least 0")
+        _require(0 <= beta < math.inf, "tversky_beta", beta, "at least 0")
+        _require(alpha + beta > 0, "tversky_alpha + tversky_beta", alpha + beta, "above 0")
+        _require(all(0 < weight < math.inf for weight in weights), "class_weights", weights, "numbers above 0")
+        unused = {"focal_gamma": "focal", "tversky_alpha": "tversky", "tversky_beta": "tversky"}
+        for setting, loss in unused.items():
+            default = getattr(type(self), setting)
+            chosen = getattr(self, setting)
+            _require(self.loss == loss or chosen == default, setting, chosen, f"{default} where the loss isn't {loss}")
+
+
+@dataclass(frozen=True)
 class EngineConfig:
     """Resources of a study: workers, CPUs, GPUs, retries and checkpoints. They don't change what a run is.
 
@@ -455,6 +515,16 @@ class RunConfig:
 
     architecture: Architecture | None = None
     """The network that blocks are put in, if that isn't metaseg's U-Net."""
+
+    loss: LossConfig = LossConfig()
+    """Loss that training minimises."""
+
+    early_stopping: int | None = None
+    """Number of validations in a row without a better F1 after which training ends; None: after all epochs."""
+
+    def __post_init__(self) -> None:
+        patience = self.early_stopping
+        _require(patience is None or patience >= 1, "early_stopping", patience, "at least 1 validation")
 
     @property
     def names(self) -> tuple[str, ...]:

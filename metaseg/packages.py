@@ -6,7 +6,7 @@ and never `metaseg[EXTRA]`.
 
 from typing import Literal
 
-Extra = Literal["fuzz", "gs", "kits", "livecell", "s3", "scores", "smp", "torchvision"]
+Extra = Literal["fuzz", "gs", "kits", "livecell", "losses", "s3", "scores", "smp", "torchvision"]
 """Extras of the distribution (`pyproject.toml`) that messages speak of."""
 
 PACKAGES: dict[Extra, str] = {
@@ -14,6 +14,7 @@ PACKAGES: dict[Extra, str] = {
     "gs": "gcsfs>=2025.2",
     "kits": "nibabel>=5.3",
     "livecell": "pycocotools>=2.0.8",
+    "losses": "monai>=1.5",
     "s3": "s3fs>=2025.2",
     "scores": "monai>=1.5",
     "smp": "segmentation-models-pytorch>=0.5",

@@ -15,7 +15,15 @@ import tyro
 
 from metaseg.cli.option_file import read_file, several_values, with_file
 from metaseg.command_line import misused, tell_version
-from metaseg.config import ArchitectureConfig, ConfigError, DataConfig, EngineConfig, NetworkConfig, ScheduleConfig
+from metaseg.config import (
+    ArchitectureConfig,
+    ConfigError,
+    DataConfig,
+    EngineConfig,
+    LossConfig,
+    NetworkConfig,
+    ScheduleConfig,
+)
 from metaseg.packages import install
 from metaseg.schema import ExtraScore
 from metaseg.store.address import shown
@@ -24,6 +32,7 @@ _NO_PREFIX = tyro.conf.arg(name="")
 NetworkOptions = Annotated[NetworkConfig, _NO_PREFIX]
 ArchitectureOptions = Annotated[ArchitectureConfig, _NO_PREFIX]
 ScheduleOptions = Annotated[ScheduleConfig, _NO_PREFIX]
+LossOptions = Annotated[LossConfig, _NO_PREFIX]
 DataOptions = Annotated[DataConfig, _NO_PREFIX]
 EngineOptions = Annotated[EngineConfig, _NO_PREFIX]
 """Groups of settings whose options carry no prefix: `--epochs` instead of `--schedule.epochs`."""
@@ -93,6 +102,12 @@ class StudyOptions:
     architecture: ArchitectureOptions = field(default_factory=ArchitectureConfig)
     network: NetworkOptions = field(default_factory=NetworkConfig)
     schedule: ScheduleOptions = field(default_factory=ScheduleConfig)
+    loss: LossOptions = field(default_factory=LossConfig)
+
+    early_stopping: int | None = None
+    """End a run's training when so many validations in a row had no better F1 than before. The learning rate's course
+    stays that of all --epochs."""
+
     data: DataOptions = field(default_factory=DataConfig)
     engine: EngineOptions = field(default_factory=EngineConfig)
 

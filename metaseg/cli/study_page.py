@@ -168,6 +168,8 @@ def _prepare(page: Page, options: StudyOptions, console: "Console") -> tuple["St
         scoring=page.scoring,
         crossed=options.crossed_seeds,
         architecture=options.architecture,
+        loss=options.loss,
+        early_stopping=options.early_stopping,
     )
     study = replace(study, sequential=rule)
     print_plan(study, store, console)

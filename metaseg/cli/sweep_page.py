@@ -124,6 +124,8 @@ def _launch(page: Page, space: "Space", options: SweepOptions, console: "Console
             space.for_arm(arm, options.architecture),
             options.search,
             options.architecture,
+            options.loss,
+            options.early_stopping,
         )
         for view in _searched(dataset, options)
         for arm in arms
@@ -148,6 +150,8 @@ def _launch(page: Page, space: "Space", options: SweepOptions, console: "Console
             sweeps=searched,
             crossed=options.crossed_seeds,
             architecture=options.architecture,
+            loss=options.loss,
+            early_stopping=options.early_stopping,
         )
 
     if options.tune_each_arm:  # whether the study can be, before hours are spent on its settings

@@ -11,6 +11,7 @@ from torch import Tensor
 from metaseg.data.counter_random import Stream, permutation, uniform
 from metaseg.data.crops import Cutter, Placement
 from metaseg.data.dataset import Dataset
+from metaseg.data.reading import ImagePixels
 from metaseg.device import training_format
 
 
@@ -30,17 +31,17 @@ class Batch:
 
 
 def standardise(pixels: Tensor, statistics: Tensor, memory_format: torch.memory_format) -> Tensor:
-    """Standardise `(N, C, H, W)` uint8 pixels by the mean and std `(N, 2)` of their images: float32."""
+    """Standardise `(N, C, H, W)` pixels, as stored, by the mean and std `(N, 2)` of their images: float32."""
     mean, std = statistics[:, :, None, None, None].unbind(dim=1)
+    if pixels.dtype == torch.uint16:  # for which devices hardly have functions
+        pixels = pixels.view(torch.int16).to(torch.int32) & 0xFFFF
     # Copied: with one channel, pixels in channels-last order also count as contiguous, but convolutions, which look at
     # the strides, would then return channels last.
     return (pixels.to(torch.float32, memory_format=memory_format, copy=True) - mean) / std
 
 
-def to_input(
-    dataset: Dataset, samples: npt.NDArray[np.int64], pixels: npt.NDArray[np.uint8], device: torch.device
-) -> Tensor:
-    """Standardise `(N, H, W, C)` uint8 pixels of `samples` for evaluation: `(N, C, H, W)` float32 on `device`."""
+def to_input(dataset: Dataset, samples: npt.NDArray[np.int64], pixels: ImagePixels, device: torch.device) -> Tensor:
+    """Standardise `(N, H, W, C)` pixels, as stored, of `samples` for evaluation: `(N, C, H, W)` float32 on `device`."""
     statistics = torch.from_numpy(dataset.statistics[samples]).to(device)
     images = torch.from_numpy(pixels).to(device, non_blocking=True).movedim(-1, 1)
     return standardise(images, statistics, torch.channels_last)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from metaseg.data.counter_random import Stream, uniform
 from metaseg.data.dataset import Dataset
+from metaseg.data.reading import ImagePixels
 
 RESIDENT_SHARE = 0.5
 """Largest share of a GPU's free memory that decoded images may take."""
@@ -45,7 +46,8 @@ class Cutter(Protocol):
     """Cuts crops out of a dataset's images and masks."""
 
     def __call__(self, placement: Placement, crop: int) -> tuple[Tensor, Tensor]:
-        """Images `(N, C, crop, crop)`, channels last in memory, and masks `(N, crop, crop)`; uint8, on the device."""
+        """Images `(N, C, crop, crop)`, channels last in memory, and masks `(N, crop, crop)`, on the device: the types
+        in which the dataset stores them."""
 
 
 def open_cutter(dataset: Dataset, device: torch.device) -> Cutter:
@@ -64,7 +66,7 @@ class HostCutter:
     def __call__(self, placement: Placement, crop: int) -> tuple[Tensor, Tensor]:
         """See `Cutter`."""
         count = len(placement.samples)
-        images = np.empty((count, crop, crop, self._dataset.channels), dtype=np.uint8)
+        images = np.empty((count, crop, crop, self._dataset.channels), dtype=self._dataset.pixel_type)
         masks = np.empty((count, crop, crop), dtype=np.uint8)
         rows = zip(placement.samples, placement.top, placement.left, placement.symmetry, strict=True)
         for row, (sample, top, left, turn) in enumerate(rows):
@@ -74,7 +76,7 @@ class HostCutter:
                 target[row] = symmetry(square, int(turn))
         return self._send(images).movedim(-1, 1), self._send(masks)
 
-    def _send(self, pixels: npt.NDArray[np.uint8]) -> Tensor:
+    def _send(self, pixels: ImagePixels) -> Tensor:
         tensor = torch.from_numpy(pixels)
         if self._device.type == "cuda":  # only copies from pinned memory are asynchronous
             tensor = tensor.pin_memory()
@@ -107,7 +109,9 @@ class ResidentCutter:
         pixel = row * width + column
         # A grey image is stored once even in a dataset of several channels.
         channel = torch.arange(self._channels, device=device) * (stored > 1)[..., None]
-        images = self._images[(image_start + pixel * stored)[..., None] + channel]
+        # PyTorch can't index all unsigned types on all devices; its bits are the same.
+        bits = self._images.view(torch.int16) if self._images.dtype == torch.uint16 else self._images
+        images = bits[(image_start + pixel * stored)[..., None] + channel].view(self._images.dtype)
         return images.movedim(-1, 1), self._masks[mask_start + pixel]
 
 
@@ -131,13 +135,13 @@ def reflected(place: Tensor, size: Tensor) -> Tensor:
     return torch.minimum(around, 2 * size - 1 - around)
 
 
-def symmetry(pixels: npt.NDArray[np.uint8], index: int) -> npt.NDArray[np.uint8]:
+def symmetry(pixels: ImagePixels, index: int) -> ImagePixels:
     """Apply one of the square's eight symmetries to `(H, W, ...)`: `index` quarter turns, mirrored from 4 on."""
     turned = np.rot90(pixels, index % 4)
     return turned[:, ::-1] if index >= 4 else turned
 
 
-def reflect_up_to(pixels: npt.NDArray[np.uint8], side: int) -> npt.NDArray[np.uint8]:
+def reflect_up_to(pixels: ImagePixels, side: int) -> ImagePixels:
     """Mirror `(H, W, ...)` at its bottom and right edges until both sides are at least `side`."""
     missing = [(0, max(0, side - size)) for size in pixels.shape[:2]]
     if not any(after for _, after in missing):

@@ -1,4 +1,4 @@
-"""A prepared dataset: decoded, validated samples in uint8 memory maps."""
+"""A prepared dataset: decoded, validated samples in memory maps."""
 
 import json
 import math
@@ -16,6 +16,7 @@ from metaseg.data.decode import to_channels
 from metaseg.data.folds import Folds, splits_by_fold, untold
 from metaseg.data.manifest import ManifestError
 from metaseg.data.metadata import MetadataColumn
+from metaseg.data.reading import PIXEL_TYPES, ImagePixels, Reading
 from metaseg.data.reserved_names import FOLD, fold_columns, sample_names, split_of, users_columns
 
 
@@ -27,7 +28,7 @@ class TestWithheldError(RuntimeError):
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """A prepared dataset: decoded and validated samples in uint8 memory maps. `metaseg.prepare` makes one.
+    """A prepared dataset: decoded and validated samples in memory maps. `metaseg.prepare` makes one.
 
     Example:
         >>> from pathlib import Path
@@ -46,8 +47,9 @@ class Dataset:
     """A sentence about the images; empty where the manifest has none."""
     table: pd.DataFrame
     """One row per sample, sorted by image and subgroup: image, mask, split, group, subgroup, height, width (pixels),
-    mean and std (of the image's uint8 values; the std of a constant image is 1), the metadata columns (str or float64)
-    and the strata (str). With folds, `=fold` too, and a column `split=NAME` for each fold instead of split."""
+    mean and std (of the image's values over all channels; the std of a constant image is 1), the metadata columns
+    (str or float64) and the strata (str). With folds, `=fold` too, and a column `split=NAME` for each fold instead of
+    split."""
     subgroup_column: str | None
     """Column whose values `subgroup` holds; None where it is "all" everywhere."""
     metadata: tuple[MetadataColumn, ...]
@@ -55,7 +57,7 @@ class Dataset:
     classes: tuple[str, ...]
     """Names of mask values 1, 2, ..."""
     channels: int
-    """Channels of every image: 1 (grey) or 3 (RGB)."""
+    """Channels of every image: 1 (grey), 3 (RGB), or those of the files."""
     stored_channels: tuple[int, ...]
     """Channels of each image on disk: a grey image is stored once even in an RGB dataset."""
     fingerprint: str
@@ -76,6 +78,10 @@ class Dataset:
     """The folds, where every sample is tested once; `of_fold` gives the dataset as one of them sees it."""
     fold: str | None = None
     """The fold that `split` is of, where there are folds. Until one is chosen, the table has no `split`."""
+    reading: Reading = Reading()
+    """The way in which image files were read."""
+    pixel_type: str = "uint8"
+    """Type of all images' values: uint8, or where values are kept, the one of `PIXEL_TYPES` that holds them."""
 
     @classmethod
     def open(cls, path: Path) -> "Dataset":
@@ -90,17 +96,20 @@ class Dataset:
             dataset = cls._read(path)
         except (AttributeError, KeyError, NotImplementedError, RecursionError, TypeError, ValueError) as error:
             raise ManifestError(f"{path} is damaged ({error!r:.200}): remove the folder to decode again") from error
-        for file, starts in (("images.bin", dataset._image_starts), ("masks.bin", dataset._mask_starts)):
+        width = np.dtype(dataset.pixel_type).itemsize
+        for file, end in (("images.bin", width * dataset._image_starts[-1]), ("masks.bin", dataset._mask_starts[-1])):
             size = (path / file).stat().st_size
-            if size != starts[-1]:
+            if size != end:
                 raise ManifestError(
-                    f"{path / file} has {size} bytes; expected {starts[-1]}: remove the folder to decode again"
+                    f"{path / file} has {size} bytes; expected {end}: remove the folder to decode again"
                 )
         return dataset
 
     @classmethod
     def _read(cls, path: Path) -> "Dataset":
         fields = json.loads((path / "dataset.json").read_text())
+        if fields.get("pixel_type", "uint8") not in PIXEL_TYPES:
+            raise ValueError(f"pixel_type is {fields['pixel_type']!r}; expected one of {', '.join(PIXEL_TYPES)}")
         return cls(
             path=path,
             name=fields["name"],
@@ -117,6 +126,8 @@ class Dataset:
             doubts=tuple(fields.get("doubts", ())),
             images_once=fields.get("images_once", False),
             folds=_folds(fields.get("folds")),
+            reading=Reading.from_json(fields.get("reading", {})),
+            pixel_type=fields.get("pixel_type", "uint8"),
         )
 
     def of_fold(self, fold: str | None) -> "Dataset":
@@ -165,7 +176,7 @@ class Dataset:
         """Return the same dataset, but reading test images raises `TestWithheldError`: for choosing settings."""
         return replace(self, test_withheld=True)
 
-    def image(self, i: int) -> npt.NDArray[np.uint8]:
+    def image(self, i: int) -> ImagePixels:
         """Return the image of row `i` as a read-only view `(H, W, channels)`."""
         self.require_open(np.array([i]))
         shape = (*self.sizes[i], self.stored_channels[i])
@@ -225,8 +236,8 @@ class Dataset:
         return self.table[["mean", "std"]].to_numpy(np.float32)
 
     @property
-    def pixels(self) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
-        """All images and all masks as stored, one sample after the other: `(bytes,)` each, read-only."""
+    def pixels(self) -> tuple[ImagePixels, npt.NDArray[np.uint8]]:
+        """All images and all masks as stored, one sample after the other: `(values,)` each, read-only."""
         return self._images, self._masks
 
     @property
@@ -259,8 +270,9 @@ class Dataset:
         return np.append(ends - sizes, ends[-1])
 
     @cached_property
-    def _images(self) -> npt.NDArray[np.uint8]:
-        return np.asarray(np.memmap(self.path / "images.bin", dtype=np.uint8, mode="r"))
+    def _images(self) -> ImagePixels:
+        stored = np.dtype(self.pixel_type).newbyteorder("<")
+        return np.asarray(np.memmap(self.path / "images.bin", dtype=stored, mode="r"))
 
     @cached_property
     def _masks(self) -> npt.NDArray[np.uint8]:

@@ -19,6 +19,7 @@ from metaseg.data.folds import Folds
 from metaseg.data.manifest import ROW, Manifest, ManifestError
 from metaseg.data.mask_checks import MaskFacts, implausible
 from metaseg.data.mask_values import MaskValues, Pixels
+from metaseg.data.reading import ImagePixels, Reading
 from metaseg.data.reserved_names import split_of
 
 Progress = Callable[[int, int], None]
@@ -28,18 +29,19 @@ _CHUNK = 64  # samples decoded ahead of writing, so that memory stays bounded
 
 
 class _Sample(NamedTuple):
-    image: Pixels
+    image: ImagePixels
     mask: Pixels
     mean: float
     std: float
     mask_facts: MaskFacts
     levels: int
-    """`grey_levels` of an image that had 16 bits; 256 for others."""
+    """`grey_levels` of an image of 16 bits that were scaled to 8; 256 for others."""
 
 
 def _decode_sample(files: Files, config: DataConfig) -> _Sample | ManifestError:
     try:
-        image, mask = decode_image(files[0]), decode_mask(files[1], MaskValues.of(config))
+        reading = Reading.of(config)
+        image, mask = decode_image(files[0], reading), decode_mask(files[1], MaskValues.of(config))
     except ManifestError as error:
         return error
     if (mask == IGNORED).all():
@@ -51,7 +53,7 @@ def _decode_sample(files: Files, config: DataConfig) -> _Sample | ManifestError:
         )
     if config.channels == "grey":
         image = to_channels(image, 1)
-    levels = grey_levels(image) if is_16_bit(files[0]) else 256
+    levels = grey_levels(image) if not reading.kept and is_16_bit(files[0]) else 256
     return _Sample(image, mask, *pixel_statistics(image), MaskFacts.of(mask, image), levels)
 
 
@@ -64,6 +66,7 @@ def write_dataset(
     folder: Path,
     pool: ThreadPoolExecutor,
     progress: Progress,
+    pixel_type: str = "uint8",
 ) -> None:
     """Decode samples and write a dataset's files into `folder`, which is empty.
 
@@ -76,9 +79,11 @@ def write_dataset(
         folder: where to write.
         pool: threads to decode with.
         progress: called after each sample.
+        pixel_type: type that holds all images' values, one of `PIXEL_TYPES`.
 
     Raises:
-        ManifestError: files can't be decoded, all listed together, or a class is in no training mask.
+        ManifestError: files can't be decoded, all listed together; a class is in no training mask; or images have
+            unlike numbers of channels, where all channels are taken.
     """
     problems = []
     stored_channels = []
@@ -97,7 +102,7 @@ def write_dataset(
                     problems.append(f"{manifest.where(table[ROW][i])}: {sample}")
                 else:
                     if i == 0 or table["image"][i] != table["image"][i - 1]:
-                        images.write(sample.image.tobytes())
+                        images.write(sample.image.astype(np.dtype(pixel_type).newbyteorder("<")).tobytes())
                     masks.write(sample.mask.tobytes())
                     stored_channels.append(sample.image.shape[2])
                     facts.append((*sample.mask.shape, sample.mean, sample.std))
@@ -108,6 +113,8 @@ def write_dataset(
                         trained[in_training[i]] += np.bincount(counted, minlength=trained.shape[1])
                 progress(i + 1, len(files))
     ManifestError.check(manifest.source, problems)
+    if config.channels == "all":
+        ManifestError.check(manifest.source, _unlike_channels(list(table["image"]), stored_channels))
     absent = [
         f"{where}class {name!r} has no pixel in any training mask; expected it in at least one"
         for where, pixels in zip(splits, trained[:, 1:], strict=True)
@@ -129,7 +136,7 @@ def write_dataset(
         "subgroup_column": manifest.subgroup_column,
         "metadata": [asdict(column) for column in manifest.metadata],
         "classes": config.classes,
-        "channels": 1 if config.channels == "grey" else 3 if config.channels == "rgb" else max(stored_channels),
+        "channels": {"grey": 1, "rgb": 3}.get(config.channels, max(stored_channels)),
         "stored_channels": stored_channels,
         "fingerprint": fingerprint,
         "per": manifest.per,
@@ -137,5 +144,16 @@ def write_dataset(
         "has_ignored": config.ignore is not None,
         "doubts": [doubt for doubt in doubts if doubt],
         **({"folds": asdict(folds)} if folds else {}),
+        **({"reading": reading} if (reading := Reading.of(config).to_json()) else {}),
+        **({} if pixel_type == "uint8" else {"pixel_type": pixel_type}),
     }
     (folder / "dataset.json").write_text(json.dumps(fields))
+
+
+def _unlike_channels(images: Sequence[str], channels: Sequence[int]) -> list[str]:
+    """A problem for each number of channels that isn't the first image's."""
+    firsts = {count: images[channels.index(count)] for count in dict.fromkeys(channels)}
+    return [
+        f"{image} has {count} channels, {images[0]} {channels[0]}; expected one number (--channels all)"
+        for count, image in list(firsts.items())[1:]
+    ]

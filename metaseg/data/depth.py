@@ -1,13 +1,15 @@
-"""16-bit images: detecting them, scaling them to 8 bits, and counting the grey levels that remain."""
+"""Depth of images: detecting it, scaling 16 bits to 8, and counting the grey levels that remain."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import tifffile
 
 from metaseg.data.mask_values import Pixels, Stored
+from metaseg.data.reading import PIXEL_TYPES, ImagePixels, narrowest
 
 SCALING_VERSION = 2
 """`DECODER_VERSION` of datasets with a 16-bit image."""
@@ -30,17 +32,27 @@ TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 def is_16_bit(path: Path) -> bool:
     """Return True if an image file has 16 bits per value, by its header; False if it can't be read."""
+    return stored_type(path) == np.uint16
+
+
+def stored_type(path: Path) -> np.dtype[Any]:
+    """Type of an image file's values, by its header; uint8 if it can't be read."""
     try:
         with path.open("rb") as file:
             head = file.read(26)
-        if head.startswith(b"\x89PNG"):
-            return head[24] == 16
+        if head.startswith(b"\x89PNG") and head[24] == 16:
+            return np.dtype(np.uint16)
         if head.startswith(TIFF_STARTS):
             with tifffile.TiffFile(path, _multifile=False) as tiff:
-                return bool(tiff.pages.first.dtype == np.uint16)
+                return np.dtype(tiff.pages.first.dtype or np.uint8).newbyteorder("=")
     except Exception:  # a damaged file can raise anything inside a parser; decoding it reports what is wrong
-        return False
-    return False
+        return np.dtype(np.uint8)
+    return np.dtype(np.uint8)
+
+
+def common_type(stored: Iterable[np.dtype[Any]]) -> str:
+    """Name of the narrowest of `PIXEL_TYPES` that holds the kept values of all files; others are refused later."""
+    return max((narrowest(each) or "uint8" for each in stored), key=PIXEL_TYPES.index, default="uint8")
 
 
 def to_8_bits(stored: Stored) -> Pixels:
@@ -63,7 +75,7 @@ def _stand_alone(outliers: npt.NDArray[np.bool_]) -> bool:
     return bool(beside <= TOUCHING * pixels.sum())
 
 
-def grey_levels(pixels: Pixels) -> int:
+def grey_levels(pixels: ImagePixels) -> int:
     """Count the grey levels between the 0.5th and the 99.5th percentile of an image; 256 for a black image."""
     low, high = np.quantile(pixels, [0.005, 0.995], method="inverted_cdf").astype(int)
     return int(high - low) + 1 if pixels.any() else 256

@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from metaseg.config import IGNORED
 from metaseg.data.mask_values import Pixels
+from metaseg.data.reading import ImagePixels
 
 NEARLY_ALL = 0.98
 """Share of foreground in a mask, and of such masks among all, from which background may count as foreground."""
@@ -31,7 +32,7 @@ class MaskFacts:
     one of the two is empty."""
 
     @classmethod
-    def of(cls, mask: Pixels, image: Pixels) -> "MaskFacts":
+    def of(cls, mask: Pixels, image: ImagePixels) -> "MaskFacts":
         """Summarise a mask `(H, W)` and its image `(H, W, C)`."""
         counts, inside = mask != IGNORED, (mask > 0) & (mask != IGNORED)
         border = np.ones(mask.shape, bool)

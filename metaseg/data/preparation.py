@@ -18,7 +18,7 @@ from metaseg.config import SPLITS, DataConfig
 from metaseg.data.dataset import Dataset
 from metaseg.data.dataset_files import Progress, write_dataset
 from metaseg.data.decode import DECODER_VERSION
-from metaseg.data.depth import SCALING_VERSION, is_16_bit
+from metaseg.data.depth import SCALING_VERSION, common_type, stored_type
 from metaseg.data.files import digests_of, source_files, warn_of_duplicates
 from metaseg.data.folds import Folds, folds_of_samples, lost_folds, warn_of_untold, warn_of_unvalidated, with_splits
 from metaseg.data.manifest import ROW, Manifest, ManifestError
@@ -60,14 +60,16 @@ def prepare(
     with ThreadPoolExecutor() as pool:
         digests = list(pool.map(digests_of, files))
         warn_of_duplicates(manifest, table, [image for image, *_ in digests])
-        deep = any(pool.map(is_16_bit, dict.fromkeys(image for image, _ in files)))
-        fingerprint = _fingerprint(manifest, config, table, digests, deep)
+        stored = set(pool.map(stored_type, dict.fromkeys(image for image, _ in files)))
+        kept, deep = config.pixels == "keep", np.dtype(np.uint16) in stored
+        fingerprint = _fingerprint(manifest, config, table, digests, deep and not kept)
         folder = cache.absolute() / fingerprint  # workers may be in another folder
         if not _is_checked(folder):
             temporary, before = (cache / f".{fingerprint}.{uuid.uuid4().hex}" for _ in range(2))
             temporary.mkdir(parents=True)
             try:
-                write_dataset(manifest, config, table, files, fingerprint, temporary, pool, progress)
+                pixel_type = common_type(stored) if kept else "uint8"
+                write_dataset(manifest, config, table, files, fingerprint, temporary, pool, progress, pixel_type)
                 if folder.exists() and not _is_checked(folder):
                     os.rename(folder, before)
                 os.rename(temporary, folder)
@@ -201,12 +203,13 @@ def _split_problems(manifest: Manifest, table: pd.DataFrame, may_lack_values: bo
 def _fingerprint(
     manifest: Manifest, config: DataConfig, table: pd.DataFrame, digests: Sequence[Sequence[str]], deep: bool
 ) -> str:
-    """Return the hex digest of everything that is decoded; `deep` is True if any image has 16 bits."""
+    """Return the hex digest of everything that is decoded; `deep` is True if an image of 16 bits is scaled to 8."""
     content = {
         "decoder": SCALING_VERSION if deep else DECODER_VERSION,
         "classes": config.classes,
         **MaskValues.of(config).describe(),
         "channels": config.channels,
+        **({} if config.pixels == "8-bit" else {"pixels": config.pixels}),
         "metadata": [asdict(column) for column in manifest.metadata],
         "table": table.drop(columns=ROW).to_dict("list"),
         "files": digests,

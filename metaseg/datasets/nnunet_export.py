@@ -36,9 +36,9 @@ def export_nnunet(dataset: Dataset, folder: Path, dataset_id: int) -> Path:
         `folder/DatasetID_NAME`, which appears complete or not at all, and is left as it is if it exists already.
 
     Raises:
-        ConfigError: the dataset has folds, and isn't that of one; the number is out of range, or another dataset's;
-            `folder/DatasetID_NAME` holds something else; a class or metadata column has a name that the format
-            reserves.
+        ConfigError: the dataset has folds, and isn't that of one; its images aren't grey or RGB of 8 bits; the number
+            is out of range, or another dataset's; `folder/DatasetID_NAME` holds something else; a class or metadata
+            column has a name that the format reserves.
     """
     if dataset.folds and dataset.fold is None:
         raise ConfigError(f"dataset {dataset.name!r} has folds; expected it as one of them sees it (of_fold)")
@@ -48,6 +48,11 @@ def export_nnunet(dataset: Dataset, folder: Path, dataset_id: int) -> Path:
         raise ConfigError(f"a class is called {taken[0]!r}, which nnU-Net reserves; expected another name")
     if "case" in [column.name for column in dataset.metadata]:
         raise ConfigError("a metadata column is called 'case', which is the column of cases; expected another name")
+    if dataset.channels not in (1, 3) or dataset.pixel_type != "uint8":
+        raise ConfigError(
+            f"dataset {dataset.name!r} has {dataset.channels} channels, {dataset.pixel_type}; expected grey or RGB of "
+            "8 bits, which PNG files hold"
+        )
     name = re.sub(r"[^A-Za-z0-9]+", "_", dataset.name).strip("_")[:80] or "metaseg"
     target = folder / f"Dataset{dataset_id:03d}_{name}"
     if others := sorted(path.name for path in folder.glob(f"Dataset{dataset_id:03d}_*") if path != target):

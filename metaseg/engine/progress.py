@@ -52,6 +52,8 @@ class StudyProgress:
         """Runs whose present silence has been reported to the user."""
         self._best_f1: dict[str, float] = {}
         self._done = self._failed = self._faults = 0
+        self._spared = 0
+        """Samples that early stopping has left out."""
         self._began: float | None = None
         self._heartbeat = time.monotonic()
         self._live = Live(get_renderable=self._render, console=console, refresh_per_second=2, transient=True)
@@ -110,8 +112,12 @@ class StudyProgress:
     def done(self, run: PlannedRun) -> None:
         """Show that the run is in the store."""
         self._done += 1
-        best = f"best val F1 {self._best_f1[run.run_id]:.3f}" if run.run_id in self._best_f1 else ""
-        self._end(run, Text("done  ", style="green"), best)
+        notes = [f"best val F1 {self._best_f1[run.run_id]:.3f}"] if run.run_id in self._best_f1 else []
+        newest, epochs = self._epochs.get(run.run_id), run.config.schedule.epochs
+        if run.config.early_stopping and newest and newest.epoch < epochs:
+            self._spared += self._sample_counts[run.run_id] * (epochs - newest.epoch)
+            notes = [f"epoch {newest.epoch}/{epochs}, stopped early", *notes]
+        self._end(run, Text("done  ", style="green"), ", ".join(notes))
 
     def done_elsewhere(self, run: PlannedRun) -> None:
         """Show that another driver has put the run into the store."""
@@ -181,7 +187,7 @@ class StudyProgress:
         finished = sum(self._sample_counts[run_id] * epoch.epoch for run_id, epoch in self._epochs.items())
         if self._began is None or not finished:
             return "?"
-        return clock((time.monotonic() - self._began) / finished * (planned - finished))
+        return clock((time.monotonic() - self._began) / finished * (planned - self._spared - finished))
 
     def _summary(self) -> str:
         waiting = len(self._runs) - self._done - self._failed - len(self._running)

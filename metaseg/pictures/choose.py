@@ -10,6 +10,7 @@ import pandas as pd
 from metaseg.cli.study_page import Pictures
 from metaseg.config import IGNORED
 from metaseg.data.dataset import Dataset
+from metaseg.pictures.display import to_display
 from metaseg.schema import AS_TRAINED, COUNTS, IMAGES, KEY
 from metaseg.store.runs import Store
 from metaseg.study.plan import PlannedRun, Study
@@ -61,7 +62,8 @@ def overlays(arms: tuple[str, str], label: str | None = None) -> Pictures:
                 panels.append(Panel(f"{arm}, F1 {f1_score(counts):.3f}", predicted))
             name = PurePosixPath(row["image"]).stem
             caption = name if row["subgroup"] == "all" else f"{row['subgroup']}\n{name}"
-            rows.append(OverlayRow(caption, dataset.image(sample), dataset.mask(sample) == number, tuple(panels)))
+            image = to_display(dataset.image(sample))
+            rows.append(OverlayRow(caption, image, dataset.mask(sample) == number, tuple(panels)))
         of = "" if label is None else f" ({label})"
         return {
             "overlays.png": draw_overlays(rows, f"{study.name}: errors of {' and '.join(arms)}{of}", _about(dataset))
@@ -100,7 +102,7 @@ def probabilities(arms: tuple[str, str], column: str) -> Pictures:
                     told = {**metadata, column: value}
                     panels.append(ProbabilityPanel(f"{arms[1]} given {value}", second.probabilities(image, told)[0]))
             name = PurePosixPath(row["image"]).stem
-            rows.append(ProbabilityRow(name, image, dataset.mask(sample) == 1, tuple(panels)))
+            rows.append(ProbabilityRow(name, to_display(image), dataset.mask(sample) == 1, tuple(panels)))
         title = f"{study.name}: probability of {dataset.classes[0]}"
         return {"probabilities.png": draw_probabilities(rows, title, _about(dataset))}
 
@@ -138,7 +140,7 @@ def sweep(arm: str, label: str) -> Pictures:
         image, metadata = dataset.image(sample), _metadata(dataset, sample)
         masks = [predictor.predict(image, {**metadata, column: value}) for value in told]
         picture = draw_sweep(
-            image,
+            to_display(image),
             np.where(dataset.mask(sample) == IGNORED, 0, dataset.mask(sample)),
             told,
             masks,

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import torch
 
 from metaseg import __version__
-from metaseg.config import IGNORED, ConfigError, NetworkConfig, RunConfig, ScheduleConfig, Subset
+from metaseg.config import IGNORED, ConfigError, LossConfig, NetworkConfig, RunConfig, ScheduleConfig, Subset
 from metaseg.data.dataset import Dataset
 from metaseg.data.manifest import ManifestError
 from metaseg.device import one_thread
@@ -188,6 +188,8 @@ def _run_config(description: dict[str, Any], blocks: Sequence[Code]) -> RunConfi
         description.get("fold"),
         init=description.get("init", "own"),
         architecture=read_architecture(description.get("architecture"), blocks),
+        loss=LossConfig(**description.get("loss", {})),
+        early_stopping=description.get("early_stopping"),
     )
 
 

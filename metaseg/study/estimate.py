@@ -22,9 +22,10 @@ from metaseg.device import autocast, one_thread, training_format
 from metaseg.store.runs import Store
 from metaseg.study.plan import Study
 from metaseg.terminal import Terminal
+from metaseg.training.deep_supervision import supervised_loss
 from metaseg.training.evaluate import predict_logits
 from metaseg.training.fit import build_network, encode_metadata
-from metaseg.training.losses import segmentation_loss
+from metaseg.training.losses import build_loss
 from metaseg.training.schedule import build_optimizer
 
 STEPS = 3
@@ -59,7 +60,10 @@ class Cost:
     """True if a smaller step than the run's was measured."""
 
     def seconds(self, config: RunConfig, dataset: Dataset) -> float:
-        """Estimated seconds of training and validating a run with this network, without its test images."""
+        """Estimated seconds of training and validating a run with this network, without its test images.
+
+        They are those of all epochs, of which early stopping may leave some out.
+        """
         schedule, validation = config.schedule, dataset.table.iloc[dataset.indices("val", config.subset)]
         validations = math.ceil(schedule.epochs / schedule.validate_every)
         trained = schedule.epochs * len(dataset.indices("train", config.subset)) * self.a_sample
@@ -82,6 +86,7 @@ def measure(config: RunConfig, dataset: Dataset, device: torch.device) -> Cost:
     model = build_network(config, dataset.channels, len(dataset.classes), vectors.shape[1])
     model = model.to(device, memory_format=training_format(device))  # type: ignore[call-overload]
     optimizer = build_optimizer(model, schedule)
+    loss_of = build_loss(config.loss, len(dataset.classes), dataset.has_ignored, device)
     batches = epoch_batches(
         dataset,
         training[:batch_size],
@@ -102,8 +107,8 @@ def measure(config: RunConfig, dataset: Dataset, device: torch.device) -> Cost:
 
     def step() -> None:
         with autocast(device):
-            logits = model(batch.image, vectors[batch.samples])
-        loss = (segmentation_loss(logits, batch.target, dataset.has_ignored) * batch.weight).sum()
+            outputs = model(batch.image, vectors[batch.samples])
+        loss = (supervised_loss(outputs, batch.target, loss_of) * batch.weight).sum()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
@@ -179,9 +184,10 @@ def print_estimate(study: Study, store: Store, engine: EngineConfig, console: Co
         if any(cost.scaled for cost in costs.values())
         else ""
     )
+    most = "at most " if any(run.config.early_stopping for run in study.runs) else ""
     console.print(
-        f"{len(missing)} runs are missing: about {readable(seconds / at_once)} on this machine, {at_once} at once "
-        f"(measured on {what}{smaller}; start-up, test images and the competition of runs at once not included). "
+        f"{len(missing)} runs are missing: {most}about {readable(seconds / at_once)} on this machine, {at_once} at "
+        f"once (measured on {what}{smaller}; start-up, test images and the competition of runs at once not included). "
         f"GPU memory: at most about {gibibytes(max(cost.memory for cost in costs.values()))} a run.",
         soft_wrap=True,
         highlight=False,

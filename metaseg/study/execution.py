@@ -106,6 +106,7 @@ def describe(config: RunConfig, dataset: Dataset, fitted: Fitted, device: torch.
             "fingerprint": dataset.fingerprint,
             "classes": dataset.classes,
             "channels": dataset.channels,
+            **({"reading": reading} if (reading := dataset.reading.to_json()) else {}),
             "metadata": fitted.encoder.to_json(),
             "subgroup_column": dataset.subgroup_column,
         },

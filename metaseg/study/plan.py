@@ -11,6 +11,7 @@ from metaseg.config import (
     ConfigError,
     EngineConfig,
     Init,
+    LossConfig,
     NetworkConfig,
     RunConfig,
     ScheduleConfig,
@@ -27,6 +28,7 @@ from metaseg.study.arm_network import check_architecture, in_words, resolve
 from metaseg.study.arms import Arm, find_arm
 from metaseg.study.earlier_reports import looked_at
 from metaseg.study.run_id import run_id
+from metaseg.training.losses import check_loss
 
 
 @dataclass(frozen=True)
@@ -191,6 +193,8 @@ def plan(
     sweeps: Mapping[str, str] | None = None,
     crossed: bool = False,
     architecture: ArchitectureConfig = ArchitectureConfig(),
+    loss: LossConfig = LossConfig(),
+    early_stopping: int | None = None,
 ) -> Study:
     """Plan a study: resolve every arm with seeds 0 to `seeds` - 1 into runs, one seed of all arms after the other.
 
@@ -211,11 +215,13 @@ def plan(
         crossed: declare that runs of equal seed are pairs: they start from the same weights outside blocks and see the
             same crops in the same order, and are tested as pairs.
         architecture: the network that blocks are put in, for arms that don't name their own.
+        loss: what training minimises, in all arms.
+        early_stopping: number of validations without a better F1 after which a run's training ends; None: after all
+            epochs.
 
     Raises:
-        ConfigError: an arm is unknown or repeated, the baseline isn't among the arms, `seeds` is below 1, or the
-        dataset
-            lacks the metadata or the subset that an arm needs.
+        ConfigError: an arm is unknown or repeated, the baseline isn't among the arms, `seeds` is below 1, the dataset
+            lacks the metadata or the subset that an arm needs, or the loss doesn't fit its classes or lacks a package.
 
     Example:
         >>> from pathlib import Path
@@ -235,6 +241,7 @@ def plan(
         )
     if seeds < 1:
         raise ConfigError(f"seeds is {seeds}; expected at least 1")
+    check_loss(loss, len(dataset.classes))
     for view in dataset.views:
         for arm in chosen:
             check_arm(arm, view)
@@ -256,6 +263,8 @@ def plan(
                 fold,
                 init,
                 architectures[arm.name],
+                loss,
+                early_stopping,
             )
         )
 

@@ -17,6 +17,7 @@ from torch import nn
 from metaseg.config import ConfigError, MetadataMode, NetworkConfig
 from metaseg.data.decode import pixel_statistics, to_channels
 from metaseg.data.metadata import MetadataEncoder
+from metaseg.data.reading import ImagePixels, Reading
 from metaseg.device import autocast
 from metaseg.networks.block_name import MissingBlockError
 from metaseg.networks.block_source import Code
@@ -53,6 +54,8 @@ class Predictor:
     metadata_mode: MetadataMode
     classes: tuple[str, ...]
     channels: int
+    reading: Reading = Reading()
+    """The way in which image files are to be read (`metaseg.decode_image`)."""
 
     @classmethod
     def load(cls, folder: Path, blocks: Sequence[Code] = ()) -> "Predictor":
@@ -116,7 +119,8 @@ class Predictor:
             raise RuntimeError(f"{wrong[0]} holds NaN or infinity")
         floating = {name: tensor.float() for name, tensor in tensors.items() if tensor.is_floating_point()}
         model.load_state_dict({**tensors, **floating}, assign=True)
-        return cls(model.eval(), encoder, arm["metadata_mode"], classes, dataset["channels"])
+        reading = Reading.from_json(dataset.get("reading", {}))
+        return cls(model.eval(), encoder, arm["metadata_mode"], classes, dataset["channels"], reading)
 
     def encode(self, metadata: Mapping[str, str | float]) -> npt.NDArray[np.float32]:
         """Encode one image's metadata as the `(1, M)` vector that the network sees.
@@ -133,12 +137,17 @@ class Predictor:
         vector = self.encoder.encode(pd.DataFrame([dict(metadata)]))
         return np.zeros_like(vector) if self.metadata_mode == "zeros" else vector
 
-    def predict(self, pixels: npt.NDArray[np.uint8], metadata: Mapping[str, str | float]) -> npt.NDArray[np.uint8]:
+    def predict(self, pixels: ImagePixels, metadata: Mapping[str, str | float]) -> npt.NDArray[np.uint8]:
         """Segment one image.
 
         Args:
-            pixels: `(H, W, 1)` or `(H, W, 3)` uint8, as `metaseg.data.decode.decode_image` returns them.
+            pixels: `(H, W, 1)` or `(H, W, 3)`, or of as many channels as the run was trained on, as
+                `metaseg.decode_image(path, predictor.reading)` returns them.
             metadata: column name to value.
+
+        Raises:
+            ConfigError: the image has another number of channels, or as `encode`.
+            UnknownMetadataError: as `encode`.
 
         Returns:
             `(H, W)` uint8, 0 background, k the k-th of `classes`.
@@ -147,17 +156,17 @@ class Predictor:
         label = logits[0] > 0 if len(self.classes) == 1 else logits.argmax(dim=0)
         return label.to(torch.uint8).numpy()
 
-    def probabilities(
-        self, pixels: npt.NDArray[np.uint8], metadata: Mapping[str, str | float]
-    ) -> npt.NDArray[np.float32]:
+    def probabilities(self, pixels: ImagePixels, metadata: Mapping[str, str | float]) -> npt.NDArray[np.float32]:
         """`(K, H, W)` probability of each of `classes` in each pixel; arguments as of `predict`."""
         logits = self._logits(pixels, metadata)
         probability = torch.sigmoid(logits) if len(self.classes) == 1 else torch.softmax(logits, dim=0)[1:]
         return probability.numpy()
 
     @torch.no_grad()
-    def _logits(self, pixels: npt.NDArray[np.uint8], metadata: Mapping[str, str | float]) -> torch.Tensor:
+    def _logits(self, pixels: ImagePixels, metadata: Mapping[str, str | float]) -> torch.Tensor:
         vector = torch.from_numpy(self.encode(metadata))
+        if self.reading.every_channel and pixels.shape[2] != self.channels:
+            raise ConfigError(f"the image has {pixels.shape[2]} channels; expected {self.channels}")
         pixels = to_channels(pixels, self.channels)
         mean, std = pixel_statistics(pixels)
         image = (torch.tensor(pixels).movedim(-1, 0)[None].float() - mean) / std

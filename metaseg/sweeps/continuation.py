@@ -21,7 +21,9 @@ from metaseg.sweeps.pruners import PrunerSettings, build_pruner
 from metaseg.sweeps.samplers import SamplerSettings, build_sampler
 from metaseg.sweeps.sweep import Sweep
 
-SAME = ("fingerprint", "fold", "arm_settings", "objectives", "constraints", "tuning_seed")
+SAME = (
+    "fingerprint", "fold", "arm_settings", "objectives", "constraints", "tuning_seed", "loss", "early_stopping"
+)  # fmt: skip
 """Entries of a sweep's record that all its trials share; sampler, pruner and their seed may change."""
 
 KINDS = {

@@ -13,6 +13,7 @@ from metaseg.config import (
     Architecture,
     ArchitectureConfig,
     ConfigError,
+    LossConfig,
     NetworkConfig,
     RunConfig,
     ScheduleConfig,
@@ -26,6 +27,7 @@ from metaseg.study.arms import Arm
 from metaseg.sweeps.objectives import Constraint, find_objective
 from metaseg.sweeps.search import SearchConfig
 from metaseg.sweeps.space import Space
+from metaseg.training.losses import check_loss
 
 FACTS = "facts"
 """The attribute of Optuna's trial that holds its outcome (`metaseg.sweeps.trial.Facts`)."""
@@ -54,12 +56,17 @@ class Sweep:
     search: SearchConfig
     architecture: ArchitectureConfig = ArchitectureConfig()
     """The network that blocks are put in, where the arm doesn't name its own."""
+    loss: LossConfig = LossConfig()
+    """Loss of all trials."""
+    early_stopping: int | None = None
+    """Validations without a better F1 after which a trial's training ends; it is complete then."""
 
     def __post_init__(self) -> None:
         check_name("sweep", self.name)
         if self.arm.stratified:
             raise ConfigError(f"arm {self.arm.name!r} is several networks; expected one whose settings can be searched")
         check_arm(self.arm, self.dataset.of_fold(self.dataset.fold))
+        check_loss(self.loss, len(self.dataset.classes))
         self.space.check(self.network, self.schedule)
         _ = self.chosen
         for one in self.search.objectives:
@@ -87,6 +94,8 @@ class Sweep:
                 arm.subset,
                 self.dataset.fold,
                 architecture=self.chosen,
+                loss=self.loss,
+                early_stopping=self.early_stopping,
             )
         )
 
@@ -138,5 +147,7 @@ class Sweep:
             **({} if self.chosen is None else {"architecture": asdict(self.chosen)}),
             "network": asdict(self.network),
             "schedule": asdict(self.schedule),
+            **({} if self.loss == LossConfig() else {"loss": asdict(self.loss)}),
+            **({} if self.early_stopping is None else {"early_stopping": self.early_stopping}),
             "command": shlex.join(command),
         }

@@ -20,9 +20,11 @@ from metaseg.networks.blocks import block_class
 from metaseg.networks.build import build, start_from
 from metaseg.networks.initialisation import initialise_by_name
 from metaseg.training.checkpoint import Checkpoints, Parts, State, pack, resume
+from metaseg.training.deep_supervision import supervised_loss
+from metaseg.training.early_stopping import has_stalled
 from metaseg.training.evaluate import evaluate
 from metaseg.training.history import Epoch
-from metaseg.training.losses import segmentation_loss
+from metaseg.training.losses import build_loss
 from metaseg.training.metrics import f1_score
 from metaseg.training.schedule import build_optimizer, build_scheduler
 from metaseg.training.world import World
@@ -93,6 +95,9 @@ def fit(
 ) -> Fitted:
     """Train the run's network and return it with the weights of its best validation.
 
+    With `config.early_stopping`, it ends when validation hasn't become better for so long; the learning rate's course
+    is that of all `config.schedule.epochs` even so, of which the rest is left out.
+
     Training resumes from the newest checkpoint. With as many workers as before, the result is bit for bit that of a
     training that was never interrupted.
 
@@ -133,6 +138,7 @@ def fit(
 
     if config.architecture and config.architecture.weights and weights is None:
         raise ConfigError(f"the run starts from weights {config.architecture.weights[:12]}, which weren't given")
+    loss_of = build_loss(config.loss, len(dataset.classes), dataset.has_ignored, device)
 
     world, schedule = World.current(), config.schedule
     training, validation = dataset.indices("train", config.subset), dataset.indices("val", config.subset)
@@ -153,6 +159,8 @@ def fit(
     run = json.dumps(config.resolved(), sort_keys=True)
     state = State(run) if checkpoints is None else resume(checkpoints, parts, run)
     for epoch in range(state.epoch, schedule.epochs + 1):
+        if has_stalled(state.history, config.early_stopping):
+            break
         state.epoch = epoch
         started = time.perf_counter() - state.seconds
         model.train()
@@ -174,8 +182,8 @@ def fit(
         )
         for step, batch in enumerate(batches, start=state.step + 1):
             with autocast(device):
-                logits = parallel(batch.image, vectors[batch.samples])
-            losses = segmentation_loss(logits, batch.target, dataset.has_ignored)
+                outputs = parallel(batch.image, vectors[batch.samples])
+            losses = supervised_loss(outputs, batch.target, loss_of)
             optimizer.zero_grad(set_to_none=True)
             scaler.scale((losses * batch.weight).sum()).backward()
             scaler.step(optimizer)

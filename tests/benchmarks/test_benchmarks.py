@@ -207,9 +207,9 @@ import time:       300 |        500 | metaseg
 @pytest.mark.parametrize("full_precision", [True, False])
 def test_ours_is_compared_with_the_bare_loop_that_computes_as_it_does(work, monkeypatch, full_precision):
     seen, layouts = [], []
-    losses = fitting.segmentation_loss
+    losses = fitting.supervised_loss
     monkeypatch.setattr(
-        fitting, "segmentation_loss", lambda logits, *target: seen.append(logits.dtype) or losses(logits, *target)
+        fitting, "supervised_loss", lambda logits, *target: seen.append(logits.dtype) or losses(logits, *target)
     )
 
     def note(module, inputs, output):

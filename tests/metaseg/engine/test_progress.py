@@ -100,3 +100,27 @@ def test_a_run_that_stands_still_before_any_epoch_is_called_silent(tiny_dataset,
 
 def test_durations_read_as_clocks():
     assert [clock(5), clock(65), clock(3725.4)] == ["0:05", "1:05", "1:02:05"]
+
+
+def test_a_run_that_stopped_early_says_where_and_shortens_the_time_left(tiny_dataset, monkeypatch):
+    study = plan(
+        "study", tiny_dataset, ["baseline", "sme"], 1, NetworkConfig(), ScheduleConfig(epochs=10), early_stopping=3
+    )
+    at = [0.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: at[0])
+    console = Console(file=io.StringIO(), width=300)
+    with StudyProgress(study, study.runs, console) as progress:
+        first, second = study.runs
+        at[0] = 1.0
+        progress.started(first)
+        at[0] = 41.0
+        progress.update([(first.run_id, epoch(4, 0.8))])
+        assert progress.status()["time_left"] == "2:40", "16 epochs of 10 s"
+        progress.done(first)
+        assert progress.status()["time_left"] == "1:40", "none of the first run are left"
+        progress.started(second)
+        progress.update([(second.run_id, epoch(10, 0.7))])
+        progress.done(second)
+    lines = [line for line in console.file.getvalue().splitlines() if line.startswith("done")]
+    assert lines[0].endswith("epoch 4/10, stopped early, best val F1 0.800  (1/2)")
+    assert lines[1].endswith("  best val F1 0.700  (2/2)")

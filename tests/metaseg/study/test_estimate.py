@@ -53,6 +53,13 @@ def test_the_listing_has_every_run_and_a_total(tiny_dataset, tmp_path):
     assert "GPU memory: at most about" in text
 
 
+def test_early_stopping_makes_the_estimate_the_most_that_it_can_be(tiny_dataset, tmp_path):
+    output = io.StringIO()
+    study = plan("s", tiny_dataset, ["baseline"], 1, NetworkConfig(width=4, depth=1), SCHEDULE, early_stopping=2)
+    print_estimate(study, Store.at(tmp_path), EngineConfig(), Console(file=output, width=120))
+    assert "1 runs are missing: at most about" in output.getvalue()
+
+
 def test_a_part_of_the_samples_costs_and_counts_as_the_whole(config, tiny_dataset, tmp_path):
     part = dataclasses.replace(tiny_dataset, share=0.01)
     cost = measure(config, tiny_dataset, CPU)

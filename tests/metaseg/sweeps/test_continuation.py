@@ -7,7 +7,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from metaseg.config import ConfigError
+from metaseg.config import ConfigError, LossConfig
 from metaseg.study.arms import ARMS
 from metaseg.sweeps.continuation import open_sweep
 from metaseg.sweeps.dimensions import Choice, Integer
@@ -109,3 +109,23 @@ def test_pruners_meet_scores_of_trials_that_a_killed_driver_left(sweep, store):
         trial.report(score, 2)
         pruned = trial.should_prune()
     assert pruned
+
+
+def test_a_sweep_by_another_loss_is_another_sweep_and_one_by_the_default_is_recorded_as_before(sweep, store):
+    open_sweep(sweep, store, [])
+    assert not {"loss", "early_stopping"} & json.loads(store.storage.read("sweeps/page.sme/sweep.json")).keys()
+    for other, named in (
+        (replace(sweep, loss=LossConfig("cross-entropy")), "loss"),
+        (replace(sweep, early_stopping=3), "early stopping"),
+    ):
+        assert other.config({}) != sweep.config({})
+        with pytest.raises(ConfigError, match=f"whose {named} is None; this one's is .*: give it another --name"):
+            open_sweep(other, store, [])
+        renamed = replace(other, name=f"page.{named.replace(' ', '-')}")
+        open_sweep(renamed, store, [])
+        open_sweep(renamed, store, [])
+
+
+def test_a_loss_that_doesnt_fit_the_classes_is_refused_before_a_trial(sweep):
+    with pytest.raises(ConfigError, match="expected 2 numbers: of background and of the class"):
+        replace(sweep, loss=LossConfig(class_weights=(1, 2, 3)))

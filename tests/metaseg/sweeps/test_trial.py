@@ -78,9 +78,16 @@ def test_a_pruned_trial_ends_where_the_judge_says(sweep, store):
 
 
 def test_a_trial_that_diverges_has_failed_and_says_why(sweep, store, monkeypatch):
-    monkeypatch.setattr(
-        "metaseg.training.fit.segmentation_loss", lambda logits, *target: logits.mean((1, 2, 3)) * np.nan
-    )
+    monkeypatch.setattr("metaseg.training.fit.supervised_loss", lambda logits, *target: logits.mean((1, 2, 3)) * np.nan)
     failed = run_trial(sweep, store, {"lr_max": 1e-2, "batch_size": 2})
     assert (failed.state, failed.diverged, failed.curve) == ("failed", True, ())
     assert "training loss is nan" in failed.error
+
+
+def test_a_trial_that_stops_early_is_complete_and_has_used_fewer_epochs(sweep, store, monkeypatch):
+    scores = iter([0.5, 0.25])
+    monkeypatch.setattr("metaseg.training.fit.f1_score", lambda counts: np.array([next(scores)]))
+    stopped = run_trial(replace(sweep, early_stopping=1, schedule=replace(sweep.schedule, epochs=8)), store, {})
+    assert (stopped.state, stopped.epochs, stopped.epochs_planned) == ("complete", 4, 8)
+    assert stopped.values["val_f1"] == 0.5
+    assert store.find_trained(stopped.run_id) is not None

@@ -74,7 +74,7 @@ def _install() -> None:
     from metaseg.store import folder
     from metaseg.training import fit
 
-    batches, loss, save, write = fit.epoch_batches, fit.segmentation_loss, fit.save, folder._write_flushed
+    batches, loss, save, write = fit.epoch_batches, fit.supervised_loss, fit.save, folder._write_flushed
 
     def epoch_batches(*arguments: Any, epoch: int, first_step: int, **more: Any) -> Iterator[Any]:
         for step, batch in enumerate(batches(*arguments, epoch=epoch, first_step=first_step, **more), first_step + 1):
@@ -83,7 +83,7 @@ def _install() -> None:
                 _note("steps", f"{epoch} {step}")
             yield batch
 
-    def segmentation_loss(*arguments: Any) -> Any:
+    def supervised_loss(*arguments: Any) -> Any:
         losses = loss(*arguments)
         if Here.epoch == EPOCH and Here.step == 3:
             _reach("step", Here.last)  # of several workers, not the one that keeps checkpoints
@@ -101,7 +101,7 @@ def _install() -> None:
             _reach(point)
         write(path, content)
 
-    fit.epoch_batches, fit.segmentation_loss, fit.save = epoch_batches, segmentation_loss, save_checkpoint
+    fit.epoch_batches, fit.supervised_loss, fit.save = epoch_batches, supervised_loss, save_checkpoint
     folder._write_flushed = write_flushed
 
 
