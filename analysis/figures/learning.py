@@ -100,12 +100,13 @@ def build_learning(history: pd.DataFrame, baseline: str) -> Figure:
     lines = {arm: LINES[i % len(LINES)] for i, arm in enumerate(arms)}
     figure = new_figure(5.4)
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 2])
-    scores = learning_curves(history, "val_f1")
+    common = _of_all_runs(history)
+    scores = learning_curves(common, "val_f1")
     _draw_curves(above, scores, styles, lines)
     lowest, floor = float(scores["low"].min()), _floor(scores)
     if floor > lowest:
         above.set_ylim(bottom=floor)
-    _draw_curves(below, learning_curves(history, "train_loss"), styles, lines)
+    _draw_curves(below, learning_curves(common, "train_loss"), styles, lines)
     above.set_ylabel("validation F1", fontsize=9)
     below.set_ylabel("training loss", fontsize=9)
     if (history["train_loss"] > 0).all():
@@ -118,10 +119,18 @@ def build_learning(history: pd.DataFrame, baseline: str) -> Figure:
     note = f"Lines: means over {'seeds and folds' if folded else 'seeds'} (of each arm: {span(seeds)})."
     if seeds.max() > 1:
         note += " Bands: from the lowest to the highest of them."
+    if len(common) < len(history):
+        note += " The lines of an arm end where its first run ended."
     if floor > lowest:
         note += f" Validation F1 below {floor:.2f} isn't shown."
     foot(figure, note, arm_handles(arms, styles, lines))
     return figure
+
+
+def _of_all_runs(history: pd.DataFrame) -> pd.DataFrame:
+    """Epochs up to the last that all of an arm's runs have: of later ones, a mean would be that of other runs."""
+    last = history.groupby([*_run(history), "part"], observed=True)["epoch"].transform("max")
+    return history[history["epoch"] <= last.groupby(history["arm"], observed=True).transform("min")]
 
 
 def learning_curves(history: pd.DataFrame, column: str) -> pd.DataFrame:

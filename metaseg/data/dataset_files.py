@@ -92,6 +92,7 @@ def write_dataset(
     levels = []
     folds = Folds.of(config, table)
     splits = {"": "split"} if folds is None else {f"fold {fold!r}: ": split_of(fold) for fold in folds.names}
+    stored = np.dtype(pixel_type).newbyteorder("<")
     trained = np.zeros((len(splits), 1 + len(config.classes)), dtype=np.int64)
     in_training = (table[list(splits.values())] == "train").to_numpy()
     with (folder / "images.bin").open("wb") as images, (folder / "masks.bin").open("wb") as masks:
@@ -102,7 +103,7 @@ def write_dataset(
                     problems.append(f"{manifest.where(table[ROW][i])}: {sample}")
                 else:
                     if i == 0 or table["image"][i] != table["image"][i - 1]:
-                        images.write(sample.image.astype(np.dtype(pixel_type).newbyteorder("<")).tobytes())
+                        images.write(sample.image.astype(stored, casting="safe").tobytes())
                     masks.write(sample.mask.tobytes())
                     stored_channels.append(sample.image.shape[2])
                     facts.append((*sample.mask.shape, sample.mean, sample.std))

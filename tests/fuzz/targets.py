@@ -34,6 +34,7 @@ from metaseg.config import ConfigError
 from metaseg.data.decode import decode_image, decode_mask
 from metaseg.data.manifest import ManifestError
 from metaseg.data.mask_values import MaskValues
+from metaseg.data.reading import Reading
 from metaseg.datasets.coco import draw_outlines, read_coco
 from metaseg.datasets.nnunet_description import describe
 from metaseg.store.folder import FolderStorage
@@ -94,7 +95,15 @@ def _mask(content: bytes) -> None:
         assert mask.max() <= len(classes)
 
 
-IMAGES = {"image": _image, "mask": _mask}
+def _kept(content: bytes) -> None:
+    for every_channel in (False, True):
+        pixels = decode_image(written("image.bin", content), Reading(kept=True, every_channel=every_channel))
+        assert pixels.dtype in (np.uint8, np.uint16, np.float32)
+        assert pixels.ndim == 3
+        assert np.isfinite(pixels).all()
+
+
+IMAGES = {"image": _image, "mask": _mask, "kept": _kept}
 
 
 def image_seeds() -> Iterator[bytes]:
@@ -108,6 +117,11 @@ def image_seeds() -> Iterator[bytes]:
         content = io.BytesIO()
         image.save(content, kind, **options)
         yield from (bytes([reader]) + content.getvalue() for reader in range(2))
+    planes = np.arange(96, dtype=np.float32).reshape(2, 6, 8)
+    for kind in ({"ome": True}, {"imagej": True}, {"compression": "zlib"}):
+        content = io.BytesIO()
+        tifffile.imwrite(content, planes, photometric="minisblack", metadata={"axes": "CYX"}, **kind)
+        yield bytes([2]) + content.getvalue()
     for array in (grey.astype(np.uint16) * 300, np.stack([grey] * 3, axis=-1), grey > 20):
         content = io.BytesIO()
         tifffile.imwrite(content, array)

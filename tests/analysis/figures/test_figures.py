@@ -366,6 +366,18 @@ def test_learning_curves_skip_epochs_that_were_not_validated_and_average_parts_f
     assert merged["mean"].to_numpy() == pytest.approx(learning_curves(history, "train_loss")["mean"].to_numpy() + 1)
 
 
+def test_lines_of_an_arm_end_where_its_first_run_stopped_early() -> None:
+    """Else a mean would jump when a good or bad run is no longer in it."""
+    history = make_history(["baseline", "sme"])
+    stopped = (history["arm"] == "sme") & (history["seed"] == 1) & (history["epoch"] > 4)
+    figure = build_learning(history[~stopped], "baseline")
+    whole = build_learning(history, "baseline")
+    assert points(whole, 1)[:, 0].max() == 8
+    assert sorted(points(figure, 1)[:, 0]) == sorted([*range(1, 9), *range(1, 5)])
+    assert "where its first run ended" in " ".join(text.get_text() for text in figure.findobj(Text))
+    assert "where its first run ended" not in " ".join(text.get_text() for text in whole.findobj(Text))
+
+
 def test_a_run_that_was_never_validated_is_drawn_by_its_loss() -> None:
     figure = build_learning(make_history(["baseline"]).assign(val_f1=np.nan), "baseline")
     assert len(points(figure, 1)) == 8

@@ -12,7 +12,7 @@ import pytest
 from checkout import ROOT
 from metaseg.cli.option_file import NOT_KEPT, read_file, to_toml, with_file
 from metaseg.cli.options import REQUIRED, NetworkOptions, Preset, StudyOptions, parse
-from metaseg.config import ConfigError, NetworkConfig, ScheduleConfig
+from metaseg.config import ConfigError, LossConfig, NetworkConfig, ScheduleConfig
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,21 @@ def test_options_in_a_file_are_those_of_the_command_line(
     assert options.config == tmp_path / name
     assert to_toml(options) == to_toml(parsed(monkeypatch, *typed))
     assert (options.network.width, options.cells) == (32, Cells(size=64, window=(0.0, 2.5)))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['loss = "focal"\nfocal-gamma = 1\nclass-weights = [1, 4.5]\n',
+     '[loss]\nloss = "focal"\nfocal-gamma = 1.0\nclass-weights = [1, 4.5]\n'],
+)  # fmt: skip
+def test_a_loss_in_a_file_is_that_of_the_command_line_with_or_without_a_table_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    (tmp_path / "page.toml").write_text(f'manifest = "a.csv"\nearly-stopping = 3\n{text}')
+    options = parsed(monkeypatch, "--config", tmp_path / "page.toml")
+    typed = ["--loss", "focal", "--focal-gamma", "1", "--class-weights", "1", "4.5", "--early-stopping", "3"]
+    assert options.loss == LossConfig("focal", focal_gamma=1.0, class_weights=(1.0, 4.5))
+    assert to_toml(options) == to_toml(parsed(monkeypatch, "--manifest", "a.csv", *typed))
 
 
 def test_the_command_line_wins_over_the_file_and_the_file_over_the_preset(

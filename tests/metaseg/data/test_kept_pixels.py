@@ -130,6 +130,18 @@ def test_channels_that_a_file_declares_are_read_along_the_last_axis(tmp_path: Pa
     np.testing.assert_array_equal(decode_image(saved(tmp_path / "a.tif", pixels, **options), ALL), FIVE)
 
 
+@settings(max_examples=25, deadline=None)
+@given(axes=st.permutations("CYX"), extra=st.lists(st.tuples(st.integers(0, 3), st.sampled_from("TZ")), max_size=2))
+def test_declared_axes_may_have_any_order_and_axes_of_length_one_between(axes, extra, tmp_path_factory) -> None:
+    pixels, order = FIVE.transpose(["YXC".index(axis) for axis in axes]), list(axes)
+    for name, place in {name: place for place, name in extra}.items():
+        order.insert(place, name)
+        pixels = np.expand_dims(pixels, place)
+    path = tmp_path_factory.mktemp("axes") / "a.tif"
+    saved(path, np.ascontiguousarray(pixels), metadata={"axes": "".join(order)})
+    np.testing.assert_array_equal(decode_image(path, ALL), FIVE)
+
+
 @pytest.mark.parametrize(
     ("pixels", "options", "axes"),
     [
