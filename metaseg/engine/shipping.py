@@ -47,6 +47,6 @@ def ship_code(configs: Iterable[RunConfig]) -> None:
             cloudpickle.dumps(source.block)
         except Exception as error:  # whatever an object's own pickling raises
             raise ConfigError(
-                f"{source.block.__qualname__!r} of {source.file} can't be sent to Ray's workers: {error}; "
+                f"{source.kind} {source.block.__qualname__!r} of {source.file} can't be sent to Ray's workers: {error}; "
                 "expected one that uses functions, classes and plain values alone"
             ) from None

@@ -44,6 +44,8 @@ class Source:
     """Modules that aren't installed, which workers can't import by themselves."""
     file: str
     """The file that defines it."""
+    kind: Literal["block", "network"] = "block"
+    """What errors call it."""
 
 
 def is_ours(block: Code) -> bool:
@@ -71,7 +73,7 @@ def source_of(block: Code, kind: Literal["block", "network"] = "block") -> Sourc
     # The class's own module goes without a name: it is `__main__` if the file is run.
     text = "\n".join(sorted(f"{'' if module == block.__module__ else module}:{part}" for module, part in reader.parts))
     modules = tuple(sorted(reader.modules - {"__main__"}))
-    return Source(block, hashlib.sha256(text.encode()).hexdigest()[:12], modules, str(file))
+    return Source(block, hashlib.sha256(text.encode()).hexdigest()[:12], modules, str(file), kind)
 
 
 def _file(module: str) -> Path | None:

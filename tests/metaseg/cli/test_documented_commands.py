@@ -23,7 +23,7 @@ def documented() -> list[str]:
         for block in re.findall(r"^```bash\n(.*?)^```", path.read_text(), re.DOTALL | re.MULTILINE):
             for line in block.replace("\\\n", " ").splitlines():
                 if match := COMMAND.search(line):
-                    found[" ".join(shlex.split(line[match.start(1) :], comments=True))] = None
+                    found[shlex.join(shlex.split(line[match.start(1) :], comments=True))] = None
     return [line for line in found if not {"--help", "--config"} & set(line.split()) and "$" not in line]
 
 
@@ -32,14 +32,14 @@ LINES = documented()
 
 @pytest.mark.parametrize("line", [line for line in LINES if line.startswith("analysis")])
 def test_documented_commands_of_analysis_are_understood(line: str) -> None:
-    options = call("analysis", "", COMMANDS, line.split()[1:])
+    options = call("analysis", "", COMMANDS, shlex.split(line)[1:])
     if not isinstance(options, Sweep):
         options.check()
 
 
 @pytest.mark.parametrize("line", [line for line in LINES if line.startswith("python")])
 def test_documented_options_of_studies_are_understood(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    _, page, *arguments = line.split()
+    _, page, *arguments = shlex.split(line)
     monkeypatch.setattr(sys, "argv", [page, *arguments])
     parse(importlib.import_module(page.removesuffix(".py").replace("/", ".")).PRESETS, "")
 

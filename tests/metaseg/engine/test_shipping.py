@@ -10,7 +10,7 @@ from ray import cloudpickle
 
 from checkout import ROOT
 from metaseg.config import ConfigError, NetworkConfig, RunConfig, ScheduleConfig
-from metaseg.engine.shipping import ship_blocks
+from metaseg.engine.shipping import ship_code
 from metaseg.networks.blocks import Matched, block_name
 
 LAYERS = """
@@ -68,7 +68,7 @@ def run_of(block: str) -> RunConfig:
 def test_a_worker_builds_a_block_whose_files_it_cant_import(module: str, matched: bool) -> None:
     block = importlib.import_module(module).Scaled
     config = run_of(block_name("se-matched", Matched(block)) if matched else block_name(block))
-    ship_blocks([config])
+    ship_code([config])
     worker = subprocess.run(
         [sys.executable, "-c", WORKER], input=cloudpickle.dumps(config), cwd=ROOT, capture_output=True, timeout=60
     )
@@ -79,4 +79,4 @@ def test_a_worker_builds_a_block_whose_files_it_cant_import(module: str, matched
 def test_a_block_that_cant_be_sent_is_refused_before_ray_is_started(module: str) -> None:
     block = importlib.import_module(module).Locked
     with pytest.raises(ConfigError, match=r"block 'Locked' of .*\.py can't be sent to Ray's workers: .*lock"):
-        ship_blocks([run_of(block_name(block))])
+        ship_code([run_of(block_name(block))])

@@ -178,9 +178,9 @@ def test_a_robust_run_says_how_it_was_trained_and_can_be_used(trained, tiny_data
     folder = Path(store.run_folder(run_id(config)))
     description = json.loads((folder / "config.json").read_text())
     assert description["metadata_dropout"] == 0.25
-    assert _run_config(description) == config
+    assert _run_config(description, ()) == config
     del description["metadata_dropout"]
-    assert _run_config(description) == replace(config, metadata_dropout=0.0), "as an earlier version wrote it"
+    assert _run_config(description, ()) == replace(config, metadata_dropout=0.0), "as an earlier version wrote it"
     rows = pd.read_parquet(folder / "images.parquet")
     unknown = rows[rows["evaluation"] == UNKNOWN].set_index("image")
     predictor = Predictor.load(folder)
