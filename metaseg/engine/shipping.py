@@ -46,7 +46,8 @@ def ship_code(configs: Iterable[RunConfig]) -> None:
         try:
             cloudpickle.dumps(source.block)
         except Exception as error:  # whatever an object's own pickling raises
+            name = f"{source.kind} {source.block.__qualname__!r} of {source.file}"
             raise ConfigError(
-                f"{source.kind} {source.block.__qualname__!r} of {source.file} can't be sent to Ray's workers: {error}; "
-                "expected one that uses functions, classes and plain values alone"
+                f"{name} can't be sent to Ray's workers: {error}; expected one that uses functions, classes and plain "
+                "values alone"
             ) from None
