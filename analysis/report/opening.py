@@ -28,12 +28,14 @@ def describe(collected: Collected) -> list[str]:
     if study.folds:
         about += f" {_folds(collected, names, images, groups)}"
     networks = tested.drop_duplicates(["arm", "part"])
+    named = {arm: study.networks.get(arm) for arm in study.arms}
+    shared = named[study.arms[0]] if len(set(named.values())) == 1 else None
     shown = []
     for arm in study.arms:
         own = networks[networks["arm"] == arm]
         if len(own):
-            shown.append(arm if elsewhere else f"{arm} ({_network(own, study.networks.get(arm))})")
-    paragraphs = [about, f"Arms: {'; '.join(shown)}."]
+            shown.append(arm if elsewhere else f"{arm} ({_network(own, None if shared else named[arm])})")
+    paragraphs = [about, f"Arms{f', all with the network {shared}' if shared else ''}: {'; '.join(shown)}."]
     if not elsewhere:
         paragraphs.append(_glossary(set(networks["metadata_mode"]), bool(study.folds)))
     if said := untold_values(collected):

@@ -44,6 +44,13 @@ class NetworkName(str):
     """File of weights that training starts from. The driver copies them to the store, for workers to read."""
 
     @property
+    def written(self) -> str:
+        """The network as a user writes it, without the hash of its source: for reports."""
+        name = str(self).partition("{")[0].partition("@")[0]
+        settings = ", ".join(f"{key}={value!r}" for key, value in self.settings.items())
+        return f"{name}({settings})" if settings else name
+
+    @property
     def sources(self) -> tuple[Source, ...]:
         """Sources of the code from outside metaseg that makes the network."""
         return () if self.source is None else (self.source,)

@@ -44,7 +44,8 @@ def in_words(architecture: Architecture) -> str:
         "blocks alone are trained" if architecture.train == "blocks" else "",
         "group normalisation in place of batch normalisation" if architecture.batch_norm == "group" else "",
     )
-    return ", ".join([architecture.network, *filter(None, said)])
+    name = architecture.network
+    return ", ".join([name.written if isinstance(name, NetworkName) else name, *filter(None, said)])
 
 
 def check_architecture(arm: Arm, chosen: ArchitectureConfig, dataset: Dataset) -> Architecture | None:

@@ -63,7 +63,7 @@ def test_its_own_block_and_network_are_trained_by_rays_workers_and_used_afterwar
     files = [str(folder / name) for name in ("shift_study.py", "my_network.py")]
     assert [each["file"] for each in own["own_blocks"]] == files
     assert re.fullmatch(r'make\{"width": 8\}@[0-9a-f]{12}', own["architecture"]["network"])
-    assert 'network make{"width": 8}@' in " ".join(said.split())
+    assert "Arms, all with the network make(width=8): baseline (block se," in " ".join(said.split())
 
     image, run = str(tiny_manifest.parent / "image0.png"), str(folder / "store" / "runs" / own["run_id"])
     command = ["-m", "metaseg", "predict", "--run", run, "--image", image, "--out", "mask.png", "--metadata"]
