@@ -23,6 +23,23 @@ if TYPE_CHECKING:
     from kill_matrix import Cluster, Table
 
 
+LONGEST = (
+    "tests/test_planted_effect.py",
+    "tests/cluster/test_cluster.py",
+    "tests/metaseg/engine/test_run_study.py",
+    "tests/studies/test_studies.py",
+    "tests/metaseg/engine/test_retries.py",
+    "tests/benchmarks/test_benchmarks.py",
+)
+"""Modules with the longest tests."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start long tests first: at the end of the suite, no worker then waits minutes for another's last test."""
+    order = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.nodeid.partition("::")[0], len(order)))
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """Folder of real images: `METASEG_TEST_DATA`, else `../shared/data` beside the checkout."""
