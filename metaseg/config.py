@@ -276,6 +276,13 @@ class Architecture:
     start: Start
     train: Train
     batch_norm: BatchNorm
+    defaults: str = ""
+    """Hash of the settings that aren't given, as the network's package has them."""
+
+    def __post_init__(self) -> None:
+        _require_one_of(Start, "start", self.start)
+        _require_one_of(Train, "train", self.train)
+        _require_one_of(BatchNorm, "batch_norm", self.batch_norm)
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ class Stream(IntEnum):
     CONTRAST = 4
     BRIGHTNESS = 5
     METADATA = 6
+    LAYERS = 7
 
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
@@ -38,6 +39,12 @@ def uniform(seed: int, epoch: int, samples: npt.NDArray[np.int64], stream: Strea
     for counter in (np.int64(seed), np.int64(epoch), np.int64(stream), samples):
         state = _mix(state + _GOLDEN + np.asarray(counter).astype(np.uint64))
     return (state >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def generator_seed(seed: int, epoch: int, step: int, rank: int) -> int:
+    """Seed of PyTorch's generators for one training step on one worker: for layers that draw, such as dropout."""
+    drawn = uniform(seed, epoch, np.array([step * 4096 + rank], dtype=np.int64), Stream.LAYERS)
+    return int(drawn[0] * 2.0**53)
 
 
 def permutation(seed: int, epoch: int, samples: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

@@ -1,16 +1,20 @@
 """A run's network: metaseg's U-Net, or whatever network its architecture names, with its blocks."""
 
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from typing import Any
 
 from torch import Tensor, nn
 
 from metaseg.config import Architecture, ConfigError, NetworkConfig
 from metaseg.networks.block_source import Code
-from metaseg.networks.network_name import read_network_name
+from metaseg.networks.network_name import NetworkName, read_network_name
 from metaseg.networks.segmenter import Segmenter, build_architecture
 from metaseg.networks.unet import UNet
 from metaseg.networks.weights import load_weights
+
+DISTRIBUTIONS = {"smp": ("segmentation-models-pytorch", "timm"), "monai": ("monai",), "torchvision": ("torchvision",)}
+"""Packages of a family of networks, as pip calls them."""
 
 
 def build(
@@ -48,15 +52,31 @@ def build(
     return build_architecture(architecture, channels, outputs, block, metadata_size, network)
 
 
-def start_from(network: nn.Module, weights: Mapping[str, Tensor]) -> None:
+def start_from(network: nn.Module, weights: Mapping[str, Tensor], architecture: Architecture) -> int:
     """Load trained weights into a network of `build`, by the keys of the network that blocks were put in.
+
+    Returns:
+        The number of tensors loaded.
 
     Raises:
         ConfigError: a key or shape that it hasn't.
     """
     if not isinstance(network, Segmenter):
         raise ConfigError("weights are given; expected them for networks from elsewhere alone")
-    load_weights(network.bare, weights)
+    return load_weights(network.bare, weights, without_statistics=architecture.batch_norm == "group")
+
+
+def is_from_elsewhere(architecture: Architecture | None) -> bool:
+    """True for networks whose code isn't metaseg's."""
+    if architecture is None:
+        return False
+    return not (isinstance(architecture.network, NetworkName) and architecture.network.native)
+
+
+def package_versions(architecture: Architecture | None) -> dict[str, str]:
+    """Versions of the packages that a network is from, by package."""
+    family = "" if architecture is None else architecture.network.partition(".")[0]
+    return {name: version(name) for name in DISTRIBUTIONS.get(family, ())}
 
 
 def read_architecture(stored: Mapping[str, Any] | None, own: Sequence[Code] = ()) -> Architecture | None:

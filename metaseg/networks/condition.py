@@ -11,7 +11,7 @@ from torch.utils import _pytree as pytree
 
 from metaseg.config import ConfigError, Start, Train
 from metaseg.networks.blocks import ChannelModulation, block_class, build_block, tie_blocks
-from metaseg.networks.feature_maps import FeatureMap, find_feature_maps
+from metaseg.networks.feature_maps import EXAMPLE_SIDE, FeatureMap, conditionable, find_feature_maps
 from metaseg.networks.mlp import MLPConfig
 
 
@@ -69,7 +69,10 @@ def condition(
     if train == "blocks" and not list(block_class(block)(8, max(1, metadata_size), mlp or MLPConfig()).parameters()):
         raise ConfigError(f"block {str(block)!r} has no parameters; expected one that has, to train blocks alone")
     maps = find_feature_maps(network, at, example)
-    return Conditioned(network, maps, metadata_size, block, mlp or MLPConfig(), start, train)
+    # Images whose sides are a multiple of the largest stride pass wherever blocks are; an output of one pixel has none.
+    side = EXAMPLE_SIDE[maps[0].dims] if example is None else max(example.shape[2:])
+    strides = [each.stride for each in conditionable(network, example) if each.stride < side]
+    return Conditioned(network, maps, max(strides), metadata_size, block, mlp or MLPConfig(), start, train)
 
 
 class Conditioned(nn.Module):
@@ -83,6 +86,7 @@ class Conditioned(nn.Module):
         self,
         network: nn.Module,
         maps: Sequence[FeatureMap],
+        stride: int,
         metadata_size: int,
         block: str | type[ChannelModulation],
         mlp: MLPConfig,
@@ -93,10 +97,9 @@ class Conditioned(nn.Module):
         self.network: nn.Module = network
         self.metadata_size = metadata_size
         self.maps = tuple(maps)
+        self.stride = stride
         self.trained: Train = train
         self._told = _Told()
-        if train == "blocks":
-            network.requires_grad_(False)
         mlp = replace(mlp, blocks=len(maps))
         self.blocks = nn.ModuleDict()
         like = next(network.parameters())
@@ -104,10 +107,12 @@ class Conditioned(nn.Module):
             built: nn.Module = build_block(block, place.channels, metadata_size, mlp, place.dims)
             if start == "identity":
                 built = FromIdentity(built, place.channels)
-            self.blocks[place.name.replace(".", "/")] = built.to(like.device, like.dtype)
+            self.blocks[f"at/{place.name.replace('.', '/')}"] = built.to(like.device, like.dtype)
             hook = _Modulation(built, self._told, place)
             network.get_submodule(place.name).register_forward_hook(hook)
         tie_blocks(self.blocks)
+        if train == "blocks":
+            network.requires_grad_(False)
         self.train(network.training)
 
     def forward(self, image: Tensor, metadata: Tensor | None = None) -> Any:
@@ -165,8 +170,8 @@ class _Told(threading.local):
     """Metadata of the calls under way, each thread's own."""
 
     metadata: Tensor | None = None
-    recomputed: Tensor | None = None
-    """Metadata of the forward pass whose backward pass is under way, for gradient checkpointing."""
+    recomputed: tuple[int, Tensor] | None = None
+    """A backward pass, and the metadata of the forward pass that it goes through now, for gradient checkpointing."""
 
     def __reduce__(self) -> tuple[type["_Told"], tuple[()]]:
         return _Told, ()  # copies and pickles of a network keep no call's metadata
@@ -180,8 +185,9 @@ class _Modulation:
 
     def __call__(self, module: nn.Module, inputs: object, output: Tensor) -> Tensor:
         metadata = self.told.metadata
-        if metadata is None and torch._C._current_graph_task_id() >= 0:  # a checkpoint is computed again
-            metadata = self.told.recomputed
+        if metadata is None and self.told.recomputed is not None:  # a checkpoint is computed again
+            backward_pass, recomputed = self.told.recomputed
+            metadata = recomputed if backward_pass == torch._C._current_graph_task_id() else None
         if metadata is None:
             raise RuntimeError(
                 f"module {self.place.name!r} is conditioned, and was called without metadata; call what `condition` "
@@ -202,7 +208,7 @@ class _Remember(torch.autograd.Function):
 
     @staticmethod
     def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        context.told.recomputed = context.given
+        context.told.recomputed = torch._C._current_graph_task_id(), context.given
         return gradients[0], None, None
 
 

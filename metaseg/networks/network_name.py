@@ -16,7 +16,7 @@ from metaseg.config import Architecture, ArchitectureConfig, ConfigError
 from metaseg.networks.block_file import import_file
 from metaseg.networks.block_name import NAMED, MissingBlockError
 from metaseg.networks.block_source import Code, Source, source_of
-from metaseg.networks.families import FAMILIES, FETCHES, Factory
+from metaseg.networks.families import FAMILIES, FETCHES, REMOTE, Factory, FamilyFactory
 from metaseg.networks.native import NATIVE
 from metaseg.networks.weights import checksum, encode_weights, read_weights
 
@@ -91,7 +91,9 @@ def architecture(chosen: ArchitectureConfig) -> Architecture | None:
         return None
     weights = None if chosen.weights is None else checksum(encode_weights(read_weights(chosen.weights)))
     name.weights = chosen.weights
-    return Architecture(name, weights, chosen.condition_at, chosen.start, chosen.train, chosen.batch_norm)
+    defaults = name.factory.digest if isinstance(name.factory, FamilyFactory) else ""
+    places = tuple(sorted(set(chosen.condition_at)))
+    return Architecture(name, weights, places, chosen.start, chosen.train, chosen.batch_norm, defaults)
 
 
 def read_network_name(text: str, own: Sequence[Code] = ()) -> NetworkName:
@@ -174,6 +176,10 @@ def _assemble(name: str, factory: Callable[..., Any], settings: dict[str, Any], 
             f"network {name!r} has {fetching[0]}={settings[fetching[0]]!r}, which downloads weights; expected them in "
             "a file, given by --weights"
         )
+    if remote := [
+        value for value in settings.values() if isinstance(value, str) and any(each in value for each in REMOTE)
+    ]:
+        raise ConfigError(f"network {name!r} has {remote[0]!r}, which is fetched; expected what its package has")
     source = None
     if own:
         assert isinstance(factory, type | FunctionType)
@@ -220,6 +226,13 @@ def _with_digest(name: str, digest: str, candidates: Sequence[Code]) -> Code:
     for made in candidates:
         if source_of(made, "network").digest == digest:
             return made
+    for made in candidates:
+        if made.__qualname__ == name:
+            source = source_of(made, "network")
+            raise MissingBlockError(
+                f"network {name!r} of {source.file} has changed (source {source.digest}); expected the source {digest} "
+                "that the run was trained with"
+            )
     raise MissingBlockError(
         f"network {name!r} (source {digest}) isn't metaseg's; expected its class or function to be given"
     )

@@ -11,9 +11,15 @@ from metaseg.config import Architecture, ConfigError, NetworkConfig
 from metaseg.networks.blocks import ChannelModulation
 from metaseg.networks.condition import Conditioned, condition
 from metaseg.networks.mlp import MLPConfig
-from metaseg.networks.module_calls import CONVOLUTIONS
+from metaseg.networks.module_calls import CONVOLUTIONS, trace
 from metaseg.networks.network_name import NetworkName, read_network_name
 from metaseg.networks.unet import cropped, padded
+
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+"""Layers that normalise batches and do nothing else."""
+
+SIDE = 128
+"""Side in pixels of the images on which a network's feature maps are looked up."""
 
 
 def build_architecture(
@@ -50,18 +56,22 @@ def build_architecture(
     made = make_network(name, in_channels, out_channels)
     if architecture.batch_norm == "group":
         made = group_normalised(made)
-    taken = _taken_channels(made, in_channels)
-    mlp = MLPConfig(network.reduction, network.hidden_layers, network.activation)
+    first = next((each for each in made.modules() if isinstance(each, CONVOLUTIONS)), None)
+    if first is None or len(first.kernel_size) != 2:
+        takes = "has no convolution" if first is None else "takes volumes"
+        raise ConfigError(f"a {type(made).__name__} {takes}; expected a network for images (N, C, H, W)")
+    taken = _taken_channels(made, first, in_channels)
     conditioned = condition(
         made,
         metadata_size,
         block,
         architecture.condition_at or None,
-        mlp=mlp,
+        mlp=MLPConfig(network.reduction, network.hidden_layers, network.activation),
         start=architecture.start,
         train=architecture.train,
+        example=first.weight.new_zeros(2, taken, SIDE, SIDE),
     )
-    return Segmenter(conditioned, in_channels, taken, out_channels, max(each.stride for each in conditioned.maps))
+    return Segmenter(conditioned, in_channels, taken, out_channels)
 
 
 def make_network(name: NetworkName, in_channels: int, out_channels: int) -> nn.Module:
@@ -77,28 +87,42 @@ def make_network(name: NetworkName, in_channels: int, out_channels: int) -> nn.M
     return made
 
 
-def _taken_channels(network: nn.Module, in_channels: int) -> int:
+def _taken_channels(network: nn.Module, first: nn.Module, in_channels: int) -> int:
     """Channels of the image that a network takes: those that were asked for, or three, for which grey is repeated."""
-    first = next((each for each in network.modules() if isinstance(each, CONVOLUTIONS)), None)
-    if first is not None and len(first.kernel_size) != 2:
-        raise ConfigError(f"a {type(network).__name__} takes volumes; expected a network for images (N, C, H, W)")
-    taken = in_channels if first is None else first.in_channels
-    if taken != in_channels and not (in_channels == 1 and taken == 3):
-        raise ConfigError(f"a {type(network).__name__} takes images of {taken} channels; these have {in_channels}")
-    return taken
+    weight = first.weight
+    assert isinstance(weight, Tensor)
+    for taken in (in_channels, 3) if in_channels == 1 else (in_channels,):
+        try:
+            trace(network, weight.new_zeros(2, taken, SIDE, SIDE))
+        except ConfigError as error:
+            problem = error
+        else:
+            return taken
+    raise problem
 
 
 def group_normalised(network: nn.Module) -> nn.Module:
-    """The network with group normalisation in place of batch normalisation; its affine weights keep their keys."""
-    for name, module in list(network.named_modules()):
-        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d):
-            channels = module.num_features
-            group = nn.GroupNorm(math.gcd(channels, 8), channels, module.eps, module.affine)
-            if not name:
-                return group
-            parent, _, last = name.rpartition(".")
-            setattr(network.get_submodule(parent), last, group)
-    return network
+    """The network with group normalisation in place of batch normalisation; its affine weights keep their keys.
+
+    Raises:
+        ConfigError: a layer normalises batches and does more, such as timm's, which have the activation inside.
+    """
+    groups: dict[nn.Module, nn.GroupNorm] = {}
+    for module in network.modules():
+        if not isinstance(module, nn.modules.batchnorm._BatchNorm):
+            continue
+        if type(module) not in BATCH_NORMS:
+            raise ConfigError(
+                f"batch_norm is 'group', and a {type(network).__name__} has a {type(module).__name__}, which does more "
+                "than normalise; expected batch normalisation of torch.nn alone"
+            )
+        channels = module.num_features
+        groups[module] = nn.GroupNorm(math.gcd(channels, 8), channels, module.eps, module.affine)
+    for parent in list(network.modules()):
+        for name, child in list(parent._modules.items()):  # a module may have several names
+            if child in groups:
+                setattr(parent, name, groups[child])
+    return groups.get(network, network)
 
 
 class Segmenter(nn.Module):
@@ -108,13 +132,13 @@ class Segmenter(nn.Module):
     one counts, or the one called `out`; in training mode all of them, the first at full size, for deep supervision.
     """
 
-    def __init__(self, network: Conditioned, in_channels: int, taken: int, out_channels: int, stride: int) -> None:
+    def __init__(self, network: Conditioned, in_channels: int, taken: int, out_channels: int) -> None:
         super().__init__()
         self.network = network
         self.in_channels = in_channels
         self.taken = taken
         self.out_channels = out_channels
-        self.stride = stride
+        self.stride = network.stride
 
     @property
     def bare(self) -> nn.Module:
@@ -163,4 +187,7 @@ class Segmenter(nn.Module):
             if not isinstance(logits, Tensor) or logits.ndim != 4 or logits.shape[1] != self.out_channels:
                 shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
                 raise ValueError(f"the network returned {shape}; expected logits (N, {self.out_channels}, H, W)")
+        if any(logits.shape[2] > outputs[0].shape[2] for logits in outputs):
+            sizes = [tuple(logits.shape[2:]) for logits in outputs]
+            raise ValueError(f"the network returned logits of sizes {sizes}; expected the largest first")
         return outputs

@@ -18,7 +18,7 @@ STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 def encode_weights(weights: Mapping[str, Tensor]) -> bytes:
     """Weights as the store keeps them: safetensors, equal for equal weights whatever file they came from."""
-    return save({name: weights[name].contiguous() for name in sorted(weights)})
+    return save({name: weights[name].detach().clone().contiguous() for name in sorted(weights)})
 
 
 def checksum(content: bytes) -> str:
@@ -67,24 +67,35 @@ def load_weights(network: nn.Module, weights: Mapping[str, Tensor], without_stat
         The number of tensors loaded.
 
     Raises:
-        ConfigError: a key or shape that the network hasn't.
+        ConfigError: a key or shape that the network hasn't, keys that fit several of its parts, or a value that isn't
+            finite.
     """
     if without_statistics:
         weights = {name: tensor for name, tensor in weights.items() if name.rpartition(".")[2] not in STATISTICS}
+    if wrong := [name for name, tensor in weights.items() if not tensor.isfinite().all()]:
+        raise ConfigError(f"weights have NaN or infinity in {wrong[0]!r}; expected finite numbers")
     own = network.state_dict()
     prefixes = ["", *(f"{name}." for name, _ in network.named_children())]
-    missing = {prefix: [name for name in weights if prefix + name not in own] for prefix in prefixes}
-    prefix = min(prefixes, key=lambda each: len(missing[each]))
-    if missing[prefix]:
-        raise ConfigError(
-            f"weights have key {missing[prefix][0]!r}, which the network hasn't ({len(missing[prefix])} of "
-            f"{len(weights)} keys); expected keys such as {next(iter(own), 'none')!r}"
-        )
-    for name, tensor in weights.items():
-        if own[prefix + name].shape != tensor.shape:
+    unfit = {prefix: [name for name in weights if not _fits(own, prefix + name, weights[name])] for prefix in prefixes}
+    fitting = [prefix for prefix in prefixes if not unfit[prefix]]
+    if len(fitting) > 1 and "" not in fitting:
+        parts = ", ".join(prefix.removesuffix(".") for prefix in fitting)
+        raise ConfigError(f"weights fit several parts of the network: {parts}; expected keys that begin with the part")
+    prefix = "" if "" in fitting else min(prefixes, key=lambda each: len(unfit[each]))
+    if unfit[prefix]:
+        name = unfit[prefix][0]
+        if prefix + name not in own:
             raise ConfigError(
-                f"weights have {name!r} of shape {tuple(tensor.shape)}; the network expects "
-                f"{tuple(own[prefix + name].shape)}: leave out what doesn't fit, such as a head for other classes"
+                f"weights have key {name!r}, which the network hasn't ({len(unfit[prefix])} of {len(weights)} keys); "
+                f"expected keys such as {next(iter(own), 'none')!r}"
             )
+        raise ConfigError(
+            f"weights have {name!r} of shape {tuple(weights[name].shape)}; the network expects "
+            f"{tuple(own[prefix + name].shape)}: leave out what doesn't fit, such as a head for other classes"
+        )
     network.load_state_dict({prefix + name: tensor for name, tensor in weights.items()}, strict=False)
     return len(weights)
+
+
+def _fits(own: Mapping[str, Tensor], name: str, tensor: Tensor) -> bool:
+    return name in own and own[name].shape == tensor.shape

@@ -9,7 +9,7 @@ from metaseg.data.reading import ImagePixels
 def to_display(image: ImagePixels) -> npt.NDArray[np.uint8]:
     """Turn an image `(H, W, C)` into one to look at: `(H, W, 1)` or `(H, W, 3)` of 8 bits.
 
-    Grey and RGB images of 8 bits stay as they are. Of more than three channels, the first three are red, green and
+    Grey and RGB images of 8 bits stay as they are. The first three of more channels are red, green and
     blue; of two, the first is grey. Each channel is stretched from its 0.5th to its 99.5th percentile.
     """
     if image.dtype == np.uint8 and image.shape[2] in (1, 3):

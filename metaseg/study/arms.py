@@ -60,8 +60,11 @@ class Arm:
 
     @property
     def design(self) -> tuple[object, ...]:
-        """What an arm and its dummy have in common: all but the metadata that they see."""
-        return self.block_name, self.subset, self.positions, self.network
+        """What an arm and its dummy have in common: all but the metadata that they see.
+
+        Robust arms have an element for unknown metadata, and so other parameters than a dummy that isn't.
+        """
+        return self.block_name, self.subset, self.positions, self.network, self.metadata_dropout > 0
 
     def placed(self, network: NetworkConfig) -> NetworkConfig:
         """Settings of a network, with blocks where the arm has them."""

@@ -18,6 +18,7 @@ from metaseg.config import EngineConfig, RunConfig
 from metaseg.data.dataset import Dataset
 from metaseg.device import one_thread
 from metaseg.networks.block_name import own_sources
+from metaseg.networks.build import package_versions
 from metaseg.schema import CONFIG, HISTORY, IMAGES, WEIGHTS
 from metaseg.store.checkpoints import StoredCheckpoints
 from metaseg.store.initial_weights import read_weights
@@ -53,7 +54,7 @@ def execute(
         fitted = fit(config, dataset, device, on_epoch, checkpoints, initial_weights(config, store))
         images = evaluate_test_images(config, fitted, dataset, device)
     if World.current().rank == 0:
-        weights = {name: tensor.cpu().contiguous() for name, tensor in fitted.model.state_dict().items()}
+        weights = {name: tensor.cpu().clone().contiguous() for name, tensor in fitted.model.state_dict().items()}
         store.commit_run(
             run_id(config),
             {
@@ -114,7 +115,12 @@ def describe(config: RunConfig, dataset: Dataset, fitted: Fitted, device: torch.
         "best_epoch": fitted.best_epoch,
         "seconds": round(sum(epoch.seconds for epoch in fitted.history), 1),
         "training_version": TRAINING_VERSION,
-        "versions": {"metaseg": metaseg.__version__, "python": platform.python_version(), "torch": torch.__version__},
+        "versions": {
+            "metaseg": metaseg.__version__,
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            **package_versions(config.architecture),
+        },
         "git_commit": git_commit(),
         "hardware": {
             "host": platform.node(),

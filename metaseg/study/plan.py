@@ -24,7 +24,7 @@ from metaseg.networks.block_source import Code
 from metaseg.schema import BASELINE, Claim
 from metaseg.store.runs import Store
 from metaseg.study.arm_data import check_arm, parts_of
-from metaseg.study.arm_network import check_architecture, in_words, resolve
+from metaseg.study.arm_network import check_architecture, check_distinct, in_words, resolve
 from metaseg.study.arms import ARMS, Arm, find_arm
 from metaseg.study.earlier_reports import looked_at
 from metaseg.study.run_id import run_id
@@ -99,11 +99,15 @@ class Study:
     def comparisons(self) -> tuple[Comparison, ...]:
         """Declared beforehand: each arm against the baseline, and one that sees true metadata against its dummy too.
 
-        Arms that receive no true metadata are expected to equal the baseline.
+        Arms that receive no true metadata are expected to equal the baseline, if their blocks are in the same network.
         """
         untold = ("zeros", "shuffled")
         with_baseline = (
-            Comparison(arm.name, self.baseline, "equal" if arm.metadata_mode in untold else "differs")
+            Comparison(
+                arm.name,
+                self.baseline,
+                "equal" if arm.metadata_mode in untold and arm.network == self._baseline.network else "differs",
+            )
             for arm in self.arms
             if arm.name != self.baseline
         )
@@ -114,6 +118,10 @@ class Study:
             if arm.metadata_mode == "true" and dummies.get(arm.design, self.baseline) != self.baseline
         )
         return (*with_baseline, *with_dummy)
+
+    @property
+    def _baseline(self) -> Arm:
+        return next(arm for arm in self.arms if arm.name == self.baseline)
 
     @property
     def networks(self) -> dict[str, str]:
@@ -283,4 +291,5 @@ def plan(
         for arm in chosen
         for part, subset in parts[view.fold, arm.name]
     )
+    check_distinct({run.arm.name: run.run_id for run in runs})
     return Study(name, dataset, chosen, runs, baseline, scoring, sweeps or {}, crossed)

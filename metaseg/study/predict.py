@@ -22,7 +22,7 @@ from metaseg.device import autocast
 from metaseg.networks.block_name import MissingBlockError
 from metaseg.networks.block_source import Code
 from metaseg.networks.blocks import block_name
-from metaseg.networks.build import build, read_architecture
+from metaseg.networks.build import build, is_from_elsewhere, read_architecture
 from metaseg.schema import UNKNOWN
 from metaseg.store.folder import FolderStorage
 from metaseg.store.runs import DamagedRunError, FinishedRun, from_json
@@ -106,7 +106,7 @@ class Predictor:
         classes = tuple(dataset["classes"])
         architecture = read_architecture(config.get("architecture"), blocks)
         # Without memory, since the description may ask for any size; code from elsewhere may need numbers, though.
-        with torch.random.fork_rng(devices=[]), torch.device("meta" if architecture is None else "cpu"):
+        with torch.random.fork_rng(devices=[]), torch.device("cpu" if is_from_elsewhere(architecture) else "meta"):
             model = build(
                 dataset["channels"],
                 len(classes),

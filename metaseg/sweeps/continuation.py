@@ -22,7 +22,8 @@ from metaseg.sweeps.samplers import SamplerSettings, build_sampler
 from metaseg.sweeps.sweep import Sweep
 
 SAME = (
-    "fingerprint", "fold", "arm_settings", "objectives", "constraints", "tuning_seed", "loss", "early_stopping"
+    "fingerprint", "fold", "arm_settings", "objectives", "constraints", "tuning_seed", "loss", "early_stopping",
+    "architecture",
 )  # fmt: skip
 """Entries of a sweep's record that all its trials share; sampler, pruner and their seed may change."""
 

@@ -138,10 +138,9 @@ class Space:
             dropped.add("embedding")
         if arm.positions is not None:
             dropped.add("positions")
-        from metaseg.study.arm_network import is_native  # naming the block has imported torch by now
+        from metaseg.networks.build import is_from_elsewhere  # naming the block has imported torch by now
 
-        found = arm.architecture(architecture)
-        if found is not None and not is_native(found):
+        if is_from_elsewhere(arm.architecture(architecture)):
             dropped |= set(NETWORK_SETTINGS) - set(BLOCK_SETTINGS)
         kept: list[Dimension] = []
         for dimension in self.dimensions:

@@ -13,6 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from metaseg.config import ConfigError, RunConfig
 from metaseg.data.batches import epoch_batches
+from metaseg.data.counter_random import generator_seed
 from metaseg.data.crops import open_cutter
 from metaseg.data.dataset import Dataset
 from metaseg.data.metadata import MetadataEncoder
@@ -21,6 +22,7 @@ from metaseg.device import autocast, half_precision, training_format
 from metaseg.networks.blocks import block_class
 from metaseg.networks.build import build, start_from
 from metaseg.networks.initialisation import initialise_by_name
+from metaseg.networks.segmenter import Segmenter
 from metaseg.schema import UNKNOWN
 from metaseg.training.checkpoint import Checkpoints, Parts, State, pack, resume
 from metaseg.training.deep_supervision import supervised_loss
@@ -64,10 +66,11 @@ def build_network(
             heads=config.metadata_mode == "heads",
             architecture=config.architecture,
         )
-        if config.init == "shared":
+        # A network from elsewhere is made before its blocks: its own weights are the same in all arms anyway.
+        if config.init == "shared" and not isinstance(network, Segmenter):
             initialise_by_name(network, config.stream)
-        if weights is not None:
-            start_from(network, weights)
+        if weights is not None and config.architecture is not None:
+            start_from(network, weights, config.architecture)
         return network
 
 
@@ -101,6 +104,7 @@ CHECK_STEPS = 16
 """Steps between checks whether a checkpoint is due; in each, all workers wait for the first one."""
 
 
+@torch.random.fork_rng(devices=[])  # layers that draw are seeded in each step
 def fit(
     config: RunConfig,
     dataset: Dataset,
@@ -165,7 +169,9 @@ def fit(
     model = build_network(config, dataset.channels, len(dataset.classes), vectors.shape[1], weights)
     model = model.to(device, memory_format=training_format(device))  # type: ignore[call-overload]
     cutter = open_cutter(dataset, device)
-    parallel: nn.Module = DistributedDataParallel(model) if world.size > 1 else model
+    parallel: nn.Module = model
+    if world.size > 1:  # a network from elsewhere may have parts that its logits don't depend on
+        parallel = DistributedDataParallel(model, find_unused_parameters=isinstance(model, Segmenter))
     optimizer = build_optimizer(model, schedule)
     steps = math.ceil(len(training) / schedule.batch_size)
     scheduler = build_scheduler(optimizer, schedule, steps * schedule.epochs)
@@ -198,6 +204,7 @@ def fit(
             first_step=state.step,
         )
         for step, batch in enumerate(batches, start=state.step + 1):
+            torch.manual_seed(generator_seed(config.stream, epoch, step, world.rank))
             with autocast(device):
                 outputs = parallel(batch.image, seen[batch.samples])
             losses = supervised_loss(outputs, batch.target, loss_of)

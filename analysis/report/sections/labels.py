@@ -24,7 +24,7 @@ HEADINGS = {
 }
 
 EXPLAINED = {
-    "nothing": "told nothing: all metadata are zero, which these networks haven't seen in training.",
+    "nothing": "told nothing: all metadata are zero.",
     "unknown": (
         "told unknown: networks are told that nothing is known, as in training with metadata dropout or of images "
         "without a value; a dash where they can't be told so."
@@ -34,8 +34,8 @@ EXPLAINED = {
     ),
     "wrong": (
         "wrong in 5 %: what is to be expected if the label of one image in twenty is wrong, 0.95 times the score with "
-        "the truth plus 0.05 times the mean over all wrong values, each as likely as the others; of numbers, over the "
-        "values that networks were told, from the lowest to the highest in training."
+        "the truth plus 0.05 times the mean over all wrong values, each as likely as the others; where the "
+        "metadata are numbers, the mean over values that networks were told, from the lowest to the highest."
     ),
 }
 """By kind, in the order of the columns."""
@@ -134,7 +134,10 @@ def _cell(row: pd.Series) -> Cell:
 def costs_in_words(costs: pd.DataFrame, score: str) -> Iterator[str]:
     """A sentence for each arm: what changes its score, and what can't be told from chance."""
     for arm, own in costs.groupby("arm", sort=False):
-        clear = ~((own["ci_low"] <= 0) & (own["ci_high"] >= 0))
+        if own["ci_low"].isna().all():
+            yield f"{score} of {arm} may have changed by chance: with one seed, nothing can be tested."
+            continue
+        clear = own["ci_low"].notna() & ~((own["ci_low"] <= 0) & (own["ci_high"] >= 0))
         changes = [f"by {_change(row)} {_when(row['kind'], row['column'])}" for _, row in own[clear].iterrows()]
         others = [_when(row["kind"], row["column"]) for _, row in own[~clear].iterrows()]
         told = [f"changes {listed(changes)}"] if changes else []

@@ -111,7 +111,7 @@ def test_three_dimensional_networks_are_conditioned_alike(block: str) -> None:
 def test_blocks_that_share_layers_share_them_in_any_network() -> None:
     network = seeded(Net, "film-ivadomed-tied")
     shared = [key for key in network.state_dict() if ".shared." in key]
-    assert shared == ["blocks.stem.shared.0.weight", "blocks.stem.shared.1.weight"]
+    assert shared == ["blocks.at/stem.shared.0.weight", "blocks.at/stem.shared.1.weight"]
     sizes = [sum(each.numel() for each in seeded(Net, name).blocks.parameters())
              for name in ("film-ivadomed-tied", block_name("se-matched", Matched("film-ivadomed-tied")))]  # fmt: skip
     assert sizes[0] <= sizes[1] < sizes[0] + sum(2 * each.channels + 2 for each in network.maps)
@@ -120,9 +120,9 @@ def test_blocks_that_share_layers_share_them_in_any_network() -> None:
 def test_a_hook_does_what_a_block_by_hand_would() -> None:
     network = seeded(Net)
     by_hand, told = network.network, METADATA
-    first = network.blocks["stem"](nn.Sequential(*by_hand.stem)(IMAGE), told)
-    deep = network.blocks["deep"](nn.Sequential(*by_hand.deep)(first), told)
-    up = network.blocks["up"](nn.Sequential(*by_hand.up)(deep), told)
+    first = network.blocks["at/stem"](nn.Sequential(*by_hand.stem)(IMAGE), told)
+    deep = network.blocks["at/deep"](nn.Sequential(*by_hand.deep)(first), told)
+    up = network.blocks["at/up"](nn.Sequential(*by_hand.up)(deep), told)
     torch.testing.assert_close(network(IMAGE, METADATA), by_hand.head(first + up))
 
 

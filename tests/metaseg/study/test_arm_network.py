@@ -184,9 +184,20 @@ def test_weights_that_dont_fit_are_refused_before_training(tiny_dataset: Dataset
     with pytest.raises(ConfigError, match=r"weights is .*expected a file"):
         planned(tiny_dataset, BASIC, weights=tmp_path / "absent.pt")
     # An encoder's weights alone, with its own keys.
-    part = {key.removeprefix("down_1."): tensor for key, tensor in trained.items() if key.startswith("down_1.")}
-    save_file(part, tmp_path / "part.safetensors")
-    planned(tiny_dataset, BASIC, weights=tmp_path / "part.safetensors")
+    for name, message in [
+        ("conv_0", "8 of the network's"),
+        ("down_1", "fit several parts of the network: down_1, down_2"),
+    ]:
+        part = {key.removeprefix(f"{name}."): each for key, each in trained.items() if key.startswith(f"{name}.")}
+        save_file(part, tmp_path / "part.safetensors")
+        told = (
+            pytest.warns(UserWarning, match=message) if name == "conv_0" else pytest.raises(ConfigError, match=message)
+        )
+        with told:
+            planned(tiny_dataset, BASIC, weights=tmp_path / "part.safetensors")
+    save_file({key: tensor * torch.nan for key, tensor in trained.items()}, tmp_path / "nan.safetensors")
+    with pytest.raises(ConfigError, match="NaN or infinity"):
+        planned(tiny_dataset, BASIC, weights=tmp_path / "nan.safetensors")
 
 
 @pytest.mark.parametrize(

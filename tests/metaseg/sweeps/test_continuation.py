@@ -7,7 +7,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from metaseg.config import ConfigError, LossConfig
+from metaseg.config import ArchitectureConfig, ConfigError, LossConfig
 from metaseg.study.arms import ARMS
 from metaseg.sweeps.continuation import open_sweep
 from metaseg.sweeps.dimensions import Choice, Integer
@@ -117,6 +117,7 @@ def test_a_sweep_by_another_loss_is_another_sweep_and_one_by_the_default_is_reco
     for other, named in (
         (replace(sweep, loss=LossConfig("cross-entropy")), "loss"),
         (replace(sweep, early_stopping=3), "early stopping"),
+        (replace(sweep, architecture=ArchitectureConfig("resdunet")), "architecture"),
     ):
         assert other.config({}) != sweep.config({})
         with pytest.raises(ConfigError, match=f"whose {named} is None; this one's is .*: give it another --name"):
