@@ -77,6 +77,10 @@ def draw(
     return to_png(build_scores(scores, arms, baseline, title.names, corner, average), title)
 
 
+LEGEND_LINE = 0.21
+"""Height of a line of the legend, in inches."""
+
+
 def build_scores(
     scores: pd.DataFrame, arms: Sequence[str], baseline: str, names: Names, corner: str, average: Average = "images"
 ) -> Figure:
@@ -99,7 +103,9 @@ def build_scores(
     shown = [arm for arm in arms if arm in set(seeds["arm"])]
     width = max(4.5, 1.8 + len(subgroups) * (0.45 + 0.15 * len(shown)))
     most = np.clip(0.3 * len(subgroups), 12.0, 24.0)
-    figure = Figure(figsize=(min(width, float(most)), 0.9 + 3.1 * len(classes)), layout="constrained")
+    # As high as the legend at least: in a lower figure it would leave the panels no room.
+    height = 0.9 + max(3.1 * len(classes), LEGEND_LINE * (len(shown) + 1))
+    figure = Figure(figsize=(min(width, float(most)), height), layout="constrained")
     FigureCanvasAgg(figure)
     panels = figure.subplots(len(classes), 1, squeeze=False)[:, 0]
     styles = arm_styles(arms, baseline)

@@ -1,6 +1,7 @@
 """Figures of a report: all data are on the axes, whatever the numbers of arms, subgroups and seeds."""
 
 import json
+import warnings
 from collections.abc import Callable, Sequence
 from functools import cache
 from io import BytesIO
@@ -22,7 +23,7 @@ from analysis.figures.forest import build_forest, draw_forest
 from analysis.figures.learning import build_learning, draw_learning, learning_curves, read_history
 from analysis.figures.paired import build_paired, draw_paired, paired_means
 from analysis.figures.ranks import build_ranks, draw_ranks, rank_stability
-from analysis.figures.scores import Title
+from analysis.figures.scores import Title, build_scores
 from analysis.figures.size import build_size, draw_size, size_curves, sized_images
 from analysis.figures.style import SMALL, WIDTH
 from analysis.figures.variance import PARTS, build_variance, contributions, draw_variance, variance_table
@@ -527,3 +528,13 @@ def test_size_leaves_out_runs_that_lack_images_and_says_how_many_references_are_
     drawn_differences = points(figure, 1)[:, 1]
     known = curves["difference"].dropna()
     assert np.sort(drawn_differences[np.isfinite(drawn_differences)]) == pytest.approx(np.sort(known))
+
+
+@pytest.mark.parametrize("arms", [2, 12, 30])
+def test_the_panel_of_scores_has_room_beside_a_legend_of_any_length(arms: int) -> None:
+    scores = image_scores(make_images(np.random.default_rng(0), arm_names(arms)), arm_names(arms))
+    figure = build_scores(scores, arm_names(arms), "baseline", Title("a study", "").names, "line")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # a layout that isn't applied
+        figure.canvas.draw()
+    assert figure.axes[0].get_position().height * figure.get_figheight() > 2, "inches"
