@@ -187,7 +187,7 @@ def read_study(storage: Storage, name: str) -> Study:
 
 
 def _fold(run: Mapping[str, Any]) -> Any:
-    """What the record says, which may not be text yet; empty where it says nothing."""
+    """Entry of the record, which may not be text yet; empty where there is none."""
     return "" if run.get("fold") is None else run["fold"]
 
 

@@ -45,7 +45,7 @@ class Source:
     file: str
     """The file that defines it."""
     kind: Literal["block", "network"] = "block"
-    """What errors call it."""
+    """Name of it in errors."""
 
 
 def is_ours(block: Code) -> bool:

@@ -146,7 +146,7 @@ def _example(network: nn.Module, example: Tensor | None) -> Tensor:
 
 @dataclass(frozen=True)
 class _Trace:
-    """What happened to an image in a network."""
+    """The way of an image through a network: calls of modules, and the feature maps that they returned."""
 
     image: Tensor
     root: Call

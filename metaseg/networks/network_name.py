@@ -110,9 +110,13 @@ def read_network_name(text: str, own: Sequence[Code] = ()) -> NetworkName:
     settings = {key: _tuples(value) for key, value in json.loads(stored["settings"] or "{}").items()}
     if stored["digest"]:
         return _assemble(name, _with_digest(name, stored["digest"], own), settings, True)
-    if name not in NATIVE and name.partition(".")[0] not in FAMILIES:
+    if name in NATIVE:
+        return _assemble(name, NATIVE[name], settings, False)
+    family, _, rest = name.partition(".")
+    if family not in FAMILIES:
         raise ConfigError(f"unknown network {name!r}; known: {', '.join((*NATIVE, *FAMILIES))}")
-    return _find(name, settings)
+    part, _, variant = rest.partition(":")
+    return _assemble(name, FAMILIES[family](part, variant), settings, False)
 
 
 def name_network(text: str) -> NetworkName:

@@ -60,7 +60,7 @@ class Arm:
 
     @property
     def design(self) -> tuple[object, ...]:
-        """What an arm and its dummy have in common: all but the metadata that they see.
+        """All that an arm and its dummy have in common: the metadata that they see are the only difference.
 
         Robust arms have an element for unknown metadata, and so other parameters than a dummy that isn't.
         """

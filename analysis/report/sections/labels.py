@@ -1,4 +1,4 @@
-"""What does it cost when metadata are missing, or wrong in some images? The same networks, told something else."""
+"""Cost of missing and wrong metadata: the same networks, told something else than the truth."""
 
 from collections.abc import Iterator
 

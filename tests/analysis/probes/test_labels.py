@@ -1,4 +1,4 @@
-"""What missing and wrong metadata cost: the same networks told the truth, nothing, unknown, or a wrong value."""
+"""Cost of missing and wrong metadata: the same networks told the truth, nothing, unknown, or a wrong value."""
 
 from collections.abc import Sequence
 from pathlib import Path

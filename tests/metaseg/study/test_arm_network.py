@@ -131,14 +131,24 @@ def test_a_network_of_ones_own_is_used_again_only_with_its_file(
         Predictor.open(stored, read_blocks([f"{own}:make"]))
 
 
-def test_a_stored_name_imports_nothing_that_isnt_given(tiny_dataset: Dataset, tmp_path: Path) -> None:
+def test_a_stored_name_imports_nothing_that_isnt_given(
+    tiny_dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     study, store = planned(tiny_dataset, BASIC), Store.at(tmp_path)
     execute(study.runs[0].config, tiny_dataset, store, CPU)
     stored = store.open_run(study.runs[0].run_id)
     content = stored.description()
-    content["architecture"]["network"] = "os:system"
-    with pytest.raises(ConfigError, match="unknown network 'os:system'"):
-        Predictor._parse(content, stored.read("weights.safetensors"), ())
+    own = tmp_path / "monai.evil.py"
+    own.write_text("raise SystemExit('it was run')")
+    monkeypatch.chdir(tmp_path)
+    for name, said in [
+        ("os:system", "unknown network"),
+        (str(own), "unknown network"),
+        ("monai.evil.py:make", "monai"),
+    ]:
+        content["architecture"]["network"] = name
+        with pytest.raises(ConfigError, match=said):
+            Predictor._parse(content, stored.read("weights.safetensors"), ())
 
 
 def test_training_starts_from_the_weights_of_a_file(tiny_dataset: Dataset, tmp_path: Path) -> None:
