@@ -32,7 +32,7 @@ class ConvolutionalAttention(ChannelModulation):
         return self.channels
 
     def descriptor(self, squeezed: Tensor, metadata: Tensor) -> Tensor:
-        """Input of the MLP for each sample: `(N, descriptor_size)`, from `squeezed` `(N, C)` and `metadata` `(N, M)`."""
+        """Input of the MLP, one a sample: `(N, descriptor_size)`, from `squeezed` `(N, C)` and `metadata` `(N, M)`."""
         return squeezed
 
     def forward(self, features: Tensor, metadata: Tensor) -> Tensor:
