@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from checkout import ROOT
+from memory_checkpoints import MemoryCheckpoints, PowerError
 from metaseg.config import EngineConfig, NetworkConfig, RunConfig, ScheduleConfig
 from metaseg.data.dataset import Dataset
 from metaseg.store.checkpoints import StoredCheckpoints
@@ -27,29 +28,6 @@ from metaseg.training.fit import Fitted, fit
 from single_precision import IN_SCRIPT, in_single_precision
 
 CPU = torch.device("cpu")
-
-
-class PowerError(Exception):
-    """The power has gone."""
-
-
-class MemoryCheckpoints:
-    """Keeps every state; the power goes after `until` of them."""
-
-    def __init__(self, until: int) -> None:
-        self.states: list[tuple[str, bytes]] = []
-        self._until = until
-
-    def newest_first(self):
-        return reversed(self.states)
-
-    def is_due(self, epoch, epoch_ended):
-        return True
-
-    def save(self, position, content):
-        self.states.append((position, content))
-        if len(self.states) == self._until:
-            raise PowerError
 
 
 @pytest.fixture

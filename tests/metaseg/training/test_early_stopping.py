@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from checkout import ROOT
+from memory_checkpoints import MemoryCheckpoints, PowerError
 from metaseg.config import ConfigError, NetworkConfig, RunConfig, ScheduleConfig
 from metaseg.scoring.run import score_run
 from metaseg.store.runs import Store
@@ -65,25 +66,6 @@ def validation_gets_worse_after_the_fourth_epoch(monkeypatch):
     return restart
 
 
-class MemoryCheckpoints:
-    """Keeps every state; the power goes after `until` of them."""
-
-    def __init__(self, until: int) -> None:
-        self.states: list[tuple[str, bytes]] = []
-        self._until = until
-
-    def newest_first(self):
-        return reversed(self.states)
-
-    def is_due(self, epoch, epoch_ended):
-        return epoch_ended
-
-    def save(self, position, content):
-        self.states.append((position, content))
-        if len(self.states) == self._until:
-            raise KeyboardInterrupt
-
-
 def without_timings(fitted: Fitted) -> list[Epoch]:
     return [dataclasses.replace(epoch, seconds=0, images_per_second=0) for epoch in fitted.history]
 
@@ -107,8 +89,8 @@ def test_an_interrupted_training_stops_where_an_uninterrupted_one_does(tiny_data
     restart = request.getfixturevalue("validation_gets_worse_after_the_fourth_epoch")
     whole = fit(config, tiny_dataset, CPU)
     restart()
-    checkpoints = MemoryCheckpoints(until=saved)
-    with pytest.raises(KeyboardInterrupt):
+    checkpoints = MemoryCheckpoints(until=saved, epochs_alone=True)
+    with pytest.raises(PowerError):
         fit(config, tiny_dataset, CPU, checkpoints=checkpoints)
     resumed = fit(config, tiny_dataset, CPU, checkpoints=checkpoints)
     assert without_timings(resumed) == without_timings(whole)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from memory_checkpoints import MemoryCheckpoints, PowerError
 from metaseg.config import DataConfig, NetworkConfig, RunConfig, ScheduleConfig
 from metaseg.data.batches import epoch_batches
 from metaseg.data.crops import open_cutter
@@ -80,34 +81,11 @@ def test_what_a_sample_is_told_depends_neither_on_workers_nor_on_interruptions(t
     assert rest.items() <= whole.items()
 
 
-class PowerError(Exception):
-    """The power has gone."""
-
-
-class Once:
-    """Keeps checkpoints; the power goes after one of them."""
-
-    def __init__(self, until: int) -> None:
-        self.states: list[tuple[str, bytes]] = []
-        self._until = until
-
-    def newest_first(self):
-        return reversed(self.states)
-
-    def is_due(self, epoch, epoch_ended):
-        return True
-
-    def save(self, position, content):
-        self.states.append((position, content))
-        if len(self.states) == self._until:
-            raise PowerError
-
-
 def test_a_robust_training_that_was_interrupted_ends_with_the_same_bits(tiny_dataset, config, monkeypatch):
     monkeypatch.setattr(module, "CHECK_STEPS", 1)
     whole = fit(config, tiny_dataset, CPU).model.state_dict()
     for saved in (2, 4, 6):
-        checkpoints = Once(saved)
+        checkpoints = MemoryCheckpoints(saved)
         with pytest.raises(PowerError):
             fit(config, tiny_dataset, CPU, checkpoints=checkpoints)
         resumed = fit(config, tiny_dataset, CPU, checkpoints=checkpoints).model.state_dict()
