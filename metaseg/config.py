@@ -9,7 +9,7 @@ import hashlib
 import math
 import re
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -22,14 +22,21 @@ the output head that it selects, instead of the blocks."""
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 
+LEFT_OUT = "left out"
+"""Split of samples that a fold neither trains nor validates on, and doesn't test."""
+
 IGNORED = 255
 """Value of a decoded mask's pixels that count neither in a loss nor in a score."""
 
 Position = Literal["encoder", "bottleneck", "decoder"]
 POSITIONS: tuple[Position, ...] = get_args(Position)
 
-Folding = int | Literal["groups", "column"]
-"""Folds: so many that are drawn; one for each group; or those of the manifest's column `fold`."""
+Folding = int | str
+"""Folds: so many that are drawn; `groups`, one for each group; or `column`, those of the manifest's column `fold`, and
+`column:NAME`, of another one."""
+
+FOLDS_OF = "column:"
+"""Start of a folding by a column that the user names."""
 
 Activation = Literal["relu", "silu", "gelu", "tanh"]
 
@@ -131,11 +138,17 @@ class DataConfig:
     folds: Folding | None = None
     """Test every sample once, by networks that are trained on other folds. A number: so many folds, of whole groups,
     with subgroups in proportion. groups: each group is left out in turn, such as a hospital or a cell line that is to
-    be new (see --group-by). column: the folds that the manifest's column `fold` names. A split in the manifest is
-    replaced; a fold's validation is taken from the others, --val-fraction of all samples."""
+    be new (see --group-by). column: the folds that the manifest's column `fold` names; column:NAME: those of another
+    column, such as a stain that is left out in turn while fields stay whole. A split in the manifest is replaced; a
+    fold's validation is taken from the others, --val-fraction of all samples."""
 
     limit_per_group: int | None = None
     """Keep at most this many samples of each value of the first categorical metadata column."""
+
+    limit_training: tuple[str, ...] = ()
+    """VALUE=COUNT ...: train and validate on at most COUNT samples of a value of the first categorical metadata column,
+    in each fold, and test all: how rare may a task or a cell line be? A smaller number's samples are among those of a
+    larger."""
 
     def __post_init__(self) -> None:
         _require(len(set(self.classes)) == len(self.classes), "classes", self.classes, "distinct names")
@@ -160,10 +173,12 @@ class DataConfig:
         )
         folds = self.folds
         _require(
-            folds in (None, "groups", "column") or (isinstance(folds, int) and folds >= 2),
+            folds in (None, "groups", "column")
+            or (isinstance(folds, int) and folds >= 2)
+            or (isinstance(folds, str) and folds.startswith(FOLDS_OF) and folds != FOLDS_OF),
             "folds",
             folds,
-            "a number from 2, groups or column",
+            "a number from 2, groups, column or column:NAME",
         )
         _require(
             self.limit_per_group is None or self.limit_per_group >= 3,
@@ -171,6 +186,19 @@ class DataConfig:
             self.limit_per_group,
             "at least 3 (one for each of train, val and test)",
         )
+        _ = self.training_limits
+
+    @property
+    def training_limits(self) -> dict[str, int]:
+        """Most samples for training and validation together, by value; raises `ConfigError` where there is none."""
+        limits: dict[str, int] = {}
+        for item in self.limit_training:
+            value, separator, count = item.rpartition("=")
+            given = count.isascii() and count.isdigit() and int(count) >= 2 and value and value not in limits
+            expected = "VALUE=COUNT, each value once and each count at least 2 (one for training, one for validation)"
+            _require(bool(separator and given), "limit_training", item, expected)
+            limits[value] = int(count)
+        return limits
 
 
 @dataclass(frozen=True)
@@ -338,6 +366,12 @@ class ScheduleConfig:
         _require(0 <= self.intensity < 1, "intensity", self.intensity, "from 0 to below 1")
         _require(self.crop >= 8, "crop", self.crop, "at least 8 pixels")
         _require(self.validate_every >= 1, "validate_every", self.validate_every, "at least 1")
+
+    def longer(self, factor: float) -> "ScheduleConfig":
+        """The schedule with `factor` times the epochs and as many validations, rounded."""
+        return replace(
+            self, epochs=max(round(self.epochs * factor), 1), validate_every=max(round(self.validate_every * factor), 1)
+        )
 
 
 @dataclass(frozen=True)

@@ -90,6 +90,10 @@ class StudyOptions:
     """Let runs of equal seed start from the same weights outside blocks, and test them as pairs. They see the same
     crops in the same order anyway."""
 
+    equal_steps: bool = False
+    """Train networks that see a part of the images, such as one cell line's, for as many more epochs as let them see as
+    many crops as the network on most images: else they differ in the length of their training too."""
+
     metadata_dropout: float | None = None
     """Probability with which arms called robust are told in training, epoch by epoch, that a sample's metadata aren't
     known (default: the arm's, 0.2)."""

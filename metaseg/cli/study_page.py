@@ -15,7 +15,7 @@ from metaseg.cli.option_file import to_toml
 from metaseg.cli.options import Options, Preset, StudyOptions, parse
 from metaseg.cli.process import FAILED, Read, command, complain, guarded, open_store, prepare_shown
 from metaseg.cli.until_decided import require_same_rule, rule_record, train_until_decided, with_rule
-from metaseg.config import SPLITS, ConfigError, Scoring
+from metaseg.config import FOLDS_OF, SPLITS, ConfigError, Scoring
 from metaseg.schema import BASELINE
 from metaseg.store.names import as_name, check_name
 from metaseg.study.arms import Arm, find_arm
@@ -114,12 +114,17 @@ def named(page: str, manifest: Path | None) -> str:
 
 
 def with_folds(name: str, options: StudyOptions) -> str:
-    """Name of a study or sweep: one with folds has a name beside that of the same page without, unless it was given."""
+    """Name of a study or sweep: one with folds or a limited training has a name of its own, unless one was given."""
+    if getattr(options, "name", None) is not None:
+        return name
+    name = as_name("-".join([name, *(f"{value}_{count}" for value, count in options.data.training_limits.items())]))
     folds = options.data.folds
-    if folds is None or getattr(options, "name", None) is not None:
+    if folds is None:
         return name
     told = {"groups": "each_group_left_out", "column": "declared_folds"}
-    return as_name(f"{name}-{told.get(str(folds), f'{folds}_folds')}")
+    column = str(folds).removeprefix(FOLDS_OF)
+    of = f"each_{column}_left_out" if column != str(folds) else told.get(str(folds), f"{folds}_folds")
+    return as_name(f"{name}-{of}")
 
 
 def launch(page: Callable[[Options], Page], options: Options) -> int:
@@ -172,6 +177,7 @@ def _prepare(page: Page, options: StudyOptions, console: "Console") -> tuple["St
         loss=options.loss,
         early_stopping=options.early_stopping,
         metadata_dropout=options.metadata_dropout,
+        equal_steps=options.equal_steps,
     )
     study = replace(study, sequential=rule)
     print_plan(study, store, console)

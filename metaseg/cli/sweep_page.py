@@ -154,6 +154,7 @@ def _launch(page: Page, space: "Space", options: SweepOptions, console: "Console
             loss=options.loss,
             early_stopping=options.early_stopping,
             metadata_dropout=options.metadata_dropout,
+            equal_steps=options.equal_steps,
         )
 
     if options.tune_each_arm:  # whether the study can be, before hours are spent on its settings

@@ -12,10 +12,10 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from metaseg.config import SPLITS, DataConfig, Split
+from metaseg.config import FOLDS_OF, SPLITS, DataConfig, Split
 from metaseg.data.manifest import Manifest, ManifestError
 from metaseg.data.reserved_names import FOLD, split_of, stored_name
-from metaseg.data.split import assign_parts, seeded_order
+from metaseg.data.split import assign_parts, limit_training, seeded_order
 
 FoldKind = Literal["drawn", "groups", "column"]
 """Origin of folds: drawn by a seed, one for each group, or declared by the manifest's column `fold`."""
@@ -37,7 +37,10 @@ class Folds:
         """Folds of the kept samples; None where `config` asks for none."""
         if config.folds is None:
             return None
-        return cls("drawn" if isinstance(config.folds, int) else config.folds, tuple(sorted(table[FOLD].unique())))
+        kind: FoldKind = "drawn"
+        if isinstance(config.folds, str):
+            kind = "groups" if config.folds == "groups" else "column"
+        return cls(kind, tuple(sorted(table[FOLD].unique())))
 
 
 def folds_of_samples(manifest: Manifest, table: pd.DataFrame, config: DataConfig) -> list[str]:
@@ -61,8 +64,8 @@ def folds_of_samples(manifest: Manifest, table: pd.DataFrame, config: DataConfig
             "tested once; remove rows that no network is to be trained on",
             stacklevel=4,
         )
-    if config.folds == "column":
-        return _declared(manifest)
+    if isinstance(config.folds, str) and config.folds != "groups":
+        return _declared(manifest, config.folds)
     if config.folds == "groups":
         groups = table["group"].nunique()
         if "group" not in manifest.table:
@@ -83,17 +86,19 @@ def folds_of_samples(manifest: Manifest, table: pd.DataFrame, config: DataConfig
         raise ManifestError(f"{manifest.source}: folds is {config.folds}: {error}") from error
 
 
-def _declared(manifest: Manifest) -> list[str]:
-    """Values of the manifest's column `fold`, with all rows of a group in one."""
-    table = manifest.table
-    if "fold" not in table:
+def _declared(manifest: Manifest, folding: str) -> list[str]:
+    """Values of the manifest's column `fold`, or of the one that `folding` names, with all rows of a group in one."""
+    table, column = manifest.table, folding.removeprefix(FOLDS_OF) if folding.startswith(FOLDS_OF) else "fold"
+    if column not in table:
         columns = ", ".join(map(str, table.columns))
-        raise ManifestError(f"{manifest.source}: has no column 'fold' (--folds column); it has {columns}")
-    absent = np.flatnonzero(table["fold"].isna()).tolist()
-    ManifestError.check(manifest.source, [f"{manifest.where(row)}: no value in column 'fold'" for row in absent])
-    fold = table["fold"].astype(str).tolist()
+        raise ManifestError(f"{manifest.source}: has no column {column!r} (--folds {folding}); it has {columns}")
+    absent = np.flatnonzero(table[column].isna()).tolist()
+    ManifestError.check(manifest.source, [f"{manifest.where(row)}: no value in column {column!r}" for row in absent])
+    fold = table[column].astype(str).tolist()
     if len(set(fold)) < 2:
-        raise ManifestError(f"{manifest.source}: column 'fold' is {fold[0]!r} everywhere; expected two folds or more")
+        raise ManifestError(
+            f"{manifest.source}: column {column!r} is {fold[0]!r} everywhere; expected two folds or more"
+        )
     problems = []
     for kind in ("group", "image"):
         first: dict[object, int] = {}
@@ -170,7 +175,7 @@ def with_splits(table: pd.DataFrame, folds: Folds, config: DataConfig) -> pd.Dat
                     rest["group"], pd.Series("all", index=rest.index), shares, config.split_seed, purpose
                 )
             split.update(pd.Series(parts, index=rest.index, dtype=str))
-        splits[split_of(fold)] = split
+        splits[split_of(fold)] = limit_training(table.assign(split=split), config.training_limits, config.split_seed)
     return pd.concat([table, pd.DataFrame(splits, index=table.index)], axis=1)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from metaseg.config import SPLITS, DataConfig
+from metaseg.config import LEFT_OUT, SPLITS, DataConfig
 from metaseg.data.dataset import Dataset
 from metaseg.data.dataset_files import Progress, write_dataset
 from metaseg.data.decode import DECODER_VERSION
@@ -32,7 +32,7 @@ from metaseg.data.folds import (
 from metaseg.data.manifest import ROW, Manifest, ManifestError
 from metaseg.data.mask_values import MaskValues
 from metaseg.data.reserved_names import FOLD, reserved_problems, split_of, stored_name
-from metaseg.data.split import assign_splits, limit_per_subgroup
+from metaseg.data.split import assign_splits, limit_per_subgroup, limit_training
 from metaseg.schema import UNKNOWN
 
 
@@ -149,8 +149,19 @@ def _kept_samples(manifest: Manifest, config: DataConfig) -> pd.DataFrame:
         table = kept
     table = table.reset_index(drop=True)
     ManifestError.check(manifest.source, list(reserved_problems(manifest, config.classes, table)))
+    known = sorted(set(table["subgroup"].astype(str)))
+    ManifestError.check(
+        manifest.source,
+        [
+            f"{manifest.subgroup_column or 'all'!r} is never {value!r} (--limit-training); it is {', '.join(known)}"
+            for value in config.training_limits
+            if value not in known
+        ],
+    )
     folds = Folds.of(config, table)
     if folds is None:
+        split = limit_training(table, config.training_limits, config.split_seed)
+        table = table.assign(split=split)[split != LEFT_OUT].reset_index(drop=True)
         ManifestError.check(manifest.source, list(_split_problems(manifest, table)))
         _warn_of_absent_subgroups(manifest, table)
         _warn_of_unseen_unknown(manifest, table, {"": table["split"]})
@@ -158,11 +169,11 @@ def _kept_samples(manifest: Manifest, config: DataConfig) -> pd.DataFrame:
     table = with_splits(table, folds, config)
     for fold in folds.names:
         seen = table.assign(split=table[split_of(fold)])
-        problems = _split_problems(manifest, seen, may_lack_values=folds.kind == "groups")
+        problems = _split_problems(manifest, seen, may_lack_values=folds.kind != "drawn")
         ManifestError.check(manifest.source, [f"fold {fold!r}: {problem}" for problem in problems])
-    if folds.kind == "groups":
+    if folds.kind != "drawn":
         warn_of_untold(manifest, table, folds)
-    else:  # where groups are left out, that is the point
+    if folds.kind != "groups":  # where groups are left out, that is the point
         warn_of_unvalidated(manifest, table, folds)
         _warn_of_unseen_unknown(manifest, table, splits_by_fold(table, folds))
     return table

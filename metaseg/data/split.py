@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from metaseg.config import Split
+from metaseg.config import LEFT_OUT, Split
 
 
 def assign_splits(
@@ -111,6 +111,26 @@ def limit_per_subgroup(table: pd.DataFrame, limit: int, seed: int) -> npt.NDArra
     kept = np.zeros(len(table), dtype=np.bool_)
     kept[order.groupby("subgroup").head(limit).index] = True
     return kept
+
+
+def limit_training(table: pd.DataFrame, limits: Mapping[str, int], seed: int) -> pd.Series:
+    """Leave samples out of training and validation, so that at most so many of a subgroup are in the two together.
+
+    They are taken from both in proportion, at least one from each. Those of a smaller limit are among a larger's.
+
+    Args:
+        table: `N` rows with columns image, group, subgroup and split.
+        limits: most samples, at least 2, by subgroup; other subgroups stay whole.
+        seed: seed of the choice.
+
+    Returns:
+        `(N,)` the splits, `LEFT_OUT` in the place of train and val for samples beyond a limit.
+    """
+    split = table["split"].copy()
+    for subgroup, limit in limits.items():
+        rows = table[(table["subgroup"].astype(str) == subgroup) & split.isin(("train", "val"))]
+        split[rows.index[~limit_per_subgroup(rows, limit, seed)]] = LEFT_OUT
+    return split
 
 
 def seeded_order(names: pd.Series, seed: int, purpose: str) -> list[int]:

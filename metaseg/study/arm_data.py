@@ -1,5 +1,7 @@
 """The part of a dataset that an arm sees, and whether the dataset is fit for the arm."""
 
+from collections.abc import Mapping, Sequence
+
 from metaseg.config import SPLITS, ConfigError, Subset
 from metaseg.data.dataset import Dataset
 from metaseg.study.arms import Arm
@@ -14,6 +16,25 @@ def parts_of(arm: Arm, dataset: Dataset) -> list[tuple[str, Subset | None]]:
     parts = [(value, Subset(column, value)) for value in values]
     # A value without validation or test samples has no network; preparing the dataset has warned of it.
     return [(value, part) for value, part in parts if all(len(dataset.indices(split, part)) for split in SPLITS)]
+
+
+def training_lengths(
+    dataset: Dataset, parts: Mapping[tuple[str | None, str], Sequence[tuple[str, Subset | None]]]
+) -> dict[tuple[str | None, Subset | None], float]:
+    """Factor by which a run passes more often over its training samples than the run on the most of its fold, so that
+    both see about as many crops; by fold and subset.
+
+    Args:
+        dataset: of the study, whole.
+        parts: what `parts_of` gives, by fold and arm.
+    """
+    sizes = {
+        (fold, subset): len(dataset.of_fold(fold).indices("train", subset))
+        for (fold, _), networks in parts.items()
+        for _, subset in networks
+    }
+    most = {fold: max(size for (of, _), size in sizes.items() if of == fold) for fold, _ in sizes}
+    return {(fold, subset): most[fold] / size for (fold, subset), size in sizes.items()}
 
 
 def _first_categorical(arm: Arm, dataset: Dataset) -> str:

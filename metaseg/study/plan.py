@@ -23,7 +23,7 @@ from metaseg.networks.block_name import own_sources
 from metaseg.networks.block_source import Code
 from metaseg.schema import BASELINE, Claim
 from metaseg.store.runs import Store
-from metaseg.study.arm_data import check_arm, parts_of
+from metaseg.study.arm_data import check_arm, parts_of, training_lengths
 from metaseg.study.arm_network import check_architecture, check_distinct, in_words, resolve
 from metaseg.study.arms import ARMS, Arm, find_arm
 from metaseg.study.earlier_reports import looked_at
@@ -204,6 +204,7 @@ def plan(
     loss: LossConfig = LossConfig(),
     early_stopping: int | None = None,
     metadata_dropout: float | None = None,
+    equal_steps: bool = False,
 ) -> Study:
     """Plan a study: resolve every arm with seeds 0 to `seeds` - 1 into runs, one seed of all arms after the other.
 
@@ -228,6 +229,8 @@ def plan(
         early_stopping: number of validations without a better F1 after which a run's training ends; None: after all
             epochs.
         metadata_dropout: probability with which robust arms' metadata are withheld in training; by default each arm's.
+        equal_steps: let runs that see a part of the training samples pass over them so often that they see about as
+            many crops as a run on the most samples of their fold, validated as often.
 
     Raises:
         ConfigError: an arm is unknown or repeated, the baseline isn't among the arms, `seeds` is below 1, no arm has
@@ -263,6 +266,9 @@ def plan(
     init: Init = "shared" if crossed else "own"
     architectures = {arm.name: check_architecture(arm, architecture, dataset) for arm in chosen}
 
+    parts = {(view.fold, arm.name): parts_of(arm, view) for view in dataset.views for arm in chosen}
+    lengths = training_lengths(dataset, parts) if equal_steps else {}
+
     def config(arm: Arm, seed: int, subset: Subset | None, fold: str | None) -> RunConfig:
         own_network, own_schedule = (own_settings or {}).get((arm.name, fold), (network, schedule))
         return resolve(
@@ -272,7 +278,7 @@ def plan(
                 seed,
                 dataset.fingerprint,
                 arm.placed(own_network),
-                own_schedule,
+                own_schedule.longer(lengths.get((fold, subset), 1.0)),
                 subset,
                 fold,
                 init,
@@ -283,7 +289,6 @@ def plan(
             )
         )
 
-    parts = {(view.fold, arm.name): parts_of(arm, view) for view in dataset.views for arm in chosen}
     runs = tuple(
         PlannedRun(arm, config(arm, seed, subset, view.fold), part)
         for seed in range(seeds)

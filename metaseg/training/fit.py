@@ -81,7 +81,7 @@ def encode_metadata(config: RunConfig, dataset: Dataset) -> tuple[MetadataEncode
     arms. Values that a fold leaves out by design, one group after the other, are unknown to the network.
     """
     left_out = dataset.values
-    if not dataset.folds or dataset.folds.kind != "groups":
+    if not dataset.folds or dataset.folds.kind == "drawn":
         declared = [column.name for column in dataset.metadata if column.missing == "unknown"]
         left_out = left_out[declared].where(left_out[declared] == UNKNOWN)
     training, robust = dataset.values.iloc[dataset.indices("train")], config.metadata_dropout > 0
