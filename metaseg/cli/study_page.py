@@ -127,6 +127,11 @@ def with_folds(name: str, options: StudyOptions) -> str:
     return as_name(f"{name}-{of}")
 
 
+def study_name(page: Page, options: StudyOptions) -> str:
+    """Name of the study that a page with these options makes in the store."""
+    return with_rule(with_folds(page.name, options), options)
+
+
 def launch(page: Callable[[Options], Page], options: Options) -> int:
     """Prepare the data, train what is missing and report; or with `--dry-run`, list the runs and what they will cost.
 
@@ -155,7 +160,7 @@ def _prepare(page: Page, options: StudyOptions, console: "Console") -> tuple["St
     from metaseg.scoring.masks import require_packages
     from metaseg.study.plan import plan
 
-    name, rule = with_rule(with_folds(page.name, options), options), rule_record(options)
+    name, rule = study_name(page, options), rule_record(options)
     check_name("study", name)
     for arm in options.arms:  # before images are read, which takes time
         _ = find_arm(arm, page.arms, options.metadata_dropout).block_name

@@ -64,8 +64,6 @@ def folds_of_samples(manifest: Manifest, table: pd.DataFrame, config: DataConfig
             "tested once; remove rows that no network is to be trained on",
             stacklevel=4,
         )
-    if isinstance(config.folds, str) and config.folds != "groups":
-        return _declared(manifest, config.folds)
     if config.folds == "groups":
         groups = table["group"].nunique()
         if "group" not in manifest.table:
@@ -79,6 +77,8 @@ def folds_of_samples(manifest: Manifest, table: pd.DataFrame, config: DataConfig
                 "groups)"
             )
         return table["group"].astype(str).tolist()
+    if isinstance(config.folds, str):
+        return _declared(manifest, config.folds)
     assert config.folds is not None
     try:
         return assign_folds(table["group"], table["subgroup"], config.folds, config.split_seed)

@@ -27,12 +27,15 @@ def test_a_study_of_own_images_has_another_name_than_the_simulated_one(tmp_path:
         (5, "cells-5_folds"),
         ("groups", "cells-each_group_left_out"),
         ("column", "cells-declared_folds"),
+        ("column:stain", "cells-each_stain_left_out"),
     ],
 )
 def test_a_study_with_folds_doesnt_replace_the_one_without(folds: Folding | None, expected: str) -> None:
     assert with_folds("cells", StudyOptions(data=DataConfig(folds=folds))) == expected
     own = replace(own_data.QUICK, name="mine", data=DataConfig(folds=folds))
     assert with_folds("mine", own) == "mine"
+    few = StudyOptions(data=DataConfig(folds=folds, limit_training=("rare=8",)))
+    assert with_folds("cells", few) == expected.replace("cells", "cells-rare_8")
 
 
 @pytest.mark.parametrize(("given", "expected"), [("5", 5), ('"groups"', "groups"), ('"None"', None)])
@@ -45,7 +48,7 @@ def test_folds_are_read_from_a_file_as_from_the_command_line(
 
 
 def test_folds_that_cant_be_are_refused_in_a_file(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="folds is 'no'; expected a whole number or one of groups, column"):
+    with pytest.raises(ConfigError, match="folds is 'no'; expected a number from 2, groups, column or column:NAME"):
         with_file(StudyOptions(), {"folds": "no"}, tmp_path / "options.toml")
-    with pytest.raises(ConfigError, match="folds is 1; expected a number from 2, groups or column"):
+    with pytest.raises(ConfigError, match="folds is 1; expected a number from 2, groups, column or column:NAME"):
         with_file(StudyOptions(), {"folds": 1}, tmp_path / "options.toml")

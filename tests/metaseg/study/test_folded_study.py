@@ -57,6 +57,19 @@ def test_every_arm_and_seed_has_a_run_in_each_fold_one_seed_after_the_other(fold
     assert sizes == {len(view.indices("train")) for view in folded_dataset.views}
 
 
+def test_networks_on_fewer_images_may_train_for_as_many_steps(folded_dataset):
+    arms = ("baseline", "baseline-stratified")
+    plain, equal = (make(folded_dataset, arms, seeds=1, equal_steps=equal) for equal in (False, True))
+    assert {run.config.schedule for run in plain.runs} == {SCHEDULE}
+    assert equal.runs[0].run_id == plain.runs[0].run_id, "a network on all images is the same run"
+    for run in equal.runs:
+        whole = len(folded_dataset.of_fold(run.config.fold).indices("train"))
+        crops = run.config.schedule.epochs * equal.sample_count(run)
+        assert abs(crops - whole * SCHEDULE.epochs) <= equal.sample_count(run) / 2
+        assert run.config.schedule.validate_every == run.config.schedule.epochs
+    assert {run.config.schedule.epochs for run in equal.runs if run.part} != {1}
+
+
 def test_a_study_without_folds_says_nothing_of_them(tiny_dataset):
     record = make(tiny_dataset).record([])
     assert "folds" not in record
