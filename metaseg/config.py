@@ -126,6 +126,10 @@ class DataConfig:
     """Values of the network's input, before each image is standardised. 8-bit: those of 16-bit images are scaled to 8
     bits. keep: 16-bit and float values stay as they are."""
 
+    shrink: int = 1
+    """Side of the squares of pixels that become one, in images by their mean and in masks by their most frequent value:
+    for images that are larger than a small network's view. Scores are of the smaller masks."""
+
     val_fraction: float = 0.2
     """Share of samples for validation, where the manifest has no split column or there are --folds."""
 
@@ -163,6 +167,7 @@ class DataConfig:
         _require(self.ignore is None or 0 <= self.ignore < 2**16, "ignore", self.ignore, "a mask's value")
         _require(self.channels in ("auto", "grey", "rgb", "all"), "channels", self.channels, "auto, grey, rgb or all")
         _require(self.pixels in ("8-bit", "keep"), "pixels", self.pixels, "8-bit or keep")
+        _require(1 <= self.shrink <= 64, "shrink", self.shrink, "from 1 to 64")
         _require(0 < self.val_fraction < 1, "val_fraction", self.val_fraction, "a share between 0 and 1")
         _require(0 < self.test_fraction < 1, "test_fraction", self.test_fraction, "a share between 0 and 1")
         _require(

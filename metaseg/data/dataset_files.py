@@ -21,6 +21,7 @@ from metaseg.data.mask_checks import MaskFacts, implausible
 from metaseg.data.mask_values import MaskValues, Pixels
 from metaseg.data.reading import ImagePixels, Reading
 from metaseg.data.reserved_names import split_of
+from metaseg.data.shrink import shrink_image, shrink_mask
 
 Progress = Callable[[int, int], None]
 """Called with the number of samples done, and of all samples."""
@@ -54,6 +55,7 @@ def _decode_sample(files: Files, config: DataConfig) -> _Sample | ManifestError:
     if config.channels == "grey":
         image = to_channels(image, 1)
     levels = grey_levels(image) if not reading.kept and is_16_bit(files[0]) else 256
+    image, mask = shrink_image(image, reading.shrink), shrink_mask(mask, reading.shrink)
     return _Sample(image, mask, *pixel_statistics(image), MaskFacts.of(mask, image), levels)
 
 

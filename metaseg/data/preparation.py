@@ -94,7 +94,7 @@ def prepare(
     return replace(
         dataset,
         name=manifest.name,
-        about=manifest.about,
+        about=", ".join(filter(None, (manifest.about, f"at 1/{config.shrink} of their size" * (config.shrink > 1)))),
         subgroup_column=manifest.subgroup_column,
         per=manifest.per,
         share=manifest.share,
@@ -258,6 +258,7 @@ def _fingerprint(
         **MaskValues.of(config).describe(),
         "channels": config.channels,
         **({} if config.pixels == "8-bit" else {"pixels": config.pixels}),
+        **({} if config.shrink == 1 else {"shrink": config.shrink}),
         "metadata": [asdict(column) for column in manifest.metadata],
         "table": table.drop(columns=ROW).to_dict("list"),
         "files": digests,

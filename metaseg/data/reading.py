@@ -24,20 +24,26 @@ class Reading:
     """True if 16-bit and float values are kept, not scaled to 8 bits."""
     every_channel: bool = False
     """True if an image has as many channels as its file; else it is grey or RGB."""
+    shrink: int = 1
+    """Side of the squares of pixels that become one (`metaseg.data.shrink`), after the file is decoded."""
 
     @classmethod
     def of(cls, config: DataConfig) -> "Reading":
         """The reading that a dataset's settings ask for."""
-        return cls(config.pixels == "keep", config.channels == "all")
+        return cls(config.pixels == "keep", config.channels == "all", config.shrink)
 
-    def to_json(self) -> dict[str, bool]:
+    def to_json(self) -> dict[str, bool | int]:
         """The settings that aren't the default."""
-        return {name: True for name, chosen in vars(self).items() if chosen}
+        return {name: chosen for name, chosen in vars(self).items() if chosen != getattr(Reading, name)}
 
     @classmethod
     def from_json(cls, description: Mapping[str, Any]) -> "Reading":
         """Inverse of `to_json`; entries of `description` that aren't its settings are left out."""
-        return cls(*(description.get(name, False) is True for name in ("kept", "every_channel")))
+        shrink = description.get("shrink", 1)
+        if type(shrink) is not int or shrink < 1:
+            raise ValueError(f"shrink is {shrink!r}; expected a whole number from 1")
+        kept, every_channel = (description.get(name, False) is True for name in ("kept", "every_channel"))
+        return cls(kept, every_channel, shrink)
 
 
 def narrowest(stored: np.dtype[Any]) -> str | None:

@@ -13,11 +13,13 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import nn
+from torch.nn.functional import interpolate
 
 from metaseg.config import ConfigError, MetadataMode, NetworkConfig
 from metaseg.data.decode import pixel_statistics, to_channels
 from metaseg.data.metadata import MetadataEncoder
 from metaseg.data.reading import ImagePixels, Reading
+from metaseg.data.shrink import shrink_image
 from metaseg.device import autocast
 from metaseg.networks.block_name import MissingBlockError
 from metaseg.networks.block_source import Code
@@ -173,11 +175,16 @@ class Predictor:
         vector = torch.from_numpy(self.encode(metadata))
         if self.reading.every_channel and pixels.shape[2] != self.channels:
             raise ConfigError(f"the image has {pixels.shape[2]} channels; expected {self.channels}")
-        pixels = to_channels(pixels, self.channels)
+        size = pixels.shape[:2]
+        pixels = shrink_image(to_channels(pixels, self.channels), self.reading.shrink)
         mean, std = pixel_statistics(pixels)
         image = (torch.tensor(pixels).movedim(-1, 0)[None].float() - mean) / std
         with autocast(image.device):  # as in evaluation, so that the run's scores hold for these predictions
-            return predict_logits(self.model, image, vector)[0].float()
+            logits = predict_logits(self.model, image, vector).float()
+        if self.reading.shrink == 1:
+            return logits[0]
+        whole = tuple(side * self.reading.shrink for side in pixels.shape[:2])
+        return interpolate(logits, whole, mode="bilinear", align_corners=False)[0, :, : size[0], : size[1]]
 
 
 def _where_defined(config: Mapping[str, Any]) -> str:
