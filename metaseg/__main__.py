@@ -30,7 +30,6 @@ def predict(run: Path, image: Path, out: Path, metadata: tuple[str, ...] = (), b
     """
     from PIL import Image
 
-    from metaseg.data.decode import decode_image
     from metaseg.data.manifest import ManifestError
     from metaseg.data.metadata import UnknownMetadataError
     from metaseg.networks.block_file import read_blocks
@@ -54,7 +53,7 @@ def predict(run: Path, image: Path, out: Path, metadata: tuple[str, ...] = (), b
     predictor = Predictor.load(run, read_blocks(blocks))
     told = {clean_text(name): value for name, _, value in pairs}
     try:
-        mask = predictor.predict(decode_image(image, predictor.reading), told)
+        mask = predictor.predict_file(image, told)
     except (ManifestError, UnknownMetadataError) as error:
         raise ConfigError(str(error)) from error
     Image.fromarray(mask * 255 if len(predictor.classes) == 1 else mask).save(out, format="PNG")

@@ -28,6 +28,9 @@ IGNORED = 255
 Position = Literal["encoder", "bottleneck", "decoder"]
 POSITIONS: tuple[Position, ...] = get_args(Position)
 
+MOST_SHRINK = 64
+"""Largest factor by which images are shrunk."""
+
 Folding = int | Literal["groups", "column"]
 """Folds: so many that are drawn; one for each group; or those of the manifest's column `fold`."""
 
@@ -119,6 +122,10 @@ class DataConfig:
     """Values of the network's input, before each image is standardised. 8-bit: those of 16-bit images are scaled to 8
     bits. keep: 16-bit and float values stay as they are."""
 
+    shrink: int = 1
+    """Shrink images and masks to one pixel for so many in each direction when they are decoded: 2 is half the
+    resolution. Training, scores and pictures are of the small ones, and so are --crop and other sizes in pixels."""
+
     val_fraction: float = 0.2
     """Share of samples for validation, where the manifest has no split column or there are --folds."""
 
@@ -150,6 +157,7 @@ class DataConfig:
         _require(self.ignore is None or 0 <= self.ignore < 2**16, "ignore", self.ignore, "a mask's value")
         _require(self.channels in ("auto", "grey", "rgb", "all"), "channels", self.channels, "auto, grey, rgb or all")
         _require(self.pixels in ("8-bit", "keep"), "pixels", self.pixels, "8-bit or keep")
+        _require(1 <= self.shrink <= MOST_SHRINK, "shrink", self.shrink, f"from 1 to {MOST_SHRINK}")
         _require(0 < self.val_fraction < 1, "val_fraction", self.val_fraction, "a share between 0 and 1")
         _require(0 < self.test_fraction < 1, "test_fraction", self.test_fraction, "a share between 0 and 1")
         _require(

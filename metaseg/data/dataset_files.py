@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -21,6 +21,7 @@ from metaseg.data.mask_checks import MaskFacts, implausible
 from metaseg.data.mask_values import MaskValues, Pixels
 from metaseg.data.reading import ImagePixels, Reading
 from metaseg.data.reserved_names import split_of
+from metaseg.data.shrinking import shrink_image, shrink_mask
 
 Progress = Callable[[int, int], None]
 """Called with the number of samples done, and of all samples."""
@@ -41,16 +42,18 @@ class _Sample(NamedTuple):
 def _decode_sample(files: Files, config: DataConfig) -> _Sample | ManifestError:
     try:
         reading = Reading.of(config)
-        image, mask = decode_image(files[0], reading), decode_mask(files[1], MaskValues.of(config))
+        full = replace(reading, shrink=1)
+        image, mask = decode_image(files[0], full), decode_mask(files[1], MaskValues.of(config))
     except ManifestError as error:
         return error
-    if (mask == IGNORED).all():
-        return ManifestError(f"{files[1][0]}: all pixels have the ignored value {config.ignore} (--ignore)")
     if image.shape[:2] != mask.shape:
         sizes = " and ".join(f"{width}x{height}" for height, width in (image.shape[:2], mask.shape))
         return ManifestError(
             f"{files[0]} and its mask {files[1][0]} are {sizes} (width x height); expected the same size"
         )
+    image, mask = shrink_image(image, reading.shrink), shrink_mask(mask, reading.shrink)
+    if (mask == IGNORED).all():
+        return ManifestError(f"{files[1][0]}: all pixels have the ignored value {config.ignore} (--ignore)")
     if config.channels == "grey":
         image = to_channels(image, 1)
     levels = grey_levels(image) if not reading.kept and is_16_bit(files[0]) else 256

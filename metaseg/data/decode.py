@@ -16,6 +16,7 @@ from metaseg.data.depth import TIFF_STARTS, to_8_bits
 from metaseg.data.manifest import ManifestError
 from metaseg.data.mask_values import MaskValues, Pixels, Stored
 from metaseg.data.reading import ImagePixels, Reading, narrowest
+from metaseg.data.shrinking import shrink_image
 from metaseg.data.tiff import BIT_DEPTHS, check_alpha, check_pages, check_size, load_tiff
 
 DECODER_VERSION = 1
@@ -36,10 +37,11 @@ def decode_image(path: Path, reading: Reading = Reading()) -> ImagePixels:
     - An RGB(A) file whose three channels are equal counts as grey.
     - With `reading.every_channel`, the result is `(H, W, C)` with all channels of the file, equal or not. A TIFF says
       which axis they are: see `metaseg.data.tiff`.
+    - With `reading.shrink`, squares of so many pixels are averaged: see `metaseg.data.shrinking`.
 
     Args:
         path: PNG, JPEG or TIFF file.
-        reading: what of the file's values and channels is kept.
+        reading: what of the file's values, channels and resolution is kept.
 
     Raises:
         ManifestError: the file can't be read, has several pages or another bit depth, doesn't say which axis is
@@ -63,7 +65,7 @@ def decode_image(path: Path, reading: Reading = Reading()) -> ImagePixels:
         pixels = stored.astype(np.uint8)
     else:
         pixels = to_8_bits(stored)
-    return np.atleast_3d(pixels) if reading.every_channel else _grey_if_equal(pixels)
+    return shrink_image(np.atleast_3d(pixels) if reading.every_channel else _grey_if_equal(pixels), reading.shrink)
 
 
 def _kept(path: Path, stored: Stored) -> ImagePixels:

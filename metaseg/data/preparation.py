@@ -247,6 +247,7 @@ def _fingerprint(
         **MaskValues.of(config).describe(),
         "channels": config.channels,
         **({} if config.pixels == "8-bit" else {"pixels": config.pixels}),
+        **({} if config.shrink == 1 else {"shrink": config.shrink}),
         "metadata": [asdict(column) for column in manifest.metadata],
         "table": table.drop(columns=ROW).to_dict("list"),
         "files": digests,

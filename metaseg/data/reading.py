@@ -1,4 +1,5 @@
-"""The way in which image files become arrays: values scaled to 8 bits or kept, channels converted or all taken."""
+"""The way in which image files become arrays: values scaled to 8 bits or kept, channels converted or all taken, shrunk
+or not."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from metaseg.config import DataConfig
+from metaseg.config import MOST_SHRINK, DataConfig
 
 ImagePixels = npt.NDArray[np.uint8 | np.uint16 | np.float32]
 """Decoded image, `(H, W, C)`: uint8, or the type that holds the file's values."""
@@ -24,20 +25,26 @@ class Reading:
     """True if 16-bit and float values are kept, not scaled to 8 bits."""
     every_channel: bool = False
     """True if an image has as many channels as its file; else it is grey or RGB."""
+    shrink: int = 1
+    """Side of the square of the file's pixels whose mean is one pixel."""
 
     @classmethod
     def of(cls, config: DataConfig) -> "Reading":
         """The reading that a dataset's settings ask for."""
-        return cls(config.pixels == "keep", config.channels == "all")
+        return cls(config.pixels == "keep", config.channels == "all", config.shrink)
 
-    def to_json(self) -> dict[str, bool]:
+    def to_json(self) -> dict[str, bool | int]:
         """The settings that aren't the default."""
-        return {name: True for name, chosen in vars(self).items() if chosen}
+        return {name: chosen for name, chosen in vars(self).items() if chosen != getattr(Reading, name)}
 
     @classmethod
     def from_json(cls, description: Mapping[str, Any]) -> "Reading":
         """Inverse of `to_json`; entries of `description` that aren't its settings are left out."""
-        return cls(*(description.get(name, False) is True for name in ("kept", "every_channel")))
+        shrink = description.get("shrink", 1)
+        if type(shrink) is not int or not 1 <= shrink <= MOST_SHRINK:
+            raise ValueError(f"shrink is {shrink!r:.40}; expected a whole number from 1 to {MOST_SHRINK}")
+        kept, every_channel = (description.get(name, False) is True for name in ("kept", "every_channel"))
+        return cls(kept, every_channel, shrink)
 
 
 def narrowest(stored: np.dtype[Any]) -> str | None:

@@ -2,7 +2,7 @@
 
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,10 @@ from safetensors.torch import load
 from torch import nn
 
 from metaseg.config import ConfigError, MetadataMode, NetworkConfig
-from metaseg.data.decode import pixel_statistics, to_channels
+from metaseg.data.decode import decode_image, pixel_statistics, to_channels
 from metaseg.data.metadata import MetadataEncoder
 from metaseg.data.reading import ImagePixels, Reading
+from metaseg.data.shrinking import enlarge_mask, shrink_image
 from metaseg.device import autocast
 from metaseg.networks.block_name import MissingBlockError
 from metaseg.networks.block_source import Code
@@ -161,6 +162,17 @@ class Predictor:
         logits = self._logits(pixels, metadata)
         label = logits[0] > 0 if len(self.classes) == 1 else logits.argmax(dim=0)
         return label.to(torch.uint8).numpy()
+
+    def predict_file(self, path: Path, metadata: Mapping[str, str | float | None]) -> npt.NDArray[np.uint8]:
+        """Segment an image file; the mask `(H, W)`, as of `predict`, has the file's size even where training shrank
+        images.
+
+        Raises:
+            ManifestError: as `metaseg.decode_image`.
+            ConfigError, UnknownMetadataError: as `predict`.
+        """
+        pixels, factor = decode_image(path, replace(self.reading, shrink=1)), self.reading.shrink
+        return enlarge_mask(self.predict(shrink_image(pixels, factor), metadata), factor, *pixels.shape[:2])
 
     def probabilities(self, pixels: ImagePixels, metadata: Mapping[str, str | float | None]) -> npt.NDArray[np.float32]:
         """`(K, H, W)` probability of each of `classes` in each pixel; arguments as of `predict`."""
