@@ -22,6 +22,9 @@ the output head that it selects, instead of the blocks."""
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 
+LEFT_OUT = "left out"
+"""Split of samples that are in none of `SPLITS`."""
+
 IGNORED = 255
 """Value of a decoded mask's pixels that count neither in a loss nor in a score."""
 

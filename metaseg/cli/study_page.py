@@ -54,6 +54,8 @@ class Page:
     """Rules by which scores are computed from counts of pixels."""
     pictures: Pictures = lambda study, store: {}
     """Called when all runs are done."""
+    record: Callable[["Study", "Store"], None] = lambda study, store: None
+    """Called before training; may write to the store what the report needs besides runs."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,7 @@ class StudyPage(Generic[Options]):
             raise ConfigError("dry_run is set; expected it unset: `plan` gives the runs without training them")
         page, console = self.page(options), Terminal()
         study, store = _prepare(page, options, console)
+        page.record(study, store)
         if carry_out(study, store, options, page.pictures, console, ()):
             raise RuntimeError(f"study {study.name!r} isn't complete; the lines above say which runs failed and why")
         return study
@@ -137,6 +140,7 @@ def launch(page: Callable[[Options], Page], options: Options) -> int:
         asked = page(options)
         study, store = _prepare(asked, options, console)
         if not options.dry_run:
+            asked.record(study, store)
             return carry_out(study, store, options, asked.pictures, console, command())
         from metaseg.study.estimate import print_estimate
 
@@ -254,7 +258,8 @@ def print_data(name: str, dataset: "Dataset", console: "Console") -> None:
     """Print which data a study or sweep called `name` uses."""
     if dataset.about:
         console.print(Text(f"Data: {dataset.about}", "bold"), soft_wrap=True)
-    sizes, total = _sizes(dataset), round(len(dataset.table) / dataset.share)
+    count = len(dataset.tested) if dataset.folds else int(dataset.table["split"].isin(SPLITS).sum())
+    sizes, total = _sizes(dataset), round(count / dataset.share)
     metadata = ", ".join(f"{column.name} ({column.kind}{_unknown(dataset, column)})" for column in dataset.metadata)
     samples = f"{'about ' if dataset.share < 1 else ''}{total} samples ({sizes})"
     title = Text(f"{name} on {dataset.name}: {samples}; metadata: {metadata}", "bold")
@@ -286,8 +291,9 @@ def distribution(dataset: "Dataset") -> "pd.DataFrame":
     import pandas as pd
 
     part = "fold" if dataset.folds else "split"
-    parts = [dataset.fold_of(row) for row in range(len(dataset.table))] if dataset.folds else dataset.table["split"]
-    counts = pd.crosstab(pd.Series(list(parts), name=part), dataset.table["subgroup"])
+    table = dataset.table.iloc[dataset.tested] if dataset.folds else dataset.table
+    parts = [dataset.fold_of(row) for row in dataset.tested] if dataset.folds else table["split"]
+    counts = pd.crosstab(pd.Series(list(parts), name=part), table["subgroup"].reset_index(drop=True))
     counts = counts.reindex(dataset.folds.names if dataset.folds else SPLITS)
     if list(counts) != ["all"]:
         counts.insert(0, "all", counts.sum(axis=1))

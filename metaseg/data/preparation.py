@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from metaseg.config import SPLITS, DataConfig
+from metaseg.config import LEFT_OUT, SPLITS, DataConfig
 from metaseg.data.dataset import Dataset
 from metaseg.data.dataset_files import Progress, write_dataset
 from metaseg.data.decode import DECODER_VERSION
@@ -98,6 +98,7 @@ def prepare(
         subgroup_column=manifest.subgroup_column,
         per=manifest.per,
         share=manifest.share,
+        trained_only=manifest.trained_only,
         folds=Folds.of(config, table),
     )
 
@@ -151,11 +152,12 @@ def _kept_samples(manifest: Manifest, config: DataConfig) -> pd.DataFrame:
     ManifestError.check(manifest.source, list(reserved_problems(manifest, config.classes, table)))
     folds = Folds.of(config, table)
     if folds is None:
+        table = _without_tests(manifest, table, ["split"])
         ManifestError.check(manifest.source, list(_split_problems(manifest, table)))
         _warn_of_absent_subgroups(manifest, table)
         _warn_of_unseen_unknown(manifest, table, {"": table["split"]})
         return table
-    table = with_splits(table, folds, config)
+    table = _without_tests(manifest, with_splits(table, folds, config), list(map(split_of, folds.names)))
     for fold in folds.names:
         seen = table.assign(split=table[split_of(fold)])
         problems = _split_problems(manifest, seen, may_lack_values=folds.kind == "groups")
@@ -168,8 +170,18 @@ def _kept_samples(manifest: Manifest, config: DataConfig) -> pd.DataFrame:
     return table
 
 
+def _without_tests(manifest: Manifest, table: pd.DataFrame, splits: Sequence[str]) -> pd.DataFrame:
+    """Leave rows that are for training only out of the test splits, in columns `splits`."""
+    if manifest.trained_only is None:
+        return table
+    only = (table[stored_name(manifest.trained_only)] == "yes").to_numpy()
+    return table.assign(**{split: table[split].mask(only & (table[split] == "test"), LEFT_OUT) for split in splits})
+
+
 def _warn_of_absent_subgroups(manifest: Manifest, table: pd.DataFrame) -> None:
     """Warn of each subgroup that is missing from a split: it can't be scored, or only poorly."""
+    if manifest.trained_only is not None:
+        table = table[table[stored_name(manifest.trained_only)] != "yes"]
     for subgroup, rows in table.groupby("subgroup"):
         absent = [split for split in SPLITS if split not in set(rows["split"])]
         if absent:
@@ -248,6 +260,7 @@ def _fingerprint(
         "channels": config.channels,
         **({} if config.pixels == "8-bit" else {"pixels": config.pixels}),
         "metadata": [asdict(column) for column in manifest.metadata],
+        **({} if manifest.trained_only is None else {"trained_only": manifest.trained_only}),
         "table": table.drop(columns=ROW).to_dict("list"),
         "files": digests,
     }
