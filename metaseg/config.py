@@ -23,7 +23,7 @@ Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 
 LEFT_OUT = "left out"
-"""Split of samples that a fold neither trains nor validates on, and doesn't test."""
+"""Split of samples that are in none of `SPLITS`: a fold neither trains on them nor tests them."""
 
 IGNORED = 255
 """Value of a decoded mask's pixels that count neither in a loss nor in a score."""

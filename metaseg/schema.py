@@ -73,6 +73,9 @@ COUNTS = ["tp", "fp", "fn", "tn"]
 META = "meta_"
 """Prefix of the columns that hold an image's true metadata."""
 
+OTHER = "other"
+"""Column of a study's observers: the annotator whose mask is counted against the row's."""
+
 SURFACE = ["surface_dice", "surface_tolerance"]
 HD95 = "hd95"
 OBJECTS = ["object_tp", "object_fp", "object_fn"]
@@ -121,6 +124,11 @@ def study_file(study: str) -> str:
 def looks_file(study: str) -> str:
     """File of the looks of a study that adds seeds until its comparisons are decided."""
     return f"looks/{study}.json"
+
+
+def observers_file(study: str) -> str:
+    """File of counts of a study's masks against those that others drew of the same images."""
+    return f"observers/{study}.parquet"
 
 
 def sweep_file(sweep: str, name: str) -> str:

@@ -42,6 +42,8 @@ class Supplement:
     """Ids of runs that failed when they were last tried."""
     looks: tuple[Look, ...] = ()
     """Looks that the study took, from `analysis.results.looks.read_looks`."""
+    observers: pd.DataFrame | None = None
+    """Counts of annotators' masks against each other, from `analysis.results.observers.read_observers`."""
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from analysis.report.sections.provenance import provenance
 from analysis.results.declaration import ResultsError, Run
 from analysis.results.looks import read_looks
 from analysis.results.merge import collect
+from analysis.results.observers import read_observers
 from analysis.results.store_rows import Collected
 from analysis.scores.extra_scores import METRICS as EXTRA_METRICS
 from analysis.scores.extra_scores import with_scores
@@ -98,6 +99,7 @@ def report(
         read_arm_sweeps(storage, study),
         [name.removesuffix(".json") for name in storage.names("failures")],
         read_looks(storage, study) if collected.study.sequential else (),
+        read_observers(storage, study),
     )
     collected, about = scored_by(collected, storage, metric)
     target, folder = (out, "") if out else (storage, report_folder(study, metric))

@@ -9,30 +9,23 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic
 
-from rich.text import Text
-
 from metaseg.cli.option_file import to_toml
 from metaseg.cli.options import Options, Preset, StudyOptions, parse
 from metaseg.cli.process import FAILED, Read, command, complain, guarded, open_store, prepare_shown
+from metaseg.cli.study_summary import distribution, print_plan
 from metaseg.cli.until_decided import require_same_rule, rule_record, train_until_decided, with_rule
-from metaseg.config import FOLDS_OF, SPLITS, ConfigError, Scoring
+from metaseg.config import FOLDS_OF, ConfigError, Scoring
 from metaseg.schema import BASELINE
 from metaseg.store.names import as_name, check_name
 from metaseg.study.arms import Arm, find_arm
 from metaseg.terminal import Terminal
 
 if TYPE_CHECKING:
-    import pandas as pd
     from rich.console import Console
 
     from metaseg.cli.process import Read
-    from metaseg.data.dataset import Dataset
-    from metaseg.data.metadata import MetadataColumn
     from metaseg.store.runs import Store
     from metaseg.study.plan import Study
-
-MOST_SIZES = 10
-"""Most folds whose sizes are printed one by one."""
 
 Pictures = Callable[["Study", "Store"], Mapping[str, bytes]]
 """Draws predictions of trained networks: PNG files by name."""
@@ -54,6 +47,8 @@ class Page:
     """Rules by which scores are computed from counts of pixels."""
     pictures: Pictures = lambda study, store: {}
     """Called when all runs are done."""
+    record: Callable[["Study", "Store"], None] = lambda study, store: None
+    """Called before training; may write to the store what the report needs besides runs."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +90,7 @@ class StudyPage(Generic[Options]):
             raise ConfigError("dry_run is set; expected it unset: `plan` gives the runs without training them")
         page, console = self.page(options), Terminal()
         study, store = _prepare(page, options, console)
+        page.record(study, store)
         if carry_out(study, store, options, page.pictures, console, ()):
             raise RuntimeError(f"study {study.name!r} isn't complete; the lines above say which runs failed and why")
         return study
@@ -147,6 +143,7 @@ def launch(page: Callable[[Options], Page], options: Options) -> int:
         asked = page(options)
         study, store = _prepare(asked, options, console)
         if not options.dry_run:
+            asked.record(study, store)
             return carry_out(study, store, options, asked.pictures, console, command())
         from metaseg.study.estimate import print_estimate
 
@@ -247,59 +244,3 @@ def carry_out(
         f"keeps these {len(study.runs)} runs."
     )
     return 0
-
-
-def print_plan(study: "Study", store: "Store", console: "Console") -> None:
-    """Print what a study is trained on, and how many of its runs are done."""
-    print_data(study.name, study.dataset, console)
-    done = len(study.runs) - len(study.missing(store))
-    if study.sequential:
-        looks = ", ".join(map(str, study.sequential["looks"]))
-        about = f"Until decided: looks at {looks} seeds; seeds are added only to comparisons that are still open."
-        console.print(Text(about), soft_wrap=True)
-    most = "At most " if study.sequential else ""
-    console.print(Text(f"{most}{len(study.runs)} runs, {done} already done; store: {store.where}"), soft_wrap=True)
-
-
-def print_data(name: str, dataset: "Dataset", console: "Console") -> None:
-    """Print which data a study or sweep called `name` uses."""
-    if dataset.about:
-        console.print(Text(f"Data: {dataset.about}", "bold"), soft_wrap=True)
-    sizes, total = _sizes(dataset), round(len(dataset.table) / dataset.share)
-    metadata = ", ".join(f"{column.name} ({column.kind}{_unknown(dataset, column)})" for column in dataset.metadata)
-    samples = f"{'about ' if dataset.share < 1 else ''}{total} samples ({sizes})"
-    title = Text(f"{name} on {dataset.name}: {samples}; metadata: {metadata}", "bold")
-    console.print(title, soft_wrap=not console.is_terminal)  # a job's log says it is 80 columns wide
-
-
-def _unknown(dataset: "Dataset", column: "MetadataColumn") -> str:
-    """Number of samples without a value of a column, in words; empty where all have one."""
-    from metaseg.data.metadata import is_known
-
-    count = 0 if column.missing == "error" else int((~is_known(dataset.values[column.name])).sum())
-    return f", {round(count / dataset.share)} unknown" if count else ""
-
-
-def _sizes(dataset: "Dataset") -> str:
-    """Number of samples in each split, or fold."""
-    if dataset.folds is None:
-        return ", ".join(f"{round(len(dataset.indices(split)) / dataset.share)} {split}" for split in SPLITS)
-    counts = {view.fold: round(len(view.indices("test")) / dataset.share) for view in dataset.views}
-    told = ", ".join(
-        str(count) if dataset.folds.kind == "drawn" else f"{name} {count}" for name, count in counts.items()
-    )
-    about = f"at most {max(counts.values())} samples each" if len(counts) > MOST_SIZES else told
-    return f"{len(counts)} folds: every sample is tested once; {about}"
-
-
-def distribution(dataset: "Dataset") -> "pd.DataFrame":
-    """Number of samples in each split, or fold, in all and by subgroup (paper, Table S1): a row a split or fold."""
-    import pandas as pd
-
-    part = "fold" if dataset.folds else "split"
-    parts = [dataset.fold_of(row) for row in range(len(dataset.table))] if dataset.folds else dataset.table["split"]
-    counts = pd.crosstab(pd.Series(list(parts), name=part), dataset.table["subgroup"])
-    counts = counts.reindex(dataset.folds.names if dataset.folds else SPLITS)
-    if list(counts) != ["all"]:
-        counts.insert(0, "all", counts.sum(axis=1))
-    return counts.rename_axis(index=part, columns=None).reset_index()

@@ -14,7 +14,8 @@ from rich.text import Text
 
 from metaseg.cli.option_file import to_toml
 from metaseg.cli.options import Preset, StudyOptions, parse
-from metaseg.cli.study_page import Page, carry_out, print_data, print_plan, with_folds
+from metaseg.cli.study_page import Page, carry_out, with_folds
+from metaseg.cli.study_summary import print_data, print_plan
 from metaseg.config import ConfigError
 from metaseg.simulators.settings import SyntheticConfig
 from metaseg.store.names import as_name, check_name

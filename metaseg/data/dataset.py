@@ -80,6 +80,8 @@ class Dataset:
     """The fold that `split` is of, where there are folds. Until one is chosen, the table has no `split`."""
     reading: Reading = Reading()
     """The way in which image files were read."""
+    trained_only: str | None = None
+    """Stratum whose value `yes` marks rows that no network is tested on; their metadata are zeros to networks."""
     pixel_type: str = "uint8"
     """Type of all images' values: uint8, or where values are kept, the one of `PIXEL_TYPES` that holds them."""
 
@@ -128,6 +130,7 @@ class Dataset:
             folds=_folds(fields.get("folds")),
             reading=Reading.from_json(fields.get("reading", {})),
             pixel_type=fields.get("pixel_type", "uint8"),
+            trained_only=fields.get("trained_only"),
         )
 
     def of_fold(self, fold: str | None) -> "Dataset":
@@ -201,9 +204,9 @@ class Dataset:
 
     @property
     def tested(self) -> npt.NDArray[np.int64]:
-        """Rows that are tested, ascending: all of a dataset with folds, each by its own fold."""
+        """Rows that are tested, ascending: with folds, each by its own fold."""
         if self.folds and self.fold is None:
-            return np.arange(len(self.table))
+            return np.flatnonzero(~self.is_trained_only)
         return self.indices("test")
 
     def fold_of(self, i: int) -> str | None:
@@ -224,6 +227,13 @@ class Dataset:
     def values(self) -> pd.DataFrame:
         """Metadata columns and strata under the names that they have in the user's table."""
         return users_columns(self.table)
+
+    @cached_property
+    def is_trained_only(self) -> npt.NDArray[np.bool_]:
+        """`(N,)` True for rows that no network is tested on, wherever their image is."""
+        if self.trained_only is None:
+            return np.zeros(len(self.table), np.bool_)
+        return (self.values[self.trained_only] == "yes").to_numpy(np.bool_)
 
     @cached_property
     def names(self) -> pd.Series:

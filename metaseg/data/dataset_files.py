@@ -147,6 +147,7 @@ def write_dataset(
         "has_ignored": config.ignore is not None,
         "doubts": [doubt for doubt in doubts if doubt],
         **({"folds": asdict(folds)} if folds else {}),
+        **({"trained_only": manifest.trained_only} if manifest.trained_only else {}),
         **({"reading": reading} if (reading := Reading.of(config).to_json()) else {}),
         **({} if pixel_type == "uint8" else {"pixel_type": pixel_type}),
     }

@@ -92,6 +92,9 @@ class Manifest:
     """Line of the text file that each row begins in, counted from 1; empty for any other table."""
     classes: tuple[str, ...] = ()
     """Names of mask values 1, 2, ... where the layout has them; `DataConfig.classes` overrides them."""
+    trained_only: str | None = None
+    """Stratum whose value `yes` marks rows that no network is tested on, such as masks made of others: where their
+    image is tested, they are left out. Metadata are those of the other rows: networks see zeros for these."""
 
     def __post_init__(self) -> None:
         columns = list(self.table.columns)
@@ -116,6 +119,8 @@ class Manifest:
             for name in self.per
             if name not in names
         ]
+        if self.trained_only not in (None, *self.strata):
+            problems.append(f"trained_only is {self.trained_only!r}; expected one of the strata")
         if not len(self.table):
             problems.append("has no rows")
         ManifestError.check(self.source, problems)

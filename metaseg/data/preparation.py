@@ -98,6 +98,7 @@ def prepare(
         subgroup_column=manifest.subgroup_column,
         per=manifest.per,
         share=manifest.share,
+        trained_only=manifest.trained_only,
         folds=Folds.of(config, table),
     )
 
@@ -161,12 +162,13 @@ def _kept_samples(manifest: Manifest, config: DataConfig) -> pd.DataFrame:
     folds = Folds.of(config, table)
     if folds is None:
         split = limit_training(table, config.training_limits, config.split_seed)
-        table = table.assign(split=split)[split != LEFT_OUT].reset_index(drop=True)
+        table = _without_tests(manifest, table.assign(split=split), ["split"])
+        table = table[table["split"] != LEFT_OUT].reset_index(drop=True)
         ManifestError.check(manifest.source, list(_split_problems(manifest, table)))
         _warn_of_absent_subgroups(manifest, table)
         _warn_of_unseen_unknown(manifest, table, {"": table["split"]})
         return table
-    table = with_splits(table, folds, config)
+    table = _without_tests(manifest, with_splits(table, folds, config), list(map(split_of, folds.names)))
     for fold in folds.names:
         seen = table.assign(split=table[split_of(fold)])
         problems = _split_problems(manifest, seen, may_lack_values=folds.kind != "drawn")
@@ -179,8 +181,18 @@ def _kept_samples(manifest: Manifest, config: DataConfig) -> pd.DataFrame:
     return table
 
 
+def _without_tests(manifest: Manifest, table: pd.DataFrame, splits: Sequence[str]) -> pd.DataFrame:
+    """Leave rows that are for training only out of the test splits, in columns `splits`."""
+    if manifest.trained_only is None:
+        return table
+    only = (table[stored_name(manifest.trained_only)] == "yes").to_numpy()
+    return table.assign(**{split: table[split].mask(only & (table[split] == "test"), LEFT_OUT) for split in splits})
+
+
 def _warn_of_absent_subgroups(manifest: Manifest, table: pd.DataFrame) -> None:
     """Warn of each subgroup that is missing from a split: it can't be scored, or only poorly."""
+    if manifest.trained_only is not None:
+        table = table[table[stored_name(manifest.trained_only)] != "yes"]
     for subgroup, rows in table.groupby("subgroup"):
         absent = [split for split in SPLITS if split not in set(rows["split"])]
         if absent:
@@ -260,6 +272,7 @@ def _fingerprint(
         **({} if config.pixels == "8-bit" else {"pixels": config.pixels}),
         **({} if config.shrink == 1 else {"shrink": config.shrink}),
         "metadata": [asdict(column) for column in manifest.metadata],
+        **({} if manifest.trained_only is None else {"trained_only": manifest.trained_only}),
         "table": table.drop(columns=ROW).to_dict("list"),
         "files": digests,
     }

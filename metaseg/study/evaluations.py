@@ -50,6 +50,7 @@ def evaluations(
         else:
             # In all folds the same values, so that each is given to every image of a study.
             known = dataset.indices("train") if dataset.folds is None else np.arange(len(dataset.values))
+            known = known[~dataset.is_trained_only[known]]
             values = dataset.values[code.column].iloc[known].dropna()
             quantiles = np.quantile(values, np.linspace(0, 1, SWAPPED_QUANTILES))
             told = sorted({float(f"{value:.3g}") for value in quantiles})

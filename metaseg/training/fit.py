@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from metaseg.config import ConfigError, RunConfig
+from metaseg.config import LEFT_OUT, ConfigError, RunConfig
 from metaseg.data.batches import epoch_batches
 from metaseg.data.counter_random import generator_seed
 from metaseg.data.crops import open_cutter
@@ -80,14 +80,17 @@ def encode_metadata(config: RunConfig, dataset: Dataset) -> tuple[MetadataEncode
     The encoder is fitted on all training samples, whatever the run's subset, so that a value means the same to all
     arms. Values that a fold leaves out by design, one group after the other, are unknown to the network.
     """
-    left_out = dataset.values
+    own = ~dataset.is_trained_only
+    left_out = dataset.values[own]
     if not dataset.folds or dataset.folds.kind == "drawn":
         declared = [column.name for column in dataset.metadata if column.missing == "unknown"]
         left_out = left_out[declared].where(left_out[declared] == UNKNOWN)
-    training, robust = dataset.values.iloc[dataset.indices("train")], config.metadata_dropout > 0
-    encoder = MetadataEncoder.fit(dataset.metadata, training, left_out, robust)
-    splits = dataset.table["split"].to_numpy(object)
-    seen = apply_mode(encoder.encode(dataset.values), config.metadata_mode, splits, config.stream)
+    training, robust = dataset.indices("train"), config.metadata_dropout > 0
+    encoder = MetadataEncoder.fit(dataset.metadata, dataset.values.iloc[training[own[training]]], left_out, robust)
+    vectors = np.zeros((len(own), encoder.size), np.float32)  # a mask made of others has metadata of none of them
+    vectors[own] = encoder.encode(dataset.values[own])
+    splits = dataset.table["split"].where(own, LEFT_OUT).to_numpy(object)
+    seen = apply_mode(vectors, config.metadata_mode, splits, config.stream)
     return encoder, torch.from_numpy(seen)
 
 

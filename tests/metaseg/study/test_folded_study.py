@@ -12,7 +12,7 @@ from PIL import Image
 from rich.console import Console
 
 from metaseg.cli.status import study_statuses
-from metaseg.cli.study_page import distribution, print_data
+from metaseg.cli.study_summary import distribution, print_data
 from metaseg.config import ConfigError, EngineConfig, NetworkConfig, ScheduleConfig, Subset
 from metaseg.pictures import choose
 from metaseg.schema import AS_TRAINED, score_file
