@@ -28,13 +28,18 @@ def response(images: pd.DataFrame, column: str, name: str) -> pd.DataFrame:
     rows = images[images["class"] == name]
     counts = [rows[count].to_numpy() for count in ("tp", "fp", "fn")]
     rows = rows.assign(f1=f1(*counts), area=rows["tp"] + rows["fp"], reference=rows["tp"] + rows["fn"])
-    trained = rows[rows["evaluation"] == AS_TRAINED].set_index(RUN_IMAGE)["f1"].rename("as_trained")
+    truth = rows[rows["evaluation"] == AS_TRAINED]
+    trained = truth.set_index(RUN_IMAGE)["f1"].rename("as_trained")
     told = rows[rows["evaluation"].str.startswith(f"{column}=") & (rows["evaluation"] != f"{column}={UNKNOWN}")]
     told = told.join(trained, on=RUN_IMAGE, how="inner")
     given = pd.to_numeric(told["evaluation"].str.removeprefix(f"{column}="), errors="coerce")
     if given.isna().any():
         raise ResultsError(f"evaluation {told.loc[given.isna(), 'evaluation'].iloc[0]!r}: expected a number")
-    told = told.assign(given=given)
+    # An image isn't evaluated a second time where the value is its own: the curve would lack it there.
+    own = truth[truth["arm"].isin(told["arm"]) & truth[META + column].isin(given)]
+    own = own.assign(given=own[META + column].astype(float), as_trained=own["f1"])
+    told = pd.concat([told.assign(given=given), own], ignore_index=True)
+    told = told.drop_duplicates([*RUN_IMAGE, "given"])
     columns = [*RUN_IMAGE, "given", "true", "area", "reference", "f1", "as_trained"]
     return told.rename(columns={META + column: "true"})[columns].reset_index(drop=True)
 

@@ -187,6 +187,20 @@ def test_f1_changes_with_how_far_a_value_is_from_the_truth() -> None:
     assert offsets.loc[offsets["offset"].abs().idxmin(), "change"] == offsets["change"].max()
 
 
+def test_an_image_isnt_missing_from_the_curve_where_the_value_given_is_its_own() -> None:
+    """It isn't evaluated a second time there, and the mean over the other images would jump."""
+    rows = sized([1.0, 2.0, 3.0], [2.0, 4.0], 1000)
+    rows = rows[~((rows["evaluation"] == "size=2") & (rows["meta_size"] == 2.0))]
+    untold = rows[rows["evaluation"] == "as-trained"]
+    found = response(collected_rows({("sme", 0): rows, ("baseline", 0): untold}), "size", "tumour")
+    counts = found.groupby("given")["image"].nunique()
+    assert counts.to_dict() == {2.0: 3, 4.0: 3}
+    assert set(found["arm"]) == {"sme"}
+    own = found[(found["given"] == 2.0) & (found["true"] == 2.0)]
+    assert own["f1"].tolist() == own["as_trained"].tolist()
+    assert own["f1"].tolist() == pytest.approx([0.9], abs=0.01)
+
+
 def test_a_missing_true_value_has_a_response_but_no_offset() -> None:
     rows = responses(collected_rows({("sme", 0): sized([np.nan, 2.0], [1.0, 3.0], 1000)}))
     assert len(rows) == 4
