@@ -53,7 +53,7 @@ def test_only_tested_images_are_counted(tmp_path):
 
 
 def test_a_store_has_them_and_refuses_damaged_ones(tmp_path):
-    dataset, store = prepared(tmp_path), Store(tmp_path / "store")
+    dataset, store = prepared(tmp_path), Store.at(str(tmp_path / "store"))
     assert read_observers(store.storage, "cells") is None
     write_observers(store, "cells", dataset, "annotator")
     found = read_observers(store.storage, "cells")
