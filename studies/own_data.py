@@ -53,6 +53,10 @@ class OwnData(StudyOptions):
     """Columns that tell the rows of one image apart, where it has several masks: annotator, task, style. Its rows stay
     together in a split and count as one unit."""
 
+    only: tuple[str, ...] = ()
+    """Rows to keep, where not all of the table are wanted: COLUMN=VALUE; COLUMN= for rows without a value; or
+    COLUMN>=NUMBER, COLUMN<=NUMBER. Of several conditions all must be met."""
+
     name: str | None = None
     """Name of the study in the store (default: made of the manifest's). A study replaces an older one of its name."""
 
@@ -68,12 +72,13 @@ PRESETS: dict[Preset, OwnData] = {"quick": QUICK, "small": small(QUICK), "paper"
 def page(options: OwnData) -> Page:
     """Read the images given; draw what the first arm that sees metadata, SME if it is among them, does otherwise."""
     from metaseg.datasets.layouts import read as read_layout
+    from metaseg.datasets.row_filter import keep_rows
     from metaseg.datasets.source import Source
     from metaseg.pictures.choose import overlays
 
     def read(folder: Path, progress: "Progress") -> "Manifest":
         source = Source(options.manifest, folder, options.metadata, options.group_by, progress, options.per)
-        return read_layout(options.layout, source)
+        return keep_rows(read_layout(options.layout, source), options.only)
 
     made = as_name(f"own_data-{options.manifest.resolve().parent.name}-{options.manifest.stem}")
     told = [name for name in options.arms if name in ARMS and ARMS[name].metadata_mode == "true"]

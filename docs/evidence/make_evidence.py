@@ -138,11 +138,12 @@ def humans(folder: str) -> str:
     """F1 of networks and of the other humans, against each annotator."""
     found = read(folder, "humans")
     rows = [
-        [f"`{row['arm']}`", row["annotator"], f"{row['n_images']}", _number(row["f1"]), _number(row["f1_human"]),
+        [f"`{row['arm']}`", "all" if row["annotator"] == "Average" else row["annotator"], f"{row['n_images']}",
+         _number(row["network"]), _number(row["human"]),
          f"{row['difference']:+.3f} ({row['ci_low']:+.3f} to {row['ci_high']:+.3f})", row["verdict"]]
         for _, row in found.iterrows()
     ]  # fmt: skip
-    header = ("arm", "scored on", "images", "network", "other human", "difference (95 % interval)", "verdict")
+    header = ("arm", "scored on", "masks", "network", "other human", "difference (95 % interval)", "verdict")
     return markdown(header, rows, 2)
 
 
