@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from metaseg.cli.options import Preset, parse
 from metaseg.cli.process import guarded, open_store
-from metaseg.cli.study_page import launch, named, study_name
+from metaseg.cli.study_page import launch, named, study_name, with_folds
 from studies import anomalies
 from studies.anomalies import BASELINE, Anomalies
 
@@ -82,7 +82,7 @@ def run(options: Rarity, console: "Console") -> int:
 
     reports = {count: (table(study, "table"), table(study, "tests")) for count, study in studies.items()}
     curve = rarity_curve(reports, options.task, BASELINE)
-    folder = report_folder(named("rarity", options.manifest), "f1")
+    folder = report_folder(with_folds(named("rarity", options.manifest), options), "f1")
     title = Title(f"How rare may {options.task} be?")
     storage.write(f"{folder}rarity.csv", curve.to_csv(index=False).encode())
     storage.write(f"{folder}rarity.png", draw_rarity(curve, options.task, BASELINE, title))

@@ -110,10 +110,11 @@ def named(page: str, manifest: Path | None) -> str:
 
 
 def with_folds(name: str, options: StudyOptions) -> str:
-    """Name of a study or sweep: one with folds or a limited training has a name of its own, unless one was given."""
+    """Name of a study or sweep: one with folds, limited training or equal steps has its own, unless one was given."""
     if getattr(options, "name", None) is not None:
         return name
-    name = as_name("-".join([name, *(f"{value}_{count}" for value, count in options.data.training_limits.items())]))
+    limits = [f"{value}_{count}" for value, count in options.data.training_limits.items()]
+    name = as_name("-".join([name, *limits, *(["equal_steps"] if options.equal_steps else [])]))
     folds = options.data.folds
     if folds is None:
         return name

@@ -67,9 +67,11 @@ def test_the_page_trains_a_study_for_each_number_and_draws_the_curve(tmp_path):
     assert run.returncode == 0, run.stdout + run.stderr
     reports = tmp_path / "store" / "reports"
     names = {path.name for path in reports.iterdir()}
-    assert names == {"anomalies-anomaly_6-2_folds", "anomalies-anomaly_3-2_folds", "rarity"}
-    curve = pd.read_csv(reports / "rarity" / "rarity.csv")
+    name, *studies = "rarity", "anomalies-anomaly_6", "anomalies-anomaly_3"
+    assert names == {f"{each}-equal_steps-2_folds" for each in (name, *studies)}
+    reports /= f"{name}-equal_steps-2_folds"
+    curve = pd.read_csv(reports / "rarity.csv")
     assert sorted(curve["samples"].unique()) == [3, 6]
-    with Image.open(reports / "rarity" / "rarity.png") as picture:
+    with Image.open(reports / "rarity.png") as picture:
         assert picture.size[0] > 500
     assert "rarity.png" in run.stdout

@@ -36,6 +36,7 @@ def test_a_study_with_folds_doesnt_replace_the_one_without(folds: Folding | None
     assert with_folds("mine", own) == "mine"
     few = StudyOptions(data=DataConfig(folds=folds, limit_training=("rare=8",)))
     assert with_folds("cells", few) == expected.replace("cells", "cells-rare_8")
+    assert with_folds("cells", replace(few, equal_steps=True)) == expected.replace("cells", "cells-rare_8-equal_steps")
 
 
 @pytest.mark.parametrize(("given", "expected"), [("5", 5), ('"groups"', "groups"), ('"None"', None)])
