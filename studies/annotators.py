@@ -13,8 +13,8 @@ image (`humans.csv`), and shows what networks do that are told another annotator
 
 The majority vote of two masks is their union: a pixel is foreground where at least half of the masks have it.
 
-The defaults are sized for some twenty images of 700 x 600 pixels within half an hour on two CPU cores; hundreds of images
-need fewer `--epochs`.
+The defaults are sized for some twenty images of 700 x 600 pixels within half an hour on two CPU cores; hundreds of
+images need fewer `--epochs`.
 """
 
 import sys
