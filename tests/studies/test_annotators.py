@@ -1,5 +1,9 @@
 """The page of annotators: what it plans, what it refuses, and that it finds who draws how, where they differ."""
 
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +15,7 @@ from scipy.ndimage import binary_dilation
 
 from analysis.probes.observers import human_scores
 from analysis.results.observers import read_observers
+from checkout import ROOT
 from metaseg.config import ConfigError, DataConfig, NetworkConfig, ScheduleConfig
 from metaseg.data.manifest import ManifestError
 from metaseg.store.runs import Store
@@ -110,3 +115,28 @@ def test_annotators_who_draw_alike_are_not_told_apart(tmp_path):
     assert (told[["who=exact", "who=wide"]].droplevel(0) - told["as-trained"]).abs().max() < 0.03
     humans = read_observers(Store.at(str(tmp_path / "store")).storage, "annotators-d-table-3_folds")
     assert not humans[["fp", "fn"]].to_numpy().any()
+
+
+@pytest.mark.slow
+def test_a_study_that_was_trained_before_gets_the_table_of_humans_without_training(tmp_path):
+    table, store = simulate(tmp_path / "d", WIDE), tmp_path / "store"
+    tiny = ["--folds", "2", "--seeds", "2", "--epochs", "1", "--width", "2", "--depth", "1", "--crop", "16"]
+    arms = ["--arms", "baseline", "baseline-stratified", MAJORITY.name, "sme"]
+
+    def run() -> str:
+        command = [sys.executable, ROOT / "studies" / "annotators.py", "--manifest", table, "--annotator", "who"]
+        return subprocess.run(
+            [*map(str, command), *tiny, *arms, "--storage", str(store)],
+            capture_output=True, text=True, timeout=300, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        ).stdout  # fmt: skip
+
+    run()
+    report, runs = store / "reports" / "annotators-d-table-2_folds", sorted((store / "runs").iterdir())
+    humans = pd.read_csv(report / "humans.csv")
+    assert len(humans) == 4 * 3
+    assert {"overlays.png", "swapped.csv", "distribution.csv"} <= {path.name for path in report.iterdir()}
+    shutil.rmtree(store / "observers")
+    shutil.rmtree(report)
+    assert "20 runs, 20 already done" in run()
+    pd.testing.assert_frame_equal(pd.read_csv(report / "humans.csv"), humans)
+    assert sorted((store / "runs").iterdir()) == runs
