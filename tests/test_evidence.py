@@ -11,7 +11,7 @@ import pytest
 from analysis.stats.comparisons import FEWEST_UNITS
 from checkout import ROOT
 from docs.evidence import make_evidence
-from docs.evidence.make_evidence import HERE, PAGE, comparison, interval, make_page, read, studies
+from docs.evidence.make_evidence import HERE, PAGE, README, comparison, interval, make_page, read, studies
 from metaseg.cli.options import parse
 from metaseg.schema import ALPHA, MARGIN
 
@@ -23,8 +23,9 @@ DRIFT = 0.00051
 
 
 def test_the_tables_of_the_page_are_those_of_the_studies():
-    text = PAGE.read_text()
-    assert text == make_page(text), "run python docs/evidence/make_evidence.py"
+    for page in (PAGE, README):
+        text = page.read_text()
+        assert text == make_page(text), "run python docs/evidence/make_evidence.py"
 
 
 def test_every_study_is_on_the_page_and_every_folder_is_a_study():

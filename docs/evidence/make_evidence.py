@@ -1,4 +1,4 @@
-"""Fills the tables of `evidence.md` from the studies' tables beside this file.
+"""Fills the tables of `evidence.md`, and the one in README, from the studies' tables beside this file.
 
     python docs/evidence/make_evidence.py                 # after a change of evidence.md or studies.toml
     python docs/evidence/make_evidence.py --store STORE   # after studies were run: copies their tables first
@@ -19,6 +19,7 @@ import pandas as pd
 
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "evidence.md"
+README = HERE.parents[1] / "README.md"
 TABLES = (
     "table", "tests", "controls", "swapped", "labels", "looks", "distribution", "response", "humans", "rarity",
 )  # fmt: skip
@@ -83,6 +84,18 @@ def summary() -> str:
             )
     header = ("claim", "data", "comparison", "tested", "difference of F1 (95 % interval)", "verdict", "minutes")
     return markdown(header, rows, 4)
+
+
+def brief() -> str:
+    """The comparisons that README shows: those of `studies.toml` that say so."""
+    rows = [
+        (row["readme"], interval(test), f"**{test['verdict']}**" if test["verdict"] == "helps" else test["verdict"])
+        for study in studies()
+        for row in study["row"]
+        if "readme" in row
+        for test in [comparison(study, row)]
+    ]
+    return markdown(("real images", "difference of F1 (95 % interval)", "verdict"), rows, 1)
 
 
 def scores(folder: str, *, name: str = "") -> str:
@@ -159,6 +172,7 @@ def _number(value: float | None) -> str:
 
 MAKERS: dict[str, Callable[..., str]] = {
     "summary": summary,
+    "brief": brief,
     "scores": scores,
     "class": lambda folder, name: scores(folder, name=name),
     "matrix": matrix,
@@ -200,4 +214,5 @@ if __name__ == "__main__":
     given = parser.parse_args()
     if given.store:
         copy_tables(given.store)
-    PAGE.write_text(make_page(PAGE.read_text()))
+    for page in (PAGE, README):
+        page.write_text(make_page(page.read_text()))
