@@ -60,7 +60,9 @@ def evaluations(
                 continue  # a value of this name is what has been withheld already
             others = samples[(true != value).to_numpy()]
             if len(others):
-                vectors = fitted.encoder.encode(dataset.values.assign(**{code.column: value}))
+                # These alone: rows that no network is tested on may have values that encoders don't know.
+                vectors = np.zeros(fitted.vectors.shape, np.float32)
+                vectors[others] = fitted.encoder.encode(dataset.values.iloc[others].assign(**{code.column: value}))
                 name = f"{code.column}={value if isinstance(value, str) else format(value, 'g')}"
                 yield name, others, torch.from_numpy(vectors)
 
