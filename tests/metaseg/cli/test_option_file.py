@@ -245,14 +245,16 @@ def test_the_documented_file_is_one_of_the_study_that_it_is_given_to(
 PAGES = sorted(path.stem for path in (ROOT / "studies").glob("[!_]*.py"))
 
 
+REQUIRED = {"own_data": ("--manifest", "/a"), "annotators": ("--manifest", "/a", "--annotator", "who")}
+"""Options without which a page has nothing to do."""
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_every_page_is_repeated_from_its_kept_file(page: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     presets = importlib.import_module(f"studies.{page}").PRESETS
     path = tmp_path / "config.toml"
     for preset in presets:
-        monkeypatch.setattr(
-            sys, "argv", ["page.py", "--preset", preset, *(["--manifest", "/a"] if page == "own_data" else [])]
-        )
+        monkeypatch.setattr(sys, "argv", ["page.py", "--preset", preset, *REQUIRED.get(page, ())])
         options = parse(presets, "")
         path.write_text(to_toml(options))
         monkeypatch.setattr(sys, "argv", ["page.py", "--config", str(path)])
