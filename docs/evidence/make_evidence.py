@@ -121,18 +121,6 @@ def matrix(folder: str, arm: str, column: str) -> str:
     return markdown(header, [[value, *(_number(score.get((value, told))) for told in given)] for value in values])
 
 
-def told(folder: str) -> str:
-    """Difference of F1, on the same images, of networks that are told something else than the truth."""
-    costs = read(folder, "labels")
-    words = {"nothing": "zeros", "unknown": "unknown", "without": "without", "wrong": "wrong"}
-    rows = [
-        [f"`{row['arm']}`", f"{words[row['kind']]} {row['column']}".strip(), f"{row['difference']:+.3f}",
-         f"{row['ci_low']:+.3f} to {row['ci_high']:+.3f}"]
-        for _, row in costs.iterrows()
-    ]  # fmt: skip
-    return markdown(("arm", "told", "difference of F1", "95 % interval"), rows, 2)
-
-
 def rarity(folder: str) -> str:
     """F1 of a rare task by arm and number of masks, and the difference from one network a task."""
     curve = read(folder, "rarity")
@@ -147,9 +135,10 @@ def rarity(folder: str) -> str:
     return markdown(("masks", *(f"`{arm}`" for arm in first["arm"]), f"`sme` minus `{reference}`"), rows, 0)
 
 
-def humans(folder: str) -> str:
-    """F1 of networks and of the other humans, against each annotator."""
+def humans(folder: str, *arms: str) -> str:
+    """F1 of the networks of some arms and of the other humans, against each annotator."""
     found = read(folder, "humans")
+    found = found[found["arm"].isin(arms)]
     rows = [
         [f"`{row['arm']}`", "all" if row["annotator"] == "Average" else row["annotator"], f"{row['n_images']}",
          _number(row["network"]), _number(row["human"]),
@@ -176,7 +165,6 @@ MAKERS: dict[str, Callable[..., str]] = {
     "scores": scores,
     "class": lambda folder, name: scores(folder, name=name),
     "matrix": matrix,
-    "told": told,
     "rarity": rarity,
     "humans": humans,
     "command": commands,
