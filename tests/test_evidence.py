@@ -17,7 +17,7 @@ from metaseg.schema import ALPHA, MARGIN
 
 STUDIES = {study["folder"]: study for study in studies()}
 ROWS = [(study, row) for study in studies() for row in study["row"]]
-NUMBER = re.compile(r"(?<![\w.])[+-]?\d*\.\d{2,4}(?![\w.]|\.\d)")
+NUMBER = re.compile(r"(?<![\w.])[+-]?\d*\.\d{2,4}(?!\w|\.\d)")
 DRIFT = 0.00051
 """Largest difference of a rounded number from the one it was rounded from, for three decimals."""
 
@@ -56,12 +56,19 @@ def test_a_verdict_follows_from_its_interval(study, row):
     assert f"{interval(test)} |" in PAGE.read_text()
 
 
+SHOWN = (
+    "mean", "sd", "difference", "ci_low", "ci_high", "ci_low_adjusted", "ci_high_adjusted", "f1", "as_trained",
+    "network", "human", "relative", "given",
+)  # fmt: skip
+"""Columns that a sentence may be about. Among all numbers of all columns, nearly any three digits would be found."""
+
+
 def held(folder: str) -> list[float]:
-    """All numbers of a study's tables."""
+    """Numbers of a study's tables that a sentence may be about."""
     found = list(STUDIES[folder].get("cited", []))
     for path in (HERE / folder).glob("*.csv"):
         frame = pd.read_csv(path)
-        found += frame.select_dtypes("number").to_numpy().ravel().tolist()
+        found += frame[[name for name in SHOWN if name in frame]].apply(pd.to_numeric, errors="coerce").stack().tolist()
     return [abs(value) for value in found if not pd.isna(value)]
 
 
