@@ -43,6 +43,7 @@ def evaluations(
     if config.metadata_mode == "true":
         yield ZEROS, samples, torch.zeros_like(fitted.vectors)
     yield from _withheld(fitted, dataset, samples)
+    own = ~dataset.is_trained_only  # the others may have values that encoders don't know
     for code in fitted.encoder.codes:
         told: Sequence[str | float]
         if isinstance(code, CategoricalCode):
@@ -60,9 +61,8 @@ def evaluations(
                 continue  # a value of this name is what has been withheld already
             others = samples[(true != value).to_numpy()]
             if len(others):
-                # These alone: rows that no network is tested on may have values that encoders don't know.
                 vectors = np.zeros(fitted.vectors.shape, np.float32)
-                vectors[others] = fitted.encoder.encode(dataset.values.iloc[others].assign(**{code.column: value}))
+                vectors[own] = fitted.encoder.encode(dataset.values[own].assign(**{code.column: value}))
                 name = f"{code.column}={value if isinstance(value, str) else format(value, 'g')}"
                 yield name, others, torch.from_numpy(vectors)
 
