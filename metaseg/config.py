@@ -28,6 +28,9 @@ LEFT_OUT = "left out"
 IGNORED = 255
 """Value of a decoded mask's pixels that count neither in a loss nor in a score."""
 
+MOST_SHRINK = 64
+"""Largest factor by which images are shrunk."""
+
 Position = Literal["encoder", "bottleneck", "decoder"]
 POSITIONS: tuple[Position, ...] = get_args(Position)
 
@@ -167,7 +170,7 @@ class DataConfig:
         _require(self.ignore is None or 0 <= self.ignore < 2**16, "ignore", self.ignore, "a mask's value")
         _require(self.channels in ("auto", "grey", "rgb", "all"), "channels", self.channels, "auto, grey, rgb or all")
         _require(self.pixels in ("8-bit", "keep"), "pixels", self.pixels, "8-bit or keep")
-        _require(1 <= self.shrink <= 64, "shrink", self.shrink, "from 1 to 64")
+        _require(1 <= self.shrink <= MOST_SHRINK, "shrink", self.shrink, f"from 1 to {MOST_SHRINK}")
         _require(0 < self.val_fraction < 1, "val_fraction", self.val_fraction, "a share between 0 and 1")
         _require(0 < self.test_fraction < 1, "test_fraction", self.test_fraction, "a share between 0 and 1")
         _require(

@@ -7,8 +7,8 @@ masks, `response.png` and `response.csv` the predicted area against the given si
     python studies/kits.py                                        # simulated slices
     python studies/kits.py --layout kits --manifest kits21        # KiTS19, KiTS21 or KiTS23 as downloaded
     python studies/kits.py --manifest slices/manifest.csv --size radiographic_size_cm --group-by case_id \\
-        --classes kidney tumour --shrink 4 --crop 128 --width 16 --depth 4 --epochs 100 --batch-size 4 \\
-        --shape one-cycle --folds 5                               # slices that are there already
+        --classes kidney tumour --shrink 4 --crop 128 --depth 4 --epochs 100 --batch-size 4 \\
+        --intensity 0.1 --folds 5                                 # slices that are there already
 
 Without `--manifest` the slices are **simulated** (`metaseg.simulators.kidney_tumours`): where a tumour ends isn't
 visible, and its size tells; `--synthetic.metadata-effect 0` takes that away.

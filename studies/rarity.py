@@ -1,4 +1,4 @@
-"""How rare may a task be? Does it gain from sharing a network with a common one, and from which rarity on?
+"""Rare tasks: does one gain from sharing a network with a common task, and from which rarity on?
 
 Repeats the study of tasks (studies/anomalies.py) with fewer and fewer masks of the rare task for training, and tests on
 all of them: one network a task (`baseline-stratified`), a network that is told the task (`sme`) and one that isn't
@@ -61,8 +61,7 @@ PRESETS: Mapping[Preset, Rarity] = {
 def run(options: Rarity, console: "Console") -> int:
     """Train the studies, one after the other, and draw the curve; returns the exit code."""
     studies: dict[int, str] = {}
-    for count in options.counts:
-        asked = options.at(count)
+    for count, asked in {count: options.at(count) for count in options.counts}.items():  # all, before one trains
         if code := launch(anomalies.page, asked):
             return code
         studies[count] = study_name(anomalies.page(asked), asked)

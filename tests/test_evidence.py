@@ -4,6 +4,7 @@ import importlib
 import re
 import shlex
 import sys
+from collections.abc import Sequence
 
 import pandas as pd
 import pytest
@@ -75,15 +76,21 @@ def held(folder: str) -> list[float]:
 SECTIONS = re.split(r"\n(?=## )", PAGE.read_text())
 
 
+def unsupported(section: str, known: Sequence[float]) -> list[str]:
+    """Numbers of a section's text, tables and commands left out, that aren't rounded ones of `known`."""
+    text = re.sub(r"<!-- .*?<!-- end -->|```.*?```", "", section, flags=re.S)
+    found = []
+    for number in NUMBER.findall(text):
+        drift = DRIFT * 10 ** (3 - len(number.rpartition(".")[2]))
+        if not any(abs(abs(float(number)) - value) <= drift for value in known):
+            found.append(number)
+    return found
+
+
 @pytest.mark.parametrize("section", SECTIONS, ids=[part.splitlines()[0][:40] for part in SECTIONS])
 def test_every_number_of_the_text_is_in_the_tables_of_its_section(section):
     folders = set(re.findall(r"<!-- command (\S+) -->", section)) or set(STUDIES)
-    known = [value for folder in folders for value in held(folder)]
-    text = re.sub(r"<!-- .*?<!-- end -->|```.*?```", "", section, flags=re.S)
-    for number in NUMBER.findall(text):
-        decimals = len(number.rpartition(".")[2])
-        drift = DRIFT * 10 ** (3 - decimals)
-        assert any(abs(abs(float(number)) - value) <= drift for value in known), f"{number} isn't in {sorted(folders)}"
+    assert not unsupported(section, [value for folder in folders for value in held(folder)])
 
 
 @pytest.mark.parametrize("folder", STUDIES)
@@ -102,12 +109,10 @@ def test_a_command_is_one_that_its_page_understands(folder, monkeypatch):
 
 
 def test_numbers_that_arent_in_a_table_are_found():
-    """The check of the text can fail."""
-    values = [0.123]
-    text = "It rises by 0.987."
-    number = NUMBER.findall(text)[0]
-    assert number == "0.987"
-    assert not any(abs(float(number) - value) <= DRIFT for value in values)
+    section = (
+        "It rises by +0.123 (-0.05 to 0.987), to 0.124.\n<!-- scores x -->\n0.555\n<!-- end -->\n```\n0.777\n```\n"
+    )
+    assert unsupported(section, [0.1234, 0.0504]) == ["0.987", "0.124"]
 
 
 def test_markers_are_filled_and_an_unknown_table_is_an_error(tmp_path, monkeypatch):

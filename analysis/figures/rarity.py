@@ -10,6 +10,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from analysis.figures.scores import Title, arm_styles
 from analysis.figures.style import Styles, arm_handles, foot, new_figure, render, tidy
+from metaseg.schema import MACRO
 
 COLUMNS = (
     "samples", "arm", "n_images", "n_folds", "n_seeds", "mean", "sd", "difference", "ci_low", "ci_high",
@@ -28,14 +29,16 @@ def rarity_curve(
         reference: arm that the others are compared with, in all studies.
 
     Returns:
-        A row per number and arm, columns `COLUMNS`: the number, F1 (mean, and SD across seeds; NaN with one) and the
-        difference of F1 from the reference with its 95 % interval (of a new run and a new image, before correction for
-        several comparisons; NaN for the reference).
+        A row per number and arm, columns `COLUMNS`: the number, F1 (mean, and SD across seeds; NaN with one; of several
+        classes their mean) and the difference of F1 from the reference with its 95 % interval (of a new run and a new
+        image, before correction for several comparisons; NaN for the reference).
     """
     rows = []
     for samples, (cells, tests) in sorted(reports.items()):
-        tests = tests[(tests["reference"] == reference) & (tests["subgroup"] == subgroup)].set_index("arm")
-        for _, cell in cells[cells["subgroup"] == subgroup].iterrows():
+        scored = MACRO if MACRO in set(cells["class"]) else cells["class"].iloc[0]
+        cells, tests = (table[(table["subgroup"] == subgroup) & (table["class"] == scored)] for table in (cells, tests))
+        tests = tests[tests["reference"] == reference].set_index("arm")
+        for _, cell in cells.iterrows():
             found = tests.loc[cell["arm"]] if cell["arm"] in tests.index else pd.Series(dtype=float)
             known = {**cell, **{name: found.get(name, np.nan) for name in ("difference", "ci_low", "ci_high")}}
             rows.append({"samples": samples} | {name: known[name] for name in COLUMNS[1:]})

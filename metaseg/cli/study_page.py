@@ -113,8 +113,9 @@ def with_folds(name: str, options: StudyOptions) -> str:
     """Name of a study or sweep: one with folds, limited training or equal steps has its own, unless one was given."""
     if getattr(options, "name", None) is not None:
         return name
-    limits = [f"{value}_{count}" for value, count in options.data.training_limits.items()]
-    name = as_name("-".join([name, *limits, *(["equal_steps"] if options.equal_steps else [])]))
+    parts = [f"{value}_{count}" for value, count in options.data.training_limits.items()]
+    parts += ["equal_steps"] if options.equal_steps else []
+    name = as_name("-".join([name, *parts])) if parts else name
     folds = options.data.folds
     if folds is None:
         return name

@@ -1,4 +1,4 @@
-"""What a study is made of, in words: its data and runs, printed before it trains."""
+"""Summary of a study before it trains: its data and runs, as they are printed, and the table of its samples."""
 
 from typing import TYPE_CHECKING
 

@@ -45,8 +45,6 @@ def _decode_sample(files: Files, config: DataConfig) -> _Sample | ManifestError:
         image, mask = decode_image(files[0], reading), decode_mask(files[1], MaskValues.of(config))
     except ManifestError as error:
         return error
-    if (mask == IGNORED).all():
-        return ManifestError(f"{files[1][0]}: all pixels have the ignored value {config.ignore} (--ignore)")
     if image.shape[:2] != mask.shape:
         sizes = " and ".join(f"{width}x{height}" for height, width in (image.shape[:2], mask.shape))
         return ManifestError(
@@ -56,6 +54,8 @@ def _decode_sample(files: Files, config: DataConfig) -> _Sample | ManifestError:
         image = to_channels(image, 1)
     levels = grey_levels(image) if not reading.kept and is_16_bit(files[0]) else 256
     image, mask = shrink_image(image, reading.shrink), shrink_mask(mask, reading.shrink)
+    if (mask == IGNORED).all():
+        return ManifestError(f"{files[1][0]}: all pixels have the ignored value {config.ignore} (--ignore)")
     return _Sample(image, mask, *pixel_statistics(image), MaskFacts.of(mask, image), levels)
 
 

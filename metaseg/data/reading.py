@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from metaseg.config import DataConfig
+from metaseg.config import MOST_SHRINK, DataConfig
 
 ImagePixels = npt.NDArray[np.uint8 | np.uint16 | np.float32]
 """Decoded image, `(H, W, C)`: uint8, or the type that holds the file's values."""
@@ -40,8 +40,8 @@ class Reading:
     def from_json(cls, description: Mapping[str, Any]) -> "Reading":
         """Inverse of `to_json`; entries of `description` that aren't its settings are left out."""
         shrink = description.get("shrink", 1)
-        if type(shrink) is not int or shrink < 1:
-            raise ValueError(f"shrink is {shrink!r}; expected a whole number from 1")
+        if type(shrink) is not int or not 1 <= shrink <= MOST_SHRINK:
+            raise ValueError(f"shrink is {shrink!r:.40}; expected a whole number from 1 to {MOST_SHRINK}")
         kept, every_channel = (description.get(name, False) is True for name in ("kept", "every_channel"))
         return cls(kept, every_channel, shrink)
 

@@ -1,10 +1,11 @@
 """Folders of derived or simulated files: complete or absent, and made once."""
 
+import hashlib
 import json
 import os
 import tempfile
 from collections.abc import Callable, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from metaseg.config import ConfigError
 
@@ -52,3 +53,8 @@ def _holds(folder: Path, made: object) -> bool:
     if found != made:
         raise ConfigError(f"{folder} exists already, with {found}; expected {made}, or a folder that doesn't exist yet")
     return True
+
+
+def mask_name(source: str) -> str:
+    """Name the file of a derived mask by what it is made from: readable, and like no other source's."""
+    return f"{PurePosixPath(source).stem[:100]}-{hashlib.sha256(source.encode()).hexdigest()[:8]}.png"

@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from metaseg.data.decode import decode_mask
 from metaseg.data.files import Files, sha256, source_files
 from metaseg.data.manifest import ROW, Manifest, ManifestError
 from metaseg.data.mask_values import MaskValues
-from metaseg.datasets.derived import derive
+from metaseg.datasets.derived import derive, mask_name
 from metaseg.datasets.source import Progress
 
 VOTE = "majority vote"
@@ -114,8 +114,8 @@ def _derive_masks(
     files = source_files(manifest, table.assign(**{ROW: range(len(table))}))
     made = [[mask, *(sha256(file) for file in own)] for mask, (_, own) in zip(table["mask"], files, strict=True)]
     digest = hashlib.sha256(json.dumps([made, list(rows.items())]).encode()).hexdigest()
-    names = [_mask_name(mask) for mask in table["mask"]]
-    vote_of = {image: _mask_name(f"{image}/{VOTE}") for image in rows}
+    names = [mask_name(mask) for mask in table["mask"]]
+    vote_of = {image: mask_name(f"{image}/{VOTE}") for image in rows}
 
     def write(folder: Path) -> None:
         for done, (image, own) in enumerate(rows.items(), start=1):
@@ -147,8 +147,3 @@ def _masks_of(manifest: Manifest, own: list[int], files: list[Files]) -> list[Ma
 
 def _save(mask: Mask, path: Path) -> None:
     Image.fromarray(np.where(mask, np.uint8(255), np.uint8(0))).save(path)
-
-
-def _mask_name(name: str) -> str:
-    """Make a file name that no other mask has."""
-    return f"{PurePosixPath(name).stem[:100]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}.png"

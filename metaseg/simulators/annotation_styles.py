@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -26,7 +26,7 @@ from metaseg.data.manifest import ROW, Manifest, ManifestError
 from metaseg.data.mask_values import MaskValues
 from metaseg.data.metadata import MetadataColumn
 from metaseg.data.split import assign_splits, seeded_order
-from metaseg.datasets.derived import derive
+from metaseg.datasets.derived import derive, mask_name
 from metaseg.datasets.source import Progress
 from metaseg.simulators.settings import StyleConfig
 
@@ -161,7 +161,7 @@ def _derive_masks(
 ) -> tuple[list[str], Path]:
     """Write the masks; return their names and their folder, which is named by a hash of what they are made from."""
     files = [masks for _, masks in source_files(manifest, table.assign(**{ROW: range(len(table))}))]
-    names = [_mask_name(image) for image in table["image"]]
+    names = [mask_name(image) for image in table["image"]]
     tolerances = [config.tolerances[style] for style in table["style"]]
     made = {
         name: [tolerance, [sha256(file) for file in masks]]
@@ -188,8 +188,3 @@ def _read(files: Sequence[Path], tolerance: float) -> Mask:
     for file in files:
         result |= polygonise(load_mask(file)[..., 0], tolerance)
     return result
-
-
-def _mask_name(image: str) -> str:
-    """Make a file name that no other image's mask has."""
-    return f"{PurePosixPath(image).stem[:100]}-{hashlib.sha256(image.encode()).hexdigest()[:8]}.png"

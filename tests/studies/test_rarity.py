@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -11,9 +12,10 @@ from PIL import Image
 
 from analysis.figures.rarity import COLUMNS, build_rarity, rarity_curve
 from checkout import ROOT
-from metaseg.config import DataConfig
+from metaseg.config import ConfigError, DataConfig
+from metaseg.terminal import Terminal
 from studies.anomalies import BASELINE
-from studies.rarity import PRESETS, Rarity
+from studies.rarity import PRESETS, Rarity, run
 
 
 def test_each_study_limits_the_rare_task_alone_and_keeps_the_other_options():
@@ -39,6 +41,7 @@ def report(difference: float) -> tuple[pd.DataFrame, pd.DataFrame]:
          for reference in (BASELINE, "sme-dummy") for subgroup in subgroups],
         columns=["arm", "reference", "subgroup", "difference", "ci_low", "ci_high"],
     )  # fmt: skip
+    cells, tests = cells.assign(**{"class": "foreground"}), tests.assign(**{"class": "foreground"})
     return cells, tests.assign(difference=tests["difference"].where(tests["subgroup"] == "rare", 9.0))
 
 
@@ -55,6 +58,23 @@ def test_the_curve_holds_each_studys_scores_and_differences_of_the_rare_task():
     assert [label.get_text() for label in differences.get_xticklabels()] == ["8", "32"]
 
 
+def test_of_several_classes_their_mean_is_drawn():
+    cells, tests = report(0.1)
+    classes = [pd.concat([table.assign(**{"class": name}) for name in ("a", "b")]) for table in (cells, tests)]
+    mean = [table.assign(**{"class": "macro"}) for table in report(0.2)]
+    both = tuple(pd.concat(pair, ignore_index=True) for pair in zip(classes, mean, strict=True))
+    curve = rarity_curve({8: both}, "rare", BASELINE)
+    assert curve["arm"].tolist() == [BASELINE, "sme"]
+    assert curve["difference"].iloc[1] == pytest.approx(0.2)
+
+
+def test_a_count_that_cant_be_is_refused_before_anything_trains(tmp_path):
+    options = replace(PRESETS["quick"], counts=(8, 1), storage=str(tmp_path / "store"))
+    with pytest.raises(ConfigError, match="limit_training is 'anomaly=1'"):
+        run(options, Terminal())
+    assert not (tmp_path / "store").exists()
+
+
 @pytest.mark.slow
 def test_the_page_trains_a_study_for_each_number_and_draws_the_curve(tmp_path):
     arguments = [
@@ -63,8 +83,8 @@ def test_the_page_trains_a_study_for_each_number_and_draws_the_curve(tmp_path):
     ]  # fmt: skip
     environment = {**os.environ, "METASEG_STORE": str(tmp_path / "store")}
     page = [sys.executable, ROOT / "studies" / "rarity.py", *map(str, arguments)]
-    run = subprocess.run(page, capture_output=True, text=True, timeout=300, env=environment, cwd=tmp_path)
-    assert run.returncode == 0, run.stdout + run.stderr
+    done = subprocess.run(page, capture_output=True, text=True, timeout=300, env=environment, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
     reports = tmp_path / "store" / "reports"
     names = {path.name for path in reports.iterdir()}
     name, *studies = "rarity", "anomalies-anomaly_6", "anomalies-anomaly_3"
@@ -74,4 +94,4 @@ def test_the_page_trains_a_study_for_each_number_and_draws_the_curve(tmp_path):
     assert sorted(curve["samples"].unique()) == [3, 6]
     with Image.open(reports / "rarity.png") as picture:
         assert picture.size[0] > 500
-    assert "rarity.png" in run.stdout
+    assert "rarity.png" in done.stdout

@@ -4,19 +4,23 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from PIL import Image
 from skimage.transform import downscale_local_mean
 
-from metaseg.config import ConfigError, DataConfig
+from metaseg.config import ConfigError, DataConfig, NetworkConfig, RunConfig, ScheduleConfig
 from metaseg.data.dataset import Dataset
 from metaseg.data.decode import decode_image
+from metaseg.data.manifest import ManifestError
 from metaseg.data.preparation import prepare
 from metaseg.data.reading import Reading
 from metaseg.data.shrink import shrink_image, shrink_mask
 from metaseg.datasets.table import read_table
 from metaseg.study.predict import Predictor
+from metaseg.training.fit import fit
 from table_files import write_dataset
 
 shapes = st.tuples(st.integers(1, 9), st.integers(1, 9))
@@ -71,9 +75,6 @@ def test_a_dataset_is_decoded_smaller_under_a_fingerprint_of_its_own(prepared):
 
 
 def test_a_prediction_is_as_large_as_the_file_and_made_at_the_size_of_training(prepared, tmp_path):
-    from metaseg import NetworkConfig, RunConfig, ScheduleConfig, fit
-
-    torch = pytest.importorskip("torch")
     small = prepared[1]
     network, schedule = NetworkConfig(width=2, depth=1), ScheduleConfig(epochs=1, crop=8)
     fitted = fit(RunConfig("se", "absent", 0, small.fingerprint, network, schedule), small, torch.device("cpu"))
@@ -98,5 +99,16 @@ def test_a_reading_is_read_back_and_a_wrong_one_refused():
     reading = Reading(kept=True, shrink=4)
     assert Reading.from_json(json.loads(json.dumps(reading.to_json()))) == reading
     assert Reading().to_json() == {}
-    with pytest.raises(ValueError, match="shrink is True"):
-        Reading.from_json({"shrink": True})
+    for wrong in (True, 0, 10**9, "2"):
+        with pytest.raises(ValueError, match="expected a whole number from 1 to 64"):
+            Reading.from_json({"shrink": wrong})
+
+
+def test_a_mask_of_which_shrinking_leaves_only_ignored_pixels_is_refused(tmp_path):
+    table = write_dataset(tmp_path / "cells", 12, line=["a", "b"] * 6)
+    mask = np.full((6, 8), 255, np.uint8)
+    mask[::2, ::2] = 1
+    Image.fromarray(mask).save(table.parent / "m3.png")
+    manifest = read_table(table, ["line"])
+    with pytest.raises(ManifestError, match=r"m3\.png: all pixels have the ignored value 255"):
+        prepare(manifest, DataConfig(shrink=2, ignore=255, foreground=("1",)), tmp_path / "cache")
