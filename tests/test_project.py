@@ -23,6 +23,7 @@ METASEG: tuple[tuple[str, ...], ...] = (
     ("engine",),
     ("cli",),
     ("pictures",),
+    ("commands",),
     ("__main__", "__init__"),
 )
 """Rooms of `metaseg`, the lowest first: a room imports rooms below its floor, and itself."""

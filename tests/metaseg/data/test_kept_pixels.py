@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from metaseg.__main__ import predict
+from metaseg.commands.predict import predict
 from metaseg.config import ConfigError, DataConfig, NetworkConfig, RunConfig, ScheduleConfig
 from metaseg.data.batches import standardise, to_input
 from metaseg.data.crops import HostCutter, Placement, ResidentCutter
