@@ -4,8 +4,12 @@ import sys
 from collections.abc import Callable
 
 from metaseg.command_line import call, misused
+from metaseg.commands.bundle import bundle
+from metaseg.commands.compare import compare
 from metaseg.commands.networks import networks
 from metaseg.commands.predict import predict
+from metaseg.commands.prune import prune
+from metaseg.commands.runs import runs
 from metaseg.commands.score import score
 from metaseg.commands.status import status
 from metaseg.commands.submit import submit
@@ -14,8 +18,12 @@ from metaseg.terminal import revealed
 
 # A command imports what it needs when it is called: help and `metaseg status` wait for neither torch nor Ray.
 COMMANDS: dict[str, Callable[..., int | None]] = {
+    "bundle": bundle,
+    "compare": compare,
     "networks": networks,
     "predict": predict,
+    "prune": prune,
+    "runs": runs,
     "score": score,
     "status": status,
     "submit": submit,
