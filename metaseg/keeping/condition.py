@@ -40,13 +40,15 @@ def parse_condition(text: str, columns: Mapping[str, Kind]) -> tuple[Condition, 
     """
     if len(text) > LONGEST:
         raise ConfigError(f"where has {len(text)} characters; expected at most {LONGEST}, such as {EXAMPLE}")
+    used: set[str] = set()
     try:
         tree = ast.parse(text.strip(), mode="eval").body
+        return _Parser(text, columns, used).condition(tree), frozenset(used)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        if isinstance(error, ConfigError):
+            raise
         reason = str(error).partition("(")[0].strip()
-        raise ConfigError(f"where is {text!r}, which can't be read ({reason}); expected {EXAMPLE}") from None
-    used: set[str] = set()
-    return _Parser(text, columns, used).condition(tree), frozenset(used)
+        raise ConfigError(f"where is {text!r:.200}, which can't be read ({reason}); expected {EXAMPLE}") from None
 
 
 class _Parser:

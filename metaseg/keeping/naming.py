@@ -83,13 +83,17 @@ def every_record(storage: Storage) -> bytes:
 
 
 def _records(storage: Storage) -> list[str]:
-    """Names of the files that may name runs, symbolic links included."""
+    """Names of the files that may name runs, also of those that symbolic links lead to."""
     files = [f"{folder}/{name}" for folder in NAMING for name in storage.files(folder)]
-    for folder in NAMING:
-        for name in (f"{folder}/{name}" for name in storage.names(folder)):
-            if name not in files and not any(file.startswith(f"{name}/") for file in files):
-                files += [name] if storage.exists(name) else [f"{name}/{inner}" for inner in storage.names(name)]
-    return files
+    above = {"/".join(parts[:depth]) for parts in (file.split("/") for file in files) for depth in range(len(parts) + 1)}
+    listed = (f"{folder}/{name}" for folder in NAMING for name in storage.names(folder))
+    return files + [file for name in listed if name not in above for file in _linked(storage, name)]
+
+
+def _linked(storage: Storage, name: str) -> list[str]:
+    """Files at a name that may be a link; the name itself where nothing is found, so that reading it tells why."""
+    inner = [] if storage.exists(name) else storage.names(name)
+    return [file for each in inner for file in _linked(storage, f"{name}/{each}")] or [name]
 
 
 def _content(storage: Storage, file: str) -> bytes:
@@ -98,6 +102,8 @@ def _content(storage: Storage, file: str) -> bytes:
         return b"\n".join(_run_ids(content)) if file.endswith(".parquet") else content
     except FileNotFoundError:
         raise
+    except IsADirectoryError:
+        return b""  # an empty folder
     except Exception as error:  # a damaged table can raise anything inside its decoder
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise ConfigError(

@@ -85,12 +85,12 @@ class BundleStorage(Storage):
         found: dict[str, zipfile.ZipInfo] = {}
         for entry in entries:
             name = entry.orig_filename
-            mode = entry.external_attr >> 16
+            kind = stat.S_IFMT(entry.external_attr >> 16)
             if {"", ".", ".."} & set(name.split("/")) or any(sign in name for sign in "\\\0:"):
                 raise BundleError(f"{self._path}: holds {name!r:.80}; expected names of files within it")
             if name in found:
                 raise BundleError(f"{self._path}: holds {name!r:.80} twice")
-            if mode and not stat.S_ISREG(mode) or entry.flag_bits & 1:
+            if kind not in (0, stat.S_IFREG) or entry.flag_bits & 1:
                 raise BundleError(f"{self._path}: {name!r:.80} is a link or encrypted; expected a plain file")
             found[name] = entry
         return found
