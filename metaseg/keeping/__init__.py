@@ -1,1 +1,1 @@
-"""The store as something one keeps: listing its runs, comparing studies, removing what nothing names, bundles to publish."""
+"""The store as something one keeps: lists of runs, studies side by side, what nothing names, bundles to publish."""

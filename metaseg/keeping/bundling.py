@@ -3,7 +3,7 @@
 import contextlib
 import hashlib
 import io
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,7 +133,7 @@ class _Packer:
             placed[score_file(run_id)] = self._named(scores, fingerprint)
         return placed
 
-    def declarations(self, unfinished: Collection[str]) -> dict[str, bytes]:
+    def declarations(self, unfinished: Set[str]) -> dict[str, bytes]:
         """Records of the study and of its sweeps, its looks and its annotators, and which runs have failed."""
         record = from_json(self._storage.read(study_file(self._study))) or {}
         files = {study_file(self._study): to_json(_declaration(record))}
@@ -220,7 +220,7 @@ def _texts(name: str, content: bytes) -> Sequence[bytes]:
     if not name.endswith(".parquet"):
         return [content]
     table = pq.read_table(pa.BufferReader(content), use_threads=False)
-    notes = [value for value in (table.schema.metadata or {}).values()]
+    notes = list((table.schema.metadata or {}).values())
     columns = [
         "\n".join(str(value) for value in column.unique().to_pylist()).encode(errors="replace")
         for column in table.columns

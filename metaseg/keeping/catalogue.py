@@ -51,9 +51,7 @@ def catalogue(
 
     def row(run_id: str) -> dict[str, Value]:
         is_done = run_id in done
-        state = (
-            "done" if is_done else "running" if run_id in running else "failed" if run_id in failed else "waiting"
-        )
+        state = "done" if is_done else "running" if run_id in running else "failed" if run_id in failed else "waiting"
         found = _named_row(run_id, state, named.get(run_id, []))
         if is_done:
             try:
@@ -74,9 +72,10 @@ def _named_row(run_id: str, state: str, named: list[NamedRun]) -> dict[str, Valu
     seed, fold = (named[0].seed, named[0].fold) if named else (None, None)
     arms, parts = (", ".join(filter(None, dict.fromkeys(getattr(n, key) for n in named))) for key in ("arm", "part"))
     row: dict[str, Value] = dict.fromkeys(COLUMNS)
+    studies = tuple(each.study for each in named)
     return row | {
-        "run": run_id, "state": state, "studies": tuple(each.study for each in named), "arm": arms or None, "part": parts or None,
-        "seed": seed, "fold": fold,
+        "run": run_id, "state": state, "studies": studies, "arm": arms or None, "part": parts or None, "seed": seed,
+        "fold": fold,
     }  # fmt: skip
 
 

@@ -82,7 +82,7 @@ def _options(kept: object) -> dict[str, str]:
         options = tomllib.loads(kept) if isinstance(kept, str) else {}
     except (tomllib.TOMLDecodeError, RecursionError):
         return {}
-    found = {}
+    found: dict[str, str] = {}
     for name, value in options.items():
         inner = value.items() if isinstance(value, dict) else [("", value)]
         found |= {f"--{name}{'.' if key else ''}{key}": _word(each) for key, each in inner}
@@ -178,7 +178,8 @@ def score_rows(one: Facts, other: Facts) -> list[tuple[str, str, str, str]]:
         cells = [each.get((name, arm)) for each in keyed]
         gain = f"{cells[1]['mean'] - cells[0]['mean']:+.4f}" if cells[0] is not None and cells[1] is not None else ""
         label = f"{arm} ({name})" if several else str(arm)
-        rows.append((label, *(ABSENT if cell is None else _score(cell) for cell in cells), gain or ABSENT))
+        first, second = (ABSENT if cell is None else _score(cell) for cell in cells)
+        rows.append((label, first, second, gain or ABSENT))
     return rows
 
 
@@ -198,7 +199,8 @@ def verdict_rows(one: Facts, other: Facts) -> list[tuple[str, str, str]]:
     for name, pair in dict.fromkeys(key for each in keyed for key in each):
         cells = (each.get((name, pair)) for each in keyed)
         label = f"{pair} ({name})" if several else pair
-        rows.append((label, *(ABSENT if cell is None else _verdict(cell) for cell in cells)))
+        first, second = (ABSENT if cell is None else _verdict(cell) for cell in cells)
+        rows.append((label, first, second))
     return rows
 
 

@@ -3,7 +3,7 @@
 import ast
 import operator
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from metaseg.config import ConfigError
 
@@ -17,7 +17,7 @@ Condition = Callable[[Row], bool]
 LONGEST = 2000
 """Characters of a condition; nobody types more, and a deeply nested one would exhaust the parser."""
 
-ORDERS: dict[type[ast.cmpop], Callable[[object, object], bool]] = {
+ORDERS: dict[type[ast.cmpop], Callable[[Any, Any], bool]] = {
     ast.Lt: operator.lt, ast.LtE: operator.le, ast.Gt: operator.gt, ast.GtE: operator.ge,
 }  # fmt: skip
 
@@ -77,7 +77,8 @@ class _Parser:
     def _comparison(self, left: ast.expr, link: ast.cmpop, right: ast.expr) -> Condition:
         (one, kind), (other, kinds) = self._operand(left), self._operand(right)
         if isinstance(link, ast.In | ast.NotIn):
-            if kinds not in ("list", "texts", "text") or kind in ("list", "texts") or (kind, kinds) == ("number", "text"):
+            among = ("list", "texts") if kind == "number" else ("list", "texts", "text")
+            if kinds not in among or kind in ("list", "texts"):
                 raise self._refused(right, f"`in` with a list, such as {ast.unparse(left)} in ('a', 'b')")
             found = self._membership(left, one, other)
             return found if isinstance(link, ast.In) else lambda row: not found(row)
@@ -122,8 +123,8 @@ class _Parser:
             name = node.id
             if name not in self._columns:
                 raise ConfigError(
-                    f"where is {self._text!r}: unknown column {name!r}; known: {', '.join(self._columns)} (texts are in "
-                    "quotes)"
+                    f"where is {self._text!r}: unknown column {name!r}; known: {', '.join(self._columns)} (texts are "
+                    "in quotes)"
                 )
             self._used.add(name)
             return (lambda row: row[name]), self._columns[name]
@@ -140,7 +141,7 @@ class _Parser:
             value = inner.value
             if isinstance(value, int | float) and not isinstance(value, bool):
                 return -value if negative else value
-            if value is None or isinstance(value, str) and not negative:
+            if value is None or (isinstance(value, str) and not negative):
                 return value
         raise self._refused(node, "a column, a number, a text in quotes, or a list of these")
 

@@ -76,16 +76,18 @@ def every_record(storage: Storage) -> bytes:
         ConfigError: one of them can't be read, so that nobody knows which runs it names.
     """
     for _ in range(ATTEMPTS):
-        with contextlib.suppress(FileNotFoundError):  # renamed while it was read, as drivers rename what they write
-            with ThreadPoolExecutor(READERS) as pool:
-                return b"\n".join(pool.map(lambda file: _content(storage, file), _records(storage)))
+        # A file may be renamed while it is read, as drivers rename what they write.
+        with contextlib.suppress(FileNotFoundError), ThreadPoolExecutor(READERS) as pool:
+            return b"\n".join(pool.map(lambda file: _content(storage, file), _records(storage)))
     raise ConfigError(f"{storage.where}: its studies or sweeps change while they are read; nothing was removed")
 
 
 def _records(storage: Storage) -> list[str]:
     """Names of the files that may name runs, also of those that symbolic links lead to."""
     files = [f"{folder}/{name}" for folder in NAMING for name in storage.files(folder)]
-    above = {"/".join(parts[:depth]) for parts in (file.split("/") for file in files) for depth in range(len(parts) + 1)}
+    above = {
+        "/".join(parts[:depth]) for parts in (file.split("/") for file in files) for depth in range(len(parts) + 1)
+    }
     listed = (f"{folder}/{name}" for folder in NAMING for name in storage.names(folder))
     return files + [file for name in listed if name not in above for file in _linked(storage, name)]
 
@@ -107,8 +109,8 @@ def _content(storage: Storage, file: str) -> bytes:
     except Exception as error:  # a damaged table can raise anything inside its decoder
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise ConfigError(
-            f"{storage.locate(file)} can't be read, so that nobody knows which runs it names; nothing was removed. Mend "
-            f"it or move it away ({reason})"
+            f"{storage.locate(file)} can't be read, so that nobody knows which runs it names; nothing was removed. "
+            f"Mend it or move it away ({reason})"
         ) from error
 
 

@@ -86,8 +86,8 @@ def plan_pruning(store: Store, hours: float = 1.0, now: float | None = None) -> 
 def prune(store: Store, plan: Plan, hours: float = 1.0) -> Iterator[Removable]:
     """Remove what was planned, and yield each part once it is gone.
 
-    Studies, sweeps and claims are read again meanwhile: what has been named or claimed since the plan stays. A run loses
-    `DONE` first, so that one that is half removed isn't a run.
+    Studies, sweeps and claims are read again meanwhile: what has been named or claimed since the plan stays. A run
+    loses `DONE` first, so that one that is half removed isn't a run.
 
     Raises:
         ConfigError: as `plan_pruning`, when records are read again.

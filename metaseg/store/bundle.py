@@ -1,6 +1,7 @@
 """A bundle: a study without pixels and paths in one file, which is read where it is, as a store that can't be changed.
 
-It comes from others. Nothing in it is unpacked to a disk; names, sizes and checksums are checked before anything is used.
+It comes from others: nothing in it is unpacked to a disk, and names, sizes and checksums are checked before anything
+is used.
 """
 
 import errno
@@ -161,7 +162,9 @@ class BundleStorage(Storage):
         self._refuse()
 
     def _refuse(self) -> NoReturn:
-        raise BundleError(f"{self._path} is a bundle, which can only be read; expected a folder or a bucket to write to")
+        raise BundleError(
+            f"{self._path} is a bundle, which can only be read; expected a folder or a bucket to write to"
+        )
 
     def _is_transient(self, error: Exception) -> bool:
         return False

@@ -87,7 +87,9 @@ def test_of_any_store_only_what_nothing_names_is_removed(tmp_path, seed):
                 record["runs"].append({"run_id": run, "arm": "sme", "seed": 10 + number})
                 protected = True
             case "looked at":
-                store.storage.write("looks/cells.json", (store.storage.read_or_none("looks/cells.json") or b"") + run.encode())
+                store.storage.write(
+                    "looks/cells.json", (store.storage.read_or_none("looks/cells.json") or b"") + run.encode()
+                )
                 protected = True
             case "tried" if sweep:
                 name = rng.choice(["journal.log", "journal/00001.json", "trials.parquet"])
@@ -166,7 +168,7 @@ def test_checkpoints_of_a_sweeps_trials_stay(store):
     assert not folders(store)
 
 
-@pytest.mark.parametrize("age, hours, gone", [(3500, 1, False), (3700, 1, True), (60, 0, True), (-600, 1, False)])
+@pytest.mark.parametrize(("age", "hours", "gone"), [(3500, 1, False), (3700, 1, True), (60, 0, True), (-600, 1, False)])
 def test_age_decides(store, age, hours, gone):
     run = unnamed_run(store, "lone")
     make_older(Path(store.where) / "runs" / run, age)
