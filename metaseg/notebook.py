@@ -17,11 +17,11 @@ def html_table(
     Args:
         title: above the table.
         columns: headings; without any, there is no table.
-        rows: cells, whose texts are escaped; None is a dash. Of more than `MOST_ROWS`, the first are shown.
+        rows: cells, whose texts are escaped; None and NaN are dashes. Of more than `MOST_ROWS`, the first are shown.
         notes: paragraphs; empty ones are left out.
     """
     listed = [list(row) for row in rows]
-    head = "".join(f"<th>{_text(name)}</th>" for name in columns)
+    head = "".join(f"<th style='text-align: left'>{_text(name)}</th>" for name in columns)
     body = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in listed[:MOST_ROWS])
     more = [f"... and {len(listed) - MOST_ROWS} more"] if len(listed) > MOST_ROWS else []
     paragraphs = "".join(f"<p>{_text(note)}</p>" for note in [*more, *notes] if note)
@@ -31,9 +31,8 @@ def html_table(
 
 def _cell(value: object) -> str:
     if isinstance(value, int | float):
-        return (
-            f'<td style="text-align: right">{_text(f"{value:.4g}" if isinstance(value, float) else f"{value:,}")}</td>'
-        )
+        shown = f"{value:,}" if isinstance(value, int) else f"{value:.4f}" if value == value else "-"
+        return f'<td style="text-align: right">{shown}</td>'
     return f'<td style="text-align: left">{_text("-" if value is None else str(value))}</td>'
 
 

@@ -53,8 +53,9 @@ def bundle(
     size = f"{len(made.content) / 1e6:,.1f} MB"
     print(visible(f"{target.locate(name)}: {made.done} of {made.runs} runs, {len(made.files)} files, {size}"))
     names = "hashes of the names" if hash_names else "the names"
-    licensed = license or "none; others may not use it without your leave: --license"
-    print(visible(f"It holds {names} of images and groups, and the values of metadata. Licence: {licensed}."))
+    print(f"It holds {names} of images and groups, and the values of metadata.")
+    said = f"Licence: {license}." if license else "It says nothing on who may use it; --license does."
+    print(visible(said))
     print(visible(f"Read it with: analysis collect {name} RESULTS"))
 
 

@@ -99,6 +99,7 @@ def make_bundle(store: Store, study: str, license: str | None = None, hash_names
         "runs": len(declared.runs),
         "finished": len(finished),
         "made_by": f"metaseg {metaseg.__version__}",
+        "read_with": "analysis collect THIS_FILE.zip RESULTS, then analysis report RESULTS",
         "left_out": "images, masks, pictures of them, weights, folders' paths, hosts, reasons of failures",
     }
     _require_clean({**files, BUNDLE: to_json(about)}, store)

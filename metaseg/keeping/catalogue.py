@@ -42,7 +42,7 @@ def catalogue(
     Raises:
         ConfigError: the store has no runs and no studies, or not this study.
     """
-    named, done = named_runs(store, study), store.done()
+    named, done = named_runs(store, study, warn), store.done()
     if not named and not done:
         raise ConfigError(f"{store.where} has no run and no study; expected a store that a study has been started on")
     running, failed = running_runs(store.storage), store.failed()

@@ -1,7 +1,7 @@
 """Names that a store's records give its runs: by studies, their looks, and sweeps; and by drivers that hold them."""
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -32,10 +32,12 @@ class NamedRun:
     fold: str | None
 
 
-def named_runs(store: Store, study: str | None = None) -> dict[str, list[NamedRun]]:
+def named_runs(
+    store: Store, study: str | None = None, warn: Callable[[str], None] = lambda line: None
+) -> dict[str, list[NamedRun]]:
     """Runs that studies name, by run id, in the order of the records; of one study if `study` is given.
 
-    Records that can't be read name nothing here; `every_record` refuses them.
+    Records that can't be read name nothing here, and `warn` is told of them; `every_record` refuses them.
 
     Raises:
         ConfigError: the store has no such study, or its record can't be read.
@@ -48,6 +50,8 @@ def named_runs(store: Store, study: str | None = None) -> dict[str, list[NamedRu
         record = from_json(store.storage.read_foreign(f"studies/{name}.json"))
         if record is None and study is not None:
             raise ConfigError(f"{store.storage.locate(f'studies/{name}.json')}: not a study's record")
+        if record is None:
+            warn(f"{store.storage.locate(f'studies/{name}.json')}: not a study's record; its runs have no name here")
         for run in listed_runs(record or {}):
             found.setdefault(str(run["run_id"]), []).append(_named(name, run))
     return found

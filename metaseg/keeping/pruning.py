@@ -91,6 +91,7 @@ def prune(store: Store, plan: Plan, hours: float = 1.0) -> Iterator[Removable]:
 
     Raises:
         ConfigError: as `plan_pruning`, when records are read again.
+        OSError: something can't be removed.
     """
     storage = store.storage
     storage.require_writable()
@@ -105,6 +106,8 @@ def prune(store: Store, plan: Plan, hours: float = 1.0) -> Iterator[Removable]:
         storage.delete_folder(found.folder)
         for name in found.beside:
             storage.delete(name)
+        if left := storage.files(found.folder):
+            raise OSError(f"{storage.locate(found.folder)}: {len(left)} of its files can't be removed")
         yield found
 
 

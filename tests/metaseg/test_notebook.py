@@ -33,7 +33,8 @@ def test_long_tables_are_cut_and_say_so():
     page = html_table("many", ("n",), [(number,) for number in range(1000)])
     assert len(cells(page)) == 1 + MOST_ROWS
     assert f"... and {1000 - MOST_ROWS} more" in page
-    assert cells(html_table("one", ("a", "b", "c"), [(None, 0.123456, 12345)]))[1] == ["-", "0.1235", "12,345"]
+    rows = [(None, 0.123456, 12345), ("", float("nan"), -1)]
+    assert cells(html_table("one", ("a", "b", "c"), rows))[1:] == [["-", "0.1235", "12,345"], ["", "-", "-1"]]
 
 
 def test_a_study_shows_its_arms_and_comparisons(tmp_path):
@@ -78,7 +79,7 @@ def test_a_report_shows_its_conclusion_and_tests(results, tmp_path):
     page = report._repr_html_()
     overall = report.tests[report.tests["subgroup"] == "Average"]
     assert cells(page)[0] == ["arm", "reference", "difference", "ci_low", "ci_high", "verdict"]
-    assert [row[2] for row in cells(page)[1:]] == [f"{value:.4g}" for value in overall["difference"]]
+    assert [row[2] for row in cells(page)[1:]] == [f"{value:.4f}" for value in overall["difference"]]
     assert pd.notna(overall["difference"]).all()
     assert "report.html" in page
     assert "<script>" not in page

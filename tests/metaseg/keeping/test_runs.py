@@ -66,6 +66,9 @@ def test_states_are_what_the_store_knows(store):
     assert {row["state"] for row in catalogue(store, "cells") if row["run"] == run_id("sme", 0)} == {"damaged"}
     assert len(told) == 1
     assert "images.parquet: corrupt" in told[0]
+    store.storage.write("studies/half.json", b'{"runs": [')
+    catalogue(store, warn=told.append, columns=[])
+    assert "half.json: not a study's record" in told[-1]
 
 
 def test_where_and_sort_pick_and_order_rows(store):
