@@ -6,6 +6,7 @@ from collections.abc import Callable
 from metaseg.command_line import call, misused
 from metaseg.commands.networks import networks
 from metaseg.commands.predict import predict
+from metaseg.commands.response import response
 from metaseg.commands.score import score
 from metaseg.commands.status import status
 from metaseg.commands.submit import submit
@@ -16,6 +17,7 @@ from metaseg.terminal import revealed
 COMMANDS: dict[str, Callable[..., int | None]] = {
     "networks": networks,
     "predict": predict,
+    "response": response,
     "score": score,
     "status": status,
     "submit": submit,
