@@ -9,6 +9,7 @@ from metaseg.commands.compare import compare
 from metaseg.commands.networks import networks
 from metaseg.commands.predict import predict
 from metaseg.commands.prune import prune
+from metaseg.commands.response import response
 from metaseg.commands.runs import runs
 from metaseg.commands.score import score
 from metaseg.commands.status import status
@@ -23,6 +24,7 @@ COMMANDS: dict[str, Callable[..., int | None]] = {
     "networks": networks,
     "predict": predict,
     "prune": prune,
+    "response": response,
     "runs": runs,
     "score": score,
     "status": status,
