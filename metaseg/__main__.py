@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable
 
 from metaseg.command_line import call, misused
+from metaseg.commands.export import export
 from metaseg.commands.networks import networks
 from metaseg.commands.predict import predict
 from metaseg.commands.score import score
@@ -14,6 +15,7 @@ from metaseg.terminal import revealed
 
 # A command imports what it needs when it is called: help and `metaseg status` wait for neither torch nor Ray.
 COMMANDS: dict[str, Callable[..., int | None]] = {
+    "export": export,
     "networks": networks,
     "predict": predict,
     "score": score,
