@@ -7,6 +7,7 @@ from metaseg.command_line import call, misused
 from metaseg.commands.export import export
 from metaseg.commands.networks import networks
 from metaseg.commands.predict import predict
+from metaseg.commands.response import response
 from metaseg.commands.score import score
 from metaseg.commands.status import status
 from metaseg.commands.submit import submit
@@ -18,6 +19,7 @@ COMMANDS: dict[str, Callable[..., int | None]] = {
     "export": export,
     "networks": networks,
     "predict": predict,
+    "response": response,
     "score": score,
     "status": status,
     "submit": submit,

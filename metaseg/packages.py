@@ -10,7 +10,7 @@ Extra = Literal["bioimageio", "fuzz", "gs", "kits", "livecell", "losses", "onnx"
 """Extras of the distribution (`pyproject.toml`) that messages speak of."""
 
 PACKAGES: dict[Extra, str] = {
-    "bioimageio": "bioimageio.core>=0.11",
+    "bioimageio": "bioimageio.core>=0.11 pydantic<2.14",
     "fuzz": "atheris>=3.0",
     "gs": "gcsfs>=2025.2",
     "kits": "nibabel>=5.3",

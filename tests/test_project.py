@@ -23,6 +23,7 @@ METASEG: tuple[tuple[str, ...], ...] = (
     ("engine",),
     ("cli",),
     ("pictures",),
+    ("prediction",),
     ("commands",),
     ("__main__", "__init__"),
 )

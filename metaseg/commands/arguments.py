@@ -1,7 +1,26 @@
 """Arguments that several commands take."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import tyro
 
+from metaseg.config import ConfigError
+
 StoreArgument = Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="STORE")]
+
+
+def parse_metadata(pairs: Sequence[str]) -> dict[str, str]:
+    """Parse COLUMN=VALUE of each; raises `ConfigError` for anything else, or a column that is there twice."""
+    from metaseg.text import clean_text  # imports pandas, which help doesn't wait for
+
+    told: dict[str, str] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        name = clean_text(name)
+        if not equals or not name:
+            raise ConfigError(f"metadata is {pair!r}; expected COLUMN=VALUE")
+        if name in told:
+            raise ConfigError(f"metadata has {name!r} twice; expected each column once")
+        told[name] = value
+    return told

@@ -20,11 +20,11 @@ from metaseg.export.formats import FORMATS
 from metaseg.export.model import Checked, Model
 from metaseg.export.passport import describe
 from metaseg.networks.block_source import Code
-from metaseg.schema import AS_TRAINED, DONE, IMAGES, WEIGHTS
+from metaseg.schema import AS_TRAINED, IMAGES, WEIGHTS
 from metaseg.store.runs import FinishedRun, require_fingerprint
-from metaseg.store.storage import Storage, open_storage
+from metaseg.store.storage import open_storage
 from metaseg.study.exported_model import to_text
-from metaseg.study.predict import Predictor
+from metaseg.study.predict import Predictor, find_run
 
 
 @dataclass(frozen=True)
@@ -70,9 +70,9 @@ def export_run(
         raise ConfigError(f"out is {out}, which exists; expected a folder to make")
     if not out.absolute().parent.is_dir() or not os.access(out.absolute().parent, os.W_OK | os.X_OK):
         raise ConfigError(f"out is {out}, whose folder isn't there or can't be written to; expected one that can")
-    run, storage = open_run(address)
+    run = find_run(address)
     predictor = Predictor.open(run, blocks)
-    counts = count_images(run, storage)
+    counts = count_images(run)
     passport = describe(run, predictor, counts, authors, licence)
     model = Model(predictor, passport, load(run.read(WEIGHTS)), authors, licence, tuple(blocks))
     scores = read_scores(run, predictor.encoder)
@@ -91,26 +91,7 @@ def export_run(
     return Exported(out, tuple(files), checked)
 
 
-def open_run(address: str) -> tuple[FinishedRun, Storage]:
-    """Open a run by its path or URL; the storage is its store's, or the folder that it lies in.
-
-    Raises:
-        ConfigError: it isn't a finished run's.
-    """
-    place, _, name = address.rstrip("/").rpartition("/")
-    store, _, runs = place.rpartition("/")
-    folder = f"runs/{name}" if runs == "runs" else name
-    expected = "expected a finished run's folder, STORE/runs/RUN_ID, that holds DONE"
-    if name in ("", ".", ".."):
-        raise ConfigError(f"run is {address!r}; {expected}")
-    relative = "." if runs != "runs" or "/" in place else "./"
-    storage = open_storage((store if runs == "runs" else place) or ("/" if address.startswith("/") else relative))
-    if not storage.exists(f"{folder}/{DONE}"):
-        raise ConfigError(f"{address} isn't a finished run; {expected}")
-    return FinishedRun.open(storage, folder), storage
-
-
-def count_images(run: FinishedRun, storage: Storage) -> dict[str, int]:
+def count_images(run: FinishedRun) -> dict[str, int]:
     """Images with a mask by split: those tested, and the others where the store still has the decoded dataset."""
     config: dict[str, Any] = run.description()
     rows = run.table(IMAGES, ["image", "subgroup", "evaluation"], [])
@@ -118,7 +99,8 @@ def count_images(run: FinishedRun, storage: Storage) -> dict[str, int]:
     counts = {"test": len(rows.drop_duplicates(["image", "subgroup"]))}
     try:
         fingerprint = require_fingerprint(config["dataset"]["fingerprint"])
-        content = storage.read_foreign(f"cache/{fingerprint}/table.parquet")
+        store = open_storage(run.storage.where.rpartition("/")[0])
+        content = store.read_foreign(f"cache/{fingerprint}/table.parquet")
         table = pd.read_parquet(io.BytesIO(content or b""))
         fold, subset = config.get("fold"), config.get("subset")
         split = table["split" if fold is None else split_of(fold)]

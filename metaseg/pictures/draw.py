@@ -111,7 +111,7 @@ def draw_overlays(rows: Sequence[OverlayRow], title: str, about: str) -> bytes:
     ])  # fmt: skip
     for row, axes in zip(rows, sheet.axes(), strict=True):
         _show(axes[0], _displayed(row.image))
-        _contour(axes[0], row.target, TRUTH)
+        draw_outline(axes[0], row.target, TRUTH)
         for axis, panel in zip(axes[1:], row.panels, strict=True):
             pixels = DIMMED * _displayed(row.image)
             pixels[panel.predicted & row.target] = _rgb(MATCH)
@@ -131,11 +131,11 @@ def draw_probabilities(rows: Sequence[ProbabilityRow], title: str, about: str) -
     sheet = _sheet_of(rows, title, about, entries, right=0.65)
     for row, axes in zip(rows, sheet.axes(), strict=True):
         _show(axes[0], _displayed(row.image))
-        _contour(axes[0], row.target, MAP_TRUTH)
+        draw_outline(axes[0], row.target, MAP_TRUTH)
         for axis, panel in zip(axes[1:], row.panels, strict=True):
             axis.imshow(panel.probability, cmap="viridis", vmin=0, vmax=1)
-            _contour(axis, row.target, MAP_TRUTH)
-            _contour(axis, panel.probability, MAP_HALF)
+            draw_outline(axis, row.target, MAP_TRUTH)
+            draw_outline(axis, panel.probability, MAP_HALF)
     sheet.colour_bar("probability")
     return sheet.png()
 
@@ -195,7 +195,7 @@ def draw_sweep(
             pixels[mask == k] = 0.6 * pixels[mask == k] + 0.4 * _rgb(CLASSES[k - 1])
         _show(axis, pixels)
         for k in range(1, len(class_names) + 1):
-            _contour(axis, mask == k, CLASSES[k - 1])
+            draw_outline(axis, mask == k, CLASSES[k - 1])
         if position == 1 + nearest:
             axis.spines[:].set(color=OWN, linewidth=3)
     return sheet.png()
@@ -233,11 +233,16 @@ def _displayed(image: Image) -> Rgb:
     return np.asarray(np.broadcast_to(stretched, (*image.shape[:2], 3)).copy(), dtype=np.float64)
 
 
+def show_image(axis: Axes, image: Image) -> None:
+    """Show an image, stretched as in all pictures."""
+    _show(axis, _displayed(image))
+
+
 def _show(axis: Axes, pixels: Rgb) -> None:
     axis.imshow(pixels, vmin=0, vmax=1)
 
 
-def _contour(axis: Axes, values: npt.NDArray[np.generic], colour: str) -> None:
+def draw_outline(axis: Axes, values: npt.NDArray[np.generic], colour: str) -> None:
     """Draw the contour at 0.5, closed at the image's border; on a dark stroke, to be visible on light pixels too."""
     height, width = values.shape
     padded = np.pad(values.astype(np.float64), 1)

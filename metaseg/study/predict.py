@@ -1,8 +1,8 @@
-"""Prediction with a trained run: its folder and an image with metadata in, a mask out."""
+"""Prediction with a trained run: its folder or URL and an image with metadata in, a mask out."""
 
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +25,9 @@ from metaseg.networks.block_name import MissingBlockError
 from metaseg.networks.block_source import Code
 from metaseg.networks.blocks import block_name
 from metaseg.networks.build import build, is_from_elsewhere, read_architecture
-from metaseg.schema import UNKNOWN
-from metaseg.store.folder import FolderStorage
+from metaseg.schema import DONE, UNKNOWN
 from metaseg.store.runs import DamagedRunError, FinishedRun, from_json
+from metaseg.store.storage import open_storage
 from metaseg.study.exported_model import open_onnx, open_weights
 from metaseg.training.evaluate import predict_logits
 
@@ -62,8 +62,8 @@ class Predictor:
     """The way in which image files are to be read (`metaseg.decode_image`)."""
 
     @classmethod
-    def load(cls, folder: Path, blocks: Sequence[Code] = ()) -> "Predictor":
-        """Load the network from a finished run's folder, or from a file that `metaseg export` wrote.
+    def load(cls, folder: Path | str, blocks: Sequence[Code] = ()) -> "Predictor":
+        """Load the network from a finished run's folder, its URL in a bucket, or a file that `metaseg export` wrote.
 
         Args:
             folder: STORE/runs/RUN_ID, or an exported model.onnx or model.safetensors.
@@ -74,12 +74,9 @@ class Predictor:
                 outside metaseg and not in `blocks`.
             DamagedRunError: as `open`.
         """
-        if folder.suffix in (".onnx", ".safetensors") and folder.is_file():
-            return cls._load_exported(folder, blocks)
-        if not (folder / "DONE").is_file():
-            raise ConfigError(f"{folder} isn't a finished run; expected a folder STORE/runs/RUN_ID that holds DONE")
-        folder = folder.resolve()
-        return cls.open(FinishedRun.open(FolderStorage(folder.parent), folder.name), blocks)
+        if (file := Path(folder)).suffix in (".onnx", ".safetensors") and file.is_file():
+            return cls._load_exported(file, blocks)
+        return cls.open(find_run(folder), blocks)
 
     @classmethod
     def open(cls, run: FinishedRun, blocks: Sequence[Code] = ()) -> "Predictor":
@@ -181,31 +178,77 @@ class Predictor:
         Returns:
             `(H, W)` uint8, 0 background, k the k-th of `classes`.
         """
-        logits = self._logits(pixels, metadata)
+        logits = self.logits([pixels], self.encode(metadata))[0]
         label = logits[0] > 0 if len(self.classes) == 1 else logits.argmax(dim=0)
         return label.to(torch.uint8).numpy()
 
     def probabilities(self, pixels: ImagePixels, metadata: Mapping[str, str | float | None]) -> npt.NDArray[np.float32]:
         """`(K, H, W)` probability of each of `classes` in each pixel; arguments as of `predict`."""
-        logits = self._logits(pixels, metadata)
+        logits = self.logits([pixels], self.encode(metadata))[0]
         probability = torch.sigmoid(logits) if len(self.classes) == 1 else torch.softmax(logits, dim=0)[1:]
         return probability.numpy()
 
+    @property
+    def device(self) -> torch.device:
+        """The device that the network computes on: the CPU, unless `to` has moved it."""
+        return next((tensor.device for tensor in self.model.parameters()), torch.device("cpu"))
+
+    def to(self, device: torch.device) -> "Predictor":
+        """The same network on a device."""
+        return replace(self, model=self.model.to(device))
+
     @torch.no_grad()
-    def _logits(self, pixels: ImagePixels, metadata: Mapping[str, str | float | None]) -> torch.Tensor:
-        vector = torch.from_numpy(self.encode(metadata))
-        if self.reading.every_channel and pixels.shape[2] != self.channels:
-            raise ConfigError(f"the image has {pixels.shape[2]} channels; expected {self.channels}")
-        size = pixels.shape[:2]
-        pixels = shrink_image(to_channels(pixels, self.channels), self.reading.shrink)
-        mean, std = pixel_statistics(pixels)
-        image = (torch.tensor(pixels).movedim(-1, 0)[None].float() - mean) / std
-        with autocast(image.device):  # as in evaluation, so that the run's scores hold for these predictions
-            logits = predict_logits(self.model, image, vector).float()
-        if self.reading.shrink == 1:
-            return logits[0]
-        whole = tuple(side * self.reading.shrink for side in pixels.shape[:2])
-        return interpolate(logits, whole, mode="bilinear", align_corners=False)[0, :, : size[0], : size[1]]
+    def logits(self, pixels: Sequence[ImagePixels], vectors: npt.NDArray[np.float32]) -> torch.Tensor:
+        """Logits of images of one size, computed at once.
+
+        Args:
+            pixels: N images, as for `predict`.
+            vectors: `(N, M)` their metadata, a row of `encode` each.
+
+        Raises:
+            ConfigError: an image has another number of channels.
+
+        Returns:
+            `(N, 1, H, W)`, foreground above 0; or, of K > 1 classes, `(N, 1 + K, H, W)`, background first. On the CPU.
+        """
+        arrays = [self._standardise(image) for image in pixels]
+        with autocast(self.device):  # as in evaluation, so that the run's scores hold for these predictions
+            logits = predict_logits(
+                self.model, torch.stack(arrays).to(self.device), torch.from_numpy(vectors).to(self.device)
+            ).float()
+        height, width = pixels[0].shape[:2]
+        if self.reading.shrink > 1:
+            whole = tuple(side * self.reading.shrink for side in logits.shape[2:])
+            logits = interpolate(logits, whole, mode="bilinear", align_corners=False)[:, :, :height, :width]
+        return logits.cpu()
+
+    def _standardise(self, image: ImagePixels) -> torch.Tensor:
+        """`(C, H, W)` the network's input, shrunk where the run's images were."""
+        if self.reading.every_channel and image.shape[2] != self.channels:
+            raise ConfigError(f"the image has {image.shape[2]} channels; expected {self.channels}")
+        small = shrink_image(to_channels(image, self.channels), self.reading.shrink)
+        mean, std = pixel_statistics(small)
+        return (torch.tensor(small).movedim(-1, 0).float() - mean) / std
+
+
+def find_run(where: Path | str) -> FinishedRun:
+    """Open a finished run by its folder, or by its URL in a bucket.
+
+    Raises:
+        ConfigError: there is no finished run.
+        DamagedRunError: as `FinishedRun.open`.
+    """
+    address = str(Path(where).resolve() if "://" not in str(where) else where).rstrip("/")
+    parent, _, name = address.rpartition("/")
+    expected = f"expected a folder STORE/runs/RUN_ID that holds {DONE}"
+    if not name or not parent:
+        raise ConfigError(f"{where} isn't a finished run; {expected}")
+    try:
+        return FinishedRun.open(open_storage(parent), name)
+    except FileNotFoundError:
+        raise ConfigError(f"{where} isn't a finished run; {expected}") from None
+    except NotADirectoryError:
+        raise ConfigError(f"{where} is a file; {expected}") from None
 
 
 def _where_defined(config: Mapping[str, Any]) -> str:

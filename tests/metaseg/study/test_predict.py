@@ -179,8 +179,11 @@ def test_weights_that_are_no_numbers_are_named(damaged):
         Predictor.load(damaged)
 
 
-@pytest.mark.parametrize(("out", "message"), [("", "which is a folder"), ("gone/mask.png", "whose folder isn't there")])
+@pytest.mark.parametrize(
+    ("out", "message"), [("folder.png", "which is a folder"), ("gone/mask.png", "whose folder isn't there")]
+)
 def test_a_mask_that_cant_be_written_is_said_before_the_run_is_opened(trained, tiny_manifest, tmp_path, out, message):
+    (tmp_path / "folder.png").mkdir()
     image = tiny_manifest.parent / "image0.png"
     done = command("--run", trained, "--image", image, "--out", tmp_path / out)
     assert done.returncode == 2
@@ -199,4 +202,8 @@ def test_a_file_that_is_gone_and_a_seal_that_is_none_are_named(damaged):
 def test_a_folder_in_the_place_of_the_image_is_named(trained, tmp_path):
     done = command("--run", trained, "--image", tmp_path, "--out", tmp_path / "mask.png")
     assert done.returncode == 2
-    assert done.stderr.strip() == f"error: image is {tmp_path}, which is a folder; expected a file"
+    out = tmp_path / "mask.png"
+    assert (
+        done.stderr.strip()
+        == f"error: out is {out}, a file, and images is {tmp_path}; expected a folder for several images"
+    )

@@ -1,0 +1,1 @@
+"""Trained networks at work: ensembles, the images to segment, what is written of them, responses to metadata."""
