@@ -1,4 +1,4 @@
-"""bioimage.io: a package with the network as ONNX and metadata as its second input, tested by bioimage.io's own code."""
+"""bioimage.io: a package with the network as ONNX and metadata as its second input, tested by bioimageio.core."""
 
 import hashlib
 import io
@@ -37,8 +37,8 @@ sample = bioimageio.core.predict(model=model, inputs={{"image": image, "metadata
 probabilities = sample.members["probabilities"].data  # (1, K, H, W)
 ```
 
-`image` is float32 `(1, C, H, W)` and `metadata` float32 `(1, M)`: see *Inputs and outputs*. A network that is told nothing
-has `image` alone. Blockwise prediction standardises each block by itself; use whole images."""
+`image` is float32 `(1, C, H, W)` and `metadata` float32 `(1, M)`: see *Inputs and outputs*. A network that is told
+nothing has `image` alone. Blockwise prediction standardises each block by itself; use whole images."""
 
 
 def write(model: Model, folder: Path) -> Checked:
@@ -50,7 +50,7 @@ def write(model: Model, folder: Path) -> Checked:
     if find_spec("bioimageio") is None or find_spec("bioimageio.core") is None:
         raise ConfigError(f"a bioimage.io package is tested by bioimageio.core: {install('bioimageio')}")
     content = onnx_file.encode(model, tiles=False)
-    checked = model.check(onnx_file.opened(content), smallest=1)
+    checked = model.check(onnx_file.opened(content), model.least)
     package = folder / "package"
     package.mkdir()
     image = shapes_image(*TEST_SIZE, model.predictor.channels, seed=3)[None]
@@ -104,7 +104,7 @@ def _describe(model: Model, package: Path) -> dict[str, Any]:
     channels = model.predictor.channels
     names = {1: ["intensity"], 3: ["red", "green", "blue"]}.get(channels, [f"channel{k}" for k in range(channels)])
     kept = passport["image"]["reading"]["kept"]
-    space = [{"type": "space", "id": axis, "size": {"min": 16, "step": 1}} for axis in "yx"]
+    space = [{"type": "space", "id": axis, "size": {"min": max(16, model.least), "step": 1}} for axis in "yx"]
     image = _tensor(
         package, "image", "Pixels as read from a file; each image is standardised inside.", names, space,
         None if kept else [0, 255],
@@ -175,7 +175,9 @@ def _cover(image: Floats, mask: Any, classes: int) -> bytes:
     left = (255 * (grey - low) / max(high - low, 1)).astype(np.uint8)
     palette = np.array([(0, 0, 0), (230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66)], np.uint8)
     right = palette[np.where(mask == 0, 0, 1 + (mask.astype(int) - 1) % (len(palette) - 1))]
-    both = Image.fromarray(np.concatenate([left, right], axis=1)).resize((4 * width, 2 * height), Image.Resampling.NEAREST)
+    both = Image.fromarray(np.concatenate([left, right], axis=1)).resize(
+        (4 * width, 2 * height), Image.Resampling.NEAREST
+    )
     content = io.BytesIO()
     both.save(content, format="PNG")
     return content.getvalue()

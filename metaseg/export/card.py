@@ -22,9 +22,7 @@ HUB_LICENCES = frozenset({
 """Licences that the Hub has names for; others are `other`, with their own name."""
 
 
-def write_card(
-    passport: Mapping[str, Any], scores: CardScores, checked: Checked, library: str, usage: str
-) -> str:
+def write_card(passport: Mapping[str, Any], scores: CardScores, checked: Checked, library: str, usage: str) -> str:
     """Write the card.
 
     Args:
@@ -90,10 +88,10 @@ def text(value: object) -> str:
     return re.sub(r"([\\`*_{}\[\]<>|#~$])", r"\\\1", visible(str(value))).replace("&", "&amp;")
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Lines of a Markdown table, whose cells are Markdown already; numbers, after the first column, to the right."""
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], texts: int = 1) -> Iterator[str]:
+    """Lines of a Markdown table, whose cells are Markdown already; columns after the first `texts` are numbers."""
     yield "| " + " | ".join(header) + " |"
-    yield "| --- |" + " ---: |" * (len(header) - 1)
+    yield "|" + " --- |" * texts + " ---: |" * (len(header) - texts)
     for row in rows:
         yield "| " + " | ".join(row) + " |"
 
@@ -143,6 +141,7 @@ def _interface(passport: Mapping[str, Any]) -> Iterator[str]:
                     (column, place) for column in metadata["columns"] for place in range(len(column["elements"]))
                 )
             ],
+            texts=3,
         )
         yield ""
         unknown = [text(column["column"]) for column in metadata["columns"] if column["may_be_unknown"]]
@@ -187,6 +186,7 @@ def _scores(passport: Mapping[str, Any], scores: CardScores) -> Iterator[str]:
             [text(name), text(subgroup), str(mean.images), str(mean.groups), interval(mean)]
             for name, subgroup, mean in scores.subgroups
         ],
+        texts=2,
     )
     yield ""
     yield "To validate the model on other images, compare its masks with yours: F1 is 2 TP / (2 TP + FP + FN) pixels."
@@ -249,7 +249,8 @@ def _training(passport: Mapping[str, Any]) -> Iterator[str]:
     if training["fold"] is not None:
         yield f"- Fold {text(training['fold'])} of a study in folds is its test data."
     if training["best_epoch"] is not None and training["schedule"]:
-        yield f"- {training['schedule']['epochs']} epochs; weights of epoch {training['best_epoch']}, the best on validation."
+        epochs, best = training["schedule"]["epochs"], training["best_epoch"]
+        yield f"- {epochs} epochs; weights of epoch {best}, the best on validation images."
 
 
 def _provenance(passport: Mapping[str, Any], checked: Checked) -> Iterator[str]:

@@ -66,7 +66,7 @@ class CardScores:
     costs: tuple[Cost, ...]
 
 
-def mean_over_groups(values: Floats, groups: Sequence[str]) -> Mean:
+def mean_over_groups(values: Floats, groups: Sequence[str] | pd.Series) -> Mean:
     """Mean over images, and its 95 % t interval, for which images of a group count together.
 
     The variance is that of group sums of residuals, `G / (G - 1) * sum_g (sum_i (x_i - mean))^2 / n^2`, with G - 1
@@ -113,7 +113,7 @@ def score(images: pd.DataFrame, encoder: MetadataEncoder) -> CardScores:
         ]
     # With several classes, an image's score is the mean over them from here on.
     columns = [META + code.column for code in encoder.codes]
-    first = {column: "first" for column in ("group", *columns)}
+    first = dict.fromkeys(("group", *columns), "first")
     samples = images.groupby(["evaluation", *SAMPLE], sort=False).agg({"f1": "mean", **first}).reset_index()
     told = [
         table for code in encoder.codes
@@ -142,8 +142,8 @@ def _told(samples: pd.DataFrame, column: str, categorical: bool) -> ToldTable | 
 
 
 def _cost(samples: pd.DataFrame, evaluation: str) -> Cost:
-    parts = (samples[samples["evaluation"] == name] for name in (AS_TRAINED, evaluation))
-    both = pd.merge(*parts, on=SAMPLE, suffixes=("_with", "_without"), validate="one_to_one")
+    trained, withheld = (samples[samples["evaluation"] == name] for name in (AS_TRAINED, evaluation))
+    both = trained.merge(withheld, on=SAMPLE, suffixes=("_with", "_without"), validate="one_to_one")
     with_metadata, without = both["f1_with"].to_numpy(), both["f1_without"].to_numpy()
     difference = mean_over_groups(without - with_metadata, both["group_with"])
     return Cost(evaluation, float(with_metadata.mean()), float(without.mean()), difference)

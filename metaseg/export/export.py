@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Sequence
@@ -66,6 +67,8 @@ def export_run(
     if chosen.needs_licence and not (licence and authors):
         lacking = "--author NAME" if licence else "--license SPDX_ID (such as CC-BY-4.0)"
         raise ConfigError(f"format {format_name!r} needs a licence and authors; expected {lacking}")
+    if licence is not None and not re.fullmatch(r"[A-Za-z0-9.+-]+", licence):
+        raise ConfigError(f"license is {licence!r}; expected an SPDX identifier, such as CC-BY-4.0 or MIT")
     if os.path.lexists(out):
         raise ConfigError(f"out is {out}, which exists; expected a folder to make")
     if not out.absolute().parent.is_dir() or not os.access(out.absolute().parent, os.W_OK | os.X_OK):
@@ -112,4 +115,3 @@ def count_images(run: FinishedRun) -> dict[str, int]:
     except Exception:  # the decoded dataset may be gone, or another's file: the card then says what is known
         return {"test": counts["test"]}
     return counts
-

@@ -28,7 +28,9 @@ FORMATS: dict[str, Format] = {
     "onnx": Format(onnx_file.write, "onnx", onnx_file.USAGE),
     "torch.export": Format(torch_program.write, "pytorch", torch_program.USAGE),
     "safetensors": Format(weights_file.write, "metaseg", weights_file.USAGE),
-    "bioimageio": Format(bioimageio_package.write, "bioimageio", bioimageio_package.USAGE, bioimageio_package.finish, True),
+    "bioimageio": Format(
+        bioimageio_package.write, "bioimageio", bioimageio_package.USAGE, bioimageio_package.finish, True
+    ),
     "monai-bundle": Format(monai_bundle.write, "monai", monai_bundle.USAGE, monai_bundle.finish, True),
 }
 """Formats by the name that `--format` takes."""

@@ -15,6 +15,7 @@ from metaseg.data.decode import pixel_statistics
 from metaseg.data.metadata import CategoricalCode, MetadataEncoder
 from metaseg.export.whole_image import TOLD_NOTHING, Probabilities, WholeImage
 from metaseg.networks.block_source import Code
+from metaseg.networks.segmenter import Segmenter
 from metaseg.study.predict import Predictor
 
 Floats = npt.NDArray[np.float32]
@@ -63,6 +64,11 @@ class Model:
     def smallest(self) -> int:
         """Least height and width of images, in pixels, for programs with guards (`torch.export`)."""
         return int(getattr(self.predictor.model, "stride", 1)) + 1
+
+    @property
+    def least(self) -> int:
+        """The same for programs without guards (ONNX): metaseg's own networks take any image, others may not."""
+        return self.smallest if isinstance(self.predictor.model, Segmenter) else 1
 
     @property
     def takes_metadata(self) -> bool:
@@ -171,7 +177,8 @@ def shapes_image(height: int, width: int, channels: int, seed: int = 0) -> Float
         inside = ((rows - y) / a) ** 2 + ((columns - x) / b) ** 2 < 1
         image += inside * generator.uniform(30, 120, (channels, 1, 1))
     image += generator.normal(0, 8, image.shape)
-    return np.rint(image.clip(0, 255)).astype(np.float32)
+    rounded: Floats = np.rint(image.clip(0, 255)).astype(np.float32)
+    return rounded
 
 
 def to_mask(probabilities: Floats) -> npt.NDArray[np.uint8]:
@@ -179,4 +186,4 @@ def to_mask(probabilities: Floats) -> npt.NDArray[np.uint8]:
     if probabilities.shape[1] == 1:
         return (probabilities[:, 0] > 0.5).astype(np.uint8)
     background = 1 - probabilities.sum(axis=1, keepdims=True)
-    return np.concatenate([background, probabilities], axis=1).argmax(axis=1).astype(np.uint8)
+    return np.asarray(np.concatenate([background, probabilities], axis=1).argmax(axis=1), np.uint8)

@@ -16,8 +16,8 @@ from metaseg.study.exported_model import to_text
 SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
 
 USAGE = """\
-This folder is a MONAI bundle. With MONAI (and fire, pytorch-ignite, Pillow), it segments the images of a CSV table, which has
-a column `image` with paths relative to the table, and one for each of the metadata:
+This folder is a MONAI bundle. With MONAI (and fire, pytorch-ignite, Pillow), it segments the images of a CSV table,
+which has a column `image` with paths relative to the table, and one for each of the metadata:
 
 ```bash
 cd THIS_FOLDER
@@ -25,8 +25,8 @@ python -m monai.bundle run --config_file configs/inference.json --meta_file conf
     --bundle_root . --table /path/to/images.csv --output_dir masks
 ```
 
-In Python, `scripts.network.Network("models/model.pt2")` is the network: a module that takes `image` and `metadata` (*Inputs
-and outputs*) and needs PyTorch alone. `models/model.pt` holds the same weights as its state dict."""
+In Python, `scripts.network.Network("models/model.pt2")` is the network: a module that takes `image` and `metadata`
+(*Inputs and outputs*) and needs PyTorch and numpy. `models/model.pt` holds the same weights as its state dict."""
 
 INFERENCE: dict[str, Any] = {
     "imports": ["$import torch"],
@@ -83,7 +83,7 @@ def write(model: Model, folder: Path) -> Checked:
     here = Path(__file__).parent
     (folder / "scripts" / "__init__.py").write_text('"""Parts of the bundle."""\n')
     (folder / "scripts" / "network.py").write_text((here / "bundle_network.py").read_text())
-    (folder / "scripts" / "predict.py").write_text((here / "standalone.py").read_text())
+    (folder / "scripts" / "predict.py").write_text((here / "predict.py").read_text())
     return checked
 
 
@@ -140,7 +140,10 @@ def _describe(model: Model) -> dict[str, Any]:
         "monai_version": _version("monai", "1.5.0"),
         "pytorch_version": torch.__version__.partition("+")[0],
         "numpy_version": np.__version__,
-        "required_packages_version": {"pytorch-ignite": _version("pytorch-ignite", "0.5.1"), "pillow": version("pillow")},
+        "required_packages_version": {
+            "pytorch-ignite": _version("pytorch-ignite", "0.5.1"),
+            "pillow": version("pillow"),
+        },
         "supported_apps": {},
         "name": passport["name"],
         "task": f"Segmentation of {', '.join(classes)}",

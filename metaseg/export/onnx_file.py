@@ -34,17 +34,17 @@ network = Network(Path("model.onnx"))
 mask = network.predict(read_image(Path("image.png"), network.passport), {"COLUMN": "VALUE"})  # (H, W): 0, or k
 ```
 
-With onnxruntime alone, `session.run(["probabilities"], {"image": pixels, "metadata": vector})`: see *Inputs and outputs*. The
-graph also has the output `logits`, and an input `standardise` that is true unless it is given: false for tiles of an image
-that has been standardised as a whole."""
+With onnxruntime alone, `session.run(["probabilities"], {"image": pixels, "metadata": vector})`: see *Inputs and
+outputs*. The graph also has the output `logits`, and an input `standardise` that is true unless it is given: false for
+tiles of an image that has been standardised as a whole."""
 
 
 def write(model: Model, folder: Path) -> Checked:
     """Write model.onnx and predict.py."""
     content = encode(model, tiles=True)
-    checked = model.check(opened(content), smallest=1)
+    checked = model.check(opened(content), model.least)
     (folder / "model.onnx").write_bytes(content)
-    (folder / "predict.py").write_text(Path(__file__).with_name("standalone.py").read_text())
+    (folder / "predict.py").write_text(Path(__file__).with_name("predict.py").read_text())
     return checked
 
 

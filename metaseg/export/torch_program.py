@@ -9,7 +9,6 @@ from torch.export import ExportedProgram
 from metaseg.export.model import Checked, Floats, Model, Run
 from metaseg.study.exported_model import to_text
 
-
 USAGE = """\
 `model.pt2` needs PyTorch alone:
 
@@ -20,8 +19,8 @@ program = torch.export.load("model.pt2").module()
 probabilities = program(image=pixels, metadata=vector)  # (N, K, H, W)
 ```
 
-`pixels` and `vector` are described under *Inputs and outputs*; a network that is told nothing takes `image` alone. The passport
-is in the file too: `files = {"passport.json": ""}; torch.export.load("model.pt2", extra_files=files)`."""
+`pixels` and `vector` are described under *Inputs and outputs*; a network that is told nothing takes `image` alone. The
+passport is in the file too: `files = {"passport.json": ""}; torch.export.load("model.pt2", extra_files=files)`."""
 
 
 def write(model: Model, folder: Path) -> Checked:

@@ -84,7 +84,9 @@ def _config(path: Path, text: str | None) -> dict[str, Any]:
     """What `config.json` of the passport's run says of the network."""
     passport = from_json((text or "").encode())
     if passport is None or passport.get("passport") != PASSPORT_VERSION:
-        raise ConfigError(f"{path}: holds no passport of version {PASSPORT_VERSION}; expected a file of `metaseg export`")
+        raise ConfigError(
+            f"{path}: holds no passport of version {PASSPORT_VERSION}; expected a file of `metaseg export`"
+        )
     try:
         return run_description(passport)
     except (AttributeError, KeyError, TypeError) as error:
