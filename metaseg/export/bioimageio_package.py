@@ -50,7 +50,7 @@ def write(model: Model, folder: Path) -> Checked:
     if find_spec("bioimageio") is None or find_spec("bioimageio.core") is None:
         raise ConfigError(f"a bioimage.io package is tested by bioimageio.core: {install('bioimageio')}")
     content = onnx_file.encode(model, tiles=False)
-    checked = model.check(onnx_file.opened(content), model.least)
+    checked = model.check(onnx_file.opened(content))
     package = folder / "package"
     package.mkdir()
     image = shapes_image(*TEST_SIZE, model.predictor.channels, seed=3)[None]
@@ -104,7 +104,7 @@ def _describe(model: Model, package: Path) -> dict[str, Any]:
     channels = model.predictor.channels
     names = {1: ["intensity"], 3: ["red", "green", "blue"]}.get(channels, [f"channel{k}" for k in range(channels)])
     kept = passport["image"]["reading"]["kept"]
-    space = [{"type": "space", "id": axis, "size": {"min": max(16, model.least), "step": 1}} for axis in "yx"]
+    space = [{"type": "space", "id": axis, "size": {"min": max(16), "step": 1}} for axis in "yx"]
     image = _tensor(
         package, "image", "Pixels as read from a file; each image is standardised inside.", names, space,
         None if kept else [0, 255],

@@ -15,7 +15,6 @@ from metaseg.data.decode import pixel_statistics
 from metaseg.data.metadata import CategoricalCode, MetadataEncoder
 from metaseg.export.whole_image import TOLD_NOTHING, Probabilities, WholeImage
 from metaseg.networks.block_source import Code
-from metaseg.networks.segmenter import Segmenter
 from metaseg.study.predict import Predictor
 
 Floats = npt.NDArray[np.float32]
@@ -62,13 +61,8 @@ class Model:
 
     @property
     def smallest(self) -> int:
-        """Least height and width of images, in pixels, for programs with guards (`torch.export`)."""
+        """Least height and width of the images that programs are made for and checked on, in pixels."""
         return int(getattr(self.predictor.model, "stride", 1)) + 1
-
-    @property
-    def least(self) -> int:
-        """The same for programs without guards (ONNX): metaseg's own networks take any image, others may not."""
-        return self.smallest if isinstance(self.predictor.model, Segmenter) else 1
 
     @property
     def takes_metadata(self) -> bool:
@@ -90,7 +84,7 @@ class Model:
         Raises:
             ConfigError: PyTorch can't export the network.
         """
-        whole = WholeImage(self.predictor).eval()
+        whole = WholeImage(self.predictor).eval().requires_grad_(False)
         size = (self.smallest + 8, self.smallest + 11)
         example: dict[str, Any] = {"image": 255 * torch.rand(2, self.predictor.channels, *size)}
         shapes: dict[str, Any] = {
@@ -113,14 +107,13 @@ class Model:
                 f"{reason:.200}"
             ) from error
 
-    def check(self, run: Run, smallest: int | None = None) -> Checked:
+    def check(self, run: Run) -> Checked:
         """Compare an exported program with the network on simulated images of several sizes, one a row of metadata.
 
         Raises:
             CheckError: a probability differs by more than `CLOSE`.
         """
-        least = smallest or self.smallest
-        stride = self.smallest - 1
+        least, stride = self.smallest, self.smallest - 1
         sizes = [(least, least), (least + 6, 2 * least + 9), (2 * stride, 4 * stride)]
         largest, pixels, differing, images = 0.0, 0, 0, 0
         for number, (height, width) in enumerate(sizes):

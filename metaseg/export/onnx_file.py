@@ -42,7 +42,7 @@ tiles of an image that has been standardised as a whole."""
 def write(model: Model, folder: Path) -> Checked:
     """Write model.onnx and predict.py."""
     content = encode(model, tiles=True)
-    checked = model.check(opened(content), model.least)
+    checked = model.check(opened(content))
     (folder / "model.onnx").write_bytes(content)
     (folder / "predict.py").write_text(Path(__file__).with_name("predict.py").read_text())
     return checked

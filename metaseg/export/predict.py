@@ -117,10 +117,7 @@ def _encode_column(value: Any, column: dict[str, Any]) -> Any:
         vector[column["vocabulary"].index(text)] = 1
         return vector
     if text in column["untold"] or (text == "unknown" and column["unknown"]):
-        if column["unknown"]:
-            vector[-1] = 1
-        elif "unknown" in column["vocabulary"]:
-            vector[column["vocabulary"].index("unknown")] = 1
+        vector[len(column["vocabulary"]) :] = 1  # if there is an element for what isn't known; else zeros
         return vector
     known_values = ", ".join(map(repr, column["vocabulary"]))
     raise ValueError(f"metadata column {name!r} has value {text!r}, not seen in training; known: {known_values}")

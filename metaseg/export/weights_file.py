@@ -32,4 +32,4 @@ def write(model: Model, folder: Path) -> Checked:
     def run(images: Floats, rows: Floats) -> Floats:
         return again.probabilities(images, rows)
 
-    return model.check(run, model.least)
+    return model.check(run)
