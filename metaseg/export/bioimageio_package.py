@@ -104,7 +104,7 @@ def _describe(model: Model, package: Path) -> dict[str, Any]:
     channels = model.predictor.channels
     names = {1: ["intensity"], 3: ["red", "green", "blue"]}.get(channels, [f"channel{k}" for k in range(channels)])
     kept = passport["image"]["reading"]["kept"]
-    space = [{"type": "space", "id": axis, "size": {"min": max(16), "step": 1}} for axis in "yx"]
+    space = [{"type": "space", "id": axis, "size": {"min": max(16, model.smallest), "step": 1}} for axis in "yx"]
     image = _tensor(
         package, "image", "Pixels as read from a file; each image is standardised inside.", names, space,
         None if kept else [0, 255],

@@ -44,7 +44,7 @@ def describe(
             "values": "as in the file" if predictor.reading.kept else "0 to 255",
             "standardised_by": "its own mean and standard deviation over pixels and channels",
             "reading": asdict(predictor.reading),
-            "stride": int(getattr(predictor.model, "stride", 1)),
+            "smallest_side": int(getattr(predictor.model, "stride", 1)) + 1,
         },
         "metadata": {
             "is_input": told,

@@ -32,7 +32,9 @@ class Network:
 
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
-        self.session = onnxruntime.InferenceSession(str(path), options, providers=onnxruntime.get_available_providers())
+        wanted = ("CUDAExecutionProvider", "CPUExecutionProvider")
+        there = [name for name in wanted if name in onnxruntime.get_available_providers()]
+        self.session = onnxruntime.InferenceSession(str(path), options, providers=there)
         self.passport = json.loads(self.session.get_modelmeta().custom_metadata_map["passport"])
 
     def predict(self, pixels: Any, metadata: dict[str, Any]) -> Any:
