@@ -85,7 +85,8 @@ def hub_metadata(passport: Mapping[str, Any], scores: CardScores, library: str) 
 
 def text(value: object) -> str:
     """Text of a user's as Markdown that shows it and nothing else."""
-    return re.sub(r"([\\`*_{}\[\]<>|#~$])", r"\\\1", visible(str(value))).replace("&", "&amp;")
+    shown = re.sub(r"([\\`*{}\[\]<>|#~$]|\b_|_\b)", r"\\\1", visible(str(value)))
+    return shown.replace("&", "&amp;")
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], texts: int = 1) -> Iterator[str]:
@@ -196,7 +197,8 @@ def _told(passport: Mapping[str, Any], scores: CardScores) -> Iterator[str]:
     if not scores.told:
         yield "No such test: the network isn't told metadata, or a column has only one value or too many."
         return
-    yield "Mean F1 on the test images if the network is told another value than the true one (rows: the truth)."
+    over = ", averaged over classes," if len(passport["classes"]) > 1 else ""
+    yield f"Mean F1{over} on the test images if the network is told another value than the true one (rows: the truth)."
     for told in scores.told:
         yield ""
         names = list(told.scores.columns)
@@ -213,7 +215,8 @@ def _costs(passport: Mapping[str, Any], scores: CardScores) -> Iterator[str]:
     if not scores.costs:
         yield "No such test: the network isn't told true metadata, or can't be run without."
         return
-    yield "F1 on the same test images with metadata and without (95 % interval as above)."
+    over = ", averaged over classes," if len(passport["classes"]) > 1 else ""
+    yield f"F1{over} on the same test images with metadata and without (95 % interval as above)."
     yield ""
     yield from table(
         ["what the network is told", "images", "with metadata", "without", "difference"],
@@ -225,7 +228,8 @@ def _costs(passport: Mapping[str, Any], scores: CardScores) -> Iterator[str]:
     )  # fmt: skip
     if not all(column["may_be_unknown"] for column in passport["metadata"]["columns"]):
         yield ""
-        yield "The network wasn't trained to do without metadata: zeros are an input that it has never seen."
+        yield "The network wasn't trained to do without metadata. A zero stands for none of a category's values, or for the"
+        yield "mean of a number."
 
 
 def _withheld(evaluation: str) -> str:
