@@ -228,8 +228,8 @@ def _costs(passport: Mapping[str, Any], scores: CardScores) -> Iterator[str]:
     )  # fmt: skip
     if not all(column["may_be_unknown"] for column in passport["metadata"]["columns"]):
         yield ""
-        yield "The network wasn't trained to do without metadata. A zero stands for none of a category's values, or for the"
-        yield "mean of a number."
+        yield "The network wasn't trained to do without metadata."
+        yield "A zero stands for none of a category's values, or for the mean of a number."
 
 
 def _withheld(evaluation: str) -> str:

@@ -18,10 +18,12 @@ from PIL import Image
 from exported_arms import ARMS, train
 from metaseg.config import ConfigError
 from metaseg.data.dataset import Dataset
-from metaseg.data.decode import decode_image
+from metaseg.data.decode import decode_image, pixel_statistics
+from metaseg.data.metadata import MetadataEncoder
 from metaseg.export.export import Exported, export_run
 from metaseg.export.formats import FORMATS
 from metaseg.export.model import CheckError, Model
+from metaseg.export.whole_image import WholeImage
 from metaseg.store.runs import Store
 from metaseg.study.predict import Predictor
 from single_precision import in_single_precision
@@ -196,7 +198,7 @@ OPENED = {
     "bioimageio": bioimageio_program,
     "monai-bundle": monai_program,
 }
-IN_EVERY_SUITE = [("torch.export", "heads"), ("torch.export", "sme-dummy")]
+IN_EVERY_SUITE = [("torch.export", "heads")]
 MATRIX = [
     pytest.param(name, arm, marks=() if (name, arm) in IN_EVERY_SUITE else pytest.mark.slow)
     for name in OPENED
@@ -220,6 +222,26 @@ def test_every_format_gives_the_probabilities_of_every_arm(runs, tiny_dataset, t
         with in_single_precision():
             expected = predictor.probabilities(pixels, told)
         np.testing.assert_allclose(program(**given)[0], expected, atol=1e-5)
+
+
+def test_pixels_are_standardised_inside_as_numpy_does_it_and_only_once(tiny_dataset):
+    """Networks with group normalisation would hardly show it: here the logits are the standardised pixels."""
+
+    class Same(torch.nn.Module):
+        def forward(self, image: torch.Tensor, metadata: torch.Tensor) -> torch.Tensor:
+            assert metadata.shape == (len(image), 0)
+            return image
+
+    whole = WholeImage(Predictor(Same(), MetadataEncoder(()), "absent", ("cell",), 1))
+    pixels = np.stack([tiny_dataset.image(0), 3 * tiny_dataset.image(0), np.full_like(tiny_dataset.image(0), 7)])
+    image = torch.from_numpy(pixels).movedim(3, 1).float()
+    probabilities, logits = whole(image)
+    for found, each in zip(logits, pixels, strict=True):
+        mean, std = pixel_statistics(each)
+        torch.testing.assert_close(found, (torch.from_numpy(each).movedim(2, 0).float() - mean) / std)
+    torch.testing.assert_close(probabilities, logits.sigmoid())
+    assert torch.equal(whole(image, None, torch.tensor(True))[1], logits)
+    assert torch.equal(whole(image, None, torch.tensor(False))[1], image)
 
 
 def test_formats_are_those_of_the_command():
