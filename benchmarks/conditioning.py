@@ -22,7 +22,7 @@ from torch import nn
 
 from benchmarks.machine import describe_machine, write_json
 from metaseg.config import ConfigError
-from metaseg.device import autocast, one_thread, training_format
+from metaseg.device import autocast, one_thread, usual_arithmetic
 from metaseg.networks.condition import condition
 from metaseg.networks.network_name import name_network
 from metaseg.networks.segmenter import make_network
@@ -43,7 +43,7 @@ M = 7
 
 def step_of(network: nn.Module, device: torch.device, batch: int, side: int, told: bool) -> Callable[[], None]:
     """A training step of a network, on noise."""
-    network = network.to(device, memory_format=training_format(device)).train()  # type: ignore[call-overload]
+    network = network.to(device, memory_format=usual_arithmetic(device).memory_format).train()  # type: ignore[call-overload]
     generator = torch.Generator().manual_seed(0)
     image = torch.randn(batch, 3, side, side, generator=generator).to(device)
     target = torch.randint(2, (batch, 1, side, side), generator=generator).float().to(device)

@@ -4,10 +4,10 @@ import json
 import os
 import platform
 import time
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import ray
 import torch
 
 from metaseg.study.execution import git_commit
@@ -23,10 +23,18 @@ def describe_machine() -> dict[str, Any]:
         "processor": names[0] if names else platform.processor(),
         "cores": os.cpu_count(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "versions": {"python": platform.python_version(), "torch": torch.__version__, "ray": ray.__version__},
+        "versions": {"python": platform.python_version(), "torch": torch.__version__, "ray": _version("ray")},
         "git_commit": git_commit(),
         "day": time.strftime("%Y-%m-%d"),
     }
+
+
+def _version(package: str) -> str | None:
+    """The installed version; None where a machine doesn't have the package."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def write_json(name: str, figures: dict[str, Any]) -> Path:

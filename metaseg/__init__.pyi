@@ -18,6 +18,7 @@ from .networks.blocks.registry import BLOCKS, build_block
 from .networks.condition import condition
 from .networks.feature_maps import conditionable
 from .networks.unet import UNet
+from .prediction.ensemble import Ensemble
 from .simulators.settings import SyntheticConfig
 from .simulators.seven_cells import make_seven_cells
 from .store.runs import Store
@@ -37,6 +38,7 @@ __all__ = [
     "DataConfig",
     "Dataset",
     "EngineConfig",
+    "Ensemble",
     "LossConfig",
     "Manifest",
     "ManifestError",

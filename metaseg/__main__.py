@@ -4,10 +4,14 @@ import sys
 from collections.abc import Callable
 
 from metaseg.command_line import call, misused
+from metaseg.commands.bundle import bundle
+from metaseg.commands.compare import compare
 from metaseg.commands.export import export
 from metaseg.commands.networks import networks
 from metaseg.commands.predict import predict
+from metaseg.commands.prune import prune
 from metaseg.commands.response import response
+from metaseg.commands.runs import runs
 from metaseg.commands.score import score
 from metaseg.commands.status import status
 from metaseg.commands.submit import submit
@@ -16,10 +20,14 @@ from metaseg.terminal import revealed
 
 # A command imports what it needs when it is called: help and `metaseg status` wait for neither torch nor Ray.
 COMMANDS: dict[str, Callable[..., int | None]] = {
+    "bundle": bundle,
+    "compare": compare,
     "export": export,
     "networks": networks,
     "predict": predict,
+    "prune": prune,
     "response": response,
+    "runs": runs,
     "score": score,
     "status": status,
     "submit": submit,

@@ -432,6 +432,13 @@ class LossConfig:
             _require(self.loss == loss or chosen == default, setting, chosen, f"{default} where the loss isn't {loss}")
 
 
+ArithmeticName = Literal[
+    "auto", "float32 channels-first", "float32 channels-last", "bfloat16 channels-first", "bfloat16 channels-last",
+    "float16 channels-first", "float16 channels-last",
+]  # fmt: skip
+"""Number format and memory format of a training (`metaseg.device.Arithmetic`)."""
+
+
 @dataclass(frozen=True)
 class EngineConfig:
     """Resources of a study: workers, CPUs, GPUs, retries and checkpoints. They don't change what a run is.
@@ -469,6 +476,10 @@ class EngineConfig:
 
     checkpoint_epochs: int | None = None
     """Keep a checkpoint after every so many epochs too."""
+
+    arithmetic: ArithmeticName = "auto"
+    """Number format and memory format of training, for example "float32 channels-last". By default what is fastest on
+    the machine, measured once for each network and kept there; `config.json` says which."""
 
     def __post_init__(self) -> None:
         workers = self.workers_per_run

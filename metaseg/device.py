@@ -1,9 +1,34 @@
-"""Fastest arithmetic of a device: type of mixed precision, memory format of feature maps, number of threads."""
+"""Arithmetic of a device: type of mixed precision, memory format of feature maps, number of threads."""
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """Number format and memory format of a network's training."""
+
+    dtype: torch.dtype
+    """float32, or the half precision that convolutions compute in."""
+    channels_last: bool
+    """True if a pixel's channels lie together in memory, False if a channel's pixels do."""
+
+    def __str__(self) -> str:
+        dtype = str(self.dtype).removeprefix("torch.")
+        return f"{dtype} {'channels-last' if self.channels_last else 'channels-first'}"
+
+    @property
+    def memory_format(self) -> torch.memory_format:
+        """Memory format of images and weights."""
+        return torch.channels_last if self.channels_last else torch.contiguous_format
+
+    def autocast(self, device: torch.device) -> torch.autocast:
+        """Mixed precision in this format, or none."""
+        half = self.dtype != torch.float32
+        return torch.autocast(device.type, dtype=self.dtype if half else torch.bfloat16, enabled=half)
 
 
 def half_precision(device: torch.device) -> torch.dtype | None:
@@ -18,18 +43,29 @@ def half_precision(device: torch.device) -> torch.dtype | None:
     return torch.bfloat16 if fast else None
 
 
-def training_format(device: torch.device) -> torch.memory_format:
-    """Memory format of feature maps during training; without gradients, channels come last everywhere.
+def usual_arithmetic(device: torch.device) -> Arithmetic:
+    """Arithmetic of trainings too short to measure what is fastest (`metaseg.training.arithmetic`).
 
-    Channels come last on GPUs, whose tensor cores want them so, and on CPUs in float32. In bfloat16 on CPUs a map's
-    pixels lie together: with channels last PyTorch's backward pass of group normalisation is slow there.
+    Channels come last on GPUs, whose tensor cores want them so. On CPUs a channel's pixels lie together: with channels
+    last, PyTorch's backward pass of group normalisation is slow in bfloat16, and convolutions of few channels are on
+    CPUs without AMX. Without gradients, channels come last everywhere.
     """
-    bfloat16_cpu = device.type == "cpu" and half_precision(device) is not None
-    return torch.contiguous_format if bfloat16_cpu else torch.channels_last
+    return Arithmetic(half_precision(device) or torch.float32, channels_last=device.type == "cuda")
+
+
+def possible_arithmetic(device: torch.device) -> list[Arithmetic]:
+    """Arithmetic that a training on the device may have; the usual one first.
+
+    A GPU with a fast half precision always computes in it.
+    """
+    half = half_precision(device)
+    dtypes = [half] if half and device.type == "cuda" else [half, torch.float32] if half else [torch.float32]
+    usual = usual_arithmetic(device)
+    return [usual, *(each for dtype in dtypes for last in (False, True) if (each := Arithmetic(dtype, last)) != usual)]
 
 
 def autocast(device: torch.device) -> torch.autocast:
-    """Mixed precision where the hardware has it, full precision elsewhere."""
+    """Mixed precision of evaluation: where the hardware has it; full precision elsewhere."""
     half = half_precision(device)
     return torch.autocast(device.type, dtype=half or torch.bfloat16, enabled=half is not None)
 

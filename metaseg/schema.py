@@ -105,6 +105,9 @@ SWEEP = "sweep.json"
 TRIALS = "trials.parquet"
 """A sweep's record and its table of trials."""
 
+BUNDLE = "bundle.json"
+"""First file of a bundle: what it holds, with checksums (`metaseg.store.bundle`)."""
+
 
 def run_folder(run_id: str) -> str:
     """Folder of a run."""
@@ -140,6 +143,9 @@ def sweep_file(sweep: str, name: str) -> str:
 
 RESULTS_VERSION = 1
 """Schema of the results dataset; a reader refuses others."""
+
+BUNDLE_VERSION = 1
+"""Layout of a bundle; a reader refuses others."""
 
 SCORES_VERSION = 1
 """Extra scores: raised where the same masks would be scored otherwise. A reader refuses others."""

@@ -15,14 +15,14 @@ METASEG: tuple[tuple[str, ...], ...] = (
     ("schema", "text"),
     ("config", "packages"),
     ("device", "terminal"),
-    ("data", "networks", "command_line"),
+    ("data", "networks", "command_line", "notebook"),
     ("datasets", "training"),
     ("simulators", "store"),
     ("study",),
     ("scoring", "sweeps"),
     ("engine",),
     ("cli",),
-    ("pictures",),
+    ("pictures", "keeping"),
     ("export", "prediction"),
     ("commands",),
     ("__main__", "__init__"),
@@ -43,8 +43,8 @@ ANALYSIS: tuple[tuple[str, ...], ...] = (
 """Rooms of `analysis`, likewise."""
 
 SHARED_WITH_ANALYSIS = (
-    "metaseg.command_line", "metaseg.config", "metaseg.schema", "metaseg.store.address", "metaseg.store.names",
-    "metaseg.store.storage", "metaseg.terminal",
+    "metaseg.command_line", "metaseg.config", "metaseg.notebook", "metaseg.schema", "metaseg.store.address",
+    "metaseg.store.names", "metaseg.store.storage", "metaseg.terminal",
 )  # fmt: skip
 """All of `metaseg` that analysis may use: the store's files are where the two meet."""
 

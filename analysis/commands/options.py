@@ -62,7 +62,7 @@ class Collect(TableOptions):
     """
 
     place: Annotated[Positional[tuple[str, ...]], arg(metavar="STORE [STORE ...] OUT", help_behavior_hint="(required)")]
-    """Folders or bucket URLs to read from; the last, OUT, is written to."""
+    """Folders, bucket URLs or bundles (.zip, of `metaseg bundle`) to read from; the last, OUT, is written to."""
 
     study: Annotated[Repeated, _several("NAME")] = ()
     """Studies to collect (default: all of the stores)."""

@@ -11,6 +11,7 @@ from analysis.results.declaration import ResultsError, readable_studies
 from analysis.results.external_study import adopt
 from metaseg.command_line import misused
 from metaseg.config import ConfigError
+from metaseg.store.address import archive_file
 from metaseg.store.names import as_name, check_name
 from metaseg.store.storage import Storage, open_storage
 from metaseg.terminal import visible
@@ -31,6 +32,8 @@ def report_command(options: Report, command: str) -> int:
     )
     failed = False
     try:
+        if bundles := [table.path for table in tables if archive_file(str(table.path)) is not None]:
+            raise ResultsError(f"{bundles[0]}: is a bundle; collect it first: analysis collect {bundles[0]} RESULTS")
         if all(table.path.is_file() for table in tables):
             name = as_name(tables[0].path.stem) if options.name is None else options.name
             check_name("study", name)

@@ -30,6 +30,8 @@ from analysis.results.store_rows import Collected
 from analysis.scores.extra_scores import METRICS as EXTRA_METRICS
 from analysis.scores.extra_scores import with_scores
 from analysis.sweeps.trials import read_arm_sweeps
+from metaseg.notebook import counted, html_table
+from metaseg.schema import OVERALL
 from metaseg.store.storage import Storage, open_storage
 from metaseg.terminal import Terminal, visible
 
@@ -58,6 +60,21 @@ class Report:
     """Runs that aren't finished; the numbers are without them."""
     files: tuple[str, ...]
     """The files that were written: absolute paths or URLs."""
+
+    def __repr__(self) -> str:
+        return f"<Report on study {self.study!r}: {' '.join(self.result)}>"
+
+    def _repr_html_(self) -> str:
+        overall = self.tests[self.tests["subgroup"] == OVERALL]
+        several = overall["class"].nunique() > 1
+        columns = [*(["class"] if several else []), "arm", "reference", "difference", "ci_low", "ci_high", "verdict"]
+        rows = (
+            tuple(value if isinstance(value, float) else str(value) for value in row)
+            for row in overall[columns].itertuples(index=False)
+        )
+        missing = f"INCOMPLETE: {counted(len(self.missing), 'run')} of the study missing." if self.missing else ""
+        page = next((file for file in self.files if file.endswith("report.html")), "")
+        return html_table(f"Report on study {self.study}", columns, rows, (missing, *self.result, page))
 
 
 def report(

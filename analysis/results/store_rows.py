@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from analysis.results.declaration import LARGEST, ResultsError, Run, Study, read_json
 from analysis.results.parquet import is_scalar, require
+from metaseg.notebook import counted, html_table
 from metaseg.schema import AS_TRAINED, CONFIG, COUNTS, DONE, IMAGES, KEY, ROW, run_folder
 from metaseg.store.storage import Storage
 
@@ -55,6 +56,25 @@ class Collected:
     """For scores from elsewhere: which of margin, average, endpoint and comparisons were declared."""
     names: Mapping[str, str] = field(default_factory=dict)
     """Words to use for some of `analysis.wording.RENAMED`."""
+
+    def __repr__(self) -> str:
+        study = self.study
+        there = f"{len(study.runs) - len(self.missing)} of {counted(len(study.runs), 'run')}"
+        return f"<Results of study {study.name!r} on {study.dataset!r}: {there}, {counted(len(self.images), 'row')}>"
+
+    def _repr_html_(self) -> str:
+        study, trained = self.study, self.images[self.images["evaluation"] == AS_TRAINED]
+        rows = []
+        for arm in study.arms:
+            own, asked = trained[trained["arm"] == arm], [run for run in study.runs if run.arm == arm]
+            lacking = sum(run.arm == arm for run in self.missing)
+            rows.append((arm, len(asked) - lacking, lacking, own["seed"].nunique(), own["image"].nunique()))
+        return html_table(
+            f"Results of study {study.name} on {study.dataset}",
+            ("arm", "runs", "not finished", "seeds", "images"),
+            rows,
+            (f"{counted(len(self.images), 'row')} in {self.path}", study.about),
+        )
 
 
 def checksums(storage: Storage, run: Run) -> dict[str, str]:

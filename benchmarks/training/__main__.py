@@ -33,7 +33,7 @@ from benchmarks.training.operators import profiles
 from benchmarks.training.parallel import efficiency
 from benchmarks.training.throughput import blocks, evaluation, training
 from benchmarks.training.trainers import TRAINERS
-from benchmarks.training.work import CHECK, FULL, QUICK, Work, make_work
+from benchmarks.training.work import CHECK, FULL, QUICK, STUDY, Work, make_work
 
 Part = Literal["throughput", "evaluation", "blocks", "profile", "parallel", "accuracy", "sizes", "packing"]
 GPU_ONLY = ("sizes", "packing")
@@ -149,15 +149,20 @@ def main(options: Options) -> int:
     console, device = Console(), torch.device(options.device)
     torch.set_num_threads(options.threads)
     size = CHECK if options.check or options.record else QUICK if options.quick else FULL
+
+    def small(folder: str) -> Work:
+        return make_work(Path(folder) / "study", STUDY, device, options.threads)
+
     with tempfile.TemporaryDirectory(prefix="metaseg-benchmark-") as folder:
         work = make_work(Path(folder), size, device, options.threads)
         if options.record:
-            check.record(check.measure(work, CHECK_ROUNDS))
+            check.record(check.measure(work, small(folder), CHECK_ROUNDS))
             console.print(f"Written: {check.COMMITTED}")
             return 0
         if options.check:
             try:
-                console.print(check.check(lambda: check.measure(work, CHECK_ROUNDS)))
+                beside = small(folder)
+                console.print(check.check(lambda: check.measure(work, beside, CHECK_ROUNDS)))
             except check.SlowerError as error:
                 console.print(str(error), style="red")
                 return SLOWER

@@ -17,6 +17,11 @@ from metaseg.training.losses import segmentation_loss
 Dtype = Literal["float32", "bfloat16", "float16"]
 
 
+def type_name(dtype: torch.dtype | None) -> Dtype:
+    """The name of a number format; of single precision where there is none."""
+    return "float16" if dtype is torch.float16 else "bfloat16" if dtype is torch.bfloat16 else "float32"
+
+
 def precision(device: torch.device, dtype: Dtype) -> contextlib.AbstractContextManager[object]:
     """Autocast to a half precision, or nothing."""
     half = torch.float16 if dtype == "float16" else torch.bfloat16

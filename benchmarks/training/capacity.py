@@ -15,7 +15,7 @@ from benchmarks.training.bare import BareLoop, Dtype, wait
 from benchmarks.training.ours import Ours
 from benchmarks.training.parallel import rate
 from benchmarks.training.rounds import Spread, interleaved, rates, ratios
-from benchmarks.training.trainers import OURS, limit_of
+from benchmarks.training.trainers import OURS, usual_limit
 from benchmarks.training.work import Size, Work, make_work
 from metaseg.cli.presets import PAPER_NETWORK
 
@@ -74,7 +74,7 @@ def sizes(
 
 
 def _one_size(work: Work, rounds: int, peak: Peak) -> dict[str, Any]:
-    limit = limit_of(OURS, work.device)
+    limit = usual_limit(work.device)
     memory = _memory(work)
     contenders = {OURS: Ours(work, work.config()), "bare": BareLoop(work, limit)}
     try:

@@ -8,7 +8,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.training.bare import BareForward, BareLoop
 from benchmarks.training.contender import Contender
-from benchmarks.training.trainers import OURS, evaluation_limit, limit_of
+from benchmarks.training.trainers import evaluation_limit, usual_limit
 from benchmarks.training.work import Work
 
 MOST = 12
@@ -44,7 +44,7 @@ def profiles(work: Work) -> list[dict[str, Any]]:
     Everything besides them is what the ratios of the other parts show.
     """
     parts: dict[str, Contender] = {
-        "training": BareLoop(work, limit_of(OURS, work.device)),
+        "training": BareLoop(work, usual_limit(work.device)),
         "evaluation": BareForward(work, evaluation_limit(work.device)),
     }
     return [{"of": name, **row} for name, part in parts.items() for row in operators(part, work.device)]

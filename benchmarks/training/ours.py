@@ -4,15 +4,18 @@ import contextlib
 import queue
 import threading
 import time
+from functools import partial
 from unittest.mock import patch
 
 import torch
 
 import metaseg.device
+from benchmarks.training.bare import Arithmetic, type_name
 from benchmarks.training.contender import Lap
 from benchmarks.training.work import Work
 from metaseg.config import RunConfig
-from metaseg.device import half_precision, training_format
+from metaseg.device import half_precision, usual_arithmetic
+from metaseg.training.arithmetic import choose
 from metaseg.training.evaluate import evaluate
 from metaseg.training.fit import build_network, encode_metadata, fit
 from metaseg.training.history import Epoch
@@ -96,6 +99,17 @@ class Ours:
             raise _ClosedError
 
 
+def chosen_arithmetic(work: Work) -> Arithmetic:
+    """The arithmetic that our training chooses for the work on this machine."""
+    config = work.config()
+    vectors, classes = encode_metadata(config, work.dataset)[1], len(work.dataset.classes)
+    make = partial(build_network, config, work.dataset.channels, classes, vectors.shape[1])
+    shape = (work.size.batch, work.dataset.channels, work.size.crop, work.size.crop)
+    steps = work.steps * config.schedule.epochs
+    found = choose(config, make, shape, vectors.shape[1], classes, work.device, steps)
+    return Arithmetic(type_name(found.dtype), found.channels_last)
+
+
 class OurEvaluation:
     """`metaseg.training.evaluate.evaluate` of all validation images: decoded pixels in, counts out."""
 
@@ -104,7 +118,7 @@ class OurEvaluation:
         config = work.config()
         vectors = encode_metadata(config, work.dataset)[1]
         self.model = build_network(config, work.dataset.channels, len(work.dataset.classes), vectors.shape[1])
-        self.model.to(work.device, memory_format=training_format(work.device))
+        self.model.to(work.device, memory_format=usual_arithmetic(work.device).memory_format)
         self.vectors: torch.Tensor = vectors.to(work.device)
 
     def lap(self) -> Lap:

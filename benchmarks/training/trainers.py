@@ -4,12 +4,12 @@ from collections.abc import Callable
 
 import torch
 
-from benchmarks.training.bare import Arithmetic, Dtype
+from benchmarks.training.bare import Arithmetic, type_name
 from benchmarks.training.contender import MakeTrainer, NotMeasuredError, Trainer
 from benchmarks.training.ivadomed_peer import IvadomedPeer
 from benchmarks.training.ours import Ours
 from benchmarks.training.work import Work
-from metaseg.device import half_precision, training_format
+from metaseg.device import half_precision, possible_arithmetic, usual_arithmetic
 from metaseg.packages import install
 
 OURS, OURS_FLOAT32 = "ours", "ours float32"
@@ -61,22 +61,28 @@ TRAINERS: dict[str, MakeTrainer] = {
 """Functions that make trainers, by name."""
 
 
-def limit_of(name: str, device: torch.device) -> Arithmetic:
-    """The bare loop that does a trainer's arithmetic: what ours chooses for the device, or what the name says."""
-    last = {OURS: training_format(device) is torch.channels_last, OURS_FLOAT32: True}.get(name, False)
+def limits_of(name: str, device: torch.device) -> list[Arithmetic]:
+    """Bare loops, the fastest of which is a trainer's limit.
+
+    Ours may choose its arithmetic, so it is compared with all that the device has; in float32 with both memory formats.
+    Peers are compared with the arithmetic that their name says.
+    """
     if name == OURS:
-        return Arithmetic(_dtype(device), last)
-    return Arithmetic("bfloat16" if "bfloat16" in name else "float32", last)
+        return [Arithmetic(type_name(each.dtype), each.channels_last) for each in possible_arithmetic(device)]
+    if name == OURS_FLOAT32:
+        return [Arithmetic("float32", last) for last in (False, True)]
+    return [Arithmetic("bfloat16" if "bfloat16" in name else "float32")]
+
+
+def usual_limit(device: torch.device) -> Arithmetic:
+    """The bare loop with the arithmetic that ours has where it doesn't measure."""
+    usual = usual_arithmetic(device)
+    return Arithmetic(type_name(usual.dtype), usual.channels_last)
 
 
 def evaluation_limit(device: torch.device) -> Arithmetic:
     """The bare forward pass that does what our evaluation does."""
-    return Arithmetic(_dtype(device), channels_last=True)
-
-
-def _dtype(device: torch.device) -> Dtype:
-    half = half_precision(device)
-    return "float32" if half is None else "float16" if half is torch.float16 else "bfloat16"
+    return Arithmetic(type_name(half_precision(device)), channels_last=True)
 
 
 def make_trainers(

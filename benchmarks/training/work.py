@@ -39,6 +39,10 @@ CHECK = Size(images=126)
 """Size for the regression check: little work, but the same network and batch, so that ratios are those of FULL."""
 
 
+STUDY = Size(side=128, images=168, network=NetworkConfig(width=8, depth=2), batch=4, crop=96)
+"""The network and batch of the default study, `make study`."""
+
+
 @dataclass(frozen=True)
 class Work:
     """Work of every contender in a lap: one crop of each training image."""

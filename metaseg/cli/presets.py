@@ -1,10 +1,13 @@
 """Networks, schedules and simulated images that studies' presets are made of."""
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from metaseg.cli.options import Options
 from metaseg.config import NetworkConfig, ScheduleConfig
 from metaseg.simulators.settings import SyntheticConfig
+
+if TYPE_CHECKING:  # the networks are benchmarked where commands' packages aren't installed
+    from metaseg.cli.options import Options
 
 LINE_ARMS = ("baseline", "baseline-stratified", "film-dummy", "film", "me", "sme-dummy", "sme")
 """Arms of the paper's Table 1, in its order."""
@@ -28,11 +31,11 @@ PAPER_SCHEDULE = ScheduleConfig(epochs=100, cycles=8, lr_min=2e-4, lr_max=8e-4, 
 PAPER_CELLS = SyntheticConfig(size=1080, images_per_line=432, wells_per_line=48)
 
 
-def small(options: Options) -> Options:
+def small(options: "Options") -> "Options":
     """The options with the network and schedule of the preset `small`."""
     return replace(options, network=SMALL_NETWORK, schedule=SMALL_SCHEDULE)
 
 
-def paper(options: Options) -> Options:
+def paper(options: "Options") -> "Options":
     """The options with the paper's network and schedule."""
     return replace(options, network=PAPER_NETWORK, schedule=PAPER_SCHEDULE)

@@ -93,7 +93,6 @@ def open_store(where: str) -> "Store":
     Raises:
         ConfigError: it can't be written to, or is a relative path in a submitted job, whose folder is temporary.
     """
-    from metaseg.store.folder import FolderStorage
     from metaseg.store.runs import Store
 
     relative = "://" not in where and not where.startswith(("/", "~"))
@@ -102,8 +101,7 @@ def open_store(where: str) -> "Store":
             f"storage is {where!r}; expected an absolute path: a submitted job works in a temporary copy of its folder"
         )
     store = Store.at(where)
-    if isinstance(store.storage, FolderStorage):
-        store.storage.require_writable()
+    store.storage.require_writable()
     return store
 
 

@@ -12,7 +12,6 @@ from metaseg.data.counter_random import Stream, permutation, uniform
 from metaseg.data.crops import Cutter, Placement
 from metaseg.data.dataset import Dataset
 from metaseg.data.reading import ImagePixels
-from metaseg.device import training_format
 
 
 @dataclass(frozen=True)
@@ -69,6 +68,7 @@ def epoch_batches(
     rank: int = 0,
     world_size: int = 1,
     first_step: int = 0,
+    memory_format: torch.memory_format = torch.contiguous_format,
 ) -> Iterator[Batch]:
     """Yield this worker's batches of one epoch, which visits every sample once in an order of its own.
 
@@ -88,6 +88,7 @@ def epoch_batches(
         rank: number of this worker, from 0.
         world_size: number of workers.
         first_step: first step to yield, from 0; a resumed epoch starts later.
+        memory_format: of the images.
     """
     order = permutation(seed, epoch, samples)
     placement = Placement.draw(dataset, order, crop, seed, epoch)
@@ -101,7 +102,7 @@ def epoch_batches(
         if rank >= size:
             mine, weight = slice(start, start + 1), 0.0
         images, masks = cutter(placement[mine], crop)
-        image = standardise(images, statistics[mine], training_format(device))
+        image = standardise(images, statistics[mine], memory_format)
         if changes is not None:
             contrast, brightness = changes[mine, :, None, None, None].unbind(dim=1)
             image = image * contrast + brightness

@@ -83,11 +83,27 @@ class Ensemble:
 
     A stratified arm has a network for each value of a metadata column: an image is segmented by those for its value.
 
+    `Ensemble.open` takes finished runs: `[store.open_run(run_id), ...]`.
+
     Example:
-        >>> from metaseg.prediction.ensemble import Ensemble
-        >>> Ensemble(())
-        Traceback (most recent call last):
-        metaseg.config.ConfigError: an ensemble needs at least one network
+        >>> from pathlib import Path
+        >>> import torch
+        >>> from metaseg import Ensemble, NetworkConfig, Predictor, RunConfig, ScheduleConfig, fit
+        >>> from metaseg import DataConfig, SyntheticConfig, make_seven_cells, prepare
+        >>> from metaseg.prediction.ensemble import Member
+        >>> cells = make_seven_cells(Path("cells"), SyntheticConfig(size=64, images_per_line=3, wells_per_line=3))
+        >>> dataset = prepare(cells, DataConfig(), Path("cache"))
+        >>> network, schedule = NetworkConfig(width=2, depth=1), ScheduleConfig(epochs=1, crop=32)
+        >>> members = []
+        >>> for seed in (0, 1):
+        ...     run = RunConfig("sme", "true", seed, dataset.fingerprint, network, schedule)
+        ...     fitted = fit(run, dataset, torch.device("cpu"))
+        ...     predictor = Predictor(fitted.model.eval(), fitted.encoder, "true", dataset.classes, dataset.channels)
+        ...     members.append(Member(predictor, f"seed {seed}"))
+        >>> ensemble = Ensemble(tuple(members))
+        >>> found = ensemble.predict([dataset.image(0)], [{"cell_line": "HeLa"}])[0]
+        >>> found.mask.shape, len(ensemble.members)
+        ((64, 64), 2)
     """
 
     members: tuple[Member, ...]

@@ -21,6 +21,17 @@ UNFIT = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 """Control characters and lone surrogates."""
 
 
+def archive_file(where: str) -> Path | None:
+    """The absolute path of an address that is a file called .zip; None if it is anything else."""
+    if "://" in where or not where.lower().endswith(".zip"):
+        return None
+    try:
+        path = Path(where).expanduser().resolve()
+        return path if path.is_file() else None
+    except (RuntimeError, ValueError, OSError):  # no such user; no path at all
+        return None
+
+
 def local_folder(where: str) -> Path | None:
     """The absolute path of an address, `~` and relative paths resolved; None if it is the URL of another storage.
 

@@ -3,12 +3,13 @@
 import errno
 import logging
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from metaseg.config import ConfigError
 from metaseg.packages import Extra, install
 from metaseg.store.address import EXPECTED
-from metaseg.store.storage import Storage, StorageError, first_line
+from metaseg.store.storage import Storage, StorageError, Stored, first_line
 
 OPENING_SECONDS = 20.0
 """Patience with the first request: a mistyped address isn't worth minutes."""
@@ -79,6 +80,15 @@ class BucketStorage(Storage):
         marker = self._key(folder).rstrip("/")  # an empty object that web consoles make for a folder
         return [key.split("/")[-1] for key in keys if key != marker]
 
+    def _files(self, folder: str) -> dict[str, Stored]:
+        key = self._key(folder).rstrip("/") + "/"
+        found: dict[str, dict[str, Any]] = self._fs.find(key, detail=True)
+        return {
+            name.partition(key)[2]: Stored(int(about.get("size") or 0), _modified(about))
+            for name, about in found.items()
+            if key in name and not name.endswith("/")
+        }
+
     def _delete(self, name: str) -> None:
         self._fs.rm_file(self._key(name))
 
@@ -91,6 +101,22 @@ class BucketStorage(Storage):
         # All clouds name missing credentials so; Amazon's client names invalid bucket names "Validation".
         final = any(word in type(error).__name__ for word in ("Credentials", "Validation"))
         return not unable and not final and not isinstance(error, TypeError | ValueError | NotImplementedError)
+
+
+def _modified(about: Mapping[str, Any]) -> float | None:
+    """When an object was written, as its listing says; each of fsspec's filesystems has another word for it."""
+    for word in ("LastModified", "mtime", "updated", "created"):
+        value = about.get(word)
+        if isinstance(value, str):
+            try:
+                value = datetime.fromisoformat(value)
+            except ValueError:
+                continue
+        if isinstance(value, datetime):
+            return value.timestamp()
+        if isinstance(value, int | float):
+            return float(value)
+    return None
 
 
 def open_bucket(url: str) -> BucketStorage:

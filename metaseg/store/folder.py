@@ -1,5 +1,6 @@
 """Storage in a folder, on a disk of this machine or of the network: flushed, then renamed into place."""
 
+import contextlib
 import errno
 import os
 import shutil
@@ -9,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from metaseg.config import ConfigError
-from metaseg.store.storage import OutsideError, Result, Storage
+from metaseg.store.storage import OutsideError, Result, Storage, Stored
 
 TAKEN = {errno.EEXIST, errno.ENOTDIR, errno.ENOTEMPTY}
 """Error numbers of renaming a folder to a name that is taken."""
@@ -177,6 +178,21 @@ class FolderStorage(Storage):
 
     def _names(self, folder: str) -> list[str]:
         return [name for name in os.listdir(self.path(folder)) if not name.startswith(".")]
+
+    def _files(self, folder: str) -> dict[str, Stored]:
+        found: dict[str, Stored] = {}
+        pending = [(self.path(folder), "")]
+        while pending:
+            path, prefix = pending.pop()
+            with contextlib.suppress(*([FileNotFoundError] if prefix else [])), os.scandir(path) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        pending.append((path / entry.name, f"{prefix}{entry.name}/"))
+                    elif entry.is_file(follow_symlinks=False):
+                        with contextlib.suppress(FileNotFoundError):  # renamed or removed meanwhile
+                            about = entry.stat(follow_symlinks=False)
+                            found[prefix + entry.name] = Stored(about.st_size, about.st_mtime)
+        return found
 
     def _delete(self, name: str) -> None:
         self._place(name).unlink()

@@ -146,6 +146,9 @@ class Store:
 
     storage: Storage
 
+    def __repr__(self) -> str:
+        return f"Store({self.where!r})"
+
     @classmethod
     def at(cls, where: str | Path) -> "Store":
         """Open the store at a path or a bucket's URL; raises `ConfigError` if that can't be reached."""

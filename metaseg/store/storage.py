@@ -9,10 +9,11 @@ import errno
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TypeVar
 
 from metaseg.config import ConfigError
-from metaseg.store.address import local_folder
+from metaseg.store.address import archive_file, local_folder
 
 Result = TypeVar("Result")
 
@@ -33,6 +34,16 @@ UNREADABLE = (IsADirectoryError, PermissionError)
 
 PATIENCE_SECONDS = 600.0
 """Time for which an operation is retried while the storage doesn't answer."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A file as a listing tells of it."""
+
+    size: int
+    """In bytes."""
+    modified: float | None
+    """Seconds since 1970 at which it was written, by the storage's clock; None where the storage doesn't say."""
 
 
 class StorageError(OSError):
@@ -66,6 +77,9 @@ class Storage(ABC):
         if name and ("\0" in name or {"", ".", ".."} & set(name.split("/"))):
             raise ConfigError(f"{name!r} isn't a file's name within {self.where}; expected one without '..' and '//'")
         return name
+
+    def require_writable(self) -> None:  # noqa: B027 (most storages only know once they have written)
+        """Raise a `ConfigError` if it is known that nothing can be written here, before anything is."""
 
     def read(self, name: str) -> bytes:
         """Read a file; raises `FileNotFoundError` if there is none."""
@@ -102,6 +116,16 @@ class Storage(ABC):
             return self._retry(lambda: sorted(self._names(folder)))
         except ABSENT:
             return []
+
+    def files(self, folder: str) -> dict[str, Stored]:
+        """All files in `folder`, at any depth, by their path in it; empty if it isn't there.
+
+        Half-written files, which `names` passes over, are among them. Symbolic links aren't.
+        """
+        try:
+            return self._retry(lambda: dict(sorted(self._files(folder).items())))
+        except ABSENT:
+            return {}
 
     def delete(self, name: str) -> None:
         """Remove a file, if it is there."""
@@ -152,6 +176,9 @@ class Storage(ABC):
     def _names(self, folder: str) -> list[str]: ...
 
     @abstractmethod
+    def _files(self, folder: str) -> dict[str, Stored]: ...
+
+    @abstractmethod
     def _delete(self, name: str) -> None: ...
 
     @abstractmethod
@@ -184,12 +211,19 @@ class Storage(ABC):
 def open_storage(where: str) -> Storage:
     """Open the storage at a path (`~` and relative paths are resolved) or a URL, such as `s3://bucket/prefix`.
 
+    A file called .zip that `metaseg bundle` made is a storage, too, which can only be read.
+
     Raises:
         ConfigError: the kind of URL is unknown, it holds credentials, it needs a package that isn't installed, or its
-            bucket doesn't exist or can't be listed; the path is of something else than a folder or of an unknown user.
+            bucket doesn't exist or can't be listed; the path is of something else than a folder or of an unknown user;
+            a .zip file isn't a bundle, or is damaged.
         StorageError: the server doesn't answer.
     """
-    # Only now: both kinds of storage are made of what is above.
+    # Only now: all kinds of storage are made of what is above.
+    if (file := archive_file(where)) is not None:
+        from metaseg.store.bundle import BundleStorage
+
+        return BundleStorage(file)
     folder = local_folder(where)
     if folder is None:
         from metaseg.store.bucket import open_bucket

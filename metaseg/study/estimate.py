@@ -18,7 +18,7 @@ from metaseg.config import EngineConfig, RunConfig
 from metaseg.data.batches import epoch_batches, to_input
 from metaseg.data.crops import HostCutter
 from metaseg.data.dataset import Dataset
-from metaseg.device import autocast, one_thread, training_format
+from metaseg.device import autocast, one_thread, usual_arithmetic
 from metaseg.store.runs import Store
 from metaseg.study.plan import Study
 from metaseg.terminal import Terminal
@@ -84,7 +84,8 @@ def measure(config: RunConfig, dataset: Dataset, device: torch.device) -> Cost:
 
     vectors = encode_metadata(config, dataset)[1].to(device)
     model = build_network(config, dataset.channels, len(dataset.classes), vectors.shape[1])
-    model = model.to(device, memory_format=training_format(device))  # type: ignore[call-overload]
+    arithmetic = usual_arithmetic(device)
+    model = model.to(device, memory_format=arithmetic.memory_format)  # type: ignore[call-overload]
     optimizer = build_optimizer(model, schedule)
     loss_of = build_loss(config.loss, len(dataset.classes), dataset.has_ignored, device)
     batches = epoch_batches(
@@ -96,6 +97,7 @@ def measure(config: RunConfig, dataset: Dataset, device: torch.device) -> Cost:
         epoch=1,
         device=device,
         cutter=HostCutter(dataset, device),
+        memory_format=arithmetic.memory_format,
     )
     batch = next(iter(batches))
     saved: dict[int, int] = {}
@@ -106,7 +108,7 @@ def measure(config: RunConfig, dataset: Dataset, device: torch.device) -> Cost:
         return tensor
 
     def step() -> None:
-        with autocast(device):
+        with arithmetic.autocast(device):
             outputs = model(batch.image, vectors[batch.samples])
         loss = (supervised_loss(outputs, batch.target, loss_of) * batch.weight).sum()
         optimizer.zero_grad(set_to_none=True)

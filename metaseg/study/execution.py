@@ -26,6 +26,7 @@ from metaseg.store.runs import Store, to_json
 from metaseg.study.evaluations import evaluate_test_images
 from metaseg.study.run_id import run_id
 from metaseg.training import TRAINING_VERSION
+from metaseg.training.arithmetic import named
 from metaseg.training.fit import Fitted, fit
 from metaseg.training.history import Epoch
 from metaseg.training.world import World
@@ -51,7 +52,8 @@ def execute(
     dataset = dataset.of_fold(config.fold)
     checkpoints = StoredCheckpoints(store, run_id(config), engine or EngineConfig())
     with one_thread(device):
-        fitted = fit(config, dataset, device, on_epoch, checkpoints, initial_weights(config, store))
+        chosen = named(engine.arithmetic, device) if engine else None
+        fitted = fit(config, dataset, device, on_epoch, checkpoints, initial_weights(config, store), chosen)
         images = evaluate_test_images(config, fitted, dataset, device)
     if World.current().rank == 0:
         weights = {name: tensor.cpu().clone().contiguous() for name, tensor in fitted.model.state_dict().items()}
@@ -127,6 +129,7 @@ def describe(config: RunConfig, dataset: Dataset, fitted: Fitted, device: torch.
             "machine": platform.machine(),
             "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
             "workers": World.current().size,
+            "arithmetic": str(fitted.arithmetic),
         },
     }
 

@@ -26,6 +26,7 @@ from metaseg.store.runs import Store
 from metaseg.study.arm_data import check_arm, parts_of, training_lengths
 from metaseg.study.arm_network import check_architecture, check_distinct, in_words, resolve
 from metaseg.study.arms import ARMS, Arm, find_arm
+from metaseg.study.display import StudyDisplay
 from metaseg.study.earlier_reports import looked_at
 from metaseg.study.run_id import run_id
 from metaseg.training.losses import check_loss
@@ -67,8 +68,8 @@ class Comparison:
     claim: Claim
 
 
-@dataclass(frozen=True)
-class Study:
+@dataclass(frozen=True, repr=False)
+class Study(StudyDisplay):
     """A named set of runs, with the comparisons that are declared before training.
 
     Example:
@@ -102,12 +103,10 @@ class Study:
         Arms that receive no true metadata are expected to equal the baseline, if their blocks are in the same network.
         """
         untold = ("zeros", "shuffled")
+        baseline = next(arm for arm in self.arms if arm.name == self.baseline)
+        alike = [arm.name for arm in self.arms if arm.metadata_mode in untold and arm.network == baseline.network]
         with_baseline = (
-            Comparison(
-                arm.name,
-                self.baseline,
-                "equal" if arm.metadata_mode in untold and arm.network == self._baseline.network else "differs",
-            )
+            Comparison(arm.name, self.baseline, "equal" if arm.name in alike else "differs")
             for arm in self.arms
             if arm.name != self.baseline
         )
@@ -118,10 +117,6 @@ class Study:
             if arm.metadata_mode == "true" and dummies.get(arm.design, self.baseline) != self.baseline
         )
         return (*with_baseline, *with_dummy)
-
-    @property
-    def _baseline(self) -> Arm:
-        return next(arm for arm in self.arms if arm.name == self.baseline)
 
     @property
     def networks(self) -> dict[str, str]:

@@ -16,6 +16,7 @@ from metaseg.store.runs import Store, to_json
 from metaseg.study.execution import describe, initial_weights, to_parquet
 from metaseg.study.run_id import run_id
 from metaseg.sweeps.objectives import measure
+from metaseg.training.arithmetic import named
 from metaseg.training.checkpoint import unpack
 from metaseg.training.fit import DivergedError, fit
 from metaseg.training.history import Epoch
@@ -131,7 +132,8 @@ def execute_trial(
     checkpoints = StoredCheckpoints(store, run, engine)
     with one_thread(device):
         try:
-            fitted = fit(config, dataset, device, on_epoch, checkpoints, initial_weights(config, store))
+            chosen = named(engine.arithmetic, device)
+            fitted = fit(config, dataset, device, on_epoch, checkpoints, initial_weights(config, store), chosen)
         except _Pruned:
             recall()
             store.delete_checkpoints(run)

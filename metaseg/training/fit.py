@@ -5,6 +5,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -18,12 +19,13 @@ from metaseg.data.crops import open_cutter
 from metaseg.data.dataset import Dataset
 from metaseg.data.metadata import MetadataEncoder
 from metaseg.data.metadata_modes import apply_mode, dropped
-from metaseg.device import autocast, half_precision, training_format
+from metaseg.device import Arithmetic
 from metaseg.networks.blocks import block_class
 from metaseg.networks.build import build, start_from
 from metaseg.networks.initialisation import initialise_by_name
 from metaseg.networks.segmenter import Segmenter
 from metaseg.schema import UNKNOWN
+from metaseg.training.arithmetic import choose
 from metaseg.training.checkpoint import Checkpoints, Parts, State, pack, resume
 from metaseg.training.deep_supervision import supervised_loss
 from metaseg.training.early_stopping import has_stalled
@@ -49,6 +51,8 @@ class Fitted:
     """`(samples, M)` metadata of all samples of the dataset, as the run sees it."""
     best_epoch: int
     history: tuple[Epoch, ...]
+    arithmetic: Arithmetic | None = None
+    """The arithmetic of its training; None where it wasn't trained here."""
 
 
 def build_network(
@@ -115,6 +119,7 @@ def fit(
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
     checkpoints: Checkpoints | None = None,
     weights: Mapping[str, Tensor] | None = None,
+    arithmetic: Arithmetic | None = None,
 ) -> Fitted:
     """Train the run's network and return it with the weights of its best validation.
 
@@ -132,6 +137,7 @@ def fit(
         on_epoch: called after each epoch that is trained here, on every worker.
         checkpoints: where checkpoints are saved; None to save none.
         weights: those that the run's network starts from, where `config.architecture` names a file of them.
+        arithmetic: number format and memory format; by default what is fastest here (`metaseg.training.arithmetic`).
 
     Raises:
         ConfigError: another dataset or fold, an unknown block, or a block that needs metadata the dataset doesn't have.
@@ -169,16 +175,21 @@ def fit(
     vectors = vectors.to(device)
 
     torch.backends.cudnn.deterministic = True
-    model = build_network(config, dataset.channels, len(dataset.classes), vectors.shape[1], weights)
-    model = model.to(device, memory_format=training_format(device))  # type: ignore[call-overload]
+    steps = math.ceil(len(training) / schedule.batch_size)
+    make = partial(build_network, config, dataset.channels, len(dataset.classes), vectors.shape[1], weights)
+    if arithmetic is None:
+        share = (math.ceil(schedule.batch_size / world.size), dataset.channels, schedule.crop, schedule.crop)
+        arithmetic = choose(
+            config, make, share, vectors.shape[1], len(dataset.classes), device, steps * schedule.epochs
+        )
+    model = make().to(device, memory_format=arithmetic.memory_format)  # type: ignore[call-overload]
     cutter = open_cutter(dataset, device)
     parallel: nn.Module = model
     if world.size > 1:  # a network from elsewhere may have parts that its logits don't depend on
         parallel = DistributedDataParallel(model, find_unused_parameters=isinstance(model, Segmenter))
     optimizer = build_optimizer(model, schedule)
-    steps = math.ceil(len(training) / schedule.batch_size)
     scheduler = build_scheduler(optimizer, schedule, steps * schedule.epochs)
-    scaler = torch.amp.GradScaler(device.type, enabled=half_precision(device) == torch.float16)
+    scaler = torch.amp.GradScaler(device.type, enabled=arithmetic.dtype == torch.float16)
 
     parts: Parts = {"network": model, "optimizer": optimizer, "scheduler": scheduler, "scaler": scaler}
     run = json.dumps(config.resolved(), sort_keys=True)
@@ -205,10 +216,11 @@ def fit(
             rank=world.rank,
             world_size=world.size,
             first_step=state.step,
+            memory_format=arithmetic.memory_format,
         )
         for step, batch in enumerate(batches, start=state.step + 1):
             torch.manual_seed(generator_seed(config.stream, epoch, step, world.rank))
-            with autocast(device):
+            with arithmetic.autocast(device):
                 outputs = parallel(batch.image, seen[batch.samples])
             losses = supervised_loss(outputs, batch.target, loss_of)
             optimizer.zero_grad(set_to_none=True)
@@ -254,7 +266,7 @@ def fit(
             save(checkpoints, world, state, parts)
 
     model.load_state_dict(state.best_weights)
-    return Fitted(model, encoder, vectors, state.best_epoch, tuple(state.history))
+    return Fitted(model, encoder, vectors, state.best_epoch, tuple(state.history), arithmetic)
 
 
 def own_share(sums: list[float], world: World) -> float:

@@ -141,10 +141,11 @@ def test_a_peer_process_that_fails_says_why(work, monkeypatch):
 @pytest.mark.slow  # beside other work it is too noisy for the default suite
 def test_the_check_fails_on_a_slow_down_and_passes_without(work, monkeypatch, tmp_path):
     committed = tmp_path / "check.json"
-    check.record(check.measure(work, 3), committed)
+    check.record(check.measure(work, work, 3), committed)
     content = json.loads(committed.read_text())
-    committed.write_text(json.dumps(content | {"tolerance": 0.7}))  # at this size, a ratio is mostly noise
-    check.check(lambda: check.measure(work, 3), committed)
+    tolerances = dict.fromkeys(content["tolerances"], 0.7)  # at this size, a ratio is mostly noise
+    committed.write_text(json.dumps(content | {"tolerances": tolerances}))
+    check.check(lambda: check.measure(work, work, 3), committed)
 
     batches = fitting.epoch_batches
 
@@ -155,7 +156,7 @@ def test_the_check_fails_on_a_slow_down_and_passes_without(work, monkeypatch, tm
 
     monkeypatch.setattr(fitting, "epoch_batches", sleepy)
     with pytest.raises(check.SlowerError, match=r"check.json says.*: training runs at 0\.\d+ .*expected at least"):
-        check.check(lambda: check.measure(work, 2), committed)
+        check.check(lambda: check.measure(work, work, 2), committed)
 
 
 def test_training_and_evaluation_are_as_close_to_their_limits_as_is_committed():
@@ -205,7 +206,8 @@ import time:       300 |        500 | metaseg
 
 
 @pytest.mark.parametrize("full_precision", [True, False])
-def test_ours_is_compared_with_the_bare_loop_that_computes_as_it_does(work, monkeypatch, full_precision):
+def test_ours_is_compared_with_bare_loops_that_compute_as_it_may(work, monkeypatch, full_precision):
+    """`QUICK_STEPS` is above 300, so that the arithmetic is measured."""
     seen, layouts = [], []
     losses = fitting.supervised_loss
     monkeypatch.setattr(
@@ -218,14 +220,34 @@ def test_ours_is_compared_with_the_bare_loop_that_computes_as_it_does(work, monk
             layouts.append(output.is_contiguous(memory_format=torch.channels_last))
 
     monkeypatch.setattr(metaseg.device, "half_precision", lambda device: torch.bfloat16)
-    monkeypatch.setattr(trainers, "half_precision", lambda device: torch.bfloat16)
     ours = Ours(work, work.config(), full_precision)
     with register_module_forward_hook(note):
         ours.lap()
     ours.close()
-    limit = trainers.limit_of("ours float32" if full_precision else OURS, work.device)
-    assert {str(dtype) for dtype in seen} == {f"torch.{limit.dtype}"}
-    assert set(layouts) == {limit.channels_last}
+    limits = {
+        (each.dtype, each.channels_last)
+        for each in trainers.limits_of("ours float32" if full_precision else OURS, work.device)
+    }
+    assert len(limits) == (2 if full_precision else 4)
+    assert len(set(layouts[-10:])) == 1
+    assert (str(seen[-1]).removeprefix("torch."), layouts[-1]) in limits
+
+
+def test_the_check_fails_where_a_better_arithmetic_exists_and_is_not_used(work, monkeypatch, tmp_path):
+    """As on a machine where the choice is wrong: the loop with the other memory format is made fast."""
+    usual = trainers.usual_limit(work.device)
+    lap = BareLoop.lap
+
+    def faster(loop):
+        found = lap(loop)
+        return Lap(found.images, found.seconds / (1 if loop.arithmetic == usual else 100))
+
+    monkeypatch.setattr(check, "chosen_arithmetic", lambda work: usual)
+    monkeypatch.setattr(BareLoop, "lap", faster)
+    with pytest.raises(
+        check.SlowerError, match=r"arithmetic runs at 0\.0\d+ of the bare loop's speed; expected at least 0\.93"
+    ):
+        check.check(lambda: check.measure(work, work, 1))
 
 
 def test_the_papers_sizes_are_a_share_of_the_devices_peak():

@@ -276,7 +276,17 @@ def test_results_are_collected_from_a_bucket_as_from_a_folder(store: Path) -> No
         collect_from(bucket, "cells")
 
 
-SHARED = ("command_line", "config", "schema", "store", "store.address", "store.names", "store.storage", "terminal")
+SHARED = (
+    "command_line",
+    "config",
+    "notebook",
+    "schema",
+    "store",
+    "store.address",
+    "store.names",
+    "store.storage",
+    "terminal",
+)
 """Modules of metaseg that analysis needs."""
 
 

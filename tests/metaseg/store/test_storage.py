@@ -4,6 +4,7 @@ import errno
 import multiprocessing
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from fsspec.registry import _registry
 
 from metaseg.config import ConfigError
 from metaseg.store.bucket import BucketStorage
+from metaseg.store.memory import MemoryStorage
 from metaseg.store.storage import Storage, StorageError, open_storage
 
 
@@ -31,8 +33,10 @@ def shared(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return str(tmp_path) if request.param == "folder" else f"{request.getfixturevalue('bucket')}/{tmp_path.name}"
 
 
-@pytest.fixture(params=["folder", "memory", "s3"])
+@pytest.fixture(params=["folder", "memory", "s3", "dictionary"])
 def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
+    if request.param == "dictionary":
+        return MemoryStorage()
     where = {"folder": lambda: tmp_path, "memory": lambda: f"memory://bucket/{tmp_path.name}"}
     where["s3"] = lambda: f"{request.getfixturevalue('bucket')}/{tmp_path.name}"
     return open_storage(str(where[request.param]()))
@@ -97,9 +101,22 @@ def test_subfolders_are_found_by_a_file_of_theirs(storage):
     assert storage.subfolders_with("runs", "DONE") == {"a", "b"}
 
 
+def test_a_listing_has_every_file_with_its_size_and_time(storage):
+    start = time.time()
+    assert storage.files("runs") == {}
+    for name, content in {"runs/a/DONE": b"12", "runs/.b/deep/er": b"123", "runs2/x": b"", "top": b"1"}.items():
+        storage.write(name, content)
+    found = storage.files("runs")
+    assert {name: file.size for name, file in found.items()} == {".b/deep/er": 3, "a/DONE": 2}
+    assert list(storage.files("")) == ["runs/.b/deep/er", "runs/a/DONE", "runs2/x", "top"]
+    if not isinstance(storage, MemoryStorage):
+        assert all(start - 10 < file.modified < time.time() + 10 for file in found.values())
+
+
 def test_messages_name_files_as_users_do(storage):
     assert storage.locate("runs/a") == f"{storage.where}/runs/a"
-    assert open_storage(storage.where + "/").where == storage.where
+    if not isinstance(storage, MemoryStorage):
+        assert open_storage(storage.where + "/").where == storage.where
 
 
 def test_of_many_threads_one_creates_a_file(shared):

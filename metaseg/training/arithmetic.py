@@ -1,0 +1,190 @@
+"""Choice of a training's arithmetic: measured once on each machine for each network and batch, and kept there.
+
+Which memory format and number format is fastest depends on the processor and on the network's size: channels-last is
+slower on one machine by as much as it is faster on another. What was chosen is kept in a file, so that all runs of a
+study have the same arithmetic, whichever arm they are of, and a run the same bits.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import platform
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from metaseg.config import ArithmeticName, ConfigError, RunConfig
+from metaseg.device import Arithmetic, possible_arithmetic
+from metaseg.training.losses import segmentation_loss
+from metaseg.training.schedule import build_optimizer
+from metaseg.training.world import World
+
+LEAST_STEPS = 300
+"""Shorter trainings have the usual arithmetic: measuring would take longer than it saves."""
+
+SECONDS = 1.5
+"""Time for measuring, at least two steps of each candidate though."""
+
+CLEARLY = 0.03
+"""Share of a step's time that another arithmetic must save to be chosen over the usual one."""
+
+Trial = Callable[[], None]
+
+
+def choose(
+    config: RunConfig,
+    make: Callable[[], nn.Module],
+    shape: tuple[int, ...],
+    metadata: int,
+    classes: int,
+    device: torch.device,
+    steps: int,
+) -> Arithmetic:
+    """Choose a training's arithmetic; every worker of the process group must call it, and all get the first one's.
+
+    Args:
+        config: the run; what isn't the network's or the batch's size doesn't matter.
+        make: makes the network.
+        shape: `(N, C, H, W)` of this worker's batches.
+        metadata: M, the length of a sample's metadata.
+        classes: number of classes.
+        device: of the training.
+        steps: number of steps that are planned.
+    """
+    world, candidates = World.current(), possible_arithmetic(device)
+    if steps < LEAST_STEPS or len(candidates) == 1:
+        return candidates[0]
+    place = 0
+    if world.rank == 0:
+        names = [str(each) for each in candidates]
+        file = _folder() / f"{_key(config, shape, classes, device, names)}.json"
+        known = _read(file, names)
+        if known is None:
+            seconds = _measure([_trial(make(), each, config, shape, metadata, classes, device) for each in candidates])
+            best = min(range(len(names)), key=seconds.__getitem__)
+            known = best if seconds[best] < (1 - CLEARLY) * seconds[0] else 0
+            known = _keep(file, names, known, seconds)
+        place = known
+    return candidates[int(world.gather(place)[0])]
+
+
+def named(name: ArithmeticName, device: torch.device) -> Arithmetic | None:
+    """The arithmetic that a setting names; None for "auto".
+
+    Raises:
+        ConfigError: the device has no such one.
+    """
+    known = {str(each): each for each in possible_arithmetic(device)}
+    if name == "auto":
+        return None
+    if name not in known:
+        raise ConfigError(f"arithmetic is {name!r}, which {device.type} here doesn't have; expected {', '.join(known)}")
+    return known[name]
+
+
+def _trial(
+    network: nn.Module,
+    arithmetic: Arithmetic,
+    config: RunConfig,
+    shape: tuple[int, ...],
+    metadata: int,
+    classes: int,
+    device: torch.device,
+) -> Trial:
+    """A training step on noise, as a function to be called."""
+    model = network.to(device, memory_format=arithmetic.memory_format).train()  # type: ignore[call-overload]
+    optimizer = build_optimizer(model, config.schedule)
+    generator = torch.Generator().manual_seed(0)
+    image = torch.randn(shape, generator=generator).to(device).clone(memory_format=arithmetic.memory_format)
+    target = torch.randint(classes + 1, (shape[0], *shape[2:]), generator=generator, dtype=torch.uint8).to(device)
+    told = torch.zeros(shape[0], metadata, device=device)
+
+    def step() -> None:
+        with arithmetic.autocast(device):
+            outputs = model(image, told)
+        logits = outputs[0] if isinstance(outputs, list | tuple) else outputs
+        loss = segmentation_loss(logits.float(), target).mean()
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+
+    return step
+
+
+def _measure(trials: Sequence[Trial], clock: Callable[[], float] = time.perf_counter) -> list[float]:
+    """The shortest time of a step of each trial; they take turns, so that all of them see the same noise."""
+    for trial in trials:
+        trial()
+    fastest, started, rounds = [float("inf")] * len(trials), clock(), 0
+    while rounds < 2 or clock() - started < SECONDS:
+        for place, trial in enumerate(trials):
+            before = clock()
+            trial()
+            fastest[place] = min(fastest[place], clock() - before)
+        rounds += 1
+    return fastest
+
+
+def _key(config: RunConfig, shape: tuple[int, ...], classes: int, device: torch.device, names: Sequence[str]) -> str:
+    """What the choice depends on, as a file's name. Blocks don't count: arms are to differ in nothing but them."""
+    network = {name: value for name, value in asdict(config.network).items() if name in ("width", "depth")}
+    elsewhere = config.architecture.network if config.architecture else None
+    about = {
+        "machine": _machine(device), "torch": torch.__version__, "threads": torch.get_num_threads(),
+        "network": network, "architecture": elsewhere, "shape": shape, "classes": classes, "candidates": names,
+    }  # fmt: skip
+    return hashlib.sha256(json.dumps(about, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def _machine(device: torch.device) -> str:
+    """The processor or the GPU, by name and by what it computes with."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0] if names else platform.processor()} {torch.backends.cpu.get_cpu_capability()}"
+
+
+def _folder() -> Path:
+    caches = Path(os.environ.get("METASEG_CACHE", "~/.cache/metaseg")).expanduser()
+    return caches / "arithmetic"
+
+
+def _read(file: Path, names: Sequence[str]) -> int | None:
+    """The choice that was kept; None if there is none that can be read."""
+    try:
+        return names.index(json.loads(file.read_bytes())["chosen"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _keep(file: Path, names: Sequence[str], place: int, seconds: Sequence[float]) -> int:
+    """Keep a choice, and return the one that is kept: another process of this machine may have been first.
+
+    Where nothing can be kept, the choice is the usual one, since the next run would perhaps choose otherwise.
+    """
+    content = json.dumps({"chosen": names[place], "seconds_per_step": dict(zip(names, seconds, strict=True))}, indent=2)
+    temporary = file.with_name(f".{file.name}.{uuid.uuid4().hex}")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(content + "\n")
+        if _read(file, names) is None:
+            file.unlink(missing_ok=True)
+        with contextlib.suppress(FileExistsError):
+            os.link(temporary, file)
+    except OSError:
+        return 0
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+    kept = _read(file, names)
+    return 0 if kept is None else kept
