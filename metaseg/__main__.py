@@ -6,6 +6,7 @@ from collections.abc import Callable
 from metaseg.command_line import call, misused
 from metaseg.commands.bundle import bundle
 from metaseg.commands.compare import compare
+from metaseg.commands.export import export
 from metaseg.commands.networks import networks
 from metaseg.commands.predict import predict
 from metaseg.commands.prune import prune
@@ -21,6 +22,7 @@ from metaseg.terminal import revealed
 COMMANDS: dict[str, Callable[..., int | None]] = {
     "bundle": bundle,
     "compare": compare,
+    "export": export,
     "networks": networks,
     "predict": predict,
     "prune": prune,

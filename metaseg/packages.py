@@ -6,21 +6,23 @@ and never `metaseg[EXTRA]`.
 
 from typing import Literal
 
-Extra = Literal["fuzz", "gs", "kits", "livecell", "losses", "s3", "scores", "smp", "torchvision"]
+Extra = Literal["bioimageio", "fuzz", "gs", "kits", "livecell", "losses", "onnx", "s3", "scores", "smp", "torchvision"]
 """Extras of the distribution (`pyproject.toml`) that messages speak of."""
 
 PACKAGES: dict[Extra, str] = {
+    "bioimageio": "bioimageio.core>=0.11 pydantic<2.14",
     "fuzz": "atheris>=3.0",
     "gs": "gcsfs>=2025.2",
     "kits": "nibabel>=5.3",
     "livecell": "pycocotools>=2.0.8",
     "losses": "monai>=1.5",
+    "onnx": "onnx>=1.17 onnxruntime>=1.20 onnxscript>=0.3",
     "s3": "s3fs>=2025.2",
     "scores": "monai>=1.5",
     "smp": "segmentation-models-pytorch>=0.5",
     "torchvision": "torchvision>=0.21",
 }
-"""The package that each extra adds, with the version that it needs."""
+"""The packages that each extra adds, with the versions that it needs, with spaces between them."""
 
 
 def install(extra: Extra) -> str:
@@ -29,4 +31,4 @@ def install(extra: Extra) -> str:
     >>> install("scores")
     "pip install 'monai>=1.5'"
     """
-    return f"pip install '{PACKAGES[extra]}'"
+    return "pip install " + " ".join(f"'{package}'" for package in PACKAGES[extra].split())

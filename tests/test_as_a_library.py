@@ -5,12 +5,14 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 from matplotlib.figure import Figure
 
 from checkout import ROOT
+from single_precision import in_single_precision
 
 PAGE = ROOT / "docs" / "how-to" / "as-a-library.md"
 SNIPPETS = dict(re.findall(r"^## ([^\n]+)\n(?:(?!^## ).)*?^```python\n(.*?)^```$", PAGE.read_text(), re.DOTALL | re.M))
@@ -56,10 +58,13 @@ def test_the_pages_results_are_those_of_its_store(after: dict[str, Any]) -> None
 def test_the_pages_prediction_is_a_mask_and_its_export_takes_other_sizes(after: dict[str, Any]) -> None:
     assert after["mask"].shape == (64, 64)
     assert set(after["mask"].flat) <= {0, 1}
-    image, metadata = torch.randn(3, 1, 33, 50), torch.eye(7)[:3]
-    with torch.no_grad():
-        expected = after["predictor"].model(image, metadata)
-        torch.testing.assert_close(after["exported"].module()(image, metadata), expected, rtol=1e-4, atol=1e-4)
+    assert after["probabilities"].shape == (2, 1, 64, 70)
+    pixels, predictor = np.random.default_rng(0).integers(0, 256, (33, 50, 1), np.uint8), after["predictor"]
+    told = {"cell_line": "HeLa"}
+    image, metadata = torch.from_numpy(pixels).movedim(2, 0)[None].float(), torch.from_numpy(predictor.encode(told))
+    with in_single_precision():
+        expected = torch.from_numpy(predictor.probabilities(pixels, told))
+    torch.testing.assert_close(after["program"](image=image, metadata=metadata)[0], expected, rtol=1e-4, atol=1e-4)
 
 
 def test_what_the_page_trains_is_found_by_the_same_study_planned_anew(after: dict[str, Any]) -> None:

@@ -23,7 +23,7 @@ METASEG: tuple[tuple[str, ...], ...] = (
     ("engine",),
     ("cli",),
     ("pictures", "keeping"),
-    ("prediction",),
+    ("export", "prediction"),
     ("commands",),
     ("__main__", "__init__"),
 )

@@ -28,6 +28,7 @@ from metaseg.networks.build import build, is_from_elsewhere, read_architecture
 from metaseg.schema import DONE, UNKNOWN
 from metaseg.store.runs import DamagedRunError, FinishedRun, from_json
 from metaseg.store.storage import open_storage
+from metaseg.study.exported_model import open_onnx, open_weights
 from metaseg.training.evaluate import predict_logits
 
 
@@ -62,16 +63,19 @@ class Predictor:
 
     @classmethod
     def load(cls, folder: Path | str, blocks: Sequence[Code] = ()) -> "Predictor":
-        """Load the network from a finished run's folder, or its URL in a bucket.
+        """Load the network from a finished run's folder, its URL in a bucket, or a file that `metaseg export` wrote.
 
         Args:
-            folder: STORE/runs/RUN_ID.
+            folder: STORE/runs/RUN_ID, or an exported model.onnx or model.safetensors.
             blocks: code from outside metaseg that the run's block and network may be.
 
         Raises:
-            ConfigError: the folder isn't a finished run's, or its block is from outside metaseg and not in `blocks`.
+            ConfigError: the folder isn't a finished run's, the file isn't an exported one, or the run's block is from
+                outside metaseg and not in `blocks`.
             DamagedRunError: as `open`.
         """
+        if (file := Path(folder)).suffix in (".onnx", ".safetensors") and file.is_file():
+            return cls._load_exported(file, blocks)
         return cls.open(find_run(folder), blocks)
 
     @classmethod
@@ -95,6 +99,23 @@ class Predictor:
         except (RuntimeError, SafetensorError) as error:  # keys or shapes that aren't the network's; no safetensors
             where, reason = run.locate("weights.safetensors"), str(error).splitlines()[0]
             raise DamagedRunError(f"{where}: not this network's weights: {reason}") from error
+
+    @classmethod
+    def _load_exported(cls, file: Path, blocks: Sequence[Code]) -> "Predictor":
+        try:
+            if file.suffix == ".safetensors":
+                return cls._parse(*open_weights(file), blocks)
+            config, model = open_onnx(file)
+            dataset = config["dataset"]
+            encoder, reading = MetadataEncoder.from_json(dataset["metadata"]), Reading.from_json(dataset["reading"])
+            mode: MetadataMode = config["arm"]["metadata_mode"]
+            return cls(model.eval(), encoder, mode, tuple(dataset["classes"]), dataset["channels"], reading)
+        except MissingBlockError as error:
+            raise ConfigError(f"{file}: {error}") from error
+        except (AttributeError, KeyError, OverflowError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
+            if isinstance(error, ConfigError):
+                raise
+            raise ConfigError(f"{file}: not an exported model: {str(error).splitlines()[0]:.200}") from error
 
     @classmethod
     def _parse(cls, config: Mapping[str, Any], weights: bytes, blocks: Sequence[Code]) -> "Predictor":

@@ -96,7 +96,9 @@ def test_commands_run_from_an_installed_wheel_in_another_folder(wheel: Path, tmp
 
 def test_messages_name_the_packages_of_the_extras() -> None:
     extras = PROJECT["optional-dependencies"]
-    assert {extra: [package] for extra, package in PACKAGES.items()} == {extra: extras[extra] for extra in PACKAGES}
+    assert {extra: packages.split() for extra, packages in PACKAGES.items()} == {
+        extra: extras[extra] for extra in PACKAGES
+    }
 
 
 def test_documents_and_messages_install_packages_that_extras_name_and_never_a_strangers_metaseg() -> None:

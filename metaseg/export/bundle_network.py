@@ -1,0 +1,107 @@
+"""Parts of a MONAI bundle: the network as a module, and images with their metadata in and out.
+
+It needs torch, numpy and Pillow, and `predict.py` beside it.
+"""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from .predict import encode, read_image, shrink, to_channels
+
+
+class Network(nn.Module):
+    """The exported network.
+
+    Args:
+        program: the file models/model.pt2.
+    """
+
+    def __init__(self, program: str) -> None:
+        super().__init__()
+        self.program = torch.export.load(program).module()
+
+    def train(self, mode: bool = True) -> "Network":
+        """Stay as it is: an exported program has no training mode."""
+        return self
+
+    def forward(self, image: Tensor, metadata: Tensor | None = None) -> Tensor:
+        """Pixels `(N, C, H, W)` and metadata `(N, M)` to the probability of each class, `(N, K, H, W)`."""
+        told = {} if metadata is None else {"metadata": torch.as_tensor(metadata)}
+        result: Tensor = self.program(image=torch.as_tensor(image), **told)
+        return result
+
+
+def read_passport(path: str) -> dict[str, Any]:
+    """Read the file configs/passport.json."""
+    passport: dict[str, Any] = json.loads(Path(path).read_text())
+    return passport
+
+
+def read_rows(table: str, passport: dict[str, Any]) -> list[dict[str, Any]]:
+    """Rows of a CSV file: a column `image` with paths beside it, and one for each of the metadata."""
+    columns = [column["column"] for column in passport["metadata"]["columns"]] * passport["metadata"]["is_input"]
+    with open(table, newline="") as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        if missing := [name for name in ("image", *columns) if row.get(name) is None]:
+            raise ValueError(f"{table} has no column {missing[0]!r}")
+    return [
+        {"path": str(Path(table).parent / row["image"]), "told": {name: row[name] for name in columns}} for row in rows
+    ]
+
+
+class ReadImage:
+    """Reads a row's image and encodes its metadata.
+
+    Args:
+        passport: what `read_passport` returns.
+    """
+
+    def __init__(self, passport: dict[str, Any]) -> None:
+        self.passport = passport
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        """Add `image` `(C, H, W)`, `metadata` `(M,)` and the file's `size` to a row."""
+        image = self.passport["image"]
+        pixels = read_image(Path(row["path"]), self.passport)
+        small = shrink(
+            to_channels(pixels, image["channels"], image["reading"]["every_channel"]), image["reading"]["shrink"]
+        )
+        tensor = torch.from_numpy(np.ascontiguousarray(np.moveaxis(small, 2, 0), np.float32))
+        vector = torch.from_numpy(encode(row["told"], self.passport)[0])
+        return {"image": tensor, "metadata": vector, "path": row["path"], "size": list(pixels.shape[:2])}
+
+
+class SaveMask:
+    """Writes the mask of a prediction as an 8-bit PNG: 0 for background, k for the k-th class (255 if there is one).
+
+    Args:
+        folder: where masks are written, under the names of their images.
+        passport: what `read_passport` returns.
+    """
+
+    def __init__(self, folder: str, passport: dict[str, Any]) -> None:
+        self.folder, self.passport = Path(folder), passport
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        """Write the mask of `pred` `(K, H, W)`, at the size of the file."""
+        from PIL import Image
+
+        probabilities = torch.as_tensor(row["pred"]).numpy(force=True)
+        if len(probabilities) == 1:
+            mask = (probabilities[0] > 0.5).astype(np.uint8) * 255
+        else:
+            background = 1 - probabilities.sum(axis=0, keepdims=True)
+            mask = np.concatenate([background, probabilities]).argmax(axis=0).astype(np.uint8)
+        factor = self.passport["image"]["reading"]["shrink"]
+        height, width = (int(side) for side in row["size"])
+        mask = mask.repeat(factor, axis=0).repeat(factor, axis=1)[:height, :width]
+        self.folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(mask).save(self.folder / f"{Path(row['path']).stem}.png")
+        return row
