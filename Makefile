@@ -3,13 +3,14 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+DOCS ?= .venv-docs
 CPU_WHEELS := https://download.pytorch.org/whl/cpu
 # PyPI's torch for Linux brings several GB of CUDA libraries, so where there is no NVIDIA driver its CPU build is taken.
 # `make TORCH=locked .venv/installed` takes what requirements-torch.lock has all the same.
 TORCH := $(shell [ "$$(uname)" = Linux ] && ! command -v nvidia-smi >/dev/null && echo cpu || echo locked)
 LOCKED := --quiet --require-hashes --no-deps --requirement
 
-.PHONY: study test check lock
+.PHONY: study test check docs lock
 
 study: $(VENV)/installed  ## train and report the default study (synthetic seven cell lines)
 	$(BIN)/python studies/seven_cells.py $(ARGS)
@@ -39,12 +40,23 @@ $(VENV)/tested: $(VENV)/installed requirements-test.lock  ## what tests need bes
 	$(BIN)/pip install $(LOCKED) requirements-test.lock
 	touch $@
 
-COMPILE := .lock/bin/uv pip compile --quiet --no-header --no-annotate --universal --python-version 3.11 --generate-hashes \
-    --constraint .lock/pins pyproject.toml
+docs: $(DOCS)/installed  ## build the documentation site in build/site; links that lead nowhere are errors
+	NO_MKDOCS_2_WARNING=1 PATH="$(DOCS)/bin:$$PATH" $(DOCS)/bin/mkdocs build --quiet
+	@echo "the site is in build/site: open build/site/index.html"
+
+# An environment of its own: the site is made from sources, which aren't imported.
+$(DOCS)/installed: requirements-docs.lock
+	$(PYTHON) -m venv $(DOCS)
+	$(DOCS)/bin/pip install $(LOCKED) requirements-docs.lock
+	touch $@
+
+RESOLVE := .lock/bin/uv pip compile --quiet --no-header --no-annotate --universal --python-version 3.11 --generate-hashes \
+    --constraint .lock/pins
+COMPILE := $(RESOLVE) pyproject.toml
 TORCHS := torch==|triton==|nvidia-|cuda-
 
 # uv asks PyPI alone, whatever pip is told: the hashes are PyPI's. `make lock KEEP=requirements.lock` keeps its versions.
-lock:  ## resolve pyproject.toml anew and pin what came out, with hashes: to run, torch and its CUDA libraries, to test
+lock:  ## resolve pyproject.toml anew and pin what came out, with hashes: to run, torch and its CUDA libraries, to test, and for the site
 	$(PYTHON) -m venv --clear .lock
 	.lock/bin/pip install --quiet uv
 	echo torch==2.13.0 | cat - $(KEEP) | sed -n 's/^\([^ ]*==[^ ;]*\).*/\1/p' >.lock/pins
@@ -53,4 +65,5 @@ lock:  ## resolve pyproject.toml anew and pin what came out, with hashes: to run
 	awk '/^[a-z]/ {mine = !/^($(TORCHS))/} mine' .lock/run >requirements.lock
 	awk '/^[a-z]/ {mine = /^($(TORCHS))/} mine' .lock/run >requirements-torch.lock
 	awk 'NR == FNR {known[$$1]; next} /^[a-z]/ {mine = !($$1 in known)} mine' .lock/run .lock/all >requirements-test.lock
+	$(RESOLVE) --group docs --output-file requirements-docs.lock
 	rm -r .lock
