@@ -88,8 +88,9 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     source = repository_path(page.file.src_uri)
     if source == API:
         markdown = api()
-    if re.fullmatch(r"docs/results/\w+/table.md", source):
-        page.meta["search"] = {"boost": 0.5}  # tables hold every word of the vocabulary
+    if source.endswith("/table.md"):
+        page.meta |= {"hide": ["navigation"], "search": {"boost": 0.5}}  # wide, with every word of the vocabulary
+        markdown = markdown.replace(r"\<", "&lt;")  # which Python-Markdown doesn't know
     return TARGET.sub(lambda match: pointed(source, page.file.src_uri, match[0]), markdown)
 
 
