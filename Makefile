@@ -8,14 +8,15 @@ CPU_WHEELS := https://download.pytorch.org/whl/cpu
 # PyPI's torch for Linux brings several GB of CUDA libraries, so where there is no NVIDIA driver its CPU build is taken.
 # `make TORCH=locked .venv/installed` takes what requirements-torch.lock has all the same.
 TORCH := $(shell [ "$$(uname)" = Linux ] && ! command -v nvidia-smi >/dev/null && echo cpu || echo locked)
+REACHED := $(PYTHON) -c 'from urllib.request import urlopen; urlopen("$(CPU_WHEELS)/torch/", timeout=5)' 2>/dev/null
 LOCKED := --quiet --require-hashes --no-deps --requirement
 
-.PHONY: study test check docs lock
+.PHONY: study test check docs dist lock test-lowest test-highest
 
 study: $(VENV)/installed  ## train and report the default study (synthetic seven cell lines)
 	$(BIN)/python studies/seven_cells.py $(ARGS)
 
-test: check  ## lint, type check and run the default test suite
+test: check docs  ## lint, type check, build the documentation site and run the default test suite
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal $(ARGS)
 
 check: $(VENV)/tested
@@ -30,7 +31,7 @@ $(VENV)/installed: requirements.lock requirements-torch.lock pyproject.toml  ## 
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install $(LOCKED) requirements.lock
 	if [ $(TORCH) = locked ]; then $(BIN)/pip install $(LOCKED) requirements-torch.lock; \
-	elif $(PYTHON) -c 'from urllib.request import urlopen; urlopen("$(CPU_WHEELS)/torch/", timeout=5)' 2>/dev/null; \
+	elif $(REACHED); \
 	then $(BIN)/pip install --quiet --no-deps --index-url $(CPU_WHEELS) $$(grep -o '^torch==[^ ]*' requirements-torch.lock); \
 	else $(BIN)/pip install --quiet $$(grep -o '^torch==[^ ]*' requirements-torch.lock); fi
 	$(BIN)/pip install --quiet --no-deps --editable .
@@ -54,6 +55,31 @@ RESOLVE := .lock/bin/uv pip compile --quiet --no-header --no-annotate --universa
     --constraint .lock/pins
 COMPILE := $(RESOLVE) pyproject.toml
 TORCHS := torch==|triton==|nvidia-|cuda-
+
+# Packages that users may have with metaseg: the oldest that pyproject.toml allows, or the newest, each in an environment of
+# its own (.venv-lowest, .venv-highest). What only tests need is the newest that goes with them.
+test-lowest: RESOLUTION := lowest-direct
+test-highest: RESOLUTION := highest
+test-lowest test-highest: test-%:
+	$(PYTHON) -m venv --clear .venv-$*
+	.venv-$*/bin/pip install --quiet uv
+	.venv-$*/bin/uv pip compile --quiet --no-header --no-annotate --python .venv-$*/bin/python --resolution $(RESOLUTION) \
+	    --extra all --output-file .venv-$*/run pyproject.toml
+	.venv-$*/bin/uv pip compile --quiet --no-header --no-annotate --python .venv-$*/bin/python \
+	    --extra dev --constraint .venv-$*/run --output-file .venv-$*/all pyproject.toml
+	grep -Ev '^($(TORCHS))' .venv-$*/all >.venv-$*/but-torch
+	.venv-$*/bin/uv pip install --quiet --python .venv-$*/bin/python --no-deps --requirement .venv-$*/but-torch --editable .
+	if $(REACHED); then .venv-$*/bin/pip install --quiet --no-deps --index-url $(CPU_WHEELS) $$(grep -o '^torch==[^ ]*' .venv-$*/all); \
+	else echo 'no $(CPU_WHEELS): torch is the locked one'; \
+	    .venv-$*/bin/pip install --quiet --no-deps $$(grep -o '^torch==[^ ]*' requirements-torch.lock); fi
+	.venv-$*/bin/python -m pytest --numprocesses 2 --dist worksteal $(ARGS)
+
+dist:  ## what a release uploads: dist/*.tar.gz and *.whl, checked
+	$(PYTHON) -m venv --clear .venv-dist
+	.venv-dist/bin/pip install --quiet build twine
+	rm -rf dist
+	.venv-dist/bin/python -m build --quiet
+	.venv-dist/bin/twine check --strict dist/*
 
 # uv asks PyPI alone, whatever pip is told: the hashes are PyPI's. `make lock KEEP=requirements.lock` keeps its versions.
 lock:  ## resolve pyproject.toml anew and pin what came out, with hashes: to run, torch and its CUDA libraries, to test, and for the site
