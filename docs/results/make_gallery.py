@@ -40,14 +40,14 @@ SHOWN = 2
 INTRODUCTION = """\
 # Gallery of reports
 
-Made by `python docs/results/make_gallery.py` from reports that lie in this repository. A picture leads to its report: scores
-by arm and subgroup, verdicts, figures, controls and methods. All networks are small and were trained in minutes; on
-simulated images it is known what metadata can add.
+Made by `python docs/results/make_gallery.py` from reports that lie in this repository. A picture leads to its report:
+scores by arm and subgroup, verdicts, figures, controls and methods. All networks are small and were trained in minutes;
+on simulated images it is known what metadata can add.
 
 ## Real images, in folds
 
-[<img src="evidence/evidence.png" width="420" alt="Differences with their intervals, by claim and data set">](evidence.md)
-[<img src="evidence/wbc-rarity/rarity.png" width="300" alt="Difference by the number of masks of the rarer task">](evidence.md#how-rare-may-a-task-be)
+[<img src="evidence/evidence.png" width="420" alt="Differences with their intervals, by claim">](evidence.md)
+[<img src="evidence/wbc-rarity/rarity.png" width="300" alt="F1 of a rare task">](evidence.md#how-rare-may-a-task-be)
 
 The [evidence](evidence.md) tests the paper's claims on public images, each by networks that didn't train on it.
 """
@@ -77,7 +77,13 @@ def entry(name: str, heading: str) -> str:
     if (HERE / name / "report.html").is_file():
         links.append(f"[as one page that works offline](results/{name}/report.html)")
     conclusion = re.split(r"(?<=[).]\.|[a-z]\.) (?=[A-Z])", said[1])[0]
-    parts = [f"## {heading}", "\n".join(pictures), *([f"Data: {data[1]}."] if data else []), conclusion, " · ".join(links)]
+    parts = [
+        f"## {heading}",
+        "\n".join(pictures),
+        *([f"Data: {data[1]}."] if data else []),
+        conclusion,
+        " · ".join(links),
+    ]
     return "\n\n".join(parts) + "\n"
 
 

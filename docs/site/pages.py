@@ -3,8 +3,8 @@
 `docs/` reads on its own where the repository is shown. The site adds
 
 - its navigation, which is that of `docs/README.md`;
-- pages of files outside `docs/` that pages point to: the README, which is the site's first page, and others at their path
-  in the repository;
+- pages of files outside `docs/` that pages point to: the README, which is the site's first page, and others at their
+  path in the repository;
 - a page for each folder that a page points to, which lists its files;
 - the docstrings of all public names, in the place of the signatures of `reference/api.md`.
 """
@@ -49,10 +49,12 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 
 
 def sections(contents: str) -> list[dict[str, list[object]]]:
-    """Navigation of a page of contents: a section for each heading, an inner one for each line of text alone, and a page
-    for each link in a list."""
+    """Navigation of a page of contents.
+
+    A heading is a section, a line of text alone one within it, and each link to a page in a list is a page.
+    """
     found: list[dict[str, list[object]]] = []
-    for line in contents.splitlines():
+    for line in contents.replace("\n  ", " ").splitlines():  # a line for each entry of a list
         if line.startswith("## "):
             pages: list[object] = []
             found.append({line[3:]: pages})
@@ -96,8 +98,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 def pointed(source: str, page: str, target: str) -> str:
     """A target from a page of the site; one that isn't in the repository stays, and the build warns of it."""
-    meant = normpath(PurePosixPath(source).parent / target)
-    if (ROOT / source).is_dir() or not (ROOT / meant).exists():
+    if (ROOT / source).is_dir() or not (meant := meaning(source, target)):
         return target
     return relpath(place(meant), PurePosixPath(page).parent)
 
@@ -105,9 +106,14 @@ def pointed(source: str, page: str, target: str) -> str:
 def targets(source: str, text: str) -> Iterator[str]:
     """Paths in the repository of what a document points to."""
     for target in TARGET.findall(text):
-        meant = normpath(PurePosixPath(source).parent / target)
-        if (ROOT / meant).exists():
+        if meant := meaning(source, target):
             yield meant
+
+
+def meaning(source: str, target: str) -> str:
+    """Path in the repository of a document's target; empty if there is nothing, or if it lies elsewhere."""
+    meant = normpath(PurePosixPath(source).parent / target)
+    return meant if (ROOT / meant).exists() and not meant.startswith("..") else ""
 
 
 def place(source: str) -> str:
