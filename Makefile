@@ -42,10 +42,11 @@ $(VENV)/tested: $(VENV)/installed requirements-test.lock  ## what tests need bes
 	touch $@
 
 docs: $(DOCS)/installed  ## build the documentation site in build/site; links that lead nowhere are errors
-	NO_MKDOCS_2_WARNING=1 PATH="$(DOCS)/bin:$$PATH" $(DOCS)/bin/mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 PATH="$(DOCS)/bin:$$PATH" $(DOCS)/bin/mkdocs build
 	@echo "the site is in build/site; to read and search it: python3 -m http.server --bind 127.0.0.1 --directory build/site"
 
-# An environment of its own: the site is made from sources, which aren't imported.
+# With --quiet, MkDocs doesn't count its warnings, and links that lead nowhere would pass. An environment of its own: the
+# site is made from sources, which aren't imported.
 $(DOCS)/installed: requirements-docs.lock
 	$(PYTHON) -m venv $(DOCS)
 	$(DOCS)/bin/pip install $(LOCKED) requirements-docs.lock

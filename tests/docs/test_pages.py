@@ -1,6 +1,7 @@
 """Pages of `docs/` and the documents beside it: links, headings, contents, and pages that scripts make."""
 
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,10 @@ def test_the_gallery_shows_images_only_of_data_whose_terms_allow_it(
 def test_hooks_of_the_site_and_what_pages_need_of_it_are_in_the_repository() -> None:
     text = re.sub(r"(?<= )!\S+", "", (ROOT / "mkdocs.yml").read_text())
     settings = yaml.safe_load(text)
+    command = subprocess.run(["make", "-n", "docs"], cwd=ROOT, capture_output=True, text=True, timeout=30).stdout
+    assert "mkdocs build" in command
     assert settings["strict"]
+    assert "--quiet\n" not in command  # MkDocs counts warnings where it prints them
+    assert set(settings["validation"]["links"].values()) == {"warn"}
     assert all((ROOT / hook).is_file() for hook in settings["hooks"])
     assert all((ROOT / "docs" / sheet).is_file() for sheet in settings["extra_css"])
