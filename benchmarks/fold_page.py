@@ -125,7 +125,7 @@ and results averaged.
   images and have a true difference of their own. **Wilcoxon**: signed-rank test of images, averaged over seeds.
 - **widened**: our variance times 1 + J n_test / n_train, J tests on n_test images: 1 + K / (K - 1) for K folds.
 - **+ c seed variance**: c times the variance among an arm's seeds is added for the training set, the part
-  (K - 2) / (K - 1) of it whole, the rest over folds. **+ fold excess**: the same, estimated from how folds
+  (K-2) / (K-1) of it whole, the rest over folds. **+ fold excess**: the same, estimated from how folds
   differ beyond seeds and images. **or naive t**: whichever standard error is larger.
 
 ## What training sets do

@@ -37,8 +37,7 @@ def image_scores(
         arms: all arms, in the order of display.
         metric: one of `analysis.scores.metrics.METRICS`; if rows hold scores, the name of these scores.
         empty: score of an image whose reference mask lacks the class: `one` gives F1 = 1 if the prediction is empty
-        too,
-            else 0; `left out` excludes the image from this class, and the class from the image's macro average.
+            too, else 0; `left out` excludes the image from this class, and the class from the image's macro average.
         folds: all folds of the study, with rows or without; by default those with rows.
 
     Returns:

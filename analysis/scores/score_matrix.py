@@ -180,8 +180,7 @@ def score_matrices(scores: pd.DataFrame, average: Average = "images") -> Iterato
 
     Args:
         scores: table of `analysis.scores.image_scores.image_scores`; `analysis.scores.image_scores.with_overall` says
-        which
-            runs a cell has.
+            which runs a cell has.
         average: mean that `OVERALL` shows: over images, or of the subgroups' means.
 
     Example:
