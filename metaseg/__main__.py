@@ -9,6 +9,7 @@ from metaseg.commands.predict import predict
 from metaseg.commands.score import score
 from metaseg.commands.status import status
 from metaseg.commands.submit import submit
+from metaseg.commands.track import track
 from metaseg.config import ConfigError
 from metaseg.terminal import revealed
 
@@ -19,6 +20,7 @@ COMMANDS: dict[str, Callable[..., int | None]] = {
     "score": score,
     "status": status,
     "submit": submit,
+    "track": track,
 }
 
 

@@ -6,7 +6,10 @@ and never `metaseg[EXTRA]`.
 
 from typing import Literal
 
-Extra = Literal["fuzz", "gs", "kits", "livecell", "losses", "s3", "scores", "smp", "torchvision"]
+Extra = Literal[
+    "fuzz", "gs", "kits", "livecell", "losses", "mlflow", "s3", "scores", "smp", "tensorboard", "torchvision",
+    "trackio", "wandb",
+]  # fmt: skip
 """Extras of the distribution (`pyproject.toml`) that messages speak of."""
 
 PACKAGES: dict[Extra, str] = {
@@ -15,10 +18,14 @@ PACKAGES: dict[Extra, str] = {
     "kits": "nibabel>=5.3",
     "livecell": "pycocotools>=2.0.8",
     "losses": "monai>=1.5",
+    "mlflow": "mlflow-skinny>=3.1",
     "s3": "s3fs>=2025.2",
     "scores": "monai>=1.5",
     "smp": "segmentation-models-pytorch>=0.5",
+    "tensorboard": "tensorboardX>=2.6",
     "torchvision": "torchvision>=0.21",
+    "trackio": "trackio>=0.20",
+    "wandb": "wandb>=0.20",
 }
 """The package that each extra adds, with the version that it needs."""
 

@@ -20,7 +20,7 @@ METASEG: tuple[tuple[str, ...], ...] = (
     ("simulators", "store"),
     ("study",),
     ("scoring", "sweeps"),
-    ("engine",),
+    ("engine", "tracking"),
     ("cli",),
     ("pictures",),
     ("commands",),
