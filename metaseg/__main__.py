@@ -10,6 +10,7 @@ from metaseg.commands.score import score
 from metaseg.commands.status import status
 from metaseg.commands.submit import submit
 from metaseg.commands.track import track
+from metaseg.commands.watch import watch
 from metaseg.config import ConfigError
 from metaseg.terminal import revealed
 
@@ -21,6 +22,7 @@ COMMANDS: dict[str, Callable[..., int | None]] = {
     "status": status,
     "submit": submit,
     "track": track,
+    "watch": watch,
 }
 
 

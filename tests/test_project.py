@@ -22,7 +22,7 @@ METASEG: tuple[tuple[str, ...], ...] = (
     ("scoring", "sweeps"),
     ("engine", "tracking"),
     ("cli",),
-    ("pictures",),
+    ("pictures", "watching"),
     ("commands",),
     ("__main__", "__init__"),
 )

@@ -1,5 +1,6 @@
 """MLflow: an experiment for each study, a run of it for each run, found again by the run's id."""
 
+import logging
 import os
 import shlex
 import tempfile
@@ -19,8 +20,8 @@ RUN_ID, KIND = "metaseg.run_id", "metaseg.kind"
 LONGEST = 500
 """Most characters of a parameter that are sent; older servers take no more."""
 
-MOST_PARAMETERS = 100
-"""Most parameters in a request, of which MLflow takes 100."""
+MOST_PARAMETERS, MOST_METRICS = 100, 1000
+"""Most parameters and values in a request: MLflow takes no more."""
 
 
 class MLflow:
@@ -65,9 +66,9 @@ class MLflow:
         for start in range(0, len(params), MOST_PARAMETERS):
             client.log_batch(record, params=params[start : start + MOST_PARAMETERS])
 
-    def log(self, run: TrackedRun, epoch: int, values: Values) -> None:
+    def log(self, run: TrackedRun, epochs: Mapping[int, Values]) -> None:
         """See `Tracker`."""
-        self._send(run, epoch, values)
+        self._send(run, epochs)
 
     def show(self, run: TrackedRun, epoch: int, pictures: Mapping[str, bytes]) -> None:
         """See `Tracker`."""
@@ -75,7 +76,7 @@ class MLflow:
 
     def end(self, run: TrackedRun, ending: Ending, summary: Values) -> None:
         """See `Tracker`."""
-        self._send(run, int(summary.get("best_epoch", 0)), summary)
+        self._send(run, {int(summary.get("best_epoch", 0)): summary})
         self._connect()[0].set_terminated(self._ids.pop(run.run_id), STATUS[ending])
 
     def publish(self, files: Mapping[str, bytes]) -> None:
@@ -103,6 +104,8 @@ class MLflow:
         if self._connected is None:
             import mlflow
 
+            for noisy in ("mlflow", "alembic"):  # they tell of each table of a new file
+                logging.getLogger(noisy).setLevel(logging.WARNING)
             if self._own:
                 self._folder.mkdir(parents=True, exist_ok=True)
             client = mlflow.MlflowClient(tracking_uri=self._uri)
@@ -117,12 +120,13 @@ class MLflow:
         found = client.search_runs([experiment], condition, max_results=1)
         return found[0] if found else None
 
-    def _send(self, run: TrackedRun, step: int, values: Values) -> None:
+    def _send(self, run: TrackedRun, epochs: Mapping[int, Values]) -> None:
         from mlflow.entities import Metric
 
         now = int(1000 * time.time())
-        metrics = [Metric(name, value, now, step) for name, value in values.items()]
-        self._connect()[0].log_batch(self._ids[run.run_id], metrics=metrics)
+        metrics = [Metric(name, value, now, epoch) for epoch, of in epochs.items() for name, value in of.items()]
+        for start in range(0, len(metrics), MOST_METRICS):
+            self._connect()[0].log_batch(self._ids[run.run_id], metrics=metrics[start : start + MOST_METRICS])
 
     def _upload(self, record: str, files: Mapping[str, bytes]) -> None:
         client, _ = self._connect()

@@ -90,10 +90,10 @@ class Sender:
         return kept
 
     def _send(self, run: TrackedRun, epochs: Mapping[int, Values], below: float = float("inf")) -> None:
-        for number in sorted(epochs):
-            if self._last[run.run_id] < number < below:
-                self._tracker.log(run, number, epochs[number])
-                self._last[run.run_id] = number
+        new = {number: epochs[number] for number in sorted(epochs) if self._last[run.run_id] < number < below}
+        if new:
+            self._tracker.log(run, new)
+            self._last[run.run_id] = max(new)
 
     def _end(self, run: TrackedRun, ending: Ending, summary: Values) -> None:
         self._tracker.end(run, ending, summary)

@@ -41,14 +41,15 @@ class TensorBoard:
                 ended = ended or value.tag == ENDED
         return Kept(epoch, ended)
 
-    def log(self, run: TrackedRun, epoch: int, values: Values) -> None:
+    def log(self, run: TrackedRun, epochs: Mapping[int, Values]) -> None:
         """See `Tracker`."""
         writer = self._writer(self._folder(run))
-        if epoch == 1:
+        if 1 in epochs:
             for summary in self._parameters(run)[:2]:
                 writer.file_writer.add_summary(summary)
-        for name, value in values.items():
-            writer.add_scalar(name, value, epoch)
+        for epoch, values in epochs.items():
+            for name, value in values.items():
+                writer.add_scalar(name, value, epoch)
 
     def show(self, run: TrackedRun, epoch: int, pictures: Mapping[str, bytes]) -> None:
         """See `Tracker`."""

@@ -60,8 +60,8 @@ class Tracker(Protocol):
     def begin(self, run: TrackedRun) -> Kept:
         """Open or continue the record of a run."""
 
-    def log(self, run: TrackedRun, epoch: int, values: Values) -> None:
-        """Add an epoch, from 1; epochs come in order, each once."""
+    def log(self, run: TrackedRun, epochs: Mapping[int, Values]) -> None:
+        """Add epochs by their numbers, from 1: one as it ends, or several; in order, each once."""
 
     def show(self, run: TrackedRun, epoch: int, pictures: Mapping[str, bytes]) -> None:
         """Add pictures of samples: PNG files by name, drawn by the network of an epoch."""

@@ -33,10 +33,11 @@ class Trackio:
         """See `Tracker`."""
         return self._ledger.kept(run)
 
-    def log(self, run: TrackedRun, epoch: int, values: Values) -> None:
+    def log(self, run: TrackedRun, epochs: Mapping[int, Values]) -> None:
         """See `Tracker`."""
-        self._open(run).log(dict(values), step=epoch)
-        self._ledger.note(run, Kept(epoch))
+        for epoch, values in epochs.items():
+            self._open(run).log(dict(values), step=epoch)
+        self._ledger.note(run, Kept(max(epochs)))
 
     def show(self, run: TrackedRun, epoch: int, pictures: Mapping[str, bytes]) -> None:
         """See `Tracker`."""

@@ -41,11 +41,12 @@ class WandB:
         last = record.summary.get("epoch", 0) if record.resumed else 0
         return Kept(max(kept.epoch, int(last)))
 
-    def log(self, run: TrackedRun, epoch: int, values: Values) -> None:
+    def log(self, run: TrackedRun, epochs: Mapping[int, Values]) -> None:
         """See `Tracker`."""
-        self._open(run).log({"epoch": epoch, **values})
+        for epoch, values in epochs.items():
+            self._open(run).log({"epoch": epoch, **values})
         if self.live:
-            self._ledger.note(run, Kept(epoch))
+            self._ledger.note(run, Kept(max(epochs)))
 
     def show(self, run: TrackedRun, epoch: int, pictures: Mapping[str, bytes]) -> None:
         """See `Tracker`."""
