@@ -2,6 +2,7 @@
 
 import shlex
 import struct
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -102,7 +103,9 @@ class TensorBoard:
         from tensorboardX import SummaryWriter
 
         if folder not in self._writers:
-            self._writers[folder] = SummaryWriter(str(folder), flush_secs=10)
+            # Else two files of one second would have one name, and the second would take the first's place.
+            unique = f".{time.time_ns()}"
+            self._writers[folder] = SummaryWriter(str(folder), flush_secs=10, filename_suffix=unique)
         return self._writers[folder]
 
     @staticmethod

@@ -1,5 +1,6 @@
 """Weights & Biases: a run for each run, grouped by study and arm; offline where nobody is logged in."""
 
+import hashlib
 import io
 import netrc
 import os
@@ -14,8 +15,8 @@ from urllib.parse import urlsplit
 from metaseg.tracking.ledger import Ledger
 from metaseg.tracking.tracker import Ending, Kept, TrackedRun, Values
 
-LONGEST_TAG = 64
-"""Most characters of a tag."""
+LONGEST_TAG, LONGEST_ID = 64, 100
+"""Most characters of a tag, and of an id."""
 
 
 class WandB:
@@ -71,7 +72,13 @@ class WandB:
         """See `Tracker`: the report is an artefact of a record of the whole study."""
         import wandb
 
-        name = f"report-{as_id(self._study)}"
+        name = f"report-{as_id(self._study)}"[:LONGEST_ID]
+        if not self.live:  # each report is a record of its own, since a record is sent only once
+            digest = hashlib.sha256(b"".join(files.values())).hexdigest()
+            name = f"{name}-{digest[:8]}"
+        report = TrackedRun(self._study, name, name, "", 0)
+        if not self.live and self._ledger.kept(report).ended:
+            return
         record = self._init(id=name, name=f"report of {self._study}", group=self._study, job_type="report")
         with tempfile.TemporaryDirectory(prefix="metaseg-wandb-") as folder:
             artefact = wandb.Artifact(name, type="report")
@@ -80,6 +87,7 @@ class WandB:
                 artefact.add_file(str(Path(folder) / file))
             record.log_artifact(artefact)
             record.finish()
+        self._ledger.note(report, Kept(0, True))
 
     def close(self) -> None:
         """See `Tracker`."""
@@ -137,5 +145,5 @@ def is_logged_in() -> bool:
 
 
 def as_id(text: str) -> str:
-    """An id that W&B takes, made of a name: letters, digits, dashes and underscores, at most 128."""
-    return re.sub(r"[^A-Za-z0-9_-]+", "-", text)[:128]
+    """An id that W&B takes, made of a name: letters, digits, dashes and underscores."""
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", text)[:LONGEST_ID]

@@ -19,23 +19,28 @@ GREY = "#888888"
 
 def draw_curves(view: StudyView) -> str:
     """Panels of the arms that have a validated epoch, as HTML; empty if none has."""
-    by_arm = {arm: [run.curve for run in view.runs if run.arm == arm and run.curve] for arm in view.arms}
-    points = [point for curves in by_arm.values() for curve in curves for point in curve]
+    by_arm: dict[str, dict[str, list[Curve]]] = {arm: {} for arm in view.arms}
+    for run in view.runs:
+        if run.curve:
+            by_arm[run.arm].setdefault(run.part, []).append(run.curve)
+    points = [point for run in view.runs for point in run.curve]
     if not points:
         return ""
     last = max(epoch for epoch, _ in points)
     low = max(0.0, min(_floor(f1 for _, f1 in points), 0.9))
-    reference = mean_curve(by_arm.get(view.baseline, []))
+    means = {arm: [mean for curves in parts.values() if (mean := mean_curve(curves))] for arm, parts in by_arm.items()}
     panels = []
-    for place, (arm, curves) in enumerate(by_arm.items()):
-        if curves:
+    for place, (arm, parts) in enumerate(by_arm.items()):
+        if parts:
+            curves = [curve for of_part in parts.values() for curve in of_part]
+            reference = means.get(view.baseline, []) if arm != view.baseline else []
             colour = COLOURS[place % len(COLOURS)]
-            panels.append(_panel(arm, curves, reference if arm != view.baseline else (), colour, last, low))
+            panels.append(_panel(arm, curves, means[arm], reference, colour, last, low))
     return f'<div class="panels">{"".join(panels)}</div>'
 
 
 def mean_curve(curves: Sequence[Curve]) -> Curve:
-    """Mean over an arm's runs, as far as at least half of those that have a curve have come."""
+    """Mean over runs of an arm, or of one of its parts, as far as half of those with a curve have come."""
     values: dict[int, list[float]] = {}
     for curve in curves:
         for epoch, f1 in curve:
@@ -49,7 +54,10 @@ def _floor(scores: Iterable[float]) -> float:
     return int(10 * ordered[len(ordered) // 20]) / 10
 
 
-def _panel(arm: str, curves: Sequence[Curve], reference: Curve, colour: str, last: int, low: float) -> str:
+def _panel(
+    arm: str, curves: Sequence[Curve], means: Sequence[Curve], references: Sequence[Curve], colour: str, last: int,
+    low: float,
+) -> str:  # fmt: skip
     def path(curve: Curve, style: str) -> str:
         points = " ".join(f"{_x(epoch, last):.1f},{_y(f1, low):.1f}" for epoch, f1 in curve)
         if len(curve) == 1:
@@ -68,13 +76,12 @@ def _panel(arm: str, curves: Sequence[Curve], reference: Curve, colour: str, las
         f'<text x="{WIDTH - RIGHT}" y="{HEIGHT - 7}" text-anchor="end">epoch {last}</text>'
     )
     thin = "".join(path(curve, f'stroke="{colour}" stroke-width="1" opacity="0.35"') for curve in curves)
-    dashed = path(reference, f'stroke="{GREY}" stroke-width="1.5" stroke-dasharray="4 3"') if reference else ""
-    middle = mean_curve(curves)
-    thick = path(middle, f'stroke="{colour}" stroke-width="2.5"') if middle else ""
-    name, best = escape(visible(arm)), max((f1 for _, f1 in middle), default=0.0)
+    dashed = "".join(path(each, f'stroke="{GREY}" stroke-width="1.5" stroke-dasharray="4 3"') for each in references)
+    thick = "".join(path(mean, f'stroke="{colour}" stroke-width="2.5"') for mean in means)
+    name = escape(visible(arm))
     several = f"{len(curves)} run{'s' * (len(curves) != 1)}"
     return (
-        f'<figure><figcaption><b style="color:{colour}">{name}</b> {several}, best mean {best:.3f}</figcaption>'
+        f'<figure><figcaption><b style="color:{colour}">{name}</b> {several}</figcaption>'
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{name}: validation F1 by epoch, {several}">'
         f"{axes}{thin}{dashed}{thick}</svg></figure>"
     )

@@ -133,7 +133,7 @@ def _study(view: StudyView, report_link: Link) -> str:
     curves = draw_curves(view)
     caption = (
         '<p class="small">F1 on validation images by epoch. Thin: runs (seeds and folds); thick: their mean, as far as '
-        f"half of them have come; dashed: the mean of {plain(view.baseline)}.</p>"
+        f"half of them have come (of each network, where an arm has several); dashed: of {plain(view.baseline)}.</p>"
     )
     return "\n".join(
         [

@@ -55,16 +55,18 @@ class Pages:
         def report(name: str) -> str:
             return (storage.root / name).as_uri() if isinstance(storage, FolderStorage) else ""
 
-        return self._page("", lambda name: "", report)
+        return self._page("", lambda name: "", report, served=False)
 
-    def _page(self, study: str, study_link: Link, report_link: Link) -> bytes:
+    def _page(self, study: str, study_link: Link, report_link: Link, served: bool = True) -> bytes:
         watched = self._watched
         statuses = watched.statuses()
         shown = self._shown(statuses, study)
         views = [watched.view(status) for status in shown]
         self.moving = any(is_moving(status) for status in shown)
         unreadable = list(dict.fromkeys(watched.unreadable))
-        return to_html(watched.store.where, statuses, views, unreadable, study_link, report_link).encode()
+        return to_html(
+            watched.store.where, statuses, views, unreadable, study_link, report_link, served or self.moving
+        ).encode()
 
     def _shown(self, statuses: Sequence[StudyStatus], study: str) -> list[StudyStatus]:
         if asked := study or self._study:

@@ -20,6 +20,8 @@ class RunView:
     """A run as the page shows it."""
 
     arm: str
+    part: str
+    """The part of the data that its network is of, where its arm is several networks; else empty."""
     state: State
     curve: Curve
     """Its validations so far; of a run that was interrupted, those of its last checkpoint."""
@@ -73,13 +75,13 @@ class Watched:
         return StudyView(status, about, baseline, arms, runs, finding)
 
     def _run(self, entry: Mapping[str, Any], done: set[str], failed: set[str], live: Mapping[str, Any]) -> RunView:
-        run_id, arm = str(entry.get("run_id")), str(entry.get("arm"))
+        run_id, of = str(entry.get("run_id")), (str(entry.get("arm")), str(entry.get("part") or ""))
         if run_id in done:
-            return RunView(arm, "done", self._of_finished(run_id))
+            return RunView(*of, "done", self._of_finished(run_id))
         if run_id in live:
             told = _curve(live[run_id].get("curve"))
-            return RunView(arm, "running", _joined(self._of_checkpoint(run_id), told))
-        return RunView(arm, "failed" if run_id in failed else "waiting", self._of_checkpoint(run_id))
+            return RunView(*of, "running", _joined(self._of_checkpoint(run_id), told))
+        return RunView(*of, "failed" if run_id in failed else "waiting", self._of_checkpoint(run_id))
 
     def _of_finished(self, run_id: str) -> Curve:
         if run_id not in self._finished:
