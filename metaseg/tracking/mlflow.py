@@ -76,7 +76,9 @@ class MLflow:
 
     def end(self, run: TrackedRun, ending: Ending, summary: Values) -> None:
         """See `Tracker`."""
-        self._send(run, {int(summary.get("best_epoch", 0)): summary})
+        if summary:
+            numbers = {f"run/{name}": value for name, value in summary.items()}
+            self._send(run, {int(summary.get("best_epoch", 0)): numbers})
         self._connect()[0].set_terminated(self._ids.pop(run.run_id), STATUS[ending])
 
     def publish(self, files: Mapping[str, bytes]) -> None:

@@ -36,7 +36,7 @@ def planned(study: str, run: PlannedRun) -> TrackedRun:
     about = {"arm": arm, "network": asdict(config.network), "schedule": asdict(config.schedule), **subset}
     later = {name: value for name, value in config.later.items() if name not in NO_SETTINGS}
     settings = flat({**about, **later})
-    return TrackedRun(study, run.run_id, run.label, run.arm.name, config.seed, config.fold or "", settings)
+    return TrackedRun(study, run.run_id, run.label, run.arm.name, config.seed, config.fold or "", run.part, settings)
 
 
 def recorded(study: str, run: Mapping[str, Any], finished: FinishedRun) -> TrackedRun:
@@ -44,7 +44,7 @@ def recorded(study: str, run: Mapping[str, Any], finished: FinishedRun) -> Track
     part, fold, seed = str(run.get("part") or ""), run.get("fold"), int(run["seed"])
     label = f"{run['arm']} {part} seed {seed}".replace("  ", " ") + ("" if fold is None else f" fold {fold}")
     about = {name: value for name, value in finished.description().items() if name not in NO_SETTINGS}
-    return TrackedRun(study, str(run["run_id"]), label, str(run["arm"]), seed, str(fold or ""), flat(about))
+    return TrackedRun(study, str(run["run_id"]), label, str(run["arm"]), seed, str(fold or ""), part, flat(about))
 
 
 def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Value]:
@@ -118,7 +118,7 @@ def recorded_trial(row: Mapping[str, Any], seed: int) -> tuple[TrackedRun, dict[
     searched = {name.removeprefix(PARAM): value for name, value in row.items() if name.startswith(PARAM)}
     settings = {"trial": number, **flat({name: value for name, value in searched.items() if value == value})}
     run_id, arm = str(row["run_id"] or f"trial-{number}"), str(row["arm"])
-    run = TrackedRun(str(row["sweep"]), run_id, f"{arm} trial {number}", arm, seed, "", settings)
+    run = TrackedRun(str(row["sweep"]), run_id, f"{arm} trial {number}", arm, seed, "", "", settings)
     curve = zip(row["curve_epoch"], row["curve_val_f1"], strict=True)
     endings: dict[str, Ending] = {"complete": "finished", "failed": "failed"}
     return run, {int(epoch): {VAL_F1: float(f1)} for epoch, f1 in curve}, endings.get(str(row["state"]), "stopped")

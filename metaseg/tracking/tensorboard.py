@@ -92,11 +92,11 @@ class TensorBoard:
 
     def where(self) -> str:
         """See `Tracker`."""
-        return f"{self._root}; to see it: tensorboard --logdir {shlex.quote(str(self._root))}"
+        folder = self._root / as_name(self._study)
+        return f"{folder}; to see it: tensorboard --logdir {shlex.quote(str(folder))}"
 
     def _folder(self, run: TrackedRun) -> Path:
-        fold = f"-fold_{run.fold}" if run.fold else ""
-        name = f"seed_{run.seed}{fold}-{run.run_id[:8]}"
+        name = f"{run.label.removeprefix(run.arm).strip()} {run.run_id[:8]}".replace(" ", "_")
         return self._root / as_name(run.study) / as_name(run.arm) / as_name(name)
 
     def _writer(self, folder: Path) -> Any:

@@ -28,14 +28,17 @@ class TrackedRun:
     seed: int
     fold: str = ""
     """Its fold; empty where there is one split."""
+    part: str = ""
+    """The part of the data that its network is of, where its arm is several networks; else empty."""
     settings: Mapping[str, Value] = field(default_factory=dict)
     """Settings of network and training by dotted name: `network.width`."""
 
     @property
     def params(self) -> dict[str, Value]:
         """What it is grouped and filtered by, and its settings: study, arm, seed, fold and run id first."""
-        fold = {"fold": self.fold} if self.fold else {}
-        return {"study": self.study, "arm": self.arm, "seed": self.seed, **fold, "run_id": self.run_id, **self.settings}
+        about: dict[str, Value] = {"study": self.study, "arm": self.arm, "seed": self.seed}
+        some = {name: value for name, value in (("part", self.part), ("fold", self.fold)) if value}
+        return {**about, **some, "run_id": self.run_id, **self.settings}
 
 
 @dataclass(frozen=True)

@@ -116,7 +116,7 @@ Steps = dict[str, list[int]]
 
 def steps_in_tensorboard(folder: Path, run: TrackedRun) -> Steps:
     """Read by TensorBoard's own reader, where it is installed, else by what wrote it."""
-    [place] = (folder / "tensorboard").rglob(f"*-{run.run_id[:8]}")
+    [place] = (folder / "tensorboard").rglob(f"*_{run.run_id[:8]}")
     try:
         from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
     except ImportError:
@@ -141,7 +141,7 @@ def steps_in_mlflow(folder: Path, run: TrackedRun) -> Steps:
     experiment = client.get_experiment_by_name(run.study)
     [found] = client.search_runs([experiment.experiment_id], f"tags.`metaseg.run_id` = '{run.run_id}'")
     assert found.data.params["arm"] == run.arm
-    names = ["train_loss", "val_f1"]
+    names = ["train_loss", "val_f1", "seconds"]
     return {name: [each.step for each in client.get_metric_history(found.info.run_id, name)] for name in names}
 
 
@@ -149,7 +149,7 @@ def steps_in_wandb(folder: Path, run: TrackedRun) -> Steps:
     [path] = (folder / "wandb" / "fake").glob(f"{run.run_id}-*.jsonl")
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     assert rows[0]["group"] == f"{run.study}: {run.arm}"
-    return {name: [row["epoch"] for row in rows if name in row] for name in ("train_loss", "val_f1")}
+    return {name: [row["epoch"] for row in rows if name in row] for name in ("train_loss", "val_f1", "seconds")}
 
 
 def steps_in_trackio(folder: Path, run: TrackedRun) -> Steps:
@@ -157,7 +157,7 @@ def steps_in_trackio(folder: Path, run: TrackedRun) -> Steps:
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     own = [row for row in rows if row["name"].endswith(run.run_id[:8])]
     assert own[0]["group"] == run.arm
-    named = ("train_loss", "val_f1")
+    named = ("train_loss", "val_f1", "seconds")
     return {name: [row["step"] for row in own if name in row.get("values", {})] for name in named}
 
 

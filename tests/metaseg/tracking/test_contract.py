@@ -39,7 +39,7 @@ VARIABLES = ("MLFLOW_TRACKING_URI", "WANDB_MODE", "WANDB_API_KEY", "WANDB_PROJEC
              "TRACKIO_SERVER_URL")  # fmt: skip
 
 EPOCHS = {number: {"train_loss": 1 / number, "val_f1": 0.5 + number / 20, "seconds": 1.0} for number in range(1, 7)}
-RUN = TrackedRun("cells", run_id("sme", 0), "sme seed 0", "sme", 0, "", {"network.width": 8})
+RUN = TrackedRun("cells", run_id("sme", 0), "sme seed 0", "sme", 0, settings={"network.width": 8})
 
 
 def png() -> bytes:
@@ -98,7 +98,9 @@ def steps(name: TrackerName, store: Store) -> Callable[[], Steps]:
 
 
 def is_complete(found: Steps) -> bool:
-    return found["train_loss"] == [1, 2, 3, 4, 5, 6] and found["val_f1"] == [1, 3, 5]
+    """True if each epoch is there once, and `seconds` isn't mixed up with those of the whole run."""
+    every = [1, 2, 3, 4, 5, 6]
+    return found["train_loss"] == every and found["val_f1"] == [1, 3, 5] and found["seconds"] == every
 
 
 def test_a_run_that_is_followed_to_its_end_is_there_whole(sender: Made, steps: Callable[[], Steps]) -> None:
@@ -117,12 +119,12 @@ def test_an_interrupted_run_goes_on_in_its_record_without_an_epoch_twice(
     killed = sender()
     killed.started(RUN)
     for number in (1, 2, 3, 4):
-        killed.epoch(RUN, number, EPOCHS[number] if number % 2 else {"train_loss": 0.1})
+        killed.epoch(RUN, number, EPOCHS[number] if number % 2 else {"train_loss": 0.1, "seconds": 1.0})
     killed.close()
     resumed = sender()  # from a checkpoint after epoch 2
     resumed.started(RUN)
     for number in (3, 4, 5):
-        resumed.epoch(RUN, number, EPOCHS[number] if number % 2 else {"train_loss": 0.1})
+        resumed.epoch(RUN, number, EPOCHS[number] if number % 2 else {"train_loss": 0.1, "seconds": 1.0})
     assert resumed.done(RUN)
     resumed.close()
     assert is_complete(steps())
@@ -137,7 +139,7 @@ def test_a_run_that_began_without_a_tracker_is_filled_up_in_order(
 ) -> None:
     late = sender()
     late.started(RUN)
-    late.epoch(RUN, 4, {"train_loss": 0.1})  # those before are nowhere: it waits for the end
+    late.epoch(RUN, 4, {"train_loss": 0.1, "seconds": 1.0})  # those before are nowhere: it waits for the end
     epochs = [Epoch(number, 0.5, 0.7 if number % 2 else None, 0.1, 10.0, 1.0) for number in (1, 2, 3, 4)]
     store.save_checkpoint(RUN.run_id, "000005-00000000", pack(State(epoch=5, history=epochs), {}))
     late.epoch(RUN, 5, EPOCHS[5])
