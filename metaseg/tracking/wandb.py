@@ -59,13 +59,13 @@ class WandB:
 
     def end(self, run: TrackedRun, ending: Ending, summary: Values) -> None:
         """See `Tracker`."""
-        if ending != "finished" and run.run_id not in self._runs:
-            return
+        if run.run_id not in self._runs and ending != "finished":
+            return  # offline, nothing is sent of a run before it is done
         record = self._open(run)
         record.summary.update({f"run/{name}": value for name, value in summary.items()} | {"ending": ending})
         record.finish(exit_code=0 if ending == "finished" else 1)
         del self._runs[run.run_id]
-        if ending == "finished":
+        if ending == "finished" or not self.live:
             self._ledger.note(run, Kept(0, True))
 
     def publish(self, files: Mapping[str, bytes]) -> None:

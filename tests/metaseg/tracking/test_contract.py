@@ -28,6 +28,7 @@ from metaseg.tracking.names import TRACKERS, TrackerName
 from metaseg.tracking.open import open_trackers, require_trackers, tracking_folder
 from metaseg.tracking.recorder import Recorder
 from metaseg.tracking.sender import Sender
+from metaseg.tracking.sources import recorded_trial
 from metaseg.tracking.tracker import Kept, TrackedRun
 from metaseg.training.checkpoint import State, pack
 from metaseg.training.history import Epoch
@@ -297,3 +298,18 @@ def test_mlflows_own_server_has_the_study(server: str, store: Store, monkeypatch
     assert [file.path for file in report] == ["report/table.md"]
     [again] = send(store, "cells", ["mlflow"], (), print)
     assert (again.runs, again.known) == (0, 4)
+
+
+def test_a_pruned_trial_is_its_settings_and_its_curve(sender: Made, store: Store, name: TrackerName) -> None:
+    row = {"sweep": "cells", "arm": "sme", "number": 7, "state": "pruned", "run_id": "f" * 16}
+    row |= {"param_lr_max": 0.01, "param_depth": float("nan"), "curve_epoch": [2, 4], "curve_val_f1": [0.5, 0.6]}
+    run, curve, ending = recorded_trial(row, 1000)
+    assert (run.label, run.params["lr_max"], run.seed, ending) == ("sme trial 7", 0.01, 1000, "stopped")
+    assert "depth" not in run.params, "of a setting that the trial doesn't have"
+    first = sender()
+    assert first.trial(run, curve, ending)
+    first.close()
+    assert STEPS[name](tracking_folder(store), run)["val_f1"] == [2, 4]
+    again = sender()
+    assert not again.trial(run, curve, ending)
+    again.close()
