@@ -6,6 +6,7 @@ import shlex
 import tempfile
 import time
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -95,11 +96,16 @@ class MLflow:
         """See `Tracker`."""
 
     def where(self) -> str:
-        """See `Tracker`. MLflow's server needs another pandas than metaseg: it runs in an environment of its own."""
+        """See `Tracker`.
+
+        MLflow's server needs another pandas than metaseg, so it runs in an environment of its own; in the version that
+        wrote the database, since others may refuse it.
+        """
         if not self._own:
             return f"{self._uri}, experiment {self._study!r}"
         # Without credentials in it, since it is the default.
-        return f"{self._folder}; to see it: uvx mlflow server --backend-store-uri {shlex.quote(self._uri)}"
+        program = f"uvx mlflow@{version('mlflow-skinny')}"
+        return f"{self._folder}; to see it: {program} server --backend-store-uri {shlex.quote(self._uri)}"
 
     def _connect(self) -> tuple[Any, str]:
         """The client, and the id of the study's experiment."""

@@ -5,6 +5,7 @@ import importlib.util
 import io
 import json
 import os
+import re
 import socket
 import subprocess
 import time
@@ -276,7 +277,7 @@ def test_without_a_server_mlflow_is_a_database_in_the_stores_folder(store: Store
     pytest.importorskip("mlflow")
     [sent] = send(store, "cells", ["mlflow"], (), print)
     assert (tracking_folder(store) / "mlflow" / "mlflow.db").is_file()
-    assert "mlflow server --backend-store-uri sqlite:///" in sent.where
+    assert re.search(r"uvx mlflow@3\.\S+ server --backend-store-uri sqlite:///", sent.where)
     assert is_complete(STEPS["mlflow"](tracking_folder(store), RUN))
     [again] = send(store, "cells", ["mlflow"], (), print)
     assert (again.runs, again.known) == (0, 4)
