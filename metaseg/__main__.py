@@ -15,6 +15,8 @@ from metaseg.commands.runs import runs
 from metaseg.commands.score import score
 from metaseg.commands.status import status
 from metaseg.commands.submit import submit
+from metaseg.commands.track import track
+from metaseg.commands.watch import watch
 from metaseg.config import ConfigError
 from metaseg.terminal import revealed
 
@@ -31,6 +33,8 @@ COMMANDS: dict[str, Callable[..., int | None]] = {
     "score": score,
     "status": status,
     "submit": submit,
+    "track": track,
+    "watch": watch,
 }
 
 

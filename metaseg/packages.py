@@ -6,7 +6,10 @@ and never `metaseg[EXTRA]`.
 
 from typing import Literal
 
-Extra = Literal["bioimageio", "fuzz", "gs", "kits", "livecell", "losses", "onnx", "s3", "scores", "smp", "torchvision"]
+Extra = Literal[
+    "bioimageio", "fuzz", "gs", "kits", "livecell", "losses", "mlflow", "onnx", "s3", "scores", "smp", "tensorboard",
+    "torchvision", "trackio", "wandb",
+]  # fmt: skip
 """Extras of the distribution (`pyproject.toml`) that messages speak of."""
 
 PACKAGES: dict[Extra, str] = {
@@ -16,11 +19,15 @@ PACKAGES: dict[Extra, str] = {
     "kits": "nibabel>=5.3",
     "livecell": "pycocotools>=2.0.8",
     "losses": "monai>=1.5",
+    "mlflow": "mlflow-skinny>=3.1",
     "onnx": "onnx>=1.17 onnxruntime>=1.20 onnxscript>=0.3",
     "s3": "s3fs>=2025.2",
     "scores": "monai>=1.5",
     "smp": "segmentation-models-pytorch>=0.5",
+    "tensorboard": "tensorboardX>=2.6",
     "torchvision": "torchvision>=0.21",
+    "trackio": "trackio>=0.20",
+    "wandb": "wandb>=0.20",
 }
 """The packages that each extra adds, with the versions that it needs, with spaces between them."""
 

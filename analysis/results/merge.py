@@ -105,12 +105,23 @@ def collect(store: Storage, study: str) -> Collected:
         >>> len(results.images), results.missing
         (7, ())
     """
-    new = NewRuns()
-    record, runs, files = _completed(_with_store(store, study, [], new, ()), new)
-    _check(record, runs, files.__getitem__)
+    record, files = _collected(store, study)
     publish(store, record, files, RESULTS)
     _remove_others(store, record)
     return to_results(record, store.locate(f"{RESULTS}/{record.folder}"), files.__getitem__)
+
+
+def peek(store: Storage, study: str) -> Collected:
+    """Collect a study's finished runs without writing anything; otherwise as `collect`."""
+    record, files = _collected(store, study)
+    return to_results(record, store.locate(f"{RESULTS}/{record.folder}"), files.__getitem__)
+
+
+def _collected(store: Storage, study: str) -> tuple[Record, dict[str, bytes]]:
+    new = NewRuns()
+    record, runs, files = _completed(_with_store(store, study, [], new, ()), new)
+    _check(record, runs, files.__getitem__)
+    return record, files
 
 
 def _remove_others(store: Storage, record: Record) -> None:

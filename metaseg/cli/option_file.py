@@ -19,7 +19,7 @@ from metaseg.config import ConfigError
 
 Options = TypeVar("Options")
 
-NOT_KEPT = ("config", "storage", "dry_run")
+NOT_KEPT = ("config", "storage", "dry_run", "track")
 """Options that a study isn't repeated by: they say where it is kept and what is done with it, not what it is."""
 
 _KINDS: dict[Any, tuple[type, str]] = {

@@ -27,6 +27,7 @@ from metaseg.config import (
 from metaseg.packages import install
 from metaseg.schema import ExtraScore
 from metaseg.store.address import shown
+from metaseg.tracking.names import TrackerName
 
 _NO_PREFIX = tyro.conf.arg(name="")
 NetworkOptions = Annotated[NetworkConfig, _NO_PREFIX]
@@ -106,6 +107,10 @@ class StudyOptions:
     Trains nothing."""
 
     extra_scores: Annotated[tuple[ExtraScore, ...], _EXTRA_SCORES] = ()
+
+    track: tuple[TrackerName, ...] = ()
+    """Show training in these too: tensorboard, mlflow, wandb, trackio, as their own environment variables say
+    (MLFLOW_TRACKING_URI, WANDB_MODE ...), by default in the store's folder tracking/. `metaseg track` does it later."""
 
     architecture: ArchitectureOptions = field(default_factory=ArchitectureConfig)
     network: NetworkOptions = field(default_factory=NetworkConfig)

@@ -3,7 +3,8 @@
 Importing this module is cheap: a page parses its options first, and imports what it needs afterwards.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,7 @@ from metaseg.schema import BASELINE
 from metaseg.store.names import as_name, check_name
 from metaseg.study.arms import Arm, find_arm
 from metaseg.terminal import Terminal
+from metaseg.tracking.names import TrackerName
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from metaseg.cli.process import Read
     from metaseg.store.runs import Store
     from metaseg.study.plan import Study
+    from metaseg.sweeps.sweep import Sweep
+    from metaseg.tracking.recorder import Recorder
 
 Pictures = Callable[["Study", "Store"], Mapping[str, bytes]]
 """Draws predictions of trained networks: PNG files by name."""
@@ -164,6 +168,10 @@ def _prepare(page: Page, options: StudyOptions, console: "Console") -> tuple["St
     for arm in options.arms:  # before images are read, which takes time
         _ = find_arm(arm, page.arms, options.metadata_dropout).block_name
     require_packages(options.extra_scores)
+    if options.track:
+        from metaseg.tracking.open import require_trackers
+
+        require_trackers(options.track)
     store = open_store(options.storage)
     dataset = prepare_shown(options.data, page.read, store, console)
     study = plan(
@@ -212,18 +220,46 @@ def carry_out(
     Returns:
         The exit code.
     """
+    with recording(options.track, store, study, console) as recorder:
+        return _train_and_report(study, store, options, pictures, console, command, recorder)
+
+
+@contextlib.contextmanager
+def recording(
+    names: Sequence[TrackerName], store: "Store", about: "Study | Sweep", console: "Console"
+) -> "Iterator[Recorder | None]":
+    """Context in which trackers are sent what happens to a study or sweep; None where none are asked for."""
+    if not names:
+        yield None
+        return
+    from metaseg.tracking.recorder import Recorder
+
+    with Recorder(names, store, about, console) as recorder:
+        yield recorder
+
+
+def _train_and_report(
+    study: "Study",
+    store: "Store",
+    options: StudyOptions,
+    pictures: Pictures,
+    console: "Console",
+    command: Sequence[str],
+    recorder: "Recorder | None",
+) -> int:
     # Only now: neither a dry run nor a wrong setting has to wait for Ray's or matplotlib's import.
     from analysis.report.study import report
     from metaseg.engine import run_study
     from metaseg.scoring.study import score_study
 
+    followers = () if recorder is None else (recorder,)
     if study.sequential:
-        train = partial(run_study, config=options.engine, console=console)
+        train = partial(run_study, config=options.engine, console=console, followers=followers)
         study, outcome = train_until_decided(study, store, train, console, command, to_toml(options))
     else:
         require_same_rule(study, store)
         study.declare(store, command, to_toml(options))
-        outcome = run_study(study, store, options.engine, console)
+        outcome = run_study(study, store, options.engine, console, followers=followers)
     for run, reason in outcome.failed.items():
         where = f"traceback: {store.failure(run.run_id)}"
         complain(console, "failed", f"{run.label} ({run.run_id}): {reason}\n  {where}")
@@ -233,6 +269,8 @@ def carry_out(
     if len(outcome.failed) < len(study.runs):
         drawn = {} if outcome.failed else pictures(study, store)
         report(store.storage, study.name, pictures=drawn, tables={"distribution": distribution(study.dataset)})
+    if recorder:
+        recorder.finish(study.runs)
     if outcome.failed:
         names = ", ".join(run.label for run in outcome.failed)
         complain(console, "failed", f"{len(outcome.failed)} of {len(study.runs)} runs ({names}); run again to retry")

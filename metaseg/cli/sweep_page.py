@@ -14,7 +14,7 @@ from rich.text import Text
 
 from metaseg.cli.option_file import to_toml
 from metaseg.cli.options import Preset, StudyOptions, parse
-from metaseg.cli.study_page import Page, carry_out, with_folds
+from metaseg.cli.study_page import Page, carry_out, recording, with_folds
 from metaseg.cli.study_summary import print_data, print_plan
 from metaseg.config import ConfigError
 from metaseg.simulators.settings import SyntheticConfig
@@ -114,6 +114,10 @@ def _launch(page: Page, space: "Space", options: SweepOptions, console: "Console
     space = space.changed(options.space)
     names = options.arms if options.tune_each_arm else (options.arm,)
     arms = [find_arm(name, page.arms, options.metadata_dropout) for name in names]
+    if options.track:
+        from metaseg.tracking.open import require_trackers
+
+        require_trackers(options.track)
     store = open_store(options.storage)
     dataset = prepare_shown(options.data, page.read, store, console)
     sweeps = [
@@ -177,9 +181,13 @@ def _launch(page: Page, space: "Space", options: SweepOptions, console: "Console
     # Sweeps and the study that follows share one start of Ray; a single sweep may not need it at all.
     with session() if options.tune_each_arm else contextlib.nullcontext():
         for sweep in sweeps:
-            study = run_sweep(sweep, store, options.engine, console, command())
-            store.storage.write(f"sweeps/{sweep.name}/config.toml", to_toml(options).encode())
-            report_sweep(store.storage, sweep.name)
+            with recording(options.track, store, sweep, console) as recorder:
+                on_trial = recorder.trial if recorder else lambda row: None
+                study = run_sweep(sweep, store, options.engine, console, command(), on_trial=on_trial)
+                store.storage.write(f"sweeps/{sweep.name}/config.toml", to_toml(options).encode())
+                report_sweep(store.storage, sweep.name)
+                if recorder:
+                    recorder.finish()
             best = best_trial(sweep, study)
             if best is None:
                 reason = first_error(study) or "no complete trial keeps to the constraints"

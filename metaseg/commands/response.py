@@ -51,11 +51,11 @@ def response(
     import torch
 
     from metaseg.config import DataConfig
+    from metaseg.data.display import to_display
     from metaseg.data.manifest import ManifestError
     from metaseg.data.mask_values import MaskValues
     from metaseg.data.metadata import UnknownMetadataError
     from metaseg.networks.block_file import read_blocks
-    from metaseg.pictures.display import to_display
     from metaseg.pictures.response import ResponseRow, draw_response
     from metaseg.prediction.ensemble import Ensemble
     from metaseg.prediction.requests import find_requests

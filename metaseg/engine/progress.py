@@ -10,6 +10,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from metaseg.engine.follower import Follower
 from metaseg.study.plan import PlannedRun, Study
 from metaseg.training.history import Epoch
 
@@ -20,6 +21,9 @@ QUIET_SECONDS = 60.0
 """A run that has been quiet for less than this isn't called silent, however short its epochs are."""
 QUIET_BEFORE_EPOCHS_SECONDS = 300.0
 """The same as long as no run has finished an epoch."""
+MOST_POINTS = 100
+"""Most points of a running run's curve in the driver's status, which is written every few seconds."""
+
 QUIET_EPOCHS = 5
 """A run that has been quiet for the time of this many epochs, the longest so far, is called silent."""
 
@@ -37,13 +41,17 @@ class StudyProgress:
     The time left is estimated from samples trained, since a run on a part of the data has fewer than a whole run.
     """
 
-    def __init__(self, study: Study, missing: Sequence[PlannedRun], console: Console) -> None:
-        self._study = study.name
+    def __init__(
+        self, study: Study, missing: Sequence[PlannedRun], console: Console, followers: Sequence[Follower] = ()
+    ) -> None:
+        self._study, self._followers = study.name, followers
         self._sample_counts = {run.run_id: study.sample_count(run) for run in missing}
         self._console = console
         self._runs = {run.run_id: run for run in missing}
         self._running: dict[str, float] = {}
         self._epochs: dict[str, Epoch] = {}
+        self._curves: dict[str, dict[int, float | None]] = {}
+        """Validation F1 of each run by epoch, as far as this command has heard of it."""
         self._heard: dict[str, float] = {}
         """Time of each running run's start or last news."""
         self._longest: dict[str, float] = {}
@@ -73,6 +81,8 @@ class StudyProgress:
         self._began = self._began or time.monotonic()
         self._running[run.run_id] = self._heard[run.run_id] = time.monotonic()
         self._called.discard(run.run_id)
+        for follower in self._followers:
+            follower.started(run)
 
     def silence(self, run: str) -> float:
         """Seconds since a running run has begun or sent news."""
@@ -98,6 +108,9 @@ class StudyProgress:
             if not isinstance(message, Epoch):
                 continue
             self._epochs[run] = message
+            self._curves.setdefault(run, {})[message.epoch] = message.val_f1
+            for follower in self._followers:
+                follower.epoch(self._runs[run], message)
             if message.val_f1 is not None:
                 self._best_f1[run] = max(message.val_f1, self._best_f1.get(run, 0.0))
         for run in self._running:
@@ -118,16 +131,22 @@ class StudyProgress:
             self._spared += self._sample_counts[run.run_id] * (epochs - newest.epoch)
             notes = [f"epoch {newest.epoch}/{epochs}, stopped early", *notes]
         self._end(run, Text("done  ", style="green"), ", ".join(notes))
+        for follower in self._followers:
+            follower.done(run)
 
     def done_elsewhere(self, run: PlannedRun) -> None:
         """Show that another driver has put the run into the store."""
         self._done += 1
         self._end(run, Text("done  ", style="green"), "by another driver")
+        for follower in self._followers:
+            follower.done(run)
 
     def failed(self, run: PlannedRun, reason: str) -> None:
         """Show that the run ended with an error."""
         self._failed += 1
         self._end(run, Text("FAILED", style="bold red"), reason)
+        for follower in self._followers:
+            follower.failed(run)
 
     def again(self, run: PlannedRun, reason: str) -> None:
         """Show that the run ended with an error and will be retried."""
@@ -143,7 +162,12 @@ class StudyProgress:
     def status(self) -> dict[str, Any]:
         """This driver's status, for `metaseg status`."""
         running = [
-            {"run_id": run, "label": self._runs[run].label, "state": ", ".join(self._cells(run))}
+            {
+                "run_id": run,
+                "label": self._runs[run].label,
+                "state": ", ".join(self._cells(run)),
+                "curve": self._curve(run),
+            }
             for run in self._running
         ]
         return {
@@ -155,6 +179,12 @@ class StudyProgress:
             "running": running,
             "time_left": self._time_left(),
         }
+
+    def _curve(self, run: str) -> list[tuple[int, float]]:
+        """Validated epochs and their F1, thinned out evenly to `MOST_POINTS`."""
+        points = [(epoch, round(f1, 4)) for epoch, f1 in sorted(self._curves.get(run, {}).items()) if f1 is not None]
+        step = -(-len(points) // MOST_POINTS) or 1
+        return points[::-step][::-1]
 
     def _end(self, run: PlannedRun, status: Text, note: str) -> None:
         began = self._running.pop(run.run_id, None)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from rich.console import Console
 
 from metaseg.config import ConfigError, EngineConfig
+from metaseg.engine.follower import Follower
 from metaseg.engine.outcome import Outcome
 from metaseg.engine.progress import StudyProgress
 from metaseg.engine.room import Worker, can_grow, count
@@ -30,6 +31,7 @@ def run_study(
     config: EngineConfig | None = None,
     console: Console | None = None,
     execute: Execute = execute,
+    followers: Sequence[Follower] = (),
 ) -> Outcome:
     """Train the runs of a study that the store doesn't have yet. Ray isn't started when nothing is missing.
 
@@ -43,6 +45,7 @@ def run_study(
         config: resources, by default those of `EngineConfig`.
         console: where progress is shown, by default standard output.
         execute: trains one run; called in Ray's workers.
+        followers: told when runs start, finish an epoch and end, such as trackers.
 
     Returns:
         The runs trained by this call, those that failed with the reason, and the number of retries.
@@ -84,7 +87,7 @@ def run_study(
             style="dim",
             highlight=False,
         )
-        with StudyProgress(study, missing, console) as progress:
+        with StudyProgress(study, missing, console, followers) as progress:
             scheduler = Scheduler(missing, study.dataset.path, store, config, worker, claims, progress, execute)
             try:
                 return scheduler.run()

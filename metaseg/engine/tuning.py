@@ -4,6 +4,7 @@ import logging
 import os
 import shutil
 import tempfile
+from collections.abc import Callable
 from typing import Any
 
 # Before ray is imported. Ctrl-C is handled by the command, and nobody reads Tune's own records of a sweep: everything
@@ -33,13 +34,16 @@ from metaseg.study.run_id import run_id
 from metaseg.sweeps.continuation import load_record, open_sweep, pruner_settings, study_name
 from metaseg.sweeps.outcome import tell
 from metaseg.sweeps.sweep import FACTS, Sweep
-from metaseg.sweeps.table import write_table
+from metaseg.sweeps.table import row_of, write_table
 from metaseg.sweeps.trial import Execute, execute_trial
 from metaseg.training import TRAINING_VERSION
 
 # Tune logs a page for each failed trial, and a list of trials without its records at the end; the sweep prints one line
 # for each failed trial instead.
 logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+
+OnTrial = Callable[[dict[str, Any]], None]
+"""Told of a trial that has ended, by its row of the sweep's table; returns at once and raises nothing."""
 
 WAITER: dict[str, float] = {"cpu": 0, "memory": 1 << 20}
 """Resources of a trial whose workers reserve their own: Ray wants some, so it is a megabyte."""
@@ -52,10 +56,12 @@ def run_sweep(
     console: Console,
     command: list[str],
     execute: Execute = execute_trial,
+    on_trial: OnTrial = lambda row: None,
 ) -> optuna.Study:
     """Run the trials that the sweep still lacks; returns Optuna's study. Ray isn't started if none is missing.
 
-    Trials that a killed driver has left running are resumed from their checkpoints, under their old numbers.
+    Trials that a killed driver has left running are resumed from their checkpoints, under their old numbers. `on_trial`
+    is called with the table's row of each trial that ends (`metaseg.sweeps.table`).
 
     Raises:
         ConfigError: another driver runs this sweep, or the store has a different sweep of this name.
@@ -66,7 +72,7 @@ def run_sweep(
             raise ConfigError(f"sweep {sweep.name!r} is being run by another driver: `metaseg status {store.where}`")
         try:
             study = open_sweep(sweep, store, command)
-            asker = Asker(sweep, study, store, engine, execute)
+            asker = Asker(sweep, study, store, engine, execute, on_trial)
             try:
                 if asker.wants_more():
                     ship_code([sweep.config({})])
@@ -87,8 +93,17 @@ class Asker(Searcher):
     It has no state to save, since Optuna's journal has everything.
     """
 
-    def __init__(self, sweep: Sweep, study: optuna.Study, store: Store, engine: EngineConfig, execute: Execute) -> None:
+    def __init__(
+        self,
+        sweep: Sweep,
+        study: optuna.Study,
+        store: Store,
+        engine: EngineConfig,
+        execute: Execute,
+        on_trial: OnTrial = lambda row: None,
+    ) -> None:
         super().__init__()
+        self._on_trial = on_trial
         self._sweep, self._study, self._store, self._engine, self._execute = sweep, study, store, engine, execute
         self._spent = 0
         self._left: list[FrozenTrial] = []
@@ -206,6 +221,7 @@ class Asker(Searcher):
         self._end(trial, facts)
         assert self._progress is not None
         self._progress.ended(number, facts)
+        self._on_trial(row_of(self._study.get_trials(deepcopy=False)[number], self._sweep))
 
     def _end(self, trial: FrozenTrial, facts: dict[str, Any]) -> None:
         self._spend(facts)

@@ -10,7 +10,7 @@ import pandas as pd
 from metaseg.cli.study_page import Pictures
 from metaseg.config import IGNORED
 from metaseg.data.dataset import Dataset
-from metaseg.pictures.display import to_display
+from metaseg.data.display import to_display
 from metaseg.schema import AS_TRAINED, COUNTS, IMAGES, KEY, UNKNOWN
 from metaseg.store.runs import Store
 from metaseg.study.plan import PlannedRun, Study

@@ -13,9 +13,9 @@ from PIL import Image
 from skimage.segmentation import find_boundaries
 
 from metaseg.config import IGNORED, ConfigError
+from metaseg.data.display import to_display
 from metaseg.data.mask_values import Pixels
 from metaseg.data.reading import ImagePixels
-from metaseg.pictures.display import to_display
 from metaseg.pictures.draw import CLASSES, TRUTH
 from metaseg.prediction.ensemble import Prediction
 from metaseg.prediction.requests import Request

@@ -17,14 +17,15 @@ RUNNING = (TrialState.RUNNING, TrialState.WAITING)
 
 def write_table(sweep: Sweep, study: optuna.Study, store: Store) -> pd.DataFrame:
     """Write `sweeps/NAME/trials.parquet` and return the table; docs/reference/sweeps.md explains its columns."""
-    table = pd.DataFrame([_row(trial, sweep) for trial in study.get_trials(deepcopy=False)])
+    table = pd.DataFrame([row_of(trial, sweep) for trial in study.get_trials(deepcopy=False)])
     integers = {name: "int64" for name in ("number", "epochs", "epochs_planned", "image_epochs") if name in table}
     table = table.astype(integers)
     store.storage.write(sweep_file(sweep.name, TRIALS), to_parquet(table))
     return table
 
 
-def _row(trial: FrozenTrial, sweep: Sweep) -> dict[str, Any]:
+def row_of(trial: FrozenTrial, sweep: Sweep) -> dict[str, Any]:
+    """A trial's row of the table."""
     facts: dict[str, Any] = trial.user_attrs.get(FACTS, {})
     values: dict[str, float] = facts.get("values", {})
     curve = facts.get("curve", [])

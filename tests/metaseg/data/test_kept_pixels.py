@@ -21,12 +21,12 @@ from metaseg.data.batches import standardise, to_input
 from metaseg.data.crops import HostCutter, Placement, ResidentCutter
 from metaseg.data.dataset import Dataset
 from metaseg.data.decode import decode_image, to_channels
+from metaseg.data.display import to_display
 from metaseg.data.manifest import ManifestError
 from metaseg.data.preparation import prepare
 from metaseg.data.reading import Reading
 from metaseg.datasets.nnunet_export import export_nnunet
 from metaseg.datasets.table import read_table
-from metaseg.pictures.display import to_display
 from metaseg.store.runs import Store
 from metaseg.study.execution import execute
 from metaseg.study.predict import Predictor

@@ -1,0 +1,1 @@
+"""A store's studies as one page that refreshes itself: `metaseg watch`."""

@@ -1,0 +1,138 @@
+"""Verdicts of a study: declared ones where there are some, else how far apart arms are until now, and no more."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from metaseg.cli.status import StudyStatus
+from metaseg.store.runs import Store
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from analysis.results.declaration import Study
+
+REPORT = "report.html"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Sentences on a study's comparisons."""
+
+    final: bool
+    """True if they are verdicts that stay: of all runs that were declared, or of looks that decided everything."""
+    about: str
+    """What they are of."""
+    lines: tuple[tuple[str, str], ...] = ()
+    """Comparisons, each with what is known of it."""
+    report: str = ""
+    """Name, in the store, of the last report's page; empty if there is none."""
+
+
+class Findings:
+    """Computes findings, again only where further runs are done."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._known: dict[str, tuple[object, Finding]] = {}
+
+    def of(self, status: StudyStatus, done: frozenset[str]) -> Finding:
+        """Findings of a study of which the runs `done` are done; what can't be read is said in `about`."""
+        from analysis.report.study import report_folder
+        from analysis.results.declaration import ResultsError
+
+        folder = report_folder(status.name, "f1")
+        report = f"{folder}{REPORT}" if self._store.storage.exists(f"{folder}{REPORT}") else ""
+        state = (done, status.looks, status.open, status.runs, report)
+        known = self._known.get(status.name)
+        if known and known[0] == state:
+            return known[1]
+        try:
+            finding = self._find(status, done, report)
+        except (ResultsError, OSError, ValueError) as error:
+            finding = Finding(False, f"No verdicts: {error}", report=report)
+        self._known[status.name] = (state, finding)
+        return finding
+
+    def _find(self, status: StudyStatus, done: frozenset[str], report: str) -> Finding:
+        from analysis.results.declaration import read_study
+
+        study = read_study(self._store.storage, status.name)
+        if study.sequential:
+            return self._of_looks(study, status, report)
+        if status.done == status.runs and status.runs:
+            return self._declared(study, report)
+        if not done:
+            return Finding(False, "No run is done yet.", report=report)
+        return self._so_far(study, status, report)
+
+    def _of_looks(self, study: "Study", status: StudyStatus, report: str) -> Finding:
+        from analysis.report.looks_wording import outcome_of
+        from analysis.results.looks import Rule, read_looks
+        from analysis.stats.sequential import standings
+        from metaseg.schema import looks_file
+
+        storage = self._store.storage
+        rule = Rule.from_record(dict(study.sequential or {}), storage.locate(looks_file(study.name)))
+        looks = read_looks(storage, study.name)
+        if not looks:
+            first = rule.looks[0]
+            return Finding(False, f"Nothing is tested before the first look, at {first} seeds an arm.", report=report)
+        each = standings(looks, rule, study.comparisons)
+        more = looks[-1].seeds < rule.looks[-1]
+        lines = tuple((one.name, outcome_of(one, study.margin, more)) for one in each)
+        about = f"From look {len(looks)} of at most {len(rule.looks)}, at {looks[-1].seeds} seeds an arm."
+        return Finding(not any(one.open for one in each), about, lines, report)
+
+    def _declared(self, study: "Study", report: str) -> Finding:
+        """Verdicts that the last report gives, if it is of all runs."""
+        import io
+
+        import pandas as pd
+
+        from analysis.stats.comparisons import leading_class
+        from metaseg.schema import OVERALL
+
+        tests = self._store.storage.read_or_none(report.replace(REPORT, "tests.csv")) if report else None
+        if tests is None:
+            return Finding(False, "All runs are done. `analysis report` writes the report with the verdicts.")
+        table = pd.read_csv(io.BytesIO(tests))
+        if not {"class", "subgroup", "arm", "reference", "difference", "n_seeds", "verdict"} <= set(table):
+            return Finding(False, "All runs are done. The report's tests.csv can't be read.", report=report)
+        leading = leading_class(table["class"].unique(), study.endpoint)
+        rows = table[(table["class"] == leading) & (table["subgroup"] == OVERALL)]
+        lines = tuple(
+            (f"{row.arm} against {row.reference}", f"{row.verdict}: difference of F1 {row.difference:+.3f}")
+            for row in rows.itertuples()
+        )
+        return Finding(True, "All declared runs are done; these are the verdicts of the last report.", lines, report)
+
+    def _so_far(self, study: "Study", status: StudyStatus, report: str) -> Finding:
+        from analysis.results.merge import peek
+        from analysis.scores.image_scores import image_scores
+        from analysis.stats.comparisons import leading_class
+
+        collected = peek(self._store.storage, study.name)
+        declared = collected.study
+        scores = image_scores(collected.images, declared.arms, collected.metric, declared.empty, declared.folds)
+        scores = scores[scores["class"] == leading_class(scores["class"].unique(), declared.endpoint)]
+        lines = tuple(
+            (f"{each.arm} against {each.reference}", _apart(scores, each.arm, each.reference))
+            for each in declared.comparisons
+        )
+        about = (
+            f"Of {status.done} of {status.runs} runs. Comparisons are tested when all are done: until then there are "
+            "neither p-values nor intervals, and a difference may still change its sign."
+        )
+        return Finding(False, about, lines, report)
+
+
+def _apart(scores: "pd.DataFrame", arm: str, reference: str) -> str:
+    """Mean difference of F1 on images, folds and seeds that two arms share."""
+    key = ["seed", "fold", "subgroup", "image"]
+    one, other = (scores.loc[scores["arm"] == name, [*key, "score"]] for name in (arm, reference))
+    both = one.merge(other, on=key, suffixes=("", "_reference"))
+    if both.empty:
+        return "no runs of equal seed and fold yet"
+    apart = float((both["score"] - both["score_reference"]).mean())
+    seeds = both["seed"].nunique()
+    return f"until now {apart:+.3f} F1, on {both['image'].nunique()} images with {seeds} seed{'s' * (seeds > 1)}"
