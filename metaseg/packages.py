@@ -24,7 +24,7 @@ PACKAGES: dict[Extra, str] = {
     "s3": "s3fs>=2025.2",
     "scores": "monai>=1.5",
     "smp": "segmentation-models-pytorch>=0.5",
-    "tensorboard": "tensorboardX>=2.6",
+    "tensorboard": "tensorboard>=2.19 tensorboardX>=2.6",
     "torchvision": "torchvision>=0.21",
     "trackio": "trackio>=0.20",
     "wandb": "wandb>=0.20",

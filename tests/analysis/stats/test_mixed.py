@@ -89,7 +89,8 @@ def test_on_complete_data_it_is_the_closed_form(start: int, seeds: int, units: i
     assert found.components is not None
     assert found.estimate == pytest.approx(wanted.estimate)
     if min(vars(wanted.components).values()) > 1e-6:
-        assert vars(found.components) == pytest.approx(vars(wanted.components), rel=1e-5)
+        near = 1e-5 * max(vars(wanted.components).values())  # the fit ends where the likelihood hardly changes
+        assert vars(found.components) == pytest.approx(vars(wanted.components), rel=1e-5, abs=near)
         values = (found.se, found.df, found.p, found.ci_low, found.ci_high)
         assert values == pytest.approx((wanted.se, wanted.df, wanted.p, wanted.ci_low, wanted.ci_high), rel=1e-5)
     else:

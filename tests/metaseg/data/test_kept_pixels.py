@@ -313,11 +313,11 @@ def test_a_run_on_kept_pixels_predicts_from_files_what_it_predicts_in_its_evalua
         inputs = to_input(dataset, np.array([sample]), dataset.image(sample)[None].copy(), CPU)
         logits = predictor.model(inputs, torch.zeros(1, 0))
     assert (expected == (logits[0, 0] > 0).numpy()).mean() > 0.99
-    predict(folder, path, tmp_path / "out.png")
+    predict(path, str(tmp_path / "out.png"), run=(str(folder),))
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "out.png")) // 255, expected)
     few = saved(tmp_path / "few.tif", drawn(20, 30, 3), photometric="rgb")
-    with pytest.raises(ConfigError, match="the image has 3 channels; expected 5"):
-        predict(folder, few, tmp_path / "out.png")
+    with pytest.raises(ConfigError, match=r"few\.tif: has 3 channels; expected 5, as in training"):
+        predict(few, str(tmp_path / "out.png"), run=(str(folder),))
 
 
 def test_kept_values_tell_apart_what_8_bits_dont(tmp_path: Path) -> None:
