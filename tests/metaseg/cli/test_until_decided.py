@@ -242,7 +242,11 @@ def stop(now: bool) -> None:
 def test_a_study_page_trains_until_decided_and_reports(study, tmp_path, monkeypatch, capsys):
     """Go on as `main` does after planning, with drawn scores."""
     trainer, options = Trainer(GAINS), StudyOptions(until_decided=True, max_seeds=8, storage=str(tmp_path))
-    monkeypatch.setattr("metaseg.engine.run_study", lambda study, store, config, console, followers: trainer(study, store))
+
+    def run(study, store, config, console, followers):
+        return trainer(study, store)
+
+    monkeypatch.setattr("metaseg.engine.run_study", run)
     store, console = Store.at(tmp_path), Console(file=io.StringIO(), width=200)
     assert carry_out(study, store, options, lambda *_: {}, console, ["study.py"]) == 0
     assert set(trainer.times.values()) == {1}
