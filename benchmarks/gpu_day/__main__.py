@@ -56,21 +56,19 @@ def parts(device: torch.device, small: bool) -> dict[str, tuple[float, Callable[
     paper = [SMALL] if small else [paper_size(512), paper_size(1080)]
     study, wide = (SMALL, SMALL) if small else (STUDY, QUICK)
 
-    def small_networks() -> Any:
-        return {
-            "default study": _on(study, device, lambda work: launches(work, limit, compiled=not small)),
-            "width 16, depth 4": _on(wide, device, lambda work: launches(work, limit, compiled=False)),
-        }
-
     return {
         "correctness": (0.2, lambda: check_all(device)),
         "peak": (0.05, lambda: {
             "flops_per_second": {name: peak.measure(device, name) for name in ("bfloat16", "float32")},
             **bandwidth(device),
         }),
-        "small networks": (0.25, small_networks),
+        "small networks": (0.15, lambda: {
+            "default study": _on(study, device, lambda work: launches(work, limit, compiled=False)),
+            "width 16, depth 4": _on(wide, device, lambda work: launches(work, limit, compiled=False)),
+        }),
         "paper's network": (0.25, lambda: sizes(paper, device, torch.get_num_threads(), 2, peak)),
         "packing": (0.3, lambda: _on(study, device, lambda work: packing(work, PACKED[:2] if small else PACKED, 5, 1))),
+        "compile": (0.2, lambda: _on(study, device, lambda work: launches(work, limit, compiled=not small))),
         "evaluation": (0.15, lambda: _on(SMALL if small else FULL, device, lambda work: evaluation(work, 2, print))),
     }  # fmt: skip
 

@@ -105,8 +105,7 @@ def chosen_arithmetic(work: Work) -> Arithmetic:
     vectors, classes = encode_metadata(config, work.dataset)[1], len(work.dataset.classes)
     make = partial(build_network, config, work.dataset.channels, classes, vectors.shape[1])
     shape = (work.size.batch, work.dataset.channels, work.size.crop, work.size.crop)
-    steps = work.steps * config.schedule.epochs
-    found = choose(config, make, shape, vectors.shape[1], classes, work.device, steps)
+    found = choose(config, make, shape, vectors.shape[1], classes, work.device, len(work.dataset.table))
     return Arithmetic(type_name(found.dtype), found.channels_last)
 
 

@@ -12,8 +12,10 @@ import os
 import platform
 import time
 import uuid
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -21,15 +23,20 @@ from torch import nn
 
 from metaseg.config import ArithmeticName, ConfigError, RunConfig
 from metaseg.device import Arithmetic, possible_arithmetic
+from metaseg.training.checkpoint import CheckpointWarning
 from metaseg.training.losses import segmentation_loss
 from metaseg.training.schedule import build_optimizer
 from metaseg.training.world import World
 
-LEAST_STEPS = 300
-"""Shorter trainings have the usual arithmetic: measuring would take longer than it saves."""
+LEAST_SAMPLES = 60
+"""Trainings on smaller datasets have the usual arithmetic: measuring takes longer than it saves. All samples of a
+dataset count, so that the answer is the same for all arms and folds of a study."""
 
-SECONDS = 1.5
+SECONDS = 0.6
 """Time for measuring, at least two steps of each candidate though."""
+
+SLOW_SECONDS = 5.0
+"""Networks whose steps take longer have the usual arithmetic: measuring would take minutes."""
 
 CLEARLY = 0.03
 """Share of a step's time that another arithmetic must save to be chosen over the usual one."""
@@ -44,7 +51,7 @@ def choose(
     metadata: int,
     classes: int,
     device: torch.device,
-    steps: int,
+    samples: int,
 ) -> Arithmetic:
     """Choose a training's arithmetic; every worker of the process group must call it, and all get the first one's.
 
@@ -55,10 +62,10 @@ def choose(
         metadata: M, the length of a sample's metadata.
         classes: number of classes.
         device: of the training.
-        steps: number of steps that are planned.
+        samples: number of samples of the whole dataset.
     """
     world, candidates = World.current(), possible_arithmetic(device)
-    if steps < LEAST_STEPS or len(candidates) == 1:
+    if samples < LEAST_SAMPLES or len(candidates) == 1:
         return candidates[0]
     place = 0
     if world.rank == 0:
@@ -66,7 +73,11 @@ def choose(
         file = _folder() / f"{_key(config, shape, classes, device, names)}.json"
         known = _read(file, names)
         if known is None:
-            seconds = _measure([_trial(make(), each, config, shape, metadata, classes, device) for each in candidates])
+            seconds = _measure(
+                [partial(_trial, make, each, config, shape, metadata, classes, device) for each in candidates]
+            )
+            if device.type == "cuda":
+                torch.cuda.empty_cache()  # beside other runs
             best = min(range(len(names)), key=seconds.__getitem__)
             known = best if seconds[best] < (1 - CLEARLY) * seconds[0] else 0
             known = _keep(file, names, known, seconds)
@@ -88,8 +99,29 @@ def named(name: ArithmeticName, device: torch.device) -> Arithmetic | None:
     return known[name]
 
 
+def continued(before: str, arithmetic: Arithmetic, device: torch.device) -> Arithmetic:
+    """The arithmetic of a training that goes on from a checkpoint: the checkpoint's, whatever is chosen or set now.
+
+    Args:
+        before: name of the checkpoint's; empty where there is none.
+        arithmetic: what is chosen now.
+        device: of the training. Where it lacks the checkpoint's arithmetic, training goes on in the other, with a
+            warning.
+    """
+    if before in ("", str(arithmetic)):
+        return arithmetic
+    known = {str(each): each for each in possible_arithmetic(device)}
+    kept = known.get(before, arithmetic)
+    warnings.warn(
+        f"training began in {before} and goes on in {kept}; chosen or set now is {arithmetic}",
+        CheckpointWarning,
+        stacklevel=3,
+    )
+    return kept
+
+
 def _trial(
-    network: nn.Module,
+    make: Callable[[], nn.Module],
     arithmetic: Arithmetic,
     config: RunConfig,
     shape: tuple[int, ...],
@@ -98,7 +130,7 @@ def _trial(
     device: torch.device,
 ) -> Trial:
     """A training step on noise, as a function to be called."""
-    model = network.to(device, memory_format=arithmetic.memory_format).train()  # type: ignore[call-overload]
+    model = make().to(device, memory_format=arithmetic.memory_format).train()  # type: ignore[call-overload]
     optimizer = build_optimizer(model, config.schedule)
     generator = torch.Generator().manual_seed(0)
     image = torch.randn(shape, generator=generator).to(device).clone(memory_format=arithmetic.memory_format)
@@ -119,13 +151,26 @@ def _trial(
     return step
 
 
-def _measure(trials: Sequence[Trial], clock: Callable[[], float] = time.perf_counter) -> list[float]:
-    """The shortest time of a step of each trial; they take turns, so that all of them see the same noise."""
-    for trial in trials:
-        trial()
-    fastest, started, rounds = [float("inf")] * len(trials), clock(), 0
-    while rounds < 2 or clock() - started < SECONDS:
-        for place, trial in enumerate(trials):
+def _measure(makers: Sequence[Callable[[], Trial]], clock: Callable[[], float] = time.perf_counter) -> list[float]:
+    """The shortest time of a step of each trial, the usual one first; infinite for one that fails.
+
+    Trials take turns, so that all of them see the same noise.
+    """
+    fastest, slow = [float("inf")] * len(makers), False
+    trials: dict[int, Trial] = {}
+    for place, make in enumerate(makers):
+        try:
+            trial = make()
+            before = clock()
+            trial()
+        except RuntimeError:  # out of memory, or an operator that isn't there in this format
+            continue
+        trials[place] = trial
+        if slow := clock() - before > SLOW_SECONDS:
+            break
+    started, rounds = clock(), 0
+    while not slow and (rounds < 2 or clock() - started < SECONDS):
+        for place, trial in trials.items():
             before = clock()
             trial()
             fastest[place] = min(fastest[place], clock() - before)
@@ -177,10 +222,11 @@ def _keep(file: Path, names: Sequence[str], place: int, seconds: Sequence[float]
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         temporary.write_text(content + "\n")
-        if _read(file, names) is None:
-            file.unlink(missing_ok=True)
-        with contextlib.suppress(FileExistsError):
-            os.link(temporary, file)
+        if file.exists() and _read(file, names) is None:
+            os.replace(temporary, file)  # what was there is damaged
+        else:
+            with contextlib.suppress(FileExistsError):
+                os.link(temporary, file)
     except OSError:
         return 0
     finally:

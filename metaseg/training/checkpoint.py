@@ -59,6 +59,8 @@ class State:
     best_epoch: int = 0
     best_weights: dict[str, Tensor] = field(default_factory=dict)
     """Weights of the best validation so far; empty before the first."""
+    arithmetic: str = ""
+    """Name of the training's arithmetic; empty in checkpoints of versions that didn't store it."""
 
     @property
     def position(self) -> str:

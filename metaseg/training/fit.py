@@ -25,7 +25,7 @@ from metaseg.networks.build import build, start_from
 from metaseg.networks.initialisation import initialise_by_name
 from metaseg.networks.segmenter import Segmenter
 from metaseg.schema import UNKNOWN
-from metaseg.training.arithmetic import choose
+from metaseg.training.arithmetic import choose, continued
 from metaseg.training.checkpoint import Checkpoints, Parts, State, pack, resume
 from metaseg.training.deep_supervision import supervised_loss
 from metaseg.training.early_stopping import has_stalled
@@ -179,9 +179,7 @@ def fit(
     make = partial(build_network, config, dataset.channels, len(dataset.classes), vectors.shape[1], weights)
     if arithmetic is None:
         share = (math.ceil(schedule.batch_size / world.size), dataset.channels, schedule.crop, schedule.crop)
-        arithmetic = choose(
-            config, make, share, vectors.shape[1], len(dataset.classes), device, steps * schedule.epochs
-        )
+        arithmetic = choose(config, make, share, vectors.shape[1], len(dataset.classes), device, len(dataset.table))
     model = make().to(device, memory_format=arithmetic.memory_format)  # type: ignore[call-overload]
     cutter = open_cutter(dataset, device)
     parallel: nn.Module = model
@@ -194,6 +192,9 @@ def fit(
     parts: Parts = {"network": model, "optimizer": optimizer, "scheduler": scheduler, "scaler": scaler}
     run = json.dumps(config.resolved(), sort_keys=True)
     state = State(run) if checkpoints is None else resume(checkpoints, parts, run)
+    arithmetic = continued(state.arithmetic, arithmetic, device)
+    model.to(memory_format=arithmetic.memory_format)
+    state.arithmetic = str(arithmetic)
     for epoch in range(state.epoch, schedule.epochs + 1):
         if has_stalled(state.history, config.early_stopping):
             break

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from memory_checkpoints import MemoryCheckpoints, PowerError
 from metaseg.config import ConfigError, EngineConfig, NetworkConfig, RunConfig, ScheduleConfig
 from metaseg.data.dataset import Dataset
 from metaseg.device import Arithmetic, possible_arithmetic, usual_arithmetic
@@ -16,7 +17,8 @@ from metaseg.store.runs import Store
 from metaseg.study.execution import execute
 from metaseg.study.run_id import run_id
 from metaseg.training import arithmetic
-from metaseg.training.arithmetic import LEAST_STEPS, choose, named
+from metaseg.training.arithmetic import LEAST_SAMPLES, choose, named
+from metaseg.training.checkpoint import CheckpointWarning
 from metaseg.training.fit import build_network, fit
 
 CPU = torch.device("cpu")
@@ -36,7 +38,7 @@ def slow(monkeypatch: pytest.MonkeyPatch, *, where: Arithmetic, seconds: float) 
     """Let steps take a time of their own, longer for one arithmetic; the list grows by each that is tried."""
     tried: list[Arithmetic] = []
 
-    def trial(network: object, each: Arithmetic, *_: object) -> object:
+    def trial(make: object, each: Arithmetic, *_: object) -> object:
         tried.append(each)
         return lambda: time.sleep(seconds if each == where else 0.002)
 
@@ -45,8 +47,8 @@ def slow(monkeypatch: pytest.MonkeyPatch, *, where: Arithmetic, seconds: float) 
     return tried
 
 
-def chosen(config: RunConfig = CONFIG, steps: int = LEAST_STEPS) -> Arithmetic:
-    return choose(config, lambda: torch.nn.Identity(), (2, 1, 16, 16), 3, 1, CPU, steps)
+def chosen(config: RunConfig = CONFIG, samples: int = LEAST_SAMPLES) -> Arithmetic:
+    return choose(config, lambda: torch.nn.Identity(), (2, 1, 16, 16), 3, 1, CPU, samples)
 
 
 def test_the_fastest_is_chosen_and_kept_for_the_machine(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
@@ -78,9 +80,9 @@ def test_all_arms_of_a_study_have_the_same(monkeypatch: pytest.MonkeyPatch) -> N
     assert len(tried) == 2 * count
 
 
-def test_a_short_training_measures_nothing(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
+def test_on_a_small_dataset_nothing_is_measured(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
     tried = slow(monkeypatch, where=usual_arithmetic(CPU), seconds=0.006)
-    assert chosen(steps=LEAST_STEPS - 1) == usual_arithmetic(CPU)
+    assert chosen(samples=LEAST_SAMPLES - 1) == usual_arithmetic(CPU)
     assert not tried
     assert not cache.exists()
 
@@ -103,7 +105,7 @@ def test_a_damaged_choice_is_measured_again(monkeypatch: pytest.MonkeyPatch, cac
 
 def test_real_steps_are_measured(tiny_dataset: Dataset) -> None:
     config = replace(CONFIG, dataset=tiny_dataset.fingerprint)
-    found = choose(config, lambda: build_network(config, 1, 1, 4), (2, 1, 16, 16), 4, 1, CPU, LEAST_STEPS)
+    found = choose(config, lambda: build_network(config, 1, 1, 4), (2, 1, 16, 16), 4, 1, CPU, LEAST_SAMPLES)
     assert found in possible_arithmetic(CPU)
 
 
@@ -129,3 +131,35 @@ def test_arithmetic_that_a_device_lacks_is_refused(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("metaseg.device.half_precision", lambda device: None)
     with pytest.raises(ConfigError, match="'bfloat16 channels-last', which cpu here doesn't have; expected float32"):
         named("bfloat16 channels-last", CPU)
+
+
+def test_an_arithmetic_that_fails_is_not_chosen_and_slow_networks_are_not_measured(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    usual, *others = possible_arithmetic(CPU)
+
+    def trial(make: object, each: Arithmetic, *_: object) -> object:
+        if each != others[0]:
+            raise RuntimeError("out of memory")
+        return lambda: None
+
+    monkeypatch.setattr(arithmetic, "_trial", trial)
+    monkeypatch.setattr(arithmetic, "SECONDS", 0.0)
+    assert chosen() == others[0]
+    tried = slow(monkeypatch, where=usual, seconds=0.006)
+    monkeypatch.setattr(arithmetic, "SLOW_SECONDS", 0.005)
+    assert chosen(replace(CONFIG, network=NetworkConfig(width=3, depth=1))) == usual
+    assert tried == [usual]
+
+
+def test_a_training_goes_on_in_the_arithmetic_that_it_began_in(tiny_dataset: Dataset) -> None:
+    config = replace(CONFIG, dataset=tiny_dataset.fingerprint, schedule=replace(CONFIG.schedule, epochs=4))
+    began, other = Arithmetic(torch.float32, channels_last=False), Arithmetic(torch.float32, channels_last=True)
+    whole, checkpoints = fit(config, tiny_dataset, CPU, arithmetic=began), MemoryCheckpoints(2, epochs_alone=True)
+    with pytest.raises(PowerError):
+        fit(config, tiny_dataset, CPU, checkpoints=checkpoints, arithmetic=began)
+    with pytest.warns(CheckpointWarning, match="began in float32 channels-first and goes on in float32 channels-first"):
+        resumed = fit(config, tiny_dataset, CPU, checkpoints=checkpoints, arithmetic=other)
+    assert resumed.arithmetic == began
+    for name, tensor in whole.model.state_dict().items():
+        assert torch.equal(tensor, resumed.model.state_dict()[name])
