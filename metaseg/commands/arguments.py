@@ -4,10 +4,17 @@ from collections.abc import Sequence
 from typing import Annotated
 
 import tyro
+from rich.text import Text
 
 from metaseg.config import ConfigError
+from metaseg.terminal import Terminal
 
 StoreArgument = Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="STORE")]
+
+
+def warn(text: str) -> None:
+    """Print a warning to the terminal's error output."""
+    Terminal(stderr=True).print(Text.assemble(("warning: ", "bold yellow"), text), soft_wrap=True)
 
 
 def parse_metadata(pairs: Sequence[str]) -> dict[str, str]:

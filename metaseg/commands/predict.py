@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from metaseg.commands.arguments import parse_metadata
+from metaseg.commands.arguments import parse_metadata, warn
 from metaseg.config import ConfigError
 from metaseg.terminal import Terminal, visible
 
@@ -74,7 +74,9 @@ def predict(
 
     told = parse_metadata(metadata)
     one = _is_one_mask(images, out)
-    runs = select_runs(run, store, study, arm)
+    if one and masks:
+        raise ConfigError(f"out is {out}, one mask, and masks is {masks}; expected a folder for a table with scores")
+    runs = select_runs(run, store, study, arm, warn)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     ensemble = Ensemble.open(runs, read_blocks(blocks), device)
     meaning = MaskValues.of(DataConfig(classes=ensemble.classes, foreground=foreground, ignore=ignore))

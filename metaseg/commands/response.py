@@ -5,7 +5,7 @@ from typing import Annotated
 
 import tyro
 
-from metaseg.commands.arguments import parse_metadata
+from metaseg.commands.arguments import parse_metadata, warn
 from metaseg.config import ConfigError
 from metaseg.terminal import Terminal
 
@@ -66,7 +66,7 @@ def response(
     from metaseg.text import clean_text
 
     told, column = parse_metadata(metadata), clean_text(vary)
-    runs = select_runs(run, store, study, arm)
+    runs = select_runs(run, store, study, arm, warn)
     ensemble = Ensemble.open(runs, read_blocks(blocks), "cuda" if torch.cuda.is_available() else "cpu")
     meaning = MaskValues.of(DataConfig(classes=ensemble.classes, foreground=foreground, ignore=ignore))
     wanted = choose_values(ensemble, runs, column, values)
@@ -81,7 +81,7 @@ def response(
     texts = [told_text(value) for value in found.values]
     rows = [
         ResponseRow(
-            each.name, to_display(each.pixels), each.masks, each.reference, told_text(each.own) if each.own else ""
+            each.name, to_display(each.pixels), each.masks, each.reference, told_text(each.own) if each.known else ""
         )
         for each in found.drawn
     ]

@@ -6,6 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
+from PIL import Image
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from metaseg.config import ConfigError
@@ -17,10 +18,10 @@ from metaseg.prediction.ensemble import Ensemble
 from metaseg.prediction.requests import Request
 from metaseg.prediction.results import Results
 from metaseg.terminal import Terminal
-from metaseg.training.evaluate import BATCH_PIXELS
+from metaseg.training.evaluate import BATCH_PIXELS, TILED_ABOVE
 
-WINDOW = 32
-"""Images that are decoded ahead, and among which those of one size form batches."""
+WINDOW, WINDOW_PIXELS = 32, 2**26
+"""Most images, and most pixels, that are decoded ahead, and among which those of one size form batches."""
 
 THREADS = 4
 """Threads that decode and write images."""
@@ -58,13 +59,14 @@ def segment(
         meaning: of the references' values.
         console: for progress.
     """
+    results.require_own(requests)
     waiting = [request for request in requests if not results.is_done(request)]
     outcome = Outcome(before=len(requests) - len(waiting))
-    windows = [waiting[start : start + WINDOW] for start in range(0, len(waiting), WINDOW)]
+    windows = _windows(waiting)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     saved = time.monotonic()
     progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
-    with ThreadPoolExecutor(THREADS) as pool, progress:
+    with ThreadPoolExecutor(THREADS) as pool, ThreadPoolExecutor(THREADS) as writers, progress:
         task = progress.add_task("Segmenting", total=len(waiting))
         try:
             ahead = _decode(pool, windows[0], ensemble, meaning) if windows else {}
@@ -78,7 +80,7 @@ def segment(
                     pixels = [decoded[k][0] for k in batch]
                     predictions = ensemble.predict(pixels, [window[k].told for k in batch])
                     writes = [
-                        pool.submit(results.add, window[k], decoded[k][0], found, ensemble.classes, decoded[k][1])
+                        writers.submit(results.add, window[k], decoded[k][0], found, ensemble.classes, decoded[k][1])
                         for k, found in zip(batch, predictions, strict=True)
                     ]
                     for write in writes:
@@ -86,20 +88,44 @@ def segment(
                     outcome.done += len(batch)
                     progress.advance(task, len(batch))
                     if time.monotonic() - saved > SAVE_SECONDS:
-                        results.save(requests)
+                        results.save()
                         saved = time.monotonic()
         finally:
-            results.save(requests)
+            results.save()
     return outcome
+
+
+def _windows(waiting: Sequence[Request]) -> list[list[Request]]:
+    """The images in order, in parts that fit into memory."""
+    windows: list[list[Request]] = []
+    pixels = 0
+    for request in waiting:
+        size = _size(request)
+        if not windows or len(windows[-1]) == WINDOW or pixels + size > WINDOW_PIXELS:
+            windows.append([])
+            pixels = 0
+        windows[-1].append(request)
+        pixels += size
+    return windows
+
+
+def _size(request: Request) -> int:
+    """Number of pixels, by the file's header; that of a large image where it can't be read so."""
+    try:
+        with Image.open(request.files[0]) as image:
+            return image.width * image.height
+    except Exception:  # Pillow promises no type of error; reading the image tells what is wrong
+        return TILED_ABOVE
 
 
 def _decode(
     pool: ThreadPoolExecutor, window: Sequence[Request], ensemble: Ensemble, meaning: MaskValues
 ) -> dict[int, Future[Decoded]]:
-    return {k: pool.submit(_read, request, ensemble, meaning) for k, request in enumerate(window)}
+    return {k: pool.submit(read_request, request, ensemble, meaning) for k, request in enumerate(window)}
 
 
-def _read(request: Request, ensemble: Ensemble, meaning: MaskValues) -> Decoded:
+def read_request(request: Request, ensemble: Ensemble, meaning: MaskValues) -> Decoded:
+    """Read an image and its reference, if it has one; raises `ManifestError` where that can't be done."""
     pixels = request.decode(ensemble)
     if request.reference is None:
         return pixels, None

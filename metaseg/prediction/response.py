@@ -8,11 +8,11 @@ import pandas as pd
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from metaseg.config import ConfigError
-from metaseg.data.decode import decode_mask, mask_files
 from metaseg.data.mask_values import MaskValues, Pixels
 from metaseg.data.metadata import CategoricalCode
 from metaseg.data.reading import ImagePixels
 from metaseg.prediction.ensemble import Ensemble
+from metaseg.prediction.job import read_request
 from metaseg.prediction.requests import Request, Value
 from metaseg.prediction.results import rows_of
 from metaseg.schema import AS_TRAINED, IMAGES, META, UNKNOWN
@@ -36,6 +36,8 @@ class Drawn:
     """A mask for each value."""
     own: Value
     """The image's own value; None where it isn't known."""
+    known: bool
+    """True if the image has a value of its own, or is known to have none."""
     reference: Pixels | None
 
 
@@ -73,7 +75,17 @@ def choose_values(ensemble: Ensemble, runs: Sequence[FinishedRun], column: str, 
     if asked:
         return [None if value == UNKNOWN else _number(column, value) for value in asked]
     low, high = _range(runs, column)
-    return [*(float(f"{value:.4g}") for value in np.linspace(low, high, STEPS)), *unknown]
+    return [*_steps(low, high), *unknown]
+
+
+def _steps(low: float, high: float) -> list[float]:
+    """Evenly spaced values from `low` to `high`, with as few digits as tell them apart."""
+    steps = np.linspace(low, high, STEPS)
+    for digits in range(3, 17):
+        rounded = [float(f"{value:.{digits}g}") for value in steps]
+        if len(set(rounded)) == len(set(steps)) and low <= rounded[0] and rounded[-1] <= high:
+            return list(dict.fromkeys(rounded))
+    return list(dict.fromkeys(map(float, steps)))
 
 
 def _number(column: str, text: str) -> float:
@@ -121,8 +133,7 @@ def measure_response(
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         for request in progress.track(requests, description="Segmenting"):
-            pixels = request.decode(ensemble)
-            reference = decode_mask(mask_files(request.reference), meaning) if request.reference else None
+            pixels, reference = read_request(request, ensemble, meaning)
             masks, rows = [], []
             for value in values:
                 prediction = ensemble.predict([pixels], [{**request.told, column: value}])[0]
@@ -136,7 +147,7 @@ def measure_response(
             named = {"image": request.name, "own": told_text(own) if column in request.told else ""}
             tables.append(pd.DataFrame(rows).assign(**named))
             if len(drawn) < DRAWN:
-                drawn.append(Drawn(request.name, pixels, tuple(masks), own, reference))
+                drawn.append(Drawn(request.name, pixels, tuple(masks), own, column in request.told, reference))
     table = pd.concat(tables, ignore_index=True)
     first = ["image", "told", "own", "class"]
     table = table[[*first, *(name for name in table.columns if name not in first)]]

@@ -13,6 +13,7 @@ from PIL import Image
 from skimage.segmentation import find_boundaries
 
 from metaseg.config import IGNORED, ConfigError
+from metaseg.data.decode import mask_files
 from metaseg.data.display import to_display
 from metaseg.data.mask_values import Pixels
 from metaseg.data.reading import ImagePixels
@@ -118,6 +119,16 @@ class Results:
             results.images = {stem: record for stem, record in images.items() if isinstance(record, dict)}
         return results
 
+    def require_own(self, requests: Iterable[Request]) -> None:
+        """Raise `ConfigError` if the folder holds results of another image that would be called the same."""
+        for request in requests:
+            there = self.images.get(request.stem, {}).get("source")
+            if there not in (None, _source(request)):
+                raise ConfigError(
+                    f"out is {self.storage.where}, which holds {request.stem} of images in {there}; expected another "
+                    f"folder for those in {_source(request)}"
+                )
+
     def is_done(self, request: Request) -> bool:
         """Return True if the image was segmented with the same metadata, hasn't changed, and has all its files."""
         before = self.images.get(request.stem)
@@ -154,26 +165,32 @@ class Results:
                 content = disagreement_png(prediction)
             self.storage.write(self.name(kind, request), content)
         rows = rows_of(prediction, classes, reference)
-        self.images[request.stem] = {**_state(request), "written": list(self.kinds), "rows": rows}
+        about = {"name": request.name, "source": _source(request), **_state(request)}
+        self.images[request.stem] = {**about, "written": list(self.kinds), "rows": rows}
 
-    def table(self, requests: Iterable[Request]) -> pd.DataFrame:
-        """Table of the images that are done, in the given order: a row for each class."""
+    def table(self, requests: Iterable[Request] | None = None) -> pd.DataFrame:
+        """Table of the images that are done, a row for each class: the given ones, or all in the folder, by name."""
+        stems = sorted(self.images) if requests is None else [request.stem for request in requests]
         rows = []
-        for request in requests:
-            for row in self.images.get(request.stem, {}).get("rows", []):
-                told = {META + column: value for column, value in request.told.items()}
-                rows.append({"image": request.name, **row, **told})
+        for record in (self.images.get(stem, {}) for stem in stems):
+            told = {META + column: value for column, value in record.get("told", {}).items()}
+            rows += [{"image": record.get("name"), **row, **told} for row in record.get("rows", [])]
         return pd.DataFrame(rows)
 
-    def save(self, requests: Iterable[Request]) -> None:
-        """Write the record, from which an interrupted call goes on, and the table."""
+    def save(self) -> None:
+        """Write the record, from which an interrupted call goes on, and the table of all images in the folder."""
         self.storage.write(RECORD, to_json({**self.settings, "images": dict(self.images)}))
-        self.storage.write(TABLE, self.table(requests).to_csv(index=False).encode())
+        self.storage.write(TABLE, self.table().to_csv(index=False).encode())
+
+
+def _source(request: Request) -> str:
+    """Folder of an image's files."""
+    return str(request.files[0].resolve().parent)
 
 
 def _state(request: Request) -> dict[str, Any]:
     """What an image's results depend on, as JSON keeps it."""
-    files = [*request.files, *([request.reference] if request.reference else [])]
+    files = [*request.files, *(mask_files(request.reference) if request.reference else [])]
     stats = [file.stat() for file in files]
     return {
         "told": dict(request.told),

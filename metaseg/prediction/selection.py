@@ -1,6 +1,6 @@
 """The runs that a command is to use: given one by one, or an arm of a study."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from metaseg.config import ConfigError
@@ -10,7 +10,11 @@ from metaseg.study.predict import find_run
 
 
 def select_runs(
-    runs: Sequence[str], store: str | None = None, study: str | None = None, arm: str | None = None
+    runs: Sequence[str],
+    store: str | None = None,
+    study: str | None = None,
+    arm: str | None = None,
+    warn: Callable[[str], None] = lambda text: None,
 ) -> list[FinishedRun]:
     """Open the runs that are named, or an arm's finished ones over all seeds and folds.
 
@@ -19,6 +23,7 @@ def select_runs(
         store: folder or URL of the study's store.
         study: its name.
         arm: name of one of its arms.
+        warn: is told of runs that aren't finished.
 
     Raises:
         ConfigError: not one of both is named, a name is unknown, or none of the arm's runs is finished.
@@ -39,9 +44,13 @@ def select_runs(
         raise ConfigError(f"{path}: not a study's record; the study's command writes it anew") from error
     if not wanted:
         raise ConfigError(f"study {study!r} has no arm {arm!r}; it has {', '.join(map(str, arms))}")
-    finished = [run_id for run_id in dict.fromkeys(wanted) if opened.is_done(run_id)]
+    wanted = list(dict.fromkeys(wanted))
+    finished = [run_id for run_id in wanted if opened.is_done(run_id)]
     if not finished:
         raise ConfigError(f"none of the {len(wanted)} runs of arm {arm!r} is finished; the study's command trains them")
+    if len(finished) < len(wanted):
+        left = len(wanted) - len(finished)
+        warn(f"{left} of the {len(wanted)} runs of arm {arm!r} aren't finished: the others are used")
     return [opened.open_run(run_id) for run_id in finished]
 
 

@@ -12,6 +12,7 @@ from PIL import Image
 from analysis.scores.metrics import f1
 from metaseg.config import ConfigError
 from metaseg.data.mask_values import MaskValues
+from metaseg.prediction import job
 from metaseg.prediction.ensemble import Ensemble
 from metaseg.prediction.job import Outcome, segment
 from metaseg.prediction.requests import find_requests
@@ -139,3 +140,41 @@ def test_results_can_be_in_a_bucket(folder: Path) -> None:
     results = Results.open(open_storage(f"memory://bucket/{folder.name}"), {}, ["masks"])
     segment(requests, planted(), results, MaskValues(("cell",)), Terminal(quiet=True))
     assert len(results.storage.names("masks")) == COUNT
+
+
+def test_images_of_another_folder_with_equal_names_are_refused_and_others_join_the_table(folder: Path) -> None:
+    run(folder, planted())
+    other = folder / "other" / "images"
+    other.mkdir(parents=True)
+    (folder / "images/00.png").rename(other / "00.png")
+    (folder / "images/01.png").rename(other / "new.png")
+    results = Results.open(open_storage(str(folder / "out")), {"networks": "one"}, KINDS)
+    requests = find_requests(other, planted(), {"line": "a"})
+    with pytest.raises(
+        ConfigError, match=r"holds 00 of images in .*images; expected another folder for those in .*other"
+    ):
+        segment(requests, planted(), results, MaskValues(("cell",)), Terminal(quiet=True))
+    segment(requests[1:], planted(), results, MaskValues(("cell",)), Terminal(quiet=True))
+    names = pd.read_csv(folder / "out/predictions.csv")["image"]
+    assert len(names) == COUNT + 1
+    assert names.iloc[-1] == "new.png"
+
+
+def test_a_changed_mask_of_one_object_is_noticed(folder: Path) -> None:
+    """References may be folders with a file for each object."""
+    for file in list((folder / "masks").iterdir()):
+        (folder / "masks" / file.stem).mkdir()
+        file.rename(folder / "masks" / file.stem / "1.png")
+    before = run(folder, planted())[1]["f1"]
+    Image.fromarray(np.zeros((12, 9), np.uint8)).save(folder / "masks/00/1.png")
+    outcome, table = run(folder, planted())
+    assert outcome.done == 1
+    assert table["f1"][0] < before[0]
+
+
+def test_large_images_are_decoded_few_at_a_time(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    requests = find_requests(folder / "images", planted(), {}, folder / "lines.csv")
+    assert [len(part) for part in job._windows(requests)] == [32, 5]
+    monkeypatch.setattr(job, "WINDOW_PIXELS", 250)
+    assert {len(part) for part in job._windows(requests)} == {1, 2}
+    assert [each for part in job._windows(requests) for each in part] == requests

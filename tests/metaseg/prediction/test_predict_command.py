@@ -169,3 +169,13 @@ def test_the_record_names_networks_by_their_weights(store: Store, folder: Path) 
          "--out", folder / "out")  # fmt: skip
     record = json.loads((folder / "out/predictions.json").read_text())
     assert record["networks"] == {run: store.open_run(run).checksums["weights.safetensors"] for run in store.done()}
+
+
+def test_runs_of_an_arm_that_are_not_finished_are_told(
+    store: Store, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = json.loads(Path(store.where, "studies/tiny.json").read_text())
+    store.write_study("half", {**record, "runs": [*record["runs"], {"run_id": "1" * 16, "arm": "sme", "seed": 2}]})
+    typed = ["predict", "--images", folder / "images", "--metadata-table", folder / "table.csv", "--store", store.where]
+    assert call(*typed, "--study", "half", "--arm", "sme", "--out", folder / "out") == 0
+    assert "warning: 1 of the 3 runs of arm 'sme' aren't finished" in capsys.readouterr().err

@@ -7,10 +7,11 @@ import pytest
 from PIL import Image
 
 from metaseg.config import ConfigError
+from metaseg.data.manifest import ManifestError
 from metaseg.data.mask_values import MaskValues
 from metaseg.pictures.response import ResponseRow, draw_response
 from metaseg.prediction.requests import Request
-from metaseg.prediction.response import choose_values, measure_response
+from metaseg.prediction.response import _steps, choose_values, measure_response
 from metaseg.terminal import Terminal
 from planted_networks import dosed, member, planted
 
@@ -65,3 +66,17 @@ def test_the_figure_is_drawn_with_and_without_references_and_empty_masks(request
     for reference, own in ((each.reference, "5"), (None, "")):
         row = ResponseRow(each.name, np.asarray(each.pixels, np.uint8), each.masks, reference, own)
         assert draw_response(found.table, "dose", ["-9", "5", "9"], ("cell",), [row]).startswith(b"\x89PNG")
+
+
+def test_steps_of_a_range_are_distinct_and_within_it() -> None:
+    assert _steps(1.66, 16.2)[0] == 1.66
+    for low, high in ((1.66, 16.2), (20230, 20238), (0.0, 1.0), (-3.3, 7.125), (5.0, 5.0)):
+        steps = _steps(low, high)
+        assert len(steps) == (9 if low < high else 1)
+        assert low <= min(steps) <= max(steps) <= high
+
+
+def test_a_reference_of_another_size_is_one_error(request_of_ramp: Request) -> None:
+    Image.fromarray(np.zeros((1, 16), np.uint8)).save(str(request_of_ramp.reference))
+    with pytest.raises(ManifestError, match="is 16x1"):
+        measure_response([request_of_ramp], dosed(), "dose", [1.0], MaskValues(("cell",)), Terminal(quiet=True))
