@@ -38,10 +38,18 @@ COMMANDS: dict[str, Callable[..., int | None]] = {
 }
 
 
+INTERRUPTED = 130
+"""Exit code after Ctrl-C."""
+
+
 def main() -> None:
     """Entry point of the `metaseg` command."""
     try:
         sys.exit(call("metaseg", __doc__, COMMANDS, sys.argv[1:]))
+    except KeyboardInterrupt:
+        print(file=sys.stderr)
+        print("interrupted", file=sys.stderr)
+        sys.exit(INTERRUPTED)
     except ConfigError as error:
         misused(str(error))
     except OSError as error:

@@ -95,7 +95,7 @@ def brief() -> str:
         if "readme" in row
         for test in [comparison(study, row)]
     ]
-    return markdown(("real images", "difference of F1 (95 % interval)", "verdict"), rows, 1)
+    return markdown(("real images", "difference of F1 (95 % interval, corrected)", "verdict"), rows, 1)
 
 
 def scores(folder: str, *, name: str = "") -> str:

@@ -1,7 +1,7 @@
 """Arguments that several commands take."""
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 from rich.text import Text
@@ -9,12 +9,27 @@ from rich.text import Text
 from metaseg.config import ConfigError
 from metaseg.terminal import Terminal
 
+if TYPE_CHECKING:
+    from metaseg.store.storage import Storage
+
 StoreArgument = Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="STORE")]
 
 
 def warn(text: str) -> None:
     """Print a warning to the terminal's error output."""
     Terminal(stderr=True).print(Text.assemble(("warning: ", "bold yellow"), text), soft_wrap=True)
+
+
+def open_results(out: str) -> "Storage":
+    """Open the folder or bucket that `--out` names; raises `ConfigError` if nothing can be written there."""
+    from metaseg.store.storage import open_storage
+
+    try:
+        storage = open_storage(out)
+        storage.require_writable()
+    except ConfigError as error:
+        raise ConfigError(str(error).replace("storage is", "out is", 1)) from error
+    return storage
 
 
 def parse_metadata(pairs: Sequence[str]) -> dict[str, str]:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from metaseg.commands.arguments import parse_metadata, warn
+from metaseg.commands.arguments import open_results, parse_metadata, warn
 from metaseg.config import ConfigError
 from metaseg.terminal import Terminal, visible
 
@@ -102,6 +102,8 @@ def _is_one_mask(images: Path, out: str) -> bool:
             raise ConfigError(f"out is {out}, a file, and images is {images}; expected a folder for several images")
         raise ConfigError(f"images is {images}, which is not there; expected an image, a folder or a table")
     path = Path(out)
+    if path.exists() and path.samefile(images):
+        raise ConfigError(f"out is {out}, which is the image itself; expected another file")
     if path.is_dir() or not path.parent.is_dir():
         wrong = "which is a folder" if path.is_dir() else "whose folder isn't there"
         raise ConfigError(f"out is {out}, {wrong}; expected a file to write")
@@ -133,11 +135,11 @@ def _write_all(
     from metaseg.prediction.results import KINDS, Results
     from metaseg.schema import WEIGHTS
     from metaseg.store.folder import FolderStorage
-    from metaseg.store.storage import open_storage
 
-    storage = open_storage(out)
-    if isinstance(storage, FolderStorage):
-        storage.require_writable()
+    storage = open_results(out)
+    folders = {request.files[0].resolve().parent for request in requests}
+    if isinstance(storage, FolderStorage) and storage.root in folders:
+        raise ConfigError(f"out is {out}, the folder of the images; expected another one")
     settings = {
         "networks": {run.folder.rpartition("/")[2]: run.checksums.get(WEIGHTS) for run in runs},
         "references": meaning.describe(),
@@ -145,7 +147,8 @@ def _write_all(
     results = Results.open(storage, settings, [kind for kind in KINDS if kind in write])
     console = Terminal()
     count = len(ensemble.members)
-    console.print(f"{len(requests)} images, {count} network{'s' * (count > 1)}", soft_wrap=True)
+    what = f"{len(requests)} image{'s' * (len(requests) > 1)}"
+    console.print(f"{what}, {count} network{'s' * (count > 1)}", soft_wrap=True)
     outcome = segment(requests, ensemble, results, meaning, console)
     before = f", {outcome.before} were segmented before" if outcome.before else ""
     console.print(f"{outcome.done} images segmented{before}; {storage.locate('predictions.csv')}", soft_wrap=True)

@@ -39,7 +39,8 @@ def prune(store: StoreArgument, delete: bool = False, older_than: float = 1.0) -
         console.print(f"{counted}: {megabytes(total)} could be removed. Nothing was; --delete removes them.")
     else:
         gone = list(pruning.prune(opened, plan, older_than))
-        console.print(f"Removed {len(gone)} of {counted}: {megabytes(sum(found.size for found in gone))}.")
+        size = megabytes(sum(found.size for found in gone))
+        console.print(f"Removed {len(gone)} of {len(plan.removable)} ({counted}): {size}.")
 
 
 def megabytes(size: int) -> str:

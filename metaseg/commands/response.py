@@ -5,7 +5,7 @@ from typing import Annotated
 
 import tyro
 
-from metaseg.commands.arguments import parse_metadata, warn
+from metaseg.commands.arguments import open_results, parse_metadata, warn
 from metaseg.config import ConfigError
 from metaseg.terminal import Terminal
 
@@ -61,8 +61,6 @@ def response(
     from metaseg.prediction.requests import find_requests
     from metaseg.prediction.response import choose_values, measure_response, told_text
     from metaseg.prediction.selection import select_runs
-    from metaseg.store.folder import FolderStorage
-    from metaseg.store.storage import open_storage
     from metaseg.text import clean_text
 
     told, column = parse_metadata(metadata), clean_text(vary)
@@ -70,9 +68,7 @@ def response(
     ensemble = Ensemble.open(runs, read_blocks(blocks), "cuda" if torch.cuda.is_available() else "cpu")
     meaning = MaskValues.of(DataConfig(classes=ensemble.classes, foreground=foreground, ignore=ignore))
     wanted = choose_values(ensemble, runs, column, values)
-    storage, console = open_storage(out), Terminal()
-    if isinstance(storage, FolderStorage):
-        storage.require_writable()
+    storage, console = open_results(out), Terminal()
     try:
         requests = find_requests(images, ensemble, told, metadata_table, masks, {column: wanted[0]})
         found = measure_response(requests, ensemble, column, wanted, meaning, console)

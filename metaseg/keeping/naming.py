@@ -105,6 +105,8 @@ def _linked(storage: Storage, name: str) -> list[str]:
 def _content(storage: Storage, file: str) -> bytes:
     try:
         content = storage.read(file)
+        if file.startswith("studies/") and file.endswith(".json") and from_json(content) is None:
+            raise ValueError("not a study's record")  # cut off, it may have named more runs
         return b"\n".join(_run_ids(content)) if file.endswith(".parquet") else content
     except FileNotFoundError:
         raise

@@ -93,6 +93,13 @@ def find_requests(
         raise ManifestError(f"{source}: has no rows; expected one for each image")
     if twice := sorted(set(told) & set(requests[0].told)):
         raise ConfigError(f"metadata column {twice[0]!r} is in {source} too; expected its values in one place")
+    lacking = [name for name in ensemble.columns if name not in {**requests[0].told, **told, **(varied or {})}]
+    if lacking:
+        where = f"{source} nor" if source.suffix in (".csv", ".parquet") else "a --metadata-table nor"
+        raise ConfigError(
+            f"metadata column {lacking[0]!r} is neither in {where} given by --metadata {lacking[0]}=VALUE; these "
+            f"networks see {', '.join(ensemble.columns)}"
+        )
     everywhere = {name: _value(value) for name, value in told.items()}
     requests = [replace(request, told={**request.told, **everywhere}) for request in requests]
     _check_metadata(requests, ensemble, str(source), varied or {})
@@ -122,6 +129,8 @@ def _of_table(path: Path, ensemble: Ensemble) -> list[Request]:
 
 def _with_metadata(requests: Sequence[Request], path: Path, ensemble: Ensemble) -> list[Request]:
     """Add each image's metadata from a table, whose names may lack the image's ending."""
+    if not path.is_file():
+        raise ManifestError(f"{path} doesn't exist; expected a CSV or Parquet file with a column image and metadata")
     frame = read_frame(path, [*_kinds(ensemble), "case:categorical"], None).reset_index(drop=True)
     key = next((name for name in ("image", "case") if name in frame), None)
     if key is None:
@@ -166,6 +175,8 @@ def _with_masks(requests: Sequence[Request], masks: Path) -> list[Request]:
         for request, files in zip(requests, found, strict=True)
         if len(files) != 1
     ]
+    if len(problems) == len(requests) > 1:
+        raise ManifestError(f"{masks}: has no mask that is called as one of the {len(requests)} images")
     ManifestError.check(str(masks), problems)
     return [replace(request, reference=files[0]) for request, files in zip(requests, found, strict=True)]
 

@@ -107,12 +107,18 @@ class Results:
         before = from_json(storage.read_or_none(RECORD))
         results = cls(storage, settings, kinds)
         if before is None:
+            if taken := [kind for kind in KINDS if storage.names(kind)]:
+                raise ConfigError(
+                    f"out is {storage.where}, where {taken[0]}/ holds files that aren't metaseg's predictions; "
+                    "expected another folder"
+                )
             return results
         for name, value in settings.items():
             if before.get(name) != value:
+                there, here = (_short(each) for each in (before.get(name), value))
                 raise ConfigError(
-                    f"out is {storage.where}, which holds predictions with {name} {_short(before.get(name))}, not "
-                    f"{_short(value)}; expected another folder"
+                    f"out is {storage.where}, which holds predictions with other {name} ({there}, not {here}); "
+                    "expected another folder"
                 )
         images = before.get("images")
         if isinstance(images, dict):
@@ -209,5 +215,7 @@ def _rgb(colour: str) -> tuple[int, ...]:
 
 
 def _short(value: object) -> str:
+    if isinstance(value, dict) and value:
+        return f"{', '.join(list(value)[:2])}{f' and {len(value) - 2} more' if len(value) > 2 else ''}"
     text = str(value)
     return text if len(text) <= 60 else f"{text[:57]}..."

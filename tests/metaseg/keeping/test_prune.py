@@ -128,7 +128,7 @@ def test_nothing_changes_without_being_told_to(store, capsys, monkeypatch):
     assert "could be removed. Nothing was" in out
     assert contents(store) == before
     _, out, _ = typed(capsys, monkeypatch, "prune", store.where, "--delete")
-    assert "Removed 1 of 1 run" in out
+    assert "Removed 1 of 1 (1 run)" in out
     assert not store.storage.files(f"runs/{run}")
     _, out, _ = typed(capsys, monkeypatch, "prune", store.where, "--delete")
     assert out == "Nothing to remove.\n"
@@ -203,10 +203,13 @@ def test_records_behind_a_link_within_the_store_name_runs(store):
     assert not folders(store)
 
 
-def test_a_damaged_study_still_names_its_runs(store):
-    store.storage.write("studies/cells.json", store.storage.read("studies/cells.json")[:-40])
+@pytest.mark.parametrize("damage", [lambda record: record[: len(record) // 2], lambda record: b"{", lambda record: b""])
+def test_a_damaged_study_stops_everything_since_it_may_have_named_more_runs(store, damage):
+    unnamed_run(store, "lone")
+    store.storage.write("studies/cells.json", damage(store.storage.read("studies/cells.json")))
     make_older(Path(store.where))
-    assert not folders(store)
+    with pytest.raises(ConfigError, match=r"studies/cells\.json can't be read, so that nobody knows which runs"):
+        folders(store)
 
 
 def test_a_store_without_any_study_is_left_alone(tmp_path):

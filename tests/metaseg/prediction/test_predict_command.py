@@ -179,3 +179,32 @@ def test_runs_of_an_arm_that_are_not_finished_are_told(
     typed = ["predict", "--images", folder / "images", "--metadata-table", folder / "table.csv", "--store", store.where]
     assert call(*typed, "--study", "half", "--arm", "sme", "--out", folder / "out") == 0
     assert "warning: 1 of the 3 runs of arm 'sme' aren't finished" in capsys.readouterr().err
+
+
+def test_files_of_the_user_are_never_written_over(
+    store: Store, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Natural layouts have `images` and `masks` beside each other."""
+    before = {path: path.read_bytes() for path in sorted(folder.rglob("*.png"))}
+    typed = ["predict", "--metadata", "line=a", "dose=1", *arm(store), "--images"]
+    image = min((folder / "images").iterdir())
+    for images, out, message in (
+        (folder / "images", folder, "where masks/ holds files that aren't metaseg's predictions"),
+        (folder / "images", folder / "images", "the folder of the images; expected another one"),
+        (image, image, "which is the image itself; expected another file"),
+    ):
+        assert call(*typed, images, "--out", out) == 2
+        assert message in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in sorted(folder.rglob("*.png"))} == before
+
+
+def test_ctrl_c_is_one_word(
+    store: Store, folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*arguments: object, **more: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("metaseg.prediction.ensemble.Ensemble.predict", interrupted)
+    typed = ["predict", "--metadata", "line=a", "dose=1", *arm(store), "--images", folder / "images"]
+    assert call(*typed, "--out", folder / "out") == 130
+    assert capsys.readouterr().err.strip() == "interrupted"
