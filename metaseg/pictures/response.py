@@ -18,8 +18,8 @@ MOST_PANELS = 10
 """Most masks of an image, evenly chosen from its values."""
 
 _PANEL, _CURVE, _LEFT, _HEAD, _NAMES, _DPI = 1.5, 2.6, 0.75, 0.8, 0.42, 140
-"""Inches: side of a mask's panel, height of the curves, space on the left, space for the axis and the note beneath it,
-space above a row. Dots per inch."""
+"""Inches: least side of a mask's panel, height of the curves, space on the left, space for the axis and the note beneath
+it, space above a row. Dots per inch."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,9 @@ def draw_response(
         rows: images to show masks of.
     """
     chosen = np.unique(np.linspace(0, len(told) - 1, min(len(told), MOST_PANELS)).round().astype(int))
-    heights = [_PANEL * float(np.clip(row.image.shape[0] / row.image.shape[1], 0.4, 2)) for row in rows]
-    width = _LEFT + max(4, len(chosen)) * _PANEL + 0.2
+    side = min(2.5, max(_PANEL, 6.0 / len(chosen)))  # few masks are drawn larger
+    heights = [side * float(np.clip(row.image.shape[0] / row.image.shape[1], 0.4, 2)) for row in rows]
+    width = _LEFT + max(4.5, len(chosen) * side) + 0.2
     height = _CURVE + _HEAD + sum(heights) + _NAMES * len(rows) + 0.1
     figure = Figure(figsize=(width, height))
     FigureCanvasAgg(figure)
@@ -67,8 +68,8 @@ def draw_response(
         top += _NAMES
         figure.text(_LEFT / width, 1 - (top - 0.2) / height, drawable(row.name), fontsize=8, va="bottom")
         for place, value in enumerate(chosen):
-            left = _LEFT + place * _PANEL
-            panel = figure.add_axes((left / width, 1 - (top + tall) / height, (_PANEL - 0.08) / width, tall / height))
+            left = _LEFT + place * side
+            panel = figure.add_axes((left / width, 1 - (top + tall) / height, (side - 0.08) / width, tall / height))
             panel.set(xticks=[], yticks=[])
             _panel(panel, row, row.masks[value], told[value])
         top += tall
