@@ -18,8 +18,8 @@ MOST_PANELS = 10
 """Most masks of an image, evenly chosen from its values."""
 
 _PANEL, _CURVE, _LEFT, _HEAD, _NAMES, _DPI = 1.5, 2.6, 0.75, 0.8, 0.42, 140
-"""Inches: least side of a mask's panel, height of the curves, space on the left, space for the axis and the note beneath
-it, space above a row. Dots per inch."""
+"""Inches: least side of a mask's panel, height of the curves, space on the left, space for the axis and its note, space
+above a row. Dots per inch."""
 
 
 @dataclass(frozen=True)
