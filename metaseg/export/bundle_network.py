@@ -5,6 +5,7 @@ It needs torch, numpy and Pillow, and `predict.py` beside it.
 
 import csv
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -44,16 +45,29 @@ def read_passport(path: str) -> dict[str, Any]:
 
 
 def read_rows(table: str, passport: dict[str, Any]) -> list[dict[str, Any]]:
-    """Rows of a CSV file: a column `image` with paths beside it, and one for each of the metadata."""
+    """Rows of a CSV file: a column `image` with paths beside it, and one for each of the metadata.
+
+    Each row has the image's `path`, what is `told`, and the name of its `mask`: the path relative to the table, so that
+    equal names in different folders stay apart; the name alone if the image isn't below the table's folder.
+    """
     columns = [column["column"] for column in passport["metadata"]["columns"]] * passport["metadata"]["is_input"]
     with open(table, newline="") as file:
         rows = list(csv.DictReader(file))
     for row in rows:
         if missing := [name for name in ("image", *columns) if row.get(name) is None]:
             raise ValueError(f"{table} has no column {missing[0]!r}")
-    return [
-        {"path": str(Path(table).parent / row["image"]), "told": {name: row[name] for name in columns}} for row in rows
-    ]
+    folder = Path(os.path.abspath(Path(table).parent))
+    sources: dict[str, str] = {}
+    found = []
+    for row in rows:
+        path = Path(os.path.abspath(folder / row["image"]))  # without "..", for the name alone
+        inside = path.relative_to(folder) if path.is_relative_to(folder) else Path(path.name)
+        mask = inside.with_suffix(".png").as_posix()
+        if mask in sources:
+            raise ValueError(f"{table}: images {sources[mask]!r} and {row['image']!r} would have the same mask, {mask}")
+        sources[mask] = row["image"]
+        found.append({"path": str(Path(table).parent / row["image"]), "mask": mask, "told": {name: row[name] for name in columns}})
+    return found
 
 
 class ReadImage:
@@ -67,7 +81,7 @@ class ReadImage:
         self.passport = passport
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        """Add `image` `(C, H, W)`, `metadata` `(M,)` and the file's `size` to a row."""
+        """Give a row's `image` `(C, H, W)`, `metadata` `(M,)` and name of its `mask`, with the file's `size`."""
         image = self.passport["image"]
         pixels = read_image(Path(row["path"]), self.passport)
         small = shrink(
@@ -75,14 +89,14 @@ class ReadImage:
         )
         tensor = torch.from_numpy(np.ascontiguousarray(np.moveaxis(small, 2, 0), np.float32))
         vector = torch.from_numpy(encode(row["told"], self.passport)[0])
-        return {"image": tensor, "metadata": vector, "path": row["path"], "size": list(pixels.shape[:2])}
+        return {"image": tensor, "metadata": vector, "mask": row["mask"], "size": list(pixels.shape[:2])}
 
 
 class SaveMask:
     """Writes the mask of a prediction as an 8-bit PNG: 0 for background, k for the k-th class (255 if there is one).
 
     Args:
-        folder: where masks are written, under the names of their images.
+        folder: where masks are written, under the names that `read_rows` gives them.
         passport: what `read_passport` returns.
     """
 
@@ -102,6 +116,7 @@ class SaveMask:
         factor = self.passport["image"]["reading"]["shrink"]
         height, width = (int(side) for side in row["size"])
         mask = mask.repeat(factor, axis=0).repeat(factor, axis=1)[:height, :width]
-        self.folder.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(mask).save(self.folder / f"{Path(row['path']).stem}.png")
+        file = self.folder / row["mask"]
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(mask).save(file)
         return row
