@@ -6,12 +6,14 @@ It needs torch, numpy and Pillow, and `predict.py` beside it.
 import csv
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.export.passes import move_to_device_pass
 
 from .predict import encode, read_image, shrink, to_channels
 
@@ -25,7 +27,16 @@ class Network(nn.Module):
 
     def __init__(self, program: str) -> None:
         super().__init__()
-        self.program = torch.export.load(program).module()
+        self.exported = torch.export.load(program)
+        self.program = self.exported.module()
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Network":
+        """Move the program as `to`, `cuda` and `cpu` ask: its steps name a device, not only its weights have one."""
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        state = self.program.state_dict()
+        self.program = move_to_device_pass(self.exported, fn(torch.empty(0)).device).module()
+        self.program.load_state_dict(state, assign=True)
+        return self
 
     def train(self, mode: bool = True) -> "Network":
         """Stay as it is: an exported program has no training mode."""
@@ -66,7 +77,8 @@ def read_rows(table: str, passport: dict[str, Any]) -> list[dict[str, Any]]:
         if mask in sources:
             raise ValueError(f"{table}: images {sources[mask]!r} and {row['image']!r} would have the same mask, {mask}")
         sources[mask] = row["image"]
-        found.append({"path": str(Path(table).parent / row["image"]), "mask": mask, "told": {name: row[name] for name in columns}})
+        told = {name: row[name] for name in columns}
+        found.append({"path": str(Path(table).parent / row["image"]), "mask": mask, "told": told})
     return found
 
 
