@@ -83,6 +83,7 @@ def test_a_moved_network_names_its_first_device_nowhere(program: str) -> None:
     assert {tensor.device.type for tensor in network.state_dict().values()} == {"meta"}
     steps = [(step.target, *step.args, *step.kwargs.values()) for step in network.program.graph.nodes]
     assert not [step for step in steps if "cpu" in str(step)]
+    assert "cpu" not in network.program.code
     found = network(*given("meta"))
     assert found.device.type == "meta"
     assert found.shape == (2, 1, 41, 35)
