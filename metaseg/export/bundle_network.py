@@ -5,12 +5,15 @@ It needs torch, numpy and Pillow, and `predict.py` beside it.
 
 import csv
 import json
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.export.passes import move_to_device_pass
 
 from .predict import encode, read_image, shrink, to_channels
 
@@ -24,7 +27,16 @@ class Network(nn.Module):
 
     def __init__(self, program: str) -> None:
         super().__init__()
-        self.program = torch.export.load(program).module()
+        self.exported = torch.export.load(program)
+        self.program = self.exported.module()
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Network":
+        """Move the program as `to`, `cuda` and `cpu` ask: its steps name a device, not only its weights have one."""
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        state = self.program.state_dict()
+        self.program = move_to_device_pass(self.exported, fn(torch.empty(0)).device).module()
+        self.program.load_state_dict(state, assign=True)
+        return self
 
     def train(self, mode: bool = True) -> "Network":
         """Stay as it is: an exported program has no training mode."""
@@ -44,16 +56,30 @@ def read_passport(path: str) -> dict[str, Any]:
 
 
 def read_rows(table: str, passport: dict[str, Any]) -> list[dict[str, Any]]:
-    """Rows of a CSV file: a column `image` with paths beside it, and one for each of the metadata."""
+    """Rows of a CSV file: a column `image` with paths beside it, and one for each of the metadata.
+
+    Each row has the image's `path`, what is `told`, and the name of its `mask`: the path relative to the table, so that
+    equal names in different folders stay apart; the name alone if the image isn't below the table's folder.
+    """
     columns = [column["column"] for column in passport["metadata"]["columns"]] * passport["metadata"]["is_input"]
     with open(table, newline="") as file:
         rows = list(csv.DictReader(file))
     for row in rows:
         if missing := [name for name in ("image", *columns) if row.get(name) is None]:
             raise ValueError(f"{table} has no column {missing[0]!r}")
-    return [
-        {"path": str(Path(table).parent / row["image"]), "told": {name: row[name] for name in columns}} for row in rows
-    ]
+    folder = Path(os.path.abspath(Path(table).parent))
+    sources: dict[str, str] = {}
+    found = []
+    for row in rows:
+        path = Path(os.path.abspath(folder / row["image"]))  # without "..", for the name alone
+        inside = path.relative_to(folder) if path.is_relative_to(folder) else Path(path.name)
+        mask = inside.with_suffix(".png").as_posix()
+        if mask in sources:
+            raise ValueError(f"{table}: images {sources[mask]!r} and {row['image']!r} would have the same mask, {mask}")
+        sources[mask] = row["image"]
+        told = {name: row[name] for name in columns}
+        found.append({"path": str(Path(table).parent / row["image"]), "mask": mask, "told": told})
+    return found
 
 
 class ReadImage:
@@ -67,7 +93,7 @@ class ReadImage:
         self.passport = passport
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        """Add `image` `(C, H, W)`, `metadata` `(M,)` and the file's `size` to a row."""
+        """Give a row's `image` `(C, H, W)`, `metadata` `(M,)` and name of its `mask`, with the file's `size`."""
         image = self.passport["image"]
         pixels = read_image(Path(row["path"]), self.passport)
         small = shrink(
@@ -75,14 +101,14 @@ class ReadImage:
         )
         tensor = torch.from_numpy(np.ascontiguousarray(np.moveaxis(small, 2, 0), np.float32))
         vector = torch.from_numpy(encode(row["told"], self.passport)[0])
-        return {"image": tensor, "metadata": vector, "path": row["path"], "size": list(pixels.shape[:2])}
+        return {"image": tensor, "metadata": vector, "mask": row["mask"], "size": list(pixels.shape[:2])}
 
 
 class SaveMask:
     """Writes the mask of a prediction as an 8-bit PNG: 0 for background, k for the k-th class (255 if there is one).
 
     Args:
-        folder: where masks are written, under the names of their images.
+        folder: where masks are written, under the names that `read_rows` gives them.
         passport: what `read_passport` returns.
     """
 
@@ -102,6 +128,7 @@ class SaveMask:
         factor = self.passport["image"]["reading"]["shrink"]
         height, width = (int(side) for side in row["size"])
         mask = mask.repeat(factor, axis=0).repeat(factor, axis=1)[:height, :width]
-        self.folder.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(mask).save(self.folder / f"{Path(row['path']).stem}.png")
+        file = self.folder / row["mask"]
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(mask).save(file)
         return row

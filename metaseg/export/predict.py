@@ -2,9 +2,9 @@
 
     python predict.py IMAGE MASK --metadata COLUMN=VALUE ...
 
-IMAGE is a PNG, JPEG or TIFF file of one page, or an array (H, W) or (H, W, C) in a .npy file, for formats that other
-programs read. MASK is an 8-bit PNG: 0 for background, k for the k-th class (255 if there is only one). Metadata that
-isn't known is COLUMN=unknown, for networks that were trained for that.
+IMAGE is a PNG, JPEG or TIFF file of one page, or an array (H, W) or (H, W, C) in a .npy file, for 16-bit colour and
+formats that other programs read. MASK is an 8-bit PNG: 0 for background, k for the k-th class (255 if there is only
+one). Metadata that isn't known is COLUMN=unknown, for networks that were trained for that.
 """
 
 import argparse
@@ -138,22 +138,7 @@ def clean(text: str) -> str:
 def read_image(path: Path, passport: dict[str, Any]) -> Any:
     """Pixels `(H, W, C)` of a file: uint8, or its own values for networks that were trained on those."""
     kept = passport["image"]["reading"]["kept"]
-    if path.suffix == ".npy":
-        stored = np.load(path, allow_pickle=False)
-    else:
-        from PIL import Image
-
-        with Image.open(path) as image:
-            if getattr(image, "n_frames", 1) > 1:
-                raise ValueError(f"{path} has several pages; expected one image")
-            if image.mode == "LA":
-                stored = np.asarray(image)[..., 0]
-            elif image.mode in ("1", "L", "RGB", "F") or image.mode.startswith("I;16"):
-                stored = np.asarray(image)
-            elif image.mode == "I":
-                raise ValueError(f"{path} has 32 bits per value; expected 8 or 16")
-            else:
-                stored = np.asarray(image.convert("RGB"))
+    stored = np.load(path, allow_pickle=False) if path.suffix == ".npy" else _read_with_pillow(path)
     if stored.ndim not in (2, 3):
         raise ValueError(f"{path} is an array {stored.shape}; expected (H, W) or (H, W, C)")
     stored = np.atleast_3d(stored.astype(stored.dtype.newbyteorder("=")))
@@ -165,6 +150,35 @@ def read_image(path: Path, passport: dict[str, Any]) -> Any:
         stored = to_8_bits(stored)
     every = passport["image"]["reading"]["every_channel"]
     return stored[..., :1] if not every and (stored == stored[..., :1]).all() else stored
+
+
+def _read_with_pillow(path: Path) -> Any:
+    from PIL import Image
+
+    with path.open("rb") as file:
+        head = file.read(26)
+    deep_png = head.startswith(b"\x89PNG") and head[24:25] == b"\x10" and head[25:26] != b"\0"
+    with Image.open(path, formats=("PNG", "JPEG", "TIFF")) as image:
+        if getattr(image, "n_frames", 1) > 1:
+            raise ValueError(f"{path} has several pages; expected one image")
+        tags = getattr(image, "tag_v2", {})
+        depths, white_is_zero = tags.get(258, ()), tags.get(262) == 0
+        if deep_png or (len(depths) > 1 and max(depths) > 8):
+            # Pillow would keep the high bytes only, or none
+            raise ValueError(
+                f"{path} has 16 bits per value in several channels, which Pillow can't read; expected 8 bits, or the "
+                "16-bit values as an array (H, W, C) in a .npy file"
+            )
+        if image.mode.startswith("I;16"):
+            stored = np.asarray(image)
+            return np.invert(stored) if white_is_zero else stored  # of 8 bits, Pillow does it
+        if image.mode == "I":
+            raise ValueError(f"{path} has 32 bits per value; expected 8 or 16")
+        if image.mode == "F" and white_is_zero:
+            raise ValueError(f"{path} is a white-is-zero TIFF of floats; expected black as zero")
+        if image.mode == "LA":
+            return np.asarray(image)[..., 0]
+        return np.asarray(image if image.mode in ("1", "L", "RGB", "F") else image.convert("RGB"))
 
 
 def to_8_bits(stored: Any) -> Any:

@@ -19,6 +19,9 @@ program = torch.export.load("model.pt2").module()
 probabilities = program(image=pixels, metadata=vector)  # (N, K, H, W)
 ```
 
+That is on the CPU. For a GPU, move the program before its module is made:
+`torch.export.passes.move_to_device_pass(torch.export.load("model.pt2"), "cuda:0").module()`.
+
 `pixels` and `vector` are described under *Inputs and outputs*; a network that is told nothing takes `image` alone. The
 passport is in the file too: `files = {"passport.json": ""}; torch.export.load("model.pt2", extra_files=files)`."""
 

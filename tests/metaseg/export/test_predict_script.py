@@ -1,5 +1,7 @@
 """The script that goes with an ONNX file: numpy alone does what metaseg does."""
 
+import struct
+import zlib
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -7,12 +9,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import tifffile
 import torch
 from PIL import Image
 from torch.nn.functional import interpolate
 
 from metaseg.data.decode import decode_image
 from metaseg.data.decode import to_channels as to_channels_of_metaseg
+from metaseg.data.manifest import ManifestError
 from metaseg.data.metadata import CategoricalCode, ContinuousCode, MetadataEncoder, UnknownMetadataError
 from metaseg.data.reading import Reading
 from metaseg.data.shrink import shrink_image
@@ -104,6 +108,64 @@ def test_files_become_the_pixels_of_training(tmp_path: Path) -> None:
     np.save(tmp_path / "double.npy", colour / 3)
     with pytest.raises(ValueError, match="holds float64; expected 8 or 16 bits"):
         script.read_image(tmp_path / "double.npy", passport(()))
+
+
+@pytest.mark.parametrize("planes", ["contig", "separate"])
+@pytest.mark.parametrize("byteorder", ["<", ">"])
+def test_16_bit_colour_which_pillow_reduces_is_an_error_and_an_array_of_it_is_as_in_training(
+    tmp_path: Path, byteorder: str, planes: str
+) -> None:
+    colour = np.random.default_rng(4).integers(300, 4000, (20, 30, 3)).astype(np.uint16)
+    file, array = tmp_path / "colour.tif", tmp_path / "colour.npy"
+    stored = colour if planes == "contig" else np.moveaxis(colour, 2, 0)
+    tifffile.imwrite(file, stored, byteorder=byteorder, photometric="rgb", planarconfig=planes)  # type: ignore[call-overload]
+    np.save(array, colour)
+    with pytest.raises(ValueError, match=r"colour\.tif has 16 bits per value in several channels.*\.npy"):
+        script.read_image(file, passport(()))
+    np.testing.assert_array_equal(script.read_image(array, passport(())), decode_image(file))
+
+
+@pytest.mark.parametrize(("kind", "samples"), [(2, 3), (4, 2), (6, 4)])
+def test_16_bit_colour_or_alpha_png_is_an_error(tmp_path: Path, kind: int, samples: int) -> None:
+    height, width = 4, 5
+
+    def chunk(name: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+    rows = np.random.default_rng(5).integers(0, 256, (height, 1 + width * samples * 2), np.uint8)
+    rows[:, 0] = 0  # no filter
+    file = tmp_path / "deep.png"
+    file.write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, kind, 0, 0, 0))
+        + chunk(b"IDAT", zlib.compress(rows.tobytes()))
+        + chunk(b"IEND", b"")
+    )
+    assert Image.open(file).size == (width, height)
+    with pytest.raises(ManifestError, match="16-bit colour or alpha PNG"):
+        decode_image(file)
+    with pytest.raises(ValueError, match=r"deep\.png has 16 bits per value in several channels.*\.npy"):
+        script.read_image(file, passport(()))
+
+
+@pytest.mark.parametrize(("dtype", "byteorder"), [(np.uint8, "<"), (np.uint8, ">"), (np.uint16, "<")])
+def test_white_is_zero_is_inverted_as_in_training(tmp_path: Path, dtype: type, byteorder: str) -> None:
+    pixels = np.random.default_rng(6).integers(3, 250, (20, 30)).astype(dtype)
+    file = tmp_path / "white.tif"
+    tifffile.imwrite(file, pixels, byteorder=byteorder, photometric="miniswhite")  # type: ignore[call-overload]
+    for kept in (False, True):
+        expected = decode_image(file, Reading(kept=kept))
+        np.testing.assert_array_equal(script.read_image(file, passport((), kept=kept)), expected)
+    assert expected[0, 0, 0] == np.iinfo(dtype).max - pixels[0, 0]
+
+
+def test_white_is_zero_floats_are_refused_as_in_training(tmp_path: Path) -> None:
+    file = tmp_path / "white.tif"
+    tifffile.imwrite(file, np.ones((4, 5), np.float32), photometric="miniswhite")
+    with pytest.raises(ManifestError, match="black as zero"):
+        decode_image(file, Reading(kept=True))
+    with pytest.raises(ValueError, match="white-is-zero TIFF of floats; expected black as zero"):
+        script.read_image(file, passport((), kept=True))
 
 
 @pytest.mark.parametrize(("stored", "channels"), [(1, 1), (1, 3), (3, 1), (3, 3), (5, 5)])
