@@ -19,6 +19,10 @@ COLOURS = {"helps": "#1a7f37", "hurts": "#b42318"}
 OPEN = "#777777"
 
 
+WIDEST = 0.4
+"""Largest difference of F1 on the axis: a few intervals are so wide that others would be dots."""
+
+
 def build(rows: Sequence[tuple[Row, Row, pd.Series]]) -> Figure:
     """A line for each comparison, below its claim.
 
@@ -41,6 +45,12 @@ def build(rows: Sequence[tuple[Row, Row, pd.Series]]) -> Figure:
         colour = COLOURS.get(test["verdict"], OPEN)
         panel.hlines(place, test["ci_low_adjusted"], test["ci_high_adjusted"], color=colour, linewidth=1.6)
         panel.plot(test["difference"], place, "o", color=colour, markersize=5)
+        for end, marker, beyond in (
+            (-WIDEST, "<", test["ci_low_adjusted"] < -WIDEST),
+            (WIDEST, ">", test["ci_high_adjusted"] > WIDEST),
+        ):
+            if beyond:
+                panel.plot(end, place, marker, color=colour, markersize=6)
         panel.text(
             1.01, place, f"{signed(test['difference'])}  {test['verdict']}", transform=panel.get_yaxis_transform(),
             va="center", fontsize=8, color=colour,
@@ -50,13 +60,14 @@ def build(rows: Sequence[tuple[Row, Row, pd.Series]]) -> Figure:
     panel.axvline(0, color="#444444", linewidth=0.9)
     panel.set_yticks([at for at, _ in ticks], [label for _, label in ticks])
     panel.set_ylim(place + 0.8, 0.4)
+    panel.set_xlim(-1.05 * WIDEST, 1.05 * WIDEST)
     panel.set_xlabel("difference of F1", fontsize=9)
     tidy(panel, "x")
     panel.tick_params(axis="y", length=0)
     foot(
         figure,
         f"Lines: 95 % intervals, corrected for several comparisons and looks. Grey band: differences within {MARGIN:g} "
-        "count as equal.",
+        f"count as equal. Arrows: the interval goes on beyond {WIDEST:g}.",
     )
     return figure
 
