@@ -43,7 +43,7 @@ def hashed_folds(record: Mapping[str, Any], fingerprint: str) -> dict[str, str]:
 
 
 def with_hashed_folds(record: Mapping[str, Any], hashes: Mapping[str, str]) -> dict[str, Any]:
-    """The record of a study, run or sweep with hashes in the place of its folds' names; order and other entries stay."""
+    """The record of a study, run or sweep with hashes in the place of its folds' names, in the same order."""
     edited = dict(record)
     if isinstance(fold := record.get("fold"), str):
         edited["fold"] = hashes.get(fold, fold)
@@ -84,7 +84,7 @@ def _is_in(name: str, text: str) -> bool:
 
 
 def _text(file: str, content: bytes) -> str:
-    """What can be read in a file: a JSON file's and a Parquet file's texts as they are unpacked; of pictures nothing."""
+    """What can be read in a file: texts of JSON and Parquet files as they are unpacked; of pictures nothing."""
     if file.endswith(".json"):
         return "\n".join(_strings(json.loads(content)))
     if file.endswith(".parquet"):
