@@ -19,6 +19,7 @@ from PIL import Image
 from rich.console import Console
 
 from fake_store import history, noisy_rows, run_id, write_study
+from metaseg.commands.track import track
 from metaseg.config import ConfigError, NetworkConfig, ScheduleConfig
 from metaseg.engine.progress import StudyProgress
 from metaseg.store.runs import Store
@@ -26,7 +27,7 @@ from metaseg.study.plan import plan
 from metaseg.tracking import recorder as module
 from metaseg.tracking.existing import send
 from metaseg.tracking.names import TRACKERS, TrackerName
-from metaseg.tracking.open import open_trackers, require_trackers, tracking_folder
+from metaseg.tracking.open import CLASSES, open_trackers, require_trackers, tracking_folder
 from metaseg.tracking.recorder import Recorder
 from metaseg.tracking.sender import Sender
 from metaseg.tracking.sources import recorded_trial
@@ -235,6 +236,48 @@ def test_a_tracker_that_fails_or_hangs_is_warned_of_once_and_training_goes_on(
     assert ("ConnectionError: http://lab:5000 doesn't answer" in printed) == (seconds == 0)
     assert f"metaseg track {store.where} --study cells --to mlflow" in printed
     assert stubborn.calls == 1
+
+
+SECRETS = ("jane", "s3cr3t/x", "s3cr3t%2Fx", "t0ken")
+
+
+@pytest.mark.parametrize(
+    ("name", "variable", "shown"),
+    [
+        ("mlflow", "MLFLOW_TRACKING_URI", "https://lab:5000/flow"),
+        ("trackio", "TRACKIO_SERVER_URL", "at https://lab:5000/flow"),
+    ],
+)
+def test_credentials_in_addresses_are_not_shown(
+    name: TrackerName, variable: str, shown: str, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, "https://jane:s3cr3t%2Fx@lab:5000/flow?write_token=t0ken")
+    where = CLASSES[name](tracking_folder(store), "cells").where()
+    assert shown in where
+    assert not [secret for secret in SECRETS if secret in where]
+
+
+def test_credentials_are_not_in_reasons_of_warnings(
+    tiny_dataset, tmp_path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    address = "https://jane:s3cr3t%2Fx@lab:5000/flow?write_token=t0ken"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    reason = f"{address}: no answer to /api?write_token=t0ken, as s3cr3t/x, by postgresql://jane@db/x"
+
+    def fails(*arguments: object) -> Kept:
+        raise OSError(reason)
+
+    monkeypatch.setattr(Stubborn, "begin", fails)
+    monkeypatch.setattr(module, "open_trackers", lambda names, store, study: {"mlflow": Stubborn()})
+    study = plan("cells", tiny_dataset, ["baseline"], 1, NetworkConfig(), ScheduleConfig(epochs=3))
+    console = Console(file=io.StringIO(), width=500)
+    with Recorder(["mlflow"], Store.at(tmp_path / "store"), study, console) as recorder:
+        recorder.started(study.runs[0])
+    monkeypatch.setattr("metaseg.tracking.existing.send", fails)
+    assert track(str(tmp_path / "store"), "cells", ("mlflow",)) == 1
+    for printed in (console.file.getvalue(), capsys.readouterr().out):
+        assert "https://lab:5000/flow: no answer to /api?write_token=..., as ..., by postgresql://db/x" in printed
+        assert not [secret for secret in SECRETS if secret in printed]
 
 
 def free_port() -> int:
