@@ -3,6 +3,7 @@
 import hashlib
 import importlib.util
 import io
+import itertools
 import json
 import os
 import re
@@ -34,7 +35,7 @@ from metaseg.tracking.sources import recorded_trial
 from metaseg.tracking.tracker import Kept, TrackedRun
 from metaseg.training.checkpoint import State, pack
 from metaseg.training.history import Epoch
-from tracker_stand_ins import STEPS, Steps, stand_in
+from tracker_stand_ins import STEPS, Steps, stand_in, steps_in_wandb
 
 Made = Callable[[], Sender]
 
@@ -357,3 +358,51 @@ def test_a_pruned_trial_is_its_settings_and_its_curve(sender: Made, store: Store
     again = sender()
     assert not again.trial(run, curve, ending)
     again.close()
+
+
+def test_a_pruned_trial_stays_ended_in_mlflow_when_it_is_sent_again(store: Store, monkeypatch) -> None:
+    mlflow = pytest.importorskip("mlflow")
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", (tracking_folder(store) / "mlflow").as_uri())
+    row = {"sweep": "cells", "arm": "sme", "number": 7, "state": "pruned", "run_id": "f" * 16}
+    trial = recorded_trial(row | {"curve_epoch": [2, 4], "curve_val_f1": [0.5, 0.6]}, 1000)
+    for _ in range(2):
+        sender = Sender(open_trackers(["mlflow"], store, "cells")["mlflow"], store, lambda finished: {})
+        sender.trial(*trial)
+        sender.close()
+        client = mlflow.MlflowClient(os.environ["MLFLOW_TRACKING_URI"])
+        experiment = client.get_experiment_by_name("cells").experiment_id
+        assert [run.info.status for run in client.search_runs([experiment])] == ["KILLED"]
+
+
+@pytest.mark.parametrize("left", [0, 2, 4])
+def test_epochs_that_the_server_of_wandb_lacks_are_sent_again(left: int, store: Store, monkeypatch) -> None:
+    stand_in("wandb", monkeypatch)
+    monkeypatch.setenv("WANDB_MODE", "online")
+
+    def sender() -> Sender:
+        return Sender(open_trackers(["wandb"], store, "cells")["wandb"], store, lambda finished: {"a": png()})
+
+    killed = sender()
+    killed.started(RUN)
+    for number in range(1, 5):
+        killed.epoch(RUN, number, EPOCHS[number] if number % 2 else {"train_loss": 0.1, "seconds": 1.0})
+    [path] = (tracking_folder(store) / "wandb" / "fake").glob("*.jsonl")
+    rows = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(itertools.takewhile(lambda row: json.loads(row).get("epoch", 0) <= left, rows)))
+    if not left:  # somebody has deleted the run
+        path.unlink()
+    resumed = sender()
+    assert resumed.done(RUN)
+    resumed.close()
+    assert is_complete(steps_in_wandb(tracking_folder(store), RUN))
+
+
+def test_pictures_of_an_earlier_epoch_do_not_take_wandb_back(store: Store, monkeypatch) -> None:
+    stand_in("wandb", monkeypatch)
+    monkeypatch.setenv("WANDB_MODE", "online")
+    first = open_trackers(["wandb"], store, "cells")["wandb"]
+    first.begin(RUN)
+    first.log(RUN, EPOCHS)
+    first.show(RUN, 3, {"a": png()})  # the best epoch; the process is killed before the run ends
+    assert open_trackers(["wandb"], store, "cells")["wandb"].begin(RUN) == Kept(6)
