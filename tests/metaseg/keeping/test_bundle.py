@@ -375,6 +375,16 @@ def test_misuse_is_one_line(labs, tmp_path, capsys, monkeypatch):
         ("HeLa", "HeLa"),
         ("file:///home/jane", "..."),
         ("cells (/home/jane/x.csv)", "cells (.../x.csv)"),
+        ("server:/data/jane/x", "server:..."),
+        ("root:/home/jane/scans", "root:..."),
+        ("jane@server:~/scans/t.csv", "jane@server:.../t.csv"),
+        ("see http://doi.org/10.1 and HTTPS://x.org", "see http://doi.org/10.1 and HTTPS://x.org"),
+        ("at 12:30, 1:2 and lr:1/2", "at 12:30, 1:2 and lr:1/2"),
+        ("root:/home/jane doe/my scans/t.csv", "root:.../t.csv"),
+        ("from /data/jane doe/x.tif, in /data/jane", "from .../x.tif, in ..."),
+        ("from /data/jane/x.tif and own/y.csv", "from .../x.tif and own/y.csv"),
+        ("in /data/jane and at the end", "in ... and at the end"),
+        ("see /data/jane, /data/joe then https://doi.org/1", "see ..., ... then https://doi.org/1"),
     ],
 )
 def test_paths_in_text_are_shortened_and_nothing_else(text, expected):
@@ -387,4 +397,8 @@ def test_records_lose_hosts_and_paths_but_no_keys_of_ours():
         "hardware": {"device": "cpu"}, "own_blocks": [{"file": ".../b.py"}], "n": 1,
     }  # fmt: skip
     assert command_without_paths("a 'unclosed /home/jane") == "a 'unclosed ..."
+    assert (
+        command_without_paths("a 'mask=/home/jane doe' --x 'bb:/home/jane doe,c=/x y'") == "a mask=... --x bb:...,c=..."
+    )
+    assert options_without_paths('limit = ["a=/home/jane doe", "b"]\n') == 'limit = ["a=...", "b"]\n'
     assert options_without_paths("no = toml = at all") == ""
