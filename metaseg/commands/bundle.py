@@ -30,7 +30,7 @@ def bundle(
         out: The file to write: a path, or a bucket's URL.
         study: Name of the study.
         license: Licence under which the bundle is published, such as CC-BY-4.0.
-        hash_names: Put hashes in the place of the names of images and groups.
+        hash_names: Put hashes in the place of the names of images and groups, and of folds that weren't drawn.
         replace: Replace OUT.zip if it is there.
     """
     from analysis.results.declaration import ResultsError

@@ -49,9 +49,10 @@ def compare(store: StoreArgument, first: StudyArgument, second: StudyArgument, o
     verdicts = comparison.verdict_rows(one, two)
     title = "Verdicts of each study's last report: difference [95 % interval]"
     _table(console, title, ("comparison", "A", "B"), verdicts)
-    lacking = [each.study.name for each in (one, two) if each.verdicts.empty]
-    for name in lacking:
-        console.print(visible(f"{name} has no report; `analysis report` makes one."), soft_wrap=True)
+    for each in (each for each in (one, two) if each.verdicts.empty):
+        told = "'s last report isn't of the runs that are finished now; `analysis report` writes it anew."
+        said = told if each.outdated else " has no report; `analysis report` makes one."
+        console.print(visible(f"{each.study.name}{said}"), soft_wrap=True)
 
 
 def _table(console: Terminal, title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

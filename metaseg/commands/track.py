@@ -20,6 +20,7 @@ def track(store: StoreArgument, study: str, to: tuple[TrackerName, ...], blocks:
     from metaseg.config import ConfigError
     from metaseg.networks.block_file import read_blocks
     from metaseg.store.runs import Store
+    from metaseg.tracking.credentials import without_credentials
     from metaseg.tracking.existing import send
 
     console = Terminal()
@@ -31,10 +32,11 @@ def track(store: StoreArgument, study: str, to: tuple[TrackerName, ...], blocks:
         for sent in send(Store.at(store), study, to, read_blocks(blocks), warn):
             had = f", {sent.known} were there already" if sent.known else ""
             console.print(visible(f"{sent.tracker}: {sent.runs} runs sent{had}; {sent.where}"), soft_wrap=True)
-    except (ConfigError, OSError):
-        raise
     except Exception as error:  # of a tracker's package: anything
-        reason = (str(error).strip().splitlines() or [""])[0]
+        told = without_credentials(str(error))
+        if isinstance(error, ConfigError | OSError) and told == str(error):
+            raise
+        reason = (told.strip().splitlines() or [""])[0]
         console.print(visible(f"error: {type(error).__name__}: {reason:.500}"), style="bold red", soft_wrap=True)
         return 1
     return 0

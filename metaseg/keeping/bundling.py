@@ -16,6 +16,14 @@ import metaseg
 from analysis.report.study import report
 from analysis.results.declaration import read_study
 from metaseg.config import ConfigError
+from metaseg.keeping.hashed_names import (
+    NameSearch,
+    as_hashed,
+    hashed_folds,
+    metadata_values,
+    parquet_texts,
+    with_hashed_folds,
+)
 from metaseg.keeping.naming import READERS
 from metaseg.keeping.redaction import command_without_paths, options_without_paths, record_without_paths, without_paths
 from metaseg.schema import (
@@ -42,9 +50,6 @@ from metaseg.store.storage import Storage
 NAMES = ("image", "group")
 """Columns that name images and what they are grouped by: files' names, which may be patients'."""
 
-DIGITS = 16
-"""Hexadecimal digits that stand for a name."""
-
 REASON = "(left out of the bundle)"
 
 
@@ -70,10 +75,12 @@ def make_bundle(store: Store, study: str, license: str | None = None, hash_names
         study: its name.
         license: under which the bundle is published, such as CC-BY-4.0.
         hash_names: put hashes, of the dataset's fingerprint and the name, in the place of the names of images and
-            groups. The same data give the same hashes, but a bundle with hashes can't be pooled with one without.
+            groups, and of folds that weren't drawn. The same data give the same hashes, but a bundle with hashes can't
+            be pooled with one without.
 
     Raises:
-        ConfigError: names of images or groups are absolute paths; or the store's own path is in the bundle.
+        ConfigError: names of images or groups are absolute paths; or the store's own path is in the bundle, or, with
+            `hash_names`, such a name.
         ResultsError: the store has no such study, or none of its runs is finished.
         DamagedRunError: a run's file isn't what was written.
     """
@@ -82,7 +89,7 @@ def make_bundle(store: Store, study: str, license: str | None = None, hash_names
     finished = [run.run_id for run in declared.runs if run.run_id in done]
     if not finished:
         raise ConfigError(f"study {study!r} in {store.where}: none of its {len(declared.runs)} runs is finished")
-    packer = _Packer(store.storage, study, hash_names)
+    packer = _Packer(store.storage, study, hash_names, finished[0])
     with ThreadPoolExecutor(READERS) as pool:
         files = {name: content for each in pool.map(packer.run, finished) for name, content in each.items()}
     files |= packer.declarations({run.run_id for run in declared.runs} - set(finished))
@@ -102,15 +109,24 @@ def make_bundle(store: Store, study: str, license: str | None = None, hash_names
         "read_with": "analysis collect THIS_FILE.zip RESULTS, then analysis report RESULTS",
         "left_out": "images, masks, pictures of them, weights, folders' paths, hosts, reasons of failures",
     }
-    _require_clean({**files, BUNDLE: to_json(about)}, store)
+    _require_clean({**files, BUNDLE: to_json(about)}, store, packer.hidden)
     return Bundled(pack(files, about), tuple(sorted(files)), len(finished), len(declared.runs))
 
 
 class _Packer:
     """Reads files of a store for a bundle."""
 
-    def __init__(self, storage: Storage, study: str, hash_names: bool) -> None:
-        self._storage, self._study, self._hash_names = storage, study, hash_names
+    def __init__(self, storage: Storage, study: str, hash_names: bool, first: str) -> None:
+        self._storage, self._study, self._hash_names, self._first = storage, study, hash_names, first
+        self._record = from_json(storage.read(study_file(study))) or {}
+        self._folds = hashed_folds(self._record, self.fingerprint(first)) if hash_names else {}
+        self._names: set[str] = set()
+        self._metadata: set[str] = set()
+
+    @property
+    def hidden(self) -> set[str]:
+        """Names that hashes stand for, as far as files were read; folds' aren't if they are values of metadata."""
+        return self._names | (self._folds.keys() - self._metadata)
 
     def fingerprint(self, run_id: str) -> str:
         """Fingerprint of the dataset that a run was trained on."""
@@ -124,7 +140,7 @@ class _Packer:
         fingerprint, images = self.fingerprint(run_id), found.read(IMAGES)
         self._require_no_paths(images, found.locate(IMAGES))
         files = {
-            CONFIG: to_json(record_without_paths(found.description())),
+            CONFIG: to_json(record_without_paths(with_hashed_folds(found.description(), self._folds))),
             IMAGES: self._named(images, fingerprint),
             **({HISTORY: found.read(HISTORY)} if HISTORY in found.checksums else {}),
         }
@@ -136,20 +152,19 @@ class _Packer:
 
     def declarations(self, unfinished: Set[str]) -> dict[str, bytes]:
         """Records of the study and of its sweeps, its looks and its annotators, and which runs have failed."""
-        record = from_json(self._storage.read(study_file(self._study))) or {}
-        files = {study_file(self._study): to_json(_declaration(record))}
+        files = {study_file(self._study): to_json(_declaration(self._record, self._folds))}
         if (looks := from_json(self._storage.read_or_none(looks_file(self._study)))) is not None:
             files[looks_file(self._study)] = to_json(looks)
         if (observers := self._storage.read_or_none(observers_file(self._study))) is not None:
-            first = next((run["run_id"] for run in record["runs"] if run["run_id"] not in unfinished), None)
-            files[observers_file(self._study)] = self._named(observers, self.fingerprint(str(first)))
+            files[observers_file(self._study)] = self._named(observers, self.fingerprint(self._first))
         failed = unfinished & {name.removesuffix(".json") for name in self._storage.names("failures")}
         for run_id in sorted(failed):
             files[f"failures/{run_id}.json"] = to_json({"error": REASON, "traceback": []})
-        sweeps = record.get("sweeps")
+        sweeps = self._record.get("sweeps")
         for sweep in sorted({str(name) for name in sweeps.values()} if isinstance(sweeps, dict) else ()):
             described = from_json(self._storage.read(sweep_file(sweep, SWEEP))) or {}
-            files[sweep_file(sweep, SWEEP)] = to_json(_declaration(described))
+            folds = hashed_folds(described, self.fingerprint(self._first)) if self._hash_names else {}
+            files[sweep_file(sweep, SWEEP)] = to_json(_declaration(described, folds))
             files[sweep_file(sweep, TRIALS)] = _trials(self._storage.read(sweep_file(sweep, TRIALS)))
         return files
 
@@ -168,24 +183,19 @@ class _Packer:
             return content
         table = pq.read_table(pa.BufferReader(content), use_threads=False)
         for column in (name for name in NAMES if name in table.column_names):
-            kind = table.schema.field(column).type
-            hashed = {name: _hash(fingerprint, name) for name in table[column].unique().to_pylist()}
-            values = pa.array([hashed[name] for name in table[column].to_pylist()], kind)
-            table = table.set_column(table.column_names.index(column), pa.field(column, kind), values)
-        return _parquet(table)
+            self._names.update(str(name) for name in table[column].unique().to_pylist())
+        self._metadata.update(metadata_values(table))
+        return _parquet(as_hashed(table, NAMES, fingerprint))
 
 
-def _hash(fingerprint: str, name: str) -> str:
-    return hashlib.sha256(f"{fingerprint}\0{name}".encode()).hexdigest()[:DIGITS]
-
-
-def _declaration(record: Mapping[str, Any]) -> dict[str, Any]:
+def _declaration(record: Mapping[str, Any], folds: Mapping[str, str]) -> dict[str, Any]:
     """A study's or sweep's record without paths in what was typed: its command, options and descriptions."""
     edits: dict[str, Callable[[Any], Any]] = {
         "command": lambda text: command_without_paths(str(text)),
         "config": lambda text: options_without_paths(str(text)),
     }
-    return {key: edits.get(key, record_without_paths)(value) for key, value in record.items()}
+    hashed = with_hashed_folds(record, folds)
+    return {key: edits.get(key, record_without_paths)(value) for key, value in hashed.items()}
 
 
 def _trials(content: bytes) -> bytes:
@@ -204,16 +214,22 @@ def _parquet(table: pa.Table) -> bytes:
     return buffer.getvalue()
 
 
-def _require_clean(files: Mapping[str, bytes], store: Store) -> None:
-    """Raise a `ConfigError` if the store's path or the user's home is anywhere in the files after all."""
+def _require_clean(files: Mapping[str, bytes], store: Store, hidden: Set[str]) -> None:
+    """Raise a `ConfigError` if the store's path, the user's home or a hidden name is in the files after all."""
     home = str(Path.home())
     secrets = [text for text in (store.where, home) if len(text) > len("/root")]
+    names = NameSearch(hidden)
     for name, content in files.items():
         for text in _texts(name, content):
             if found := [secret for secret in secrets if secret.encode() in text]:
                 raise ConfigError(
                     f"{name} would tell others of {found[0]}; expected names without folders: rename what holds it"
                 )
+        if hidden and (told := names.in_file(name, content)):
+            raise ConfigError(
+                f"{name} would tell others of {told!r:.80}, the name of an image, group or fold; expected its hash "
+                "alone: rename it, or what holds it (a value of metadata, the command), or leave out --hash-names"
+            )
 
 
 def _texts(name: str, content: bytes) -> Sequence[bytes]:
@@ -221,10 +237,4 @@ def _texts(name: str, content: bytes) -> Sequence[bytes]:
     if not name.endswith(".parquet"):
         return [content]
     table = pq.read_table(pa.BufferReader(content), use_threads=False)
-    notes = list((table.schema.metadata or {}).values())
-    columns = [
-        "\n".join(str(value) for value in column.unique().to_pylist()).encode(errors="replace")
-        for column in table.columns
-        if pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
-    ]
-    return [content, *notes, *columns]
+    return [content, *(text.encode(errors="replace") for text in parquet_texts(table))]

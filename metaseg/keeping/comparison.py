@@ -3,7 +3,6 @@
 A description, not a test: arms of two studies are tested against each other in one study that has both.
 """
 
-import io
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.report.last_report import LastReport
 from analysis.results.dataset import read_results
 from analysis.results.declaration import Study, read_study
 from analysis.results.merge import gather
@@ -40,7 +40,10 @@ class Facts:
     scores: pd.DataFrame
     """Mean score of each arm: columns class, arm, n_runs, n_seeds, mean, sd; without rows if no run is finished."""
     verdicts: pd.DataFrame
-    """Of its last report: columns class, arm, reference, difference, ci_low, ci_high, verdict; empty without one."""
+    """Of its last report: columns class, arm, reference, difference, ci_low, ci_high, verdict; empty without one, or
+    if it is out of date."""
+    outdated: bool = False
+    """True if the last report is of other runs than those that are finished now."""
 
 
 def facts_of(store: Store, name: str) -> Facts:
@@ -58,7 +61,10 @@ def facts_of(store: Store, name: str) -> Facts:
     fingerprints = tuple(dict.fromkeys(str(_under(config, "dataset", "fingerprint")) for config in configs))
     settings = _declared(study) | _options(record.get("config")) | _ran(configs)
     scores = _scores(store, study) if finished else pd.DataFrame(columns=["class", "arm"])
-    return Facts(study, store.where, len(finished), fingerprints, settings, scores, _verdicts(store, name))
+    last, ids = LastReport.read(store.storage, name), frozenset(run.run_id for run in finished)
+    outdated = last.tests is not None and last.runs != ids
+    verdicts = _verdicts(None if outdated else last.tests)
+    return Facts(study, store.where, len(finished), fingerprints, settings, scores, verdicts, outdated)
 
 
 def _declared(study: Study) -> dict[str, str]:
@@ -124,15 +130,12 @@ def _scores(store: Store, study: Study) -> pd.DataFrame:
     return cells[cells["subgroup"] == OVERALL][["class", "arm", "n_runs", "n_seeds", "mean", "sd"]]
 
 
-def _verdicts(store: Store, name: str) -> pd.DataFrame:
-    """The declared comparisons of the study's last report, on all images; empty without a report that can be read."""
+def _verdicts(tests: pd.DataFrame | None) -> pd.DataFrame:
+    """The declared comparisons of a report on all images; empty without one."""
     columns = ["class", "arm", "reference", "difference", "ci_low", "ci_high", "verdict"]
-    content = store.storage.read_foreign(f"reports/{name}/tests.csv")
-    try:
-        table = pd.read_csv(io.BytesIO(content or b""), keep_default_na=False, na_values=[""])
-        return table[table["subgroup"] == OVERALL][columns].reset_index(drop=True)
-    except (ValueError, KeyError, OSError):  # none yet, or not one that we write
+    if tests is None:
         return pd.DataFrame(columns=columns)
+    return tests[tests["subgroup"] == OVERALL][columns].reset_index(drop=True)
 
 
 def differences(one: Facts, other: Facts) -> list[tuple[str, str, str]]:

@@ -10,6 +10,7 @@ from metaseg.networks.block_source import Code
 from metaseg.schema import SWEEP, study_file, sweep_file
 from metaseg.store.names import check_name
 from metaseg.store.runs import DamagedRunError, FinishedRun, Store, from_json, require_fingerprint
+from metaseg.tracking.credentials import without_credentials
 from metaseg.tracking.names import TrackerName
 from metaseg.tracking.open import open_trackers
 from metaseg.tracking.recorder import Drawings
@@ -75,7 +76,7 @@ def _runs(store: Store, study: str, record: Mapping[str, Any], sender: Sender, w
                 tracked = recorded(study, run, finished)
                 yield sender.done(tracked, finished)
             except (DamagedRunError, KeyError, ValueError) as error:
-                warn(f"run {run['run_id']} isn't sent: {error}")
+                warn(f"run {run['run_id']} isn't sent: {without_credentials(str(error))}")
 
 
 def _trials(store: Store, sweep: str, record: Mapping[str, Any], sender: Sender) -> Iterator[bool]:

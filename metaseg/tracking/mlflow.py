@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from metaseg.schema import VAL_F1
+from metaseg.tracking.credentials import without_credentials
 from metaseg.tracking.tracker import Ending, Kept, TrackedRun, Values
 
 STATUS: dict[Ending, str] = {"finished": "FINISHED", "failed": "FAILED", "stopped": "KILLED"}
@@ -102,8 +103,7 @@ class MLflow:
         wrote the database, since others may refuse it.
         """
         if not self._own:
-            return f"{self._uri}, experiment {self._study!r}"
-        # Without credentials in it, since it is the default.
+            return f"{without_credentials(self._uri)}, experiment {self._study!r}"
         program = f"uvx mlflow@{version('mlflow-skinny')}"
         return f"{self._folder}; to see it: {program} server --backend-store-uri {shlex.quote(self._uri)}"
 

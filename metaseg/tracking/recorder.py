@@ -14,6 +14,7 @@ from metaseg.store.runs import FinishedRun, Store
 from metaseg.study.plan import PlannedRun, Study
 from metaseg.sweeps.sweep import Sweep
 from metaseg.terminal import visible
+from metaseg.tracking.credentials import without_credentials
 from metaseg.tracking.names import TrackerName
 from metaseg.tracking.open import open_trackers
 from metaseg.tracking.samples import sample_pictures
@@ -184,7 +185,7 @@ class Feed:
         except Exception as error:  # of a tracker: anything
             self._broken = True
             reason = (str(error).strip().splitlines() or [""])[0]
-            self._warn(f"{type(error).__name__}: {reason}")
+            self._warn(f"{type(error).__name__}: {without_credentials(reason)}")
 
     def _warn(self, reason: str) -> None:
         self._recorder.note(

@@ -61,12 +61,12 @@ class Sender:
         if ending == "finished":
             return self.done(run)
         kept = self._begin(run)
-        if kept.ended or kept.epoch >= max(curve, default=1):
+        if kept.ended:
             self._open.pop(run.run_id)
             return False
         self._send(run, curve)
-        self._end(run, ending, {})
-        return True
+        self._end(run, ending, {})  # also of a record that has all epochs: it was opened, and would seem to run on
+        return kept.epoch < max(curve, default=1)
 
     def failed(self, run: TrackedRun) -> None:
         """Note that a run has failed."""

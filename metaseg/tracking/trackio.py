@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from metaseg.tracking.credentials import without_credentials
 from metaseg.tracking.ledger import Ledger
 from metaseg.tracking.tracker import Ending, Kept, TrackedRun, Values
 
@@ -79,7 +80,7 @@ class Trackio:
     def where(self) -> str:
         """See `Tracker`."""
         if self._remote:
-            return f"project {self._project} of trackio at {self._remote.partition('?')[0]}"
+            return f"project {self._project} of trackio at {without_credentials(self._remote)}"
         folder = os.environ["TRACKIO_DIR"]
         return f"{folder}; to see it: TRACKIO_DIR={folder} trackio show --project {self._project}"
 

@@ -18,6 +18,9 @@ from metaseg.tracking.tracker import Ending, Kept, TrackedRun, Values
 LONGEST_TAG, LONGEST_ID = 64, 100
 """Most characters of a tag, and of an id."""
 
+EPOCHS = "run/epochs"
+"""Summary of the last epoch that was logged; `epoch` itself is that of pictures, where these came last."""
+
 
 class WandB:
     """`metaseg.tracking.tracker.Tracker` for Weights & Biases, by its environment variables.
@@ -34,20 +37,22 @@ class WandB:
         self._runs: dict[str, Any] = {}
 
     def begin(self, run: TrackedRun) -> Kept:
-        """See `Tracker`: what was sent is in the ledger, or with the server."""
-        kept = self._ledger.kept(run)
-        if kept.ended or not self.live:
-            return Kept(0, kept.ended)
+        """See `Tracker`: the ledger says which runs have ended, the server how far the others have come.
+
+        What was logged isn't with the server if the process was killed before it was sent, or if somebody deleted it.
+        """
+        ended = self._ledger.kept(run).ended
+        if ended or not self.live:
+            return Kept(0, ended)
         record = self._open(run)
-        last = record.summary.get("epoch", 0) if record.resumed else 0
-        return Kept(max(kept.epoch, int(last)))
+        last = record.summary.get(EPOCHS, record.summary.get("epoch", 0)) if record.resumed else 0
+        return Kept(int(last))
 
     def log(self, run: TrackedRun, epochs: Mapping[int, Values]) -> None:
         """See `Tracker`."""
         for epoch, values in epochs.items():
             self._open(run).log({"epoch": epoch, **values})
-        if self.live:
-            self._ledger.note(run, Kept(max(epochs)))
+        self._open(run).summary.update({EPOCHS: max(epochs)})
 
     def show(self, run: TrackedRun, epoch: int, pictures: Mapping[str, bytes]) -> None:
         """See `Tracker`."""

@@ -9,9 +9,8 @@ from metaseg.store.runs import Store
 if TYPE_CHECKING:
     import pandas as pd
 
+    from analysis.report.last_report import LastReport
     from analysis.results.declaration import Study
-
-REPORT = "report.html"
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,7 @@ class Finding:
 
 
 class Findings:
-    """Computes findings, again only where further runs are done."""
+    """Computes findings, again only where further runs are done or the report is another."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -37,30 +36,30 @@ class Findings:
 
     def of(self, status: StudyStatus, done: frozenset[str]) -> Finding:
         """Findings of a study of which the runs `done` are done; what can't be read is said in `about`."""
-        from analysis.report.study import report_folder
+        from analysis.report.last_report import LastReport
         from analysis.results.declaration import ResultsError
 
-        folder = report_folder(status.name, "f1")
-        report = f"{folder}{REPORT}" if self._store.storage.exists(f"{folder}{REPORT}") else ""
-        state = (done, status.looks, status.open, status.runs, report)
+        last = LastReport.read(self._store.storage, status.name)
+        state = (done, status.looks, status.open, status.runs, last.page, last.digest)
         known = self._known.get(status.name)
         if known and known[0] == state:
             return known[1]
         try:
-            finding = self._find(status, done, report)
+            finding = self._find(status, done, last)
         except (ResultsError, OSError, ValueError) as error:
-            finding = Finding(False, f"No verdicts: {error}", report=report)
+            finding = Finding(False, f"No verdicts: {error}", report=last.page)
         self._known[status.name] = (state, finding)
         return finding
 
-    def _find(self, status: StudyStatus, done: frozenset[str], report: str) -> Finding:
+    def _find(self, status: StudyStatus, done: frozenset[str], last: "LastReport") -> Finding:
         from analysis.results.declaration import read_study
 
+        report = last.page
         study = read_study(self._store.storage, status.name)
         if study.sequential:
             return self._of_looks(study, status, report)
         if status.done == status.runs and status.runs:
-            return self._declared(study, report)
+            return _declared(study, last)
         if not done:
             return Finding(False, "No run is done yet.", report=report)
         return self._so_far(study, status, report)
@@ -83,29 +82,6 @@ class Findings:
         about = f"From look {len(looks)} of at most {len(rule.looks)}, at {looks[-1].seeds} seeds an arm."
         return Finding(not any(one.open for one in each), about, lines, report)
 
-    def _declared(self, study: "Study", report: str) -> Finding:
-        """Verdicts that the last report gives, if it is of all runs."""
-        import io
-
-        import pandas as pd
-
-        from analysis.stats.comparisons import leading_class
-        from metaseg.schema import OVERALL
-
-        tests = self._store.storage.read_or_none(report.replace(REPORT, "tests.csv")) if report else None
-        if tests is None:
-            return Finding(False, "All runs are done. `analysis report` writes the report with the verdicts.")
-        table = pd.read_csv(io.BytesIO(tests))
-        if not {"class", "subgroup", "arm", "reference", "difference", "n_seeds", "verdict"} <= set(table):
-            return Finding(False, "All runs are done. The report's tests.csv can't be read.", report=report)
-        leading = leading_class(table["class"].unique(), study.endpoint)
-        rows = table[(table["class"] == leading) & (table["subgroup"] == OVERALL)]
-        lines = tuple(
-            (f"{row.arm} against {row.reference}", f"{row.verdict}: difference of F1 {row.difference:+.3f}")
-            for row in rows.itertuples()
-        )
-        return Finding(True, "All declared runs are done; these are the verdicts of the last report.", lines, report)
-
     def _so_far(self, study: "Study", status: StudyStatus, report: str) -> Finding:
         from analysis.results.merge import peek
         from analysis.scores.image_scores import image_scores
@@ -124,6 +100,31 @@ class Findings:
             "neither p-values nor intervals, and a difference may still change its sign."
         )
         return Finding(False, about, lines, report)
+
+
+def _declared(study: "Study", last: "LastReport") -> Finding:
+    """Verdicts that the last report gives, if it is of all runs and no others."""
+    from analysis.stats.comparisons import leading_class
+    from metaseg.schema import OVERALL
+
+    if not last.page:
+        return Finding(False, "All runs are done. `analysis report` writes the report with the verdicts.")
+    if last.tests is None:
+        return Finding(False, "All runs are done. The report's tests.csv can't be read.", report=last.page)
+    declared = {run.run_id for run in study.runs}
+    if last.runs != declared:
+        about = (
+            f"All {len(declared)} declared runs are done, but the last report is of {len(last.runs & declared)} of "
+            f"them{' and of others' if last.runs - declared else ''}: `analysis report` writes it anew."
+        )
+        return Finding(False, about, report=last.page)
+    leading = leading_class(last.tests["class"].unique(), study.endpoint)
+    rows = last.tests[(last.tests["class"] == leading) & (last.tests["subgroup"] == OVERALL)]
+    lines = tuple(
+        (f"{row.arm} against {row.reference}", f"{row.verdict}: difference of F1 {row.difference:+.3f}")
+        for row in rows.itertuples()
+    )
+    return Finding(True, "All declared runs are done; these are the verdicts of the last report.", lines, last.page)
 
 
 def _apart(scores: "pd.DataFrame", arm: str, reference: str) -> str:

@@ -76,6 +76,18 @@ class FakeWandb(types.ModuleType):
         return f"picture {picture.size}"
 
 
+class FakeSummary(dict[str, Any]):
+    """A summary that is written as it is updated."""
+
+    def __init__(self, run: "FakeWandbRun") -> None:
+        super().__init__()
+        self._run = run
+
+    def update(self, values: Mapping[str, Any]) -> None:  # type: ignore[override]
+        super().update(values)
+        self._run._write(dict(values))
+
+
 class FakeWandbRun:
     def __init__(self, folder: Path, run: str, mode: str, about: Mapping[str, Any]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -83,7 +95,9 @@ class FakeWandbRun:
         self.resumed = self._path.exists()
         assert not (mode == "offline" and self.resumed), "an offline run is written once"
         rows = [json.loads(line) for line in self._path.read_text().splitlines()] if self.resumed else []
-        self.summary = {"epoch": max((row.get("epoch", 0) for row in rows), default=0)}
+        self.summary = FakeSummary(self)
+        for row in rows:  # the last value of each, as W&B has it
+            dict.update(self.summary, row)
         self._write({"group": about["group"], "config": dict(about.get("config", {}))})
 
     def define_metric(self, *names: str, **how: Any) -> None:

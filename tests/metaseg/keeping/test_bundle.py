@@ -1,6 +1,7 @@
 """A bundle holds a study's counts, declarations and report, and nothing that tells of pixels, paths or machines."""
 
 import base64
+import hashlib
 import io
 import json
 import platform
@@ -15,14 +16,17 @@ import pyarrow.parquet as pq
 import pytest
 
 from analysis.results.dataset import read_results
+from analysis.results.declaration import read_study
 from analysis.results.merge import gather
 from analysis.scores.image_scores import image_scores, summarise
-from fake_store import run_id
+from analysis.stats.comparisons import compare
+from fake_store import noisy_rows, run_id, write_study
 from kept_store import contents, kept_store, table_bytes
 from metaseg.cli.process import open_store
 from metaseg.config import ConfigError
 from metaseg.keeping import bundling
 from metaseg.keeping.bundling import make_bundle
+from metaseg.keeping.hashed_names import NameSearch
 from metaseg.keeping.redaction import command_without_paths, options_without_paths, record_without_paths, without_paths
 from metaseg.schema import BUNDLE
 from metaseg.store.bundle import BundleStorage
@@ -197,6 +201,102 @@ def test_hashed_names_are_the_same_in_each_lab_and_lead_to_the_same_scores(labs,
     pd.testing.assert_frame_equal(ours, theirs)
 
 
+def patients_store(root: Path, kind: str = "groups") -> Store:
+    """A store with a study that leaves out one patient after the other, or one clinic."""
+    patients = ["Jane Doe", "J. Roe & sons", "P03"]
+
+    def rows(arm: str, seed: int) -> pd.DataFrame:
+        table = noisy_rows(arm, seed)
+        return table.assign(group=[patients[row % 3] for row in range(len(table))])
+
+    write_study(root / "lab", rows, folds=3, sweeps={"sme": "tuned"})
+    store = Store(FolderStorage(root / "lab"))
+    names = patients if kind == "groups" else ["Saint Elsewhere", "County General", "Seattle Grace"]
+    record = json.loads(store.storage.read("studies/cells.json"))
+    for run in record["runs"]:
+        run["fold"] = names[int(run["fold"])]
+        folder = root / "lab" / "runs" / run["run_id"]
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps(config | {"fold": run["fold"]}))
+        sums = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir() if path.suffix}
+        (folder / "DONE").write_text(json.dumps({"sha256": sums}))
+    declared = {"folds": {"kind": kind, "names": sorted(names)}, "untold": {"cell_line": {names[0]: ["all"]}}}
+    store.write_study("cells", record | declared)
+    store.storage.write("sweeps/tuned/sweep.json", to_json({"name": "tuned", "fold": names[1]}))
+    store.storage.write("sweeps/tuned/trials.parquet", table_bytes(pd.DataFrame({"run_id": ["1"], "error": [""]})))
+    return store
+
+
+@pytest.mark.parametrize("kind", ["groups", "column"])
+def test_folds_that_are_groups_or_values_are_hashed_wherever_they_are_named(kind, monkeypatch, tmp_path):
+    if kind == "column":
+        without_report(monkeypatch)
+    else:  # sweeps' tables here are too small for its pages
+        monkeypatch.setattr("analysis.report.study.read_arm_sweeps", lambda storage, study: {})
+    store = patients_store(tmp_path, kind)
+    (tmp_path / "hashed.zip").write_bytes(make_bundle(store, "cells", hash_names=True).content)
+    texts = list(every_text(tmp_path / "hashed.zip"))
+    for name in ("Doe", "Roe", "P03", "Elsewhere", "General", "Grace", "images/0"):
+        assert not [file for file, text in texts if re.search(rf"\b{name}\b".encode(), text)], name
+    hashed, plain = MemoryStorage(), MemoryStorage()
+    gather(hashed, [open_storage(str(tmp_path / "hashed.zip"))], "cells")
+    gather(plain, [store.storage], "cells")
+    ours, theirs = (read_results(each, "cells") for each in (hashed, plain))
+    assert [run.run_id for run in ours.study.runs] == [run.run_id for run in theirs.study.runs]
+    assert [(run.arm, run.seed) for run in ours.study.runs] == [(run.arm, run.seed) for run in theirs.study.runs]
+    folds = {(run.fold, other.fold) for run, other in zip(ours.study.runs, theirs.study.runs, strict=True)}
+    assert len(folds) == len(ours.study.folds) == 3, "one hash for each fold"
+    if kind == "groups":
+        assert set(ours.study.folds) == set(ours.images["group"])
+    assert set(ours.study.untold["cell_line"]) <= set(ours.study.folds)
+    ours, theirs = (
+        compare(image_scores(each.images, each.study.arms, folds=each.study.folds), each.study.comparisons, 0.01)
+        for each in (ours, theirs)
+    )
+    pd.testing.assert_frame_equal(ours, theirs)
+
+
+def test_drawn_folds_keep_their_numbers(monkeypatch, tmp_path):
+    without_report(monkeypatch)
+    write_study(tmp_path, noisy_rows, folds=3)
+    store = Store(FolderStorage(tmp_path))
+    record = json.loads(store.storage.read("studies/cells.json"))
+    store.write_study("cells", record | {"folds": {"kind": "drawn", "names": ["0", "1", "2"]}})
+    memory = MemoryStorage()
+    with zipfile.ZipFile(io.BytesIO(make_bundle(store, "cells", hash_names=True).content)) as archive:
+        memory.contents |= {name: archive.read(name) for name in archive.namelist()}
+    assert read_study(memory, "cells").folds == ("0", "1", "2")
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"about": "Images of Jane Doe."}, {"command": "study.py --limit patient='J. Roe & sons'"},
+        {"networks": {"sme": "net (P03)"}}, {"about": "See images/003.png"},
+    ],
+)  # fmt: skip
+def test_a_name_that_stands_elsewhere_stops_a_bundle_with_hashes(told, monkeypatch, tmp_path):
+    without_report(monkeypatch)
+    store = patients_store(tmp_path)
+    record = json.loads(store.storage.read("studies/cells.json"))
+    store.write_study("cells", record | told)
+    with pytest.raises(ConfigError, match=r"studies/cells\.json would tell others of .*, the name of an image, group"):
+        make_bundle(store, "cells", hash_names=True)
+    make_bundle(store, "cells")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "found"),
+    [
+        ("Roe & sons", "<p>Roe &amp; sons</p>", True), ("Doe", "Does", False), ("12", "12", False),
+        ("100234", "100234.png of 1002345", True), ("100234", "0.100234 and 100234.5 and x100234", False),
+        ("Müller", "by Müller.", True), ("Doe", '"data:image/png;base64,Doe/Doe="', False),
+    ],
+)  # fmt: skip
+def test_names_are_found_as_whole_words(name, text, found):
+    assert NameSearch([name]).in_file("page.html", text.encode()) == (name if found else None)
+
+
 def test_sweeps_extra_scores_looks_and_annotators_come_along_without_what_they_tell(labs, monkeypatch, tmp_path):
     without_report(monkeypatch)
     store = kept_store(tmp_path, sweeps={"sme": "tuned"})
@@ -275,6 +375,16 @@ def test_misuse_is_one_line(labs, tmp_path, capsys, monkeypatch):
         ("HeLa", "HeLa"),
         ("file:///home/jane", "..."),
         ("cells (/home/jane/x.csv)", "cells (.../x.csv)"),
+        ("server:/data/jane/x", "server:..."),
+        ("root:/home/jane/scans", "root:..."),
+        ("jane@server:~/scans/t.csv", "jane@server:.../t.csv"),
+        ("see http://doi.org/10.1 and HTTPS://x.org", "see http://doi.org/10.1 and HTTPS://x.org"),
+        ("at 12:30, 1:2 and lr:1/2", "at 12:30, 1:2 and lr:1/2"),
+        ("root:/home/jane doe/my scans/t.csv", "root:.../t.csv"),
+        ("from /data/jane doe/x.tif, in /data/jane", "from .../x.tif, in ..."),
+        ("from /data/jane/x.tif and own/y.csv", "from .../x.tif and own/y.csv"),
+        ("in /data/jane and at the end", "in ... and at the end"),
+        ("see /data/jane, /data/joe then https://doi.org/1", "see ..., ... then https://doi.org/1"),
     ],
 )
 def test_paths_in_text_are_shortened_and_nothing_else(text, expected):
@@ -287,4 +397,8 @@ def test_records_lose_hosts_and_paths_but_no_keys_of_ours():
         "hardware": {"device": "cpu"}, "own_blocks": [{"file": ".../b.py"}], "n": 1,
     }  # fmt: skip
     assert command_without_paths("a 'unclosed /home/jane") == "a 'unclosed ..."
+    assert (
+        command_without_paths("a 'mask=/home/jane doe' --x 'bb:/home/jane doe,c=/x y'") == "a mask=... --x bb:...,c=..."
+    )
+    assert options_without_paths('limit = ["a=/home/jane doe", "b"]\n') == 'limit = ["a=...", "b"]\n'
     assert options_without_paths("no = toml = at all") == ""

@@ -5,16 +5,20 @@ from pathlib import Path
 
 import pytest
 
-from fake_store import noisy_rows
+from analysis.report.study import report_folder
+from fake_store import noisy_rows, run_id
 from kept_store import LINES, contents, kept_store
 from metaseg.keeping.comparison import caution, differences, facts_of, score_rows, verdict_rows
 from metaseg.store.runs import Store, to_json
 from typed_command import typed
 
-TESTS = """class,subgroup,arm,reference,difference,ci_low,ci_high,verdict
-nucleus,Average,sme,baseline,0.1,0.08,0.12,helps
-nucleus,HeLa,sme,baseline,0.5,0.4,0.6,helps
+TESTS = """class,subgroup,arm,reference,n_seeds,difference,ci_low,ci_high,verdict
+nucleus,Average,sme,baseline,2,0.1,0.08,0.12,helps
+nucleus,HeLa,sme,baseline,2,0.5,0.4,0.6,helps
 """
+RUNS = "run_id,arm,seed\n" + "".join(
+    f"{run_id(arm, seed)},{arm},{seed}\n" for arm in ("baseline", "sme") for seed in (0, 1)
+)
 
 
 @pytest.fixture
@@ -24,6 +28,7 @@ def store(tmp_path: Path) -> Store:
     config = 'preset = "small"\nepochs = 5\n[synthetic]\nsize = 64\n'
     store.write_study("other", record | {"margin": 0.05, "config": config})
     store.storage.write("reports/cells/tests.csv", TESTS.encode())
+    store.storage.write("reports/cells/runs.csv", RUNS.encode())
     return store
 
 
@@ -67,6 +72,24 @@ def test_verdicts_are_those_of_the_last_reports(store):
     for damaged in (b"", b"a,b\n1\n", b"\xff\xfe\x00", b"class,subgroup\n1,2,3\n"):
         store.storage.write("reports/cells/tests.csv", damaged)
         assert facts_of(store, "cells").verdicts.empty
+
+
+def test_verdicts_of_a_report_of_other_runs_are_not_shown(store, capsys, monkeypatch):
+    store.storage.write("reports/cells/runs.csv", RUNS[: RUNS.rindex(run_id("sme", 1))].encode())
+    facts = facts_of(store, "cells")
+    assert facts.outdated
+    assert facts.verdicts.empty
+    _, out, _ = typed(capsys, monkeypatch, "compare", store.where, "cells", "other")
+    assert "cells's last report isn't of the runs that are finished now; `analysis report` writes it anew." in out
+    assert "helps" not in out
+
+
+def test_a_report_is_found_by_its_folders_name(store):
+    record = json.loads(store.storage.read("studies/cells.json"))
+    store.write_study("größe, 2", record | {"name": "größe, 2"})
+    for name, content in (("tests.csv", TESTS), ("runs.csv", RUNS)):
+        store.storage.write(f"{report_folder('größe, 2', 'f1')}{name}", content.encode())
+    assert list(facts_of(store, "größe, 2").verdicts["verdict"]) == ["helps"]
 
 
 def test_it_says_that_it_tests_nothing_above_all_of_different_data(store, tmp_path, capsys, monkeypatch):

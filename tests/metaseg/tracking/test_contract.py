@@ -3,6 +3,7 @@
 import hashlib
 import importlib.util
 import io
+import itertools
 import json
 import os
 import re
@@ -19,6 +20,7 @@ from PIL import Image
 from rich.console import Console
 
 from fake_store import history, noisy_rows, run_id, write_study
+from metaseg.commands.track import track
 from metaseg.config import ConfigError, NetworkConfig, ScheduleConfig
 from metaseg.engine.progress import StudyProgress
 from metaseg.store.runs import Store
@@ -26,14 +28,14 @@ from metaseg.study.plan import plan
 from metaseg.tracking import recorder as module
 from metaseg.tracking.existing import send
 from metaseg.tracking.names import TRACKERS, TrackerName
-from metaseg.tracking.open import open_trackers, require_trackers, tracking_folder
+from metaseg.tracking.open import CLASSES, open_trackers, require_trackers, tracking_folder
 from metaseg.tracking.recorder import Recorder
 from metaseg.tracking.sender import Sender
 from metaseg.tracking.sources import recorded_trial
 from metaseg.tracking.tracker import Kept, TrackedRun
 from metaseg.training.checkpoint import State, pack
 from metaseg.training.history import Epoch
-from tracker_stand_ins import STEPS, Steps, stand_in
+from tracker_stand_ins import STEPS, Steps, stand_in, steps_in_wandb
 
 Made = Callable[[], Sender]
 
@@ -237,6 +239,48 @@ def test_a_tracker_that_fails_or_hangs_is_warned_of_once_and_training_goes_on(
     assert stubborn.calls == 1
 
 
+SECRETS = ("jane", "s3cr3t/x", "s3cr3t%2Fx", "t0ken")
+
+
+@pytest.mark.parametrize(
+    ("name", "variable", "shown"),
+    [
+        ("mlflow", "MLFLOW_TRACKING_URI", "https://lab:5000/flow"),
+        ("trackio", "TRACKIO_SERVER_URL", "at https://lab:5000/flow"),
+    ],
+)
+def test_credentials_in_addresses_are_not_shown(
+    name: TrackerName, variable: str, shown: str, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, "https://jane:s3cr3t%2Fx@lab:5000/flow?write_token=t0ken")
+    where = CLASSES[name](tracking_folder(store), "cells").where()
+    assert shown in where
+    assert not [secret for secret in SECRETS if secret in where]
+
+
+def test_credentials_are_not_in_reasons_of_warnings(
+    tiny_dataset, tmp_path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    address = "https://jane:s3cr3t%2Fx@lab:5000/flow?write_token=t0ken"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    reason = f"{address}: no answer to /api?write_token=t0ken, as s3cr3t/x, by postgresql://jane@db/x"
+
+    def fails(*arguments: object) -> Kept:
+        raise OSError(reason)
+
+    monkeypatch.setattr(Stubborn, "begin", fails)
+    monkeypatch.setattr(module, "open_trackers", lambda names, store, study: {"mlflow": Stubborn()})
+    study = plan("cells", tiny_dataset, ["baseline"], 1, NetworkConfig(), ScheduleConfig(epochs=3))
+    console = Console(file=io.StringIO(), width=500)
+    with Recorder(["mlflow"], Store.at(tmp_path / "store"), study, console) as recorder:
+        recorder.started(study.runs[0])
+    monkeypatch.setattr("metaseg.tracking.existing.send", fails)
+    assert track(str(tmp_path / "store"), "cells", ("mlflow",)) == 1
+    for printed in (console.file.getvalue(), capsys.readouterr().out):
+        assert "https://lab:5000/flow: no answer to /api?write_token=..., as ..., by postgresql://db/x" in printed
+        assert not [secret for secret in SECRETS if secret in printed]
+
+
 def free_port() -> int:
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
@@ -314,3 +358,51 @@ def test_a_pruned_trial_is_its_settings_and_its_curve(sender: Made, store: Store
     again = sender()
     assert not again.trial(run, curve, ending)
     again.close()
+
+
+def test_a_pruned_trial_stays_ended_in_mlflow_when_it_is_sent_again(store: Store, monkeypatch) -> None:
+    mlflow = pytest.importorskip("mlflow")
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", (tracking_folder(store) / "mlflow").as_uri())
+    row = {"sweep": "cells", "arm": "sme", "number": 7, "state": "pruned", "run_id": "f" * 16}
+    trial = recorded_trial(row | {"curve_epoch": [2, 4], "curve_val_f1": [0.5, 0.6]}, 1000)
+    for _ in range(2):
+        sender = Sender(open_trackers(["mlflow"], store, "cells")["mlflow"], store, lambda finished: {})
+        sender.trial(*trial)
+        sender.close()
+        client = mlflow.MlflowClient(os.environ["MLFLOW_TRACKING_URI"])
+        experiment = client.get_experiment_by_name("cells").experiment_id
+        assert [run.info.status for run in client.search_runs([experiment])] == ["KILLED"]
+
+
+@pytest.mark.parametrize("left", [0, 2, 4])
+def test_epochs_that_the_server_of_wandb_lacks_are_sent_again(left: int, store: Store, monkeypatch) -> None:
+    stand_in("wandb", monkeypatch)
+    monkeypatch.setenv("WANDB_MODE", "online")
+
+    def sender() -> Sender:
+        return Sender(open_trackers(["wandb"], store, "cells")["wandb"], store, lambda finished: {"a": png()})
+
+    killed = sender()
+    killed.started(RUN)
+    for number in range(1, 5):
+        killed.epoch(RUN, number, EPOCHS[number] if number % 2 else {"train_loss": 0.1, "seconds": 1.0})
+    [path] = (tracking_folder(store) / "wandb" / "fake").glob("*.jsonl")
+    rows = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(itertools.takewhile(lambda row: json.loads(row).get("epoch", 0) <= left, rows)))
+    if not left:  # somebody has deleted the run
+        path.unlink()
+    resumed = sender()
+    assert resumed.done(RUN)
+    resumed.close()
+    assert is_complete(steps_in_wandb(tracking_folder(store), RUN))
+
+
+def test_pictures_of_an_earlier_epoch_do_not_take_wandb_back(store: Store, monkeypatch) -> None:
+    stand_in("wandb", monkeypatch)
+    monkeypatch.setenv("WANDB_MODE", "online")
+    first = open_trackers(["wandb"], store, "cells")["wandb"]
+    first.begin(RUN)
+    first.log(RUN, EPOCHS)
+    first.show(RUN, 3, {"a": png()})  # the best epoch; the process is killed before the run ends
+    assert open_trackers(["wandb"], store, "cells")["wandb"].begin(RUN) == Kept(6)

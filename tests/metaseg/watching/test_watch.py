@@ -132,11 +132,42 @@ def test_a_finished_study_shows_the_verdicts_of_its_report(tmp_path):
     tests = compare(image_scores(collected.images, collected.study.arms), collected.study.comparisons, 0.01)
     storage.write("reports/cells/tests.csv", tests.to_csv(index=False).encode())
     storage.write("reports/cells/report.html", b"the report")
+    ids = [run.run_id for run in collected.study.runs]
+    storage.write("reports/cells/runs.csv", "\n".join(["run_id", *ids]).encode())
     page = content(tmp_path)
     seen = text(page)
     assert "sme against baseline helps: difference of F1 +0.099" in seen
     assert "not final" not in seen
     assert 'href="report?study=cells"' in page
+
+
+def test_verdicts_of_an_old_report_are_not_final_until_it_is_written_anew(tmp_path):
+    write_study(tmp_path, noisy_rows, seeds=3, comparisons=COMPARISONS)
+    for folder in (tmp_path / "runs").iterdir():
+        _seal_history(folder)
+    store = Store.at(tmp_path)
+    collected = peek(store.storage, "cells")
+    tests = compare(image_scores(collected.images, collected.study.arms), collected.study.comparisons, 0.01)
+    ids = [run.run_id for run in collected.study.runs]
+
+    def write(runs: list[str], **columns: object) -> None:
+        store.storage.write("reports/cells/report.html", b"the report")
+        store.storage.write("reports/cells/tests.csv", tests.assign(**columns).to_csv(index=False).encode())
+        store.storage.write("reports/cells/runs.csv", "\n".join(["run_id", *runs]).encode())
+
+    pages = Pages(store)  # one server, which sees reports come
+    write(ids[:4], verdict="hurts", n_seeds=2)
+    seen = text(pages.overview().decode())
+    assert "hurts" not in seen
+    assert "All 6 declared runs are done, but the last report is of 4 of them: `analysis report` writes it" in seen
+    write(ids)
+    seen = text(pages.overview().decode())
+    assert "sme against baseline helps: difference of F1 +0.099" in seen
+    assert "not final" not in seen
+    write(ids, verdict="no evidence")
+    assert "sme against baseline no evidence" in text(pages.overview().decode())
+    store.storage.write("reports/cells/runs.csv", b"nonsense")
+    assert "no evidence" not in text(pages.overview().decode())
 
 
 def test_nothing_is_written_to_the_store(unfinished):
