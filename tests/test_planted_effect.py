@@ -24,11 +24,11 @@ SCHEDULE = ScheduleConfig(epochs=12, cycles=1, lr_max=1e-2, batch_size=4, crop=6
 
 
 def verdicts(effect: float, arms: list[str], folder) -> pd.DataFrame:
-    """Train the arms, two seeds each; compare them with the baseline on look-alike lines and on the others."""
+    """Train the arms, three seeds each; compare them with the baseline on look-alike lines and on the others."""
     config = SyntheticConfig(size=64, images_per_line=20, wells_per_line=20, metadata_effect=effect)
     store = Store.at(folder)
     dataset = prepare(make_seven_cells(folder / "data", config), DataConfig(), store.cache)
-    study = plan("planted", dataset, ["baseline", *arms], 2, NETWORK, SCHEDULE)
+    study = plan("planted", dataset, ["baseline", *arms], 3, NETWORK, SCHEDULE)
     store.write_study(study.name, study.record(["pytest"]))
     assert not run_study(study, store, EngineConfig(), Console(file=io.StringIO())).failed
     images = collect(store.storage, study.name).images
