@@ -67,7 +67,7 @@ def test_the_fastest_is_chosen_and_kept_for_the_machine(monkeypatch: pytest.Monk
 def test_one_that_is_hardly_faster_is_not_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(arithmetic, "_trial", lambda *_: lambda: None)
     names = possible_arithmetic(CPU)
-    monkeypatch.setattr(arithmetic, "_measure", lambda trials: [1.0, *[0.98] * (len(names) - 1)])
+    monkeypatch.setattr(arithmetic, "_measure", lambda trials: [[1.0] * 3, *[[0.98] * 3] * (len(names) - 1)])
     assert chosen() == usual_arithmetic(CPU)
 
 
@@ -163,3 +163,10 @@ def test_a_training_goes_on_in_the_arithmetic_that_it_began_in(tiny_dataset: Dat
     assert resumed.arithmetic == began
     for name, tensor in whole.model.state_dict().items():
         assert torch.equal(tensor, resumed.model.state_dict()[name])
+
+
+def test_one_that_was_slower_in_a_round_is_not_chosen_since_the_others_may_have_been_disturbed() -> None:
+    assert arithmetic._fastest([[2.0, 2.0, 2.0], [1.0, 1.0, 1.0]]) == 1
+    assert arithmetic._fastest([[2.0, 0.9, 2.0], [1.0, 1.0, 0.5]]) == 0
+    assert arithmetic._fastest([[float("inf")], [1.0, 1.0, 1.0]]) == 1
+    assert arithmetic._fastest([[float("inf")], [float("inf")]]) == 0
