@@ -14,7 +14,7 @@ from benchmarks.training.trainers import OURS, TRAINERS, evaluation_limit, limit
 from benchmarks.training.work import Work
 
 COMMITTED = RESULTS / "training_check.json"
-TOLERANCES = {"training": 0.2, "arithmetic": 0.07, "evaluation": 0.2}
+TOLERANCES = {"training": 0.2, "arithmetic": 0.12, "evaluation": 0.2}
 """Share of its committed value that a ratio may lose: machines differ, and share their cores with others. Bare loops
 differ in nothing but their arithmetic."""
 
