@@ -25,7 +25,7 @@ STUDIES = {
 """Folders that are shown, in this order, with their headings."""
 
 FREE = re.compile(r"^\*\*Data: SIMULATED |^Dataset dsb2018:", re.MULTILINE)
-"""What a page says of data whose images may be shown."""
+"""Words by which a page names data whose images may be shown."""
 
 PICTURE = "overlays.png"
 FIGURES = ("forest.png", "f1.png")

@@ -36,7 +36,7 @@ CODE = {".R": "r", ".cff": "yaml", ".py": "python", ".toml": "toml", ".yaml": "y
 """Kinds of files outside `docs/` that are shown on a page: a browser would download them."""
 
 TARGET = re.compile(r'(?<=\]\()(?![a-z]+:|[#/])[^)\s#]+|(?<= src=")(?!https?:)[^"#]+')
-"""What a link or an image points to, without the heading."""
+"""Target of a link or an image, without the heading."""
 
 LINK = re.compile(r"\[([^\]]+)\]\(([^)#\s]+\.md)\)")
 

@@ -30,7 +30,7 @@ from metaseg.study.predict import Predictor, find_run
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written."""
+    """Paths of the files that were written."""
 
     folder: Path
     files: tuple[str, ...]

@@ -17,7 +17,7 @@ class Format:
     library: str
     """Library that opens it, as the Hugging Face Hub calls it."""
     usage: str
-    """How to use the files, as Markdown."""
+    """Instructions for using the files, as Markdown."""
     finish: Callable[[Model, Path], None] = lambda model, folder: None
     """Completes the folder once the card and the passport are in it."""
     needs_licence: bool = False

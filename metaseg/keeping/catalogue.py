@@ -68,7 +68,7 @@ def catalogue(
 
 
 def _named_row(run_id: str, state: str, named: list[NamedRun]) -> dict[str, Value]:
-    """What studies' records say of a run; an arm that studies call differently has all its names."""
+    """Columns that come from studies' records; an arm that studies call differently has all its names."""
     seed, fold = (named[0].seed, named[0].fold) if named else (None, None)
     arms, parts = (", ".join(filter(None, dict.fromkeys(getattr(n, key) for n in named))) for key in ("arm", "part"))
     row: dict[str, Value] = dict.fromkeys(COLUMNS)
@@ -80,7 +80,7 @@ def _named_row(run_id: str, state: str, named: list[NamedRun]) -> dict[str, Valu
 
 
 def _done_row(run: FinishedRun, columns: Collection[str], row: Row) -> dict[str, Value]:
-    """What a finished run's files say."""
+    """Columns that come from a finished run's files."""
     config = run.description()
     dataset, network, hardware = (_object(config, key) for key in ("dataset", "network", "hardware"))
     other = _object(config, "architecture").get("network")

@@ -20,14 +20,14 @@ from metaseg.store.memory import MemoryStorage
 from metaseg.store.runs import FinishedRun, Store, from_json
 
 DESCRIBED = ("dataset", "about", "baseline", "average", "empty", "endpoint", "margin", "seeds", "sequential")
-"""What a study declares besides arms, runs and comparisons."""
+"""Parts of a study's declaration besides arms, runs and comparisons."""
 
 ABSENT = "-"
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What a store knows of a study."""
+    """A study, as its store has it."""
 
     study: Study
     where: str
@@ -36,12 +36,12 @@ class Facts:
     fingerprints: tuple[str, ...]
     """Fingerprints of the datasets of its finished runs; one, where nothing is wrong."""
     settings: Mapping[str, str]
-    """What it was declared, started and run with, by name."""
+    """Settings that it was declared, started and run with, by name."""
     scores: pd.DataFrame
     """Mean score of each arm: columns class, arm, n_runs, n_seeds, mean, sd; without rows if no run is finished."""
     verdicts: pd.DataFrame
-    """Of its last report: columns class, arm, reference, difference, ci_low, ci_high, verdict; empty without one, or
-    if it is out of date."""
+    """Tests of its last report: columns class, arm, reference, difference, ci_low, ci_high, verdict; empty without one,
+    or if it is out of date."""
     outdated: bool = False
     """True if the last report is of other runs than those that are finished now."""
 
@@ -156,7 +156,7 @@ def _short(fingerprints: Sequence[str]) -> str:
 
 
 def caution(one: Facts, other: Facts) -> str:
-    """What the two columns of scores can't say."""
+    """Limits of the two columns of scores."""
     shared = {run.run_id for run in one.study.runs} & {run.run_id for run in other.study.runs}
     runs = f" They share {len(shared)} runs." if shared else ""
     if not one.fingerprints or not other.fingerprints:

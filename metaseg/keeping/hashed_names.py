@@ -84,7 +84,7 @@ def _is_in(name: str, text: str) -> bool:
 
 
 def _text(file: str, content: bytes) -> str:
-    """What can be read in a file: texts of JSON and Parquet files as they are unpacked; of pictures nothing."""
+    """Readable content of a file: texts of JSON and Parquet files as they are unpacked; of pictures nothing."""
     if file.endswith(".json"):
         return "\n".join(_strings(json.loads(content)))
     if file.endswith(".parquet"):

@@ -160,6 +160,13 @@ class Ensemble:
             ConfigError: a column is missing or isn't one of the runs', or there is no network for the image's value.
             UnknownMetadataError: a value that didn't occur in training, or one that isn't known.
         """
+        members = self._fitting(told)
+        for member in members:
+            member.encode(told)
+        return members
+
+    def _fitting(self, told: Told) -> list[Member]:
+        """The networks for an image; raises as `choose`, but for values, which they refuse when they encode them."""
         if extra := sorted(set(told) - set(self.columns)):
             expected = ", ".join(self.columns) or "none: these networks don't see metadata"
             raise ConfigError(f"metadata column {extra[0]!r} isn't one of these runs; they expect {expected}")
@@ -173,8 +180,6 @@ class Ensemble:
             raise UnknownMetadataError(
                 f"metadata column {column!r} is {told[column]!r}; there is a network for each of {known}"
             )
-        for member in members:
-            member.encode(told)
         return members
 
     def predict(self, pixels: Sequence[ImagePixels], told: Sequence[Told]) -> list[Prediction]:
@@ -188,7 +193,7 @@ class Ensemble:
             ConfigError: an image has another number of channels, or as `choose`.
             UnknownMetadataError: as `choose`.
         """
-        chosen = [self.choose(each) for each in told]
+        chosen = [self._fitting(each) for each in told]
         sums = [_Sums(len(self.classes)) for _ in pixels]
         for member in self.members:
             own = [k for k, members in enumerate(chosen) if member in members]

@@ -32,7 +32,7 @@ SAVE_SECONDS = 5.0
 
 @dataclass
 class Outcome:
-    """What became of the images."""
+    """Numbers of images that were segmented, and the failures."""
 
     done: int = 0
     before: int = 0

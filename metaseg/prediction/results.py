@@ -87,7 +87,7 @@ def rows_of(prediction: Prediction, classes: Sequence[str], reference: Pixels | 
 
 @dataclass
 class Results:
-    """What is written where: nothing twice, and each file completely or not at all."""
+    """The files of predictions: nothing is written twice, and each file completely or not at all."""
 
     storage: Storage
     settings: Mapping[str, Any]
@@ -195,7 +195,7 @@ def _source(request: Request) -> str:
 
 
 def _state(request: Request) -> dict[str, Any]:
-    """What an image's results depend on, as JSON keeps it."""
+    """State of an image's metadata and files, as JSON keeps it: results are renewed when it changes."""
     files = [*request.files, *(mask_files(request.reference) if request.reference else [])]
     stats = [file.stat() for file in files]
     return {

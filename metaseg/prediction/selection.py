@@ -1,11 +1,11 @@
 """The runs that a command is to use: given one by one, or an arm of a study."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from metaseg.config import ConfigError
 from metaseg.schema import study_file
-from metaseg.store.runs import FinishedRun, Store, from_json
+from metaseg.store.runs import FinishedRun, Store
+from metaseg.store.studies import read_study
 from metaseg.study.predict import find_run
 
 
@@ -35,7 +35,7 @@ def select_runs(
     if runs:
         return [find_run(run) for run in runs]
     opened = Store.at(str(store))
-    record = _record(opened, str(study))
+    record = read_study(opened, str(study))
     try:
         arms: list[str] = list(dict.fromkeys(run["arm"] for run in record["runs"]))
         wanted: list[str] = [run["run_id"] for run in record["runs"] if run["arm"] == arm]
@@ -52,10 +52,3 @@ def select_runs(
         left = len(wanted) - len(finished)
         warn(f"{left} of the {len(wanted)} runs of arm {arm!r} aren't finished: the others are used")
     return [opened.open_run(run_id) for run_id in finished]
-
-
-def _record(store: Store, study: str) -> Mapping[str, Any]:
-    names = sorted(name.removesuffix(".json") for name in store.storage.names("studies"))
-    if study not in names:
-        raise ConfigError(f"unknown study {study!r} in {store.where}; known: {', '.join(names) or 'none'}")
-    return from_json(store.storage.read(study_file(study))) or {}

@@ -17,7 +17,8 @@ from metaseg.networks.block_source import Code
 from metaseg.schema import EXTRA_SCORES, ExtraScore, study_file
 from metaseg.scoring.masks import TOLERANCE, require_packages
 from metaseg.scoring.run import is_scored, score_run
-from metaseg.store.runs import DamagedRunError, Store, from_json, require_fingerprint, run_label
+from metaseg.store.runs import DamagedRunError, Store, require_fingerprint, run_label
+from metaseg.store.studies import read_study
 from metaseg.terminal import Terminal
 
 MOST_PROCESSES = 8
@@ -91,10 +92,7 @@ def _wanted(
     store: Store, study: str, scores: Collection[ExtraScore], tolerance: float
 ) -> tuple[dict[str, str], list[str]]:
     """Names of a study's finished runs by id, and which of them have to be scored; their images are on this machine."""
-    names = sorted(name.removesuffix(".json") for name in store.storage.names("studies"))
-    if study not in names:
-        raise ConfigError(f"unknown study {study!r} in {store.where}; known: {', '.join(names) or 'none'}")
-    record, done = from_json(store.storage.read(study_file(study))) or {}, store.done()
+    record, done = read_study(store, study), store.done()
     try:
         runs = {run["run_id"]: run_label(run) for run in record["runs"] if run["run_id"] in done}
     except (KeyError, TypeError) as error:

@@ -31,7 +31,7 @@ FIRST_DAY = (1980, 1, 1, 0, 0, 0)
 """Time stamp of all its files: the same study gives the same bytes."""
 
 UNREADABLE = (OSError, ValueError, RuntimeError, NotImplementedError, EOFError, zipfile.BadZipFile, zlib.error)
-"""What damaged or foreign ZIP files raise."""
+"""Errors that damaged or foreign ZIP files raise."""
 
 
 class BundleError(ConfigError):

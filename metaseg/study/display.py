@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 class StudyDisplay:
-    """What `metaseg.study.plan.Study` shows: not its dataset's table, but what it asks for."""
+    """Representation of `metaseg.study.plan.Study`: not its dataset's table, but what it asks for."""
 
     def __repr__(self) -> str:
         study = cast("Study", self)

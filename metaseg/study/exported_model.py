@@ -81,7 +81,7 @@ def open_weights(path: Path) -> tuple[dict[str, Any], bytes]:
 
 
 def _config(path: Path, text: str | None) -> dict[str, Any]:
-    """What `config.json` of the passport's run says of the network."""
+    """Description of the network, as `config.json` of the passport's run has it."""
     passport = from_json((text or "").encode())
     if passport is None or passport.get("passport") != PASSPORT_VERSION:
         raise ConfigError(

@@ -31,7 +31,7 @@ class Sent:
     known: int
     """Number of those whose records were complete."""
     where: str
-    """Where the records are, and what opens them."""
+    """Place of the records, and what opens them."""
 
 
 def send(store: Store, name: str, to: Sequence[TrackerName], blocks: Sequence[Code], warn: Warn) -> Iterator[Sent]:

@@ -18,7 +18,7 @@ class Ledger:
         self._folder = folder
 
     def kept(self, run: TrackedRun) -> Kept:
-        """What was sent of a run; nothing if the file is gone or damaged."""
+        """Epochs that were sent of a run; nothing if the file is gone or damaged."""
         try:
             found = from_json(self._path(run).read_bytes()) or {}
         except OSError:

@@ -22,7 +22,7 @@ class Sender:
 
     @cached_property
     def where(self) -> str:
-        """Where the records are, and what opens them."""
+        """Place of the records, and what opens them."""
         return self._tracker.where()
 
     def started(self, run: TrackedRun) -> None:

@@ -1,4 +1,4 @@
-"""What trackers are told, from a plan, a store's record, or the files of a run."""
+"""Sources of what trackers are told: a plan, a store's record, or the files of a run."""
 
 import contextlib
 import io

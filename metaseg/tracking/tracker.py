@@ -8,7 +8,7 @@ Value = str | int | float | bool
 """A setting, as trackers' tables show it."""
 
 Ending = Literal["finished", "failed", "stopped"]
-"""How a run has ended; a run that was stopped goes on when its study does."""
+"""End of a run; a run that was stopped goes on when its study does."""
 
 Values = Mapping[str, float]
 """Values of an epoch by name: `train_loss`, `val_f1` where it was validated, `learning_rate`, `images_per_second`,
@@ -35,7 +35,7 @@ class TrackedRun:
 
     @property
     def params(self) -> dict[str, Value]:
-        """What it is grouped and filtered by, and its settings: study, arm, seed, fold and run id first."""
+        """Values that it is grouped and filtered by, and its settings: study, arm, seed, fold and run id first."""
         about: dict[str, Value] = {"study": self.study, "arm": self.arm, "seed": self.seed}
         some = {name: value for name, value in (("part", self.part), ("fold", self.fold)) if value}
         return {**about, **some, "run_id": self.run_id, **self.settings}
@@ -43,7 +43,7 @@ class TrackedRun:
 
 @dataclass(frozen=True)
 class Kept:
-    """What a tracker's record of a run holds already."""
+    """Content of a tracker's record of a run."""
 
     epoch: int = 0
     """The last epoch; 0 if there is none."""
@@ -79,4 +79,4 @@ class Tracker(Protocol):
         """Write what is left."""
 
     def where(self) -> str:
-        """Where the records are, and what opens them: one line."""
+        """Place of the records, and what opens them: one line."""

@@ -191,7 +191,7 @@ def _measure(
 
 
 def _key(config: RunConfig, shape: tuple[int, ...], classes: int, device: torch.device, names: Sequence[str]) -> str:
-    """What the choice depends on, as a file's name. Blocks don't count: arms are to differ in nothing but them."""
+    """Name of a choice's file: a hash of all that it depends on. Blocks don't count, so that arms compute alike."""
     network = {name: value for name, value in asdict(config.network).items() if name in ("width", "depth")}
     elsewhere = config.architecture.network if config.architecture else None
     about = {

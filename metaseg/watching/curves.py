@@ -12,7 +12,7 @@ LEFT, RIGHT, TOP, BOTTOM = 38, 8, 8, 24
 """Pixels of a panel, and of its margins."""
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
-"""Of the Okabe-Ito palette: distinguishable with any colour vision."""
+"""Colours of the Okabe-Ito palette: distinguishable with any colour vision."""
 
 GREY = "#888888"
 

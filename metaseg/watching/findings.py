@@ -20,7 +20,7 @@ class Finding:
     final: bool
     """True if they are verdicts that stay: of all runs that were declared, or of looks that decided everything."""
     about: str
-    """What they are of."""
+    """Sentence on the runs or looks that they rest on."""
     lines: tuple[tuple[str, str], ...] = ()
     """Comparisons, each with what is known of it."""
     report: str = ""

@@ -21,7 +21,7 @@ SILENCE_SECONDS = 30.0
 """Time after which a connection that asks nothing is closed."""
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'none'; base-uri 'none'"
-"""What a browser may do with a page: show it. Neither scripts nor requests to anywhere."""
+"""Content security policy: a browser may show the page. Neither scripts nor requests to anywhere."""
 
 
 class Server(ThreadingHTTPServer):

@@ -1,4 +1,4 @@
-"""What the page shows of a study: its runs and their curves, as the store has them now. Nothing is written."""
+"""State of a study for the page: its runs and their curves, as the store has them now. Nothing is written."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
