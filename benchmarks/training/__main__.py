@@ -9,7 +9,6 @@
 A training's ratio is its crops a second over those that the bare loop of the same arithmetic had in the same round.
 """
 
-import ctypes
 import json
 import os
 import sys
@@ -34,6 +33,7 @@ from benchmarks.training.parallel import efficiency
 from benchmarks.training.throughput import blocks, evaluation, training
 from benchmarks.training.trainers import TRAINERS
 from benchmarks.training.work import CHECK, FULL, QUICK, STUDY, Work, make_work
+from metaseg.device import keep_freed_memory
 
 Part = Literal["throughput", "evaluation", "blocks", "profile", "parallel", "accuracy", "sizes", "packing"]
 GPU_ONLY = ("sizes", "packing")
@@ -42,9 +42,6 @@ ONLY_IN_JSON = ("about", "ratio_to_fastest", "f1_by_seed")
 CHECK_ROUNDS = 3
 SLOWER = 1
 """Exit code of a check that failed."""
-
-M_ARENA_MAX = -8
-"""Parameter of glibc's `mallopt`."""
 
 
 @dataclass(frozen=True)
@@ -133,19 +130,9 @@ def show(part: Part, rows: Any, console: Console) -> None:
     console.print(table)
 
 
-def share_heap() -> None:
-    """Let all threads have their memory from one heap.
-
-    In a heap of its own a thread's tensors cost fewer page faults, and our training has a thread of its own here, which
-    made it faster by 4 % than the same loop in the main thread.
-    """
-    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
-        libc.mallopt(M_ARENA_MAX, 1)
-
-
 def main(options: Options) -> int:
     """Measure, print and write; returns the exit code."""
-    share_heap()
+    keep_freed_memory()  # bare loops have what ours has
     console, device = Console(), torch.device(options.device)
     torch.set_num_threads(options.threads)
     size = CHECK if options.check or options.record else QUICK if options.quick else FULL

@@ -16,6 +16,7 @@ from benchmarks.training.rounds import Spread
 from benchmarks.training.work import Work
 from metaseg.config import RunConfig
 from metaseg.data.dataset import Dataset
+from metaseg.device import keep_freed_memory
 from metaseg.training.fit import fit
 from metaseg.training.history import Epoch
 
@@ -30,6 +31,7 @@ def train(
     The first warms up, and all wait for each other at its end; the last one has a validation.
     """
     torch.set_num_threads(1)
+    keep_freed_memory()
     place = torch.device(device, rank) if device == "cuda" else torch.device(device)  # "cuda:0" is a GPU for all
     if together:
         backend = "nccl" if place.type == "cuda" else "gloo"

@@ -1,6 +1,7 @@
 """The connection to Ray: to the cluster at hand if there is one, else to one started for this process."""
 
 import contextlib
+import gc
 import logging
 import os
 import shutil
@@ -129,8 +130,12 @@ def session() -> Iterator[None]:
     with _without_raylets_messages():
         with _same_handler_of_sigterm():
             _connect()
+        # While actors wait for room, Ray has all processes collect garbage every ten seconds: what is there already need
+        # not be looked through each time.
+        gc.freeze()
         try:
             yield
         finally:
+            gc.unfreeze()
             with _same_handler_of_sigterm():
                 ray.shutdown()

@@ -1,5 +1,6 @@
 """Code that runs in Ray's processes: the training function, the slots that call it, and the board they report to."""
 
+import gc
 import logging
 import platform
 import shutil
@@ -20,6 +21,7 @@ from ray.train.torch import TorchTrainer, get_device
 
 from metaseg.config import EngineConfig, RunConfig
 from metaseg.data.dataset import Dataset
+from metaseg.device import keep_freed_memory
 from metaseg.engine.failure import CodeChangedError, Failure, explain
 from metaseg.store.runs import Store
 from metaseg.study.run_id import run_id
@@ -145,6 +147,7 @@ class Board:
 
     def __init__(self) -> None:
         self._news: list[tuple[str, News]] = []
+        gc.freeze()  # as in slots
 
     def post(self, run: str, news: News) -> None:
         """Add news of a run."""
@@ -195,6 +198,8 @@ class Slot:
 
     def __init__(self, workers: tuple[int, ...], cpus: float, gpus: float) -> None:
         logging.getLogger("ray.train").setLevel(logging.WARNING)
+        keep_freed_memory()  # before there are threads with heaps of their own
+        gc.freeze()  # see `metaseg.engine.session`: half a second every ten seconds
         self._scaling = scaling(workers, cpus, gpus)
 
     def ready(self) -> None:
