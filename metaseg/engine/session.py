@@ -130,8 +130,8 @@ def session() -> Iterator[None]:
     with _without_raylets_messages():
         with _same_handler_of_sigterm():
             _connect()
-        # While actors wait for room, Ray has all processes collect garbage every ten seconds: what is there already need
-        # not be looked through each time.
+        # While actors wait for room, Ray has all processes collect garbage every ten seconds: what is there already
+        # needn't be looked through each time.
         gc.freeze()
         try:
             yield
