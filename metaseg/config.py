@@ -481,6 +481,10 @@ class EngineConfig:
     """Number format and memory format of training, for example "float32 channels-last". By default what is fastest on
     the machine, measured once for each network and kept there; `config.json` says which."""
 
+    cuda_graphs: bool = True
+    """On a GPU, capture a training step in a CUDA graph and replay it, where that can be: small networks are then much
+    faster."""
+
     def __post_init__(self) -> None:
         workers = self.workers_per_run
         _require(
