@@ -20,10 +20,16 @@ FIGURES = PAGE.parent / "figures" / "performance"
 Figures = dict[str, Any]
 
 
+OTHER = "amd"
+"""Word after a table's name, where it is of the second machine."""
+
+
 def load() -> Figures:
-    """Committed figures of a CPU: each part of `benchmarks.training`, and `scale`."""
-    training = json.loads((RESULTS / "training_cpu.json").read_text())
-    return {**training, "scale": json.loads((RESULTS / "scale.json").read_text())}
+    """Committed figures of CPUs: each part of `benchmarks.training`, those of a second machine, and `scale`."""
+    first, other, scale = (
+        json.loads((RESULTS / f"{name}.json").read_text()) for name in ("training_cpu", "training_cpu_amd", "scale")
+    )
+    return {**first, OTHER: other, "scale": scale}
 
 
 def spread(value: dict[str, float] | None, digits: int = 2) -> str:
@@ -186,9 +192,10 @@ def written(page: str, figures: Figures) -> str:
     """The page with its tables as the figures have them; an unknown one is a `ValueError`."""
 
     def fill(found: re.Match[str]) -> str:
-        if found[1] not in TABLES:
+        name = found[1].removesuffix(f" {OTHER}")
+        if name not in TABLES:
             raise ValueError(f"the page has a table {found[1]!r}; known: {', '.join(TABLES)}")
-        return f"<!-- {found[1]} -->\n{TABLES[found[1]](figures)}\n<!-- end -->"
+        return f"<!-- {found[1]} -->\n{TABLES[name](figures if name == found[1] else figures[OTHER])}\n<!-- end -->"
 
     return re.sub(r"<!-- (.+?) -->\n.*?<!-- end -->", fill, page, flags=re.DOTALL)
 

@@ -31,14 +31,17 @@ from benchmarks.training.contender import NotMeasuredError
 from benchmarks.training.operators import profiles
 from benchmarks.training.parallel import efficiency
 from benchmarks.training.throughput import blocks, evaluation, training
+from benchmarks.training.time_to_f1 import time_to_f1
 from benchmarks.training.trainers import TRAINERS
 from benchmarks.training.work import CHECK, FULL, QUICK, STUDY, Work, make_work
 from metaseg.device import keep_freed_memory
 
-Part = Literal["throughput", "evaluation", "blocks", "profile", "parallel", "accuracy", "sizes", "packing"]
+Part = Literal[
+    "throughput", "evaluation", "blocks", "profile", "parallel", "accuracy", "time-to-f1", "sizes", "packing"
+]
 GPU_ONLY = ("sizes", "packing")
 """Parts that a CPU would take hours for, unless they are asked for."""
-ONLY_IN_JSON = ("about", "ratio_to_fastest", "f1_by_seed")
+ONLY_IN_JSON = ("about", "ratio_to_fastest", "f1_by_seed", "f1_by_epochs")
 CHECK_ROUNDS = 3
 SLOWER = 1
 """Exit code of a check that failed."""
@@ -70,6 +73,9 @@ class Options:
     seeds: int = 3
     """Trainings of each."""
 
+    target: float = 0.85
+    """Validation F1 that trainings are to reach in the part time-to-f1."""
+
     quick: bool = False
     """Fewer images, 2 rounds, 2 epochs and seeds."""
 
@@ -99,6 +105,7 @@ def measure(options: Options, work: Work, console: Console) -> Iterator[tuple[Pa
         "sizes": lambda: sizes([paper_size(side) for side in PAPER_SIDES], work.device, work.threads, rounds),
         "packing": lambda: packing(work, PACKED, epochs=5, rounds=max(1, rounds // 2)),
         "accuracy": lambda: final_scores(work, names, epochs, seeds, say),
+        "time-to-f1": lambda: time_to_f1(work, names, options.target, seeds, say),
         "parallel": lambda: efficiency(work, max(1, rounds // 2), epochs=5),
     }
     all_parts: tuple[Part, ...] = get_args(Part)

@@ -28,6 +28,7 @@ class Loop:
         validation: whole images.
         dtype: what is autocast to.
         about: what a reader has to know.
+        channels_last: memory format of images and weights.
     """
 
     def __init__(
@@ -40,9 +41,13 @@ class Loop:
         validation: Batches,
         dtype: Dtype,
         about: str,
+        channels_last: bool = False,
     ) -> None:
-        self.work, self.dtype, self.about = work, dtype, about
-        self.model, self.loss = model.to(work.device), loss
+        self.work, self.dtype = work, dtype
+        self.about = f"{about}; {dtype}, {'channels last' if channels_last else 'NCHW'}"
+        self.format = torch.channels_last if channels_last else torch.contiguous_format
+        self.model = model.to(work.device, memory_format=self.format)  # type: ignore[call-overload]
+        self.loss = loss
         self.training, self.validation = training, validation
         self.parameters = sum(weights.numel() for weights in model.parameters())
         schedule = work.config().schedule
@@ -59,6 +64,7 @@ class Loop:
         started = time.perf_counter()
         for batch in self.training:
             image, mask, metadata = (tensor.to(device, non_blocking=True) for tensor in batch)
+            image = image.contiguous(memory_format=self.format)
             with precision(device, self.dtype):
                 logits = self.model(image, metadata)
             loss = self.loss(logits.float(), mask)
@@ -78,6 +84,7 @@ class Loop:
         counts = []
         for batch in self.validation:
             image, mask, metadata = (tensor.to(self.work.device) for tensor in batch)
+            image = image.contiguous(memory_format=self.format)
             with precision(self.work.device, self.dtype):
                 logits = self.model(image, metadata)
             counts.append(confusion_counts(logits, mask).cpu())

@@ -64,7 +64,9 @@ class Batches:
             yield batch["image"], mask, mask.new_zeros(len(mask), 0)
 
 
-def monai_loop(work: Work, seed: int, epochs: int, parameters: int, dtype: Dtype = "float32") -> Loop:
+def monai_loop(
+    work: Work, seed: int, epochs: int, parameters: int, dtype: Dtype = "float32", channels_last: bool = False
+) -> Loop:
     """BasicUNet with about `parameters` parameters, ready to train."""
     torch.manual_seed(seed)
     set_track_meta(False)
@@ -92,5 +94,5 @@ def monai_loop(work: Work, seed: int, epochs: int, parameters: int, dtype: Dtype
         work, epochs, Unconditioned(basic_unet(width)),
         lambda logits, mask: loss(logits, mask[:, None].float()),
         batches("train", [*read, *augment], work.size.batch, True), batches("val", read, 4, False), dtype,
-        f"BasicUNet of width {width}; CacheDataset, ThreadDataLoader; {dtype}, NCHW",
+        f"BasicUNet of width {width}; CacheDataset, ThreadDataLoader", channels_last,
     )  # fmt: skip

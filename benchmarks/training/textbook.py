@@ -22,7 +22,11 @@ def loader_workers(device: torch.device) -> int:
     return 4 if device.type == "cuda" else 0
 
 
-class PngImages(TorchDataset[tuple[Tensor, Tensor, Tensor]]):
+Sample = tuple[Tensor, Tensor, Tensor]
+"""Image, mask and metadata."""
+
+
+class PngImages(TorchDataset[Sample]):
     """Files, decoded when they are asked for; a random crop and flips where `crop` isn't None."""
 
     def __init__(self, root: Path, rows: pd.DataFrame, vectors: Tensor, crop: int | None) -> None:
@@ -33,7 +37,7 @@ class PngImages(TorchDataset[tuple[Tensor, Tensor, Tensor]]):
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
+    def __getitem__(self, index: int) -> Sample:
         image = torch.from_numpy(np.array(Image.open(self.images[index]), dtype=np.float32))[None]
         mask = torch.from_numpy((np.array(Image.open(self.masks[index])) > 0).astype(np.uint8))
         image = (image - image.mean()) / image.std()
@@ -47,14 +51,12 @@ class PngImages(TorchDataset[tuple[Tensor, Tensor, Tensor]]):
         return image, mask, self.vectors[index]
 
 
-def textbook(work: Work, seed: int, epochs: int, dtype: Dtype = "float32") -> Loop:
-    """The loop, ready to train."""
-    torch.manual_seed(seed)
-    config, table = work.config(seed), work.dataset.table
-    vectors = encode_metadata(config, work.dataset)[1]
+def loaders(work: Work, seed: int) -> tuple[DataLoader[Sample], DataLoader[Sample]]:
+    """Batches of random crops for training, and of whole images for validation."""
+    vectors, table = encode_metadata(work.config(seed), work.dataset)[1], work.dataset.table
     processes = loader_workers(work.device)
 
-    def loader(split: str, crop: int | None, batch: int) -> DataLoader[tuple[Tensor, Tensor, Tensor]]:
+    def loader(split: str, crop: int | None, batch: int) -> DataLoader[Sample]:
         chosen = np.flatnonzero(table["split"] == split)
         images = PngImages(work.data, table.iloc[chosen], vectors[chosen], crop)
         return DataLoader(
@@ -62,9 +64,17 @@ def textbook(work: Work, seed: int, epochs: int, dtype: Dtype = "float32") -> Lo
             pin_memory=work.device.type == "cuda",
         )  # fmt: skip
 
+    return loader("train", work.size.crop, work.size.batch), loader("val", None, 4)
+
+
+def textbook(work: Work, seed: int, epochs: int, dtype: Dtype = "float32", channels_last: bool = False) -> Loop:
+    """The loop, ready to train."""
+    torch.manual_seed(seed)
+    config, processes = work.config(seed), loader_workers(work.device)
+    training, validation = loaders(work, seed)
+    vectors = encode_metadata(config, work.dataset)[1]
     model = build_network(config, work.dataset.channels, len(work.dataset.classes), vectors.shape[1])
     return Loop(
-        work, epochs, model, lambda logits, mask: segmentation_loss(logits, mask).mean(),
-        loader("train", work.size.crop, work.size.batch), loader("val", None, 4), dtype,
-        f"our network; PNGs decoded by {processes or 'no'} loader processes; {dtype}, NCHW",
+        work, epochs, model, lambda logits, mask: segmentation_loss(logits, mask).mean(), training, validation, dtype,
+        f"our network; PNGs decoded by {processes or 'no'} loader processes", channels_last,
     )  # fmt: skip

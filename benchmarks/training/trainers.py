@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import torch
 
-from benchmarks.training.bare import Arithmetic, type_name
+from benchmarks.training.bare import Arithmetic, Dtype, type_name
 from benchmarks.training.contender import MakeTrainer, NotMeasuredError, Trainer
 from benchmarks.training.ivadomed_peer import IvadomedPeer
 from benchmarks.training.ours import Ours
@@ -19,22 +19,33 @@ def _ours(full_precision: bool) -> MakeTrainer:
     return lambda work, seed, epochs: Ours(work, work.config(seed, epochs), full_precision)
 
 
-def _textbook(dtype: str) -> MakeTrainer:
+def _textbook(dtype: Dtype, channels_last: bool = False) -> MakeTrainer:
     def make(work: Work, seed: int, epochs: int) -> Trainer:
         from benchmarks.training.textbook import textbook
 
-        return textbook(work, seed, epochs, dtype)
+        return textbook(work, seed, epochs, dtype, channels_last)
 
     return make
 
 
-def _monai(dtype: str) -> MakeTrainer:
+def _monai(dtype: Dtype, channels_last: bool = False) -> MakeTrainer:
     def make(work: Work, seed: int, epochs: int) -> Trainer:
         try:
             from benchmarks.training.monai_peer import monai_loop
         except ModuleNotFoundError as error:
             raise NotMeasuredError(f"MONAI isn't installed: {install('scores')}") from error
-        return monai_loop(work, seed, epochs, our_parameters(work), dtype)
+        return monai_loop(work, seed, epochs, our_parameters(work), dtype, channels_last)
+
+    return make
+
+
+def _smp(dtype: Dtype, channels_last: bool = False) -> MakeTrainer:
+    def make(work: Work, seed: int, epochs: int) -> Trainer:
+        try:
+            from benchmarks.training.smp_peer import smp_loop
+        except ModuleNotFoundError as error:
+            raise NotMeasuredError("SMP isn't installed: pip install segmentation-models-pytorch") from error
+        return smp_loop(work, seed, epochs, our_parameters(work), dtype, channels_last)
 
     return make
 
@@ -55,6 +66,14 @@ TRAINERS: dict[str, MakeTrainer] = {
     "textbook bfloat16": _textbook("bfloat16"),
     "MONAI float32": _monai("float32"),
     "MONAI bfloat16": _monai("bfloat16"),
+    "SMP float32": _smp("float32"),
+    "SMP bfloat16": _smp("bfloat16"),
+    "textbook float32 channels last": _textbook("float32", channels_last=True),
+    "textbook bfloat16 channels last": _textbook("bfloat16", channels_last=True),
+    "MONAI float32 channels last": _monai("float32", channels_last=True),
+    "MONAI bfloat16 channels last": _monai("bfloat16", channels_last=True),
+    "SMP float32 channels last": _smp("float32", channels_last=True),
+    "SMP bfloat16 channels last": _smp("bfloat16", channels_last=True),
     "ivadomed": _ivadomed("flips"),
     "ivadomed, its transforms": _ivadomed("default"),
 }
@@ -71,7 +90,7 @@ def limits_of(name: str, device: torch.device) -> list[Arithmetic]:
         return [Arithmetic(type_name(each.dtype), each.channels_last) for each in possible_arithmetic(device)]
     if name == OURS_FLOAT32:
         return [Arithmetic("float32", last) for last in (False, True)]
-    return [Arithmetic("bfloat16" if "bfloat16" in name else "float32")]
+    return [Arithmetic("bfloat16" if "bfloat16" in name else "float32", "channels last" in name)]
 
 
 def usual_limit(device: torch.device) -> Arithmetic:

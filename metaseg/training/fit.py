@@ -25,8 +25,9 @@ from metaseg.networks.build import build, start_from
 from metaseg.networks.initialisation import initialise_by_name
 from metaseg.networks.segmenter import Segmenter
 from metaseg.schema import UNKNOWN
-from metaseg.training.arithmetic import choose, continued
+from metaseg.training.arithmetic import caches, choose, continued
 from metaseg.training.checkpoint import Checkpoints, Parts, State, pack, resume
+from metaseg.training.compilation import compiled
 from metaseg.training.early_stopping import has_stalled
 from metaseg.training.evaluate import evaluate
 from metaseg.training.history import Epoch
@@ -183,7 +184,9 @@ def fit(
     make = partial(build_network, config, dataset.channels, len(dataset.classes), vectors.shape[1], weights)
     if arithmetic is None:
         share = (math.ceil(schedule.batch_size / world.size), dataset.channels, schedule.crop, schedule.crop)
-        arithmetic = choose(config, make, share, vectors.shape[1], len(dataset.classes), device, len(dataset.table))
+        planned = schedule.epochs * math.ceil(len(dataset.indices("train")) / schedule.batch_size)
+        sizes = (vectors.shape[1], len(dataset.classes))
+        arithmetic = choose(config, make, share, *sizes, device, len(dataset.table), planned)
     model = make().to(device, memory_format=arithmetic.memory_format)  # type: ignore[call-overload]
     cutter = open_cutter(dataset, device)
     parallel: nn.Module = model
@@ -199,8 +202,9 @@ def fit(
     arithmetic = continued(state.arithmetic, arithmetic, device)
     model.to(memory_format=arithmetic.memory_format)
     state.arithmetic = str(arithmetic)
-    one_by_one = Step(parallel, optimizer, scaler, loss_of, arithmetic, device)
-    take = build_step(one_by_one, capture, min(schedule.batch_size, len(training)))
+    full = min(schedule.batch_size, len(training))
+    fast = compiled(model, caches()) if arithmetic.compiled and world.size == 1 else None
+    take = build_step(Step(parallel, optimizer, scaler, loss_of, arithmetic, device, fast, full), capture)
     for epoch in range(state.epoch, schedule.epochs + 1):
         if has_stalled(state.history, config.early_stopping):
             break

@@ -38,6 +38,8 @@ class Step:
         loss_of: each sample's loss.
         arithmetic: number format of the forward pass.
         device: of the network.
+        compiled: the network, compiled for full batches; None if it isn't.
+        samples: number of samples of a full batch.
     """
 
     network: nn.Module
@@ -46,6 +48,8 @@ class Step:
     loss_of: SampleLoss
     arithmetic: Arithmetic
     device: torch.device
+    compiled: nn.Module | None = None
+    samples: int = 0
     is_captured: ClassVar[bool] = False
 
     def __call__(self, batch: Batch, metadata: Tensor) -> Tensor:
@@ -62,8 +66,10 @@ class Step:
 
     def taken(self, image: Tensor, metadata: Tensor, target: Tensor, weight: Tensor) -> Tensor:
         """Take a step; arguments as the fields of `Batch`."""
+        # To compile for another size would take as long again.
+        network = self.network if self.compiled is None or len(image) != self.samples else self.compiled
         with self.arithmetic.autocast(self.device):
-            outputs = self.network(image, metadata)
+            outputs = network(image, metadata)
         losses = supervised_loss(outputs, target, self.loss_of)
         for group in self.optimizer.param_groups:  # `zero_grad` takes ten times as long
             for parameter in group["params"]:
@@ -83,11 +89,10 @@ class CapturedStep:
     Args:
         step: what is captured.
         capture: how.
-        samples: number of samples of a full batch.
     """
 
-    def __init__(self, step: Step, capture: Capture, samples: int) -> None:
-        self._step, self._capture, self._samples = step, capture, samples
+    def __init__(self, step: Step, capture: Capture) -> None:
+        self._step, self._capture = step, capture
         self._inputs: tuple[Tensor, ...] | None = None
         self._replay: Callable[[], None] | None = None
         self._loss: Tensor | None = None
@@ -102,7 +107,7 @@ class CapturedStep:
     def __call__(self, batch: Batch, metadata: Tensor) -> Tensor:
         """Take a step; see `Step`."""
         given = (batch.image, metadata, batch.target, batch.weight)
-        full = len(batch.image) == self._samples
+        full = len(batch.image) == self._step.samples
         if full and self._inputs is None and not self._failed:
             self._begin(given)
         if not full or self._inputs is None or self._replay is None or self._loss is None:
@@ -189,20 +194,19 @@ def on_gpu(step: Callable[[], Tensor]) -> tuple[Callable[[], None], Tensor]:
     return graph.replay, loss
 
 
-def build_step(step: Step, capture: Capture | None, samples: int) -> Step | CapturedStep:
+def build_step(step: Step, capture: Capture | None) -> Step | CapturedStep:
     """The step, to be captured where that gives the same training: not with several workers, nor in float16, whose
     scaler looks at gradients on the host, nor in networks that may draw numbers, which get other seeds in each step.
 
     Args:
         step: the usual one.
         capture: how; None for never.
-        samples: number of samples of a full batch.
     """
     if capture is None or (capture is on_gpu and step.device.type != "cuda"):
         return step
     if World.current().size > 1 or step.scaler.is_enabled() or _draws(step.network):
         return step
-    return CapturedStep(step, capture, samples)
+    return CapturedStep(step, capture)
 
 
 def _draws(network: nn.Module) -> bool:

@@ -112,8 +112,10 @@ def steps() -> Iterator[tuple[str, nn.Module, torch.dtype]]:
 def test_what_replays_would_train_otherwise_is_launched(network, dtype):
     optimizer = torch.optim.AdamW(network.parameters(), fused=True)
     scaler = torch.amp.GradScaler("cpu", enabled=dtype == torch.float16)
-    step = Step(network, optimizer, scaler, lambda logits, target: logits.mean(), Arithmetic(dtype, False), CPU)
-    assert build_step(step, Recorder(), 4) is step
+    step = Step(
+        network, optimizer, scaler, lambda logits, target: logits.mean(), Arithmetic(dtype, False), CPU, samples=4
+    )
+    assert build_step(step, Recorder()) is step
 
 
 def test_only_gpus_capture_by_default(tiny_dataset, config):
