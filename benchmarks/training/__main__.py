@@ -30,6 +30,7 @@ from benchmarks.training.capacity import PACKED, PAPER_SIDES, packing, paper_siz
 from benchmarks.training.contender import NotMeasuredError
 from benchmarks.training.operators import profiles
 from benchmarks.training.parallel import efficiency
+from benchmarks.training.step_parts import step_parts
 from benchmarks.training.throughput import blocks, evaluation, training
 from benchmarks.training.time_to_f1 import time_to_f1
 from benchmarks.training.trainers import TRAINERS
@@ -37,7 +38,7 @@ from benchmarks.training.work import CHECK, FULL, QUICK, STUDY, Work, make_work
 from metaseg.device import keep_freed_memory
 
 Part = Literal[
-    "throughput", "evaluation", "blocks", "profile", "parallel", "accuracy", "time-to-f1", "sizes", "packing"
+    "throughput", "evaluation", "blocks", "profile", "step", "parallel", "accuracy", "time-to-f1", "sizes", "packing"
 ]
 GPU_ONLY = ("sizes", "packing")
 """Parts that a CPU would take hours for, unless they are asked for."""
@@ -89,8 +90,8 @@ class Options:
     """Only write the ratios that are to be committed."""
 
 
-def measure(options: Options, work: Work, console: Console) -> Iterator[tuple[Part, Any]]:
-    """All parts that are asked for, one after the other."""
+def measure(options: Options, work: Work, small: Callable[[], Work], console: Console) -> Iterator[tuple[Part, Any]]:
+    """All parts that are asked for, one after the other; `small` makes the default study's work."""
     rounds, epochs, seeds = (2, 2, 2) if options.quick else (options.rounds, options.epochs, options.seeds)
     names = list(options.contenders)
 
@@ -102,6 +103,7 @@ def measure(options: Options, work: Work, console: Console) -> Iterator[tuple[Pa
         "evaluation": lambda: evaluation(work, rounds, say),
         "blocks": lambda: blocks(work, rounds, say),
         "profile": lambda: profiles(work),
+        "step": lambda: step_parts(small(), 3 + rounds),
         "sizes": lambda: sizes([paper_size(side) for side in PAPER_SIDES], work.device, work.threads, rounds),
         "packing": lambda: packing(work, PACKED, epochs=5, rounds=max(1, rounds // 2)),
         "accuracy": lambda: final_scores(work, names, epochs, seeds, say),
@@ -167,7 +169,7 @@ def main(options: Options) -> int:
         }  # fmt: skip
         whole = not options.quick and options.contenders == tuple(TRAINERS)
         out = options.out or (RESULTS / f"training_{options.device}.json" if whole else None)
-        for part, rows in measure(options, work, console):
+        for part, rows in measure(options, work, lambda: small(folder), console):
             show(part, rows, console)
             if out:  # at once, since a later part may fail; parts that aren't asked for stay as they are
                 known = json.loads(out.read_text()) if out.exists() else {}
