@@ -26,10 +26,9 @@ OTHER = "amd"
 
 def load() -> Figures:
     """Committed figures of CPUs: each part of `benchmarks.training`, those of a second machine, and `scale`."""
-    first, other, scale = (
-        json.loads((RESULTS / f"{name}.json").read_text()) for name in ("training_cpu", "training_cpu_amd", "scale")
-    )
-    return {**first, OTHER: other, "scale": scale}
+    names = ("training_cpu", "training_cpu_amd", "scale", "kept_memory")
+    first, other, scale, kept = (json.loads((RESULTS / f"{name}.json").read_text()) for name in names)
+    return {**first, OTHER: other, "scale": scale, "memory": kept}
 
 
 def spread(value: dict[str, float] | None, digits: int = 2) -> str:
@@ -102,6 +101,67 @@ def operators(figures: Figures) -> str:
         if row["share"] >= 0.01
     ]
     return table(("operator", "share", "calls"), rows)
+
+
+def arithmetic(figures: Figures) -> str:
+    """Bare loops of every number and memory format, and ours, for each network."""
+    rows = []
+    for row in figures["arithmetic"]["figures"]:
+        name = f"**{row['name']}**, which chose {row['chosen']}" if "chosen" in row else row["name"]
+        rows.append((row["network"], name, spread(row["images_per_second"], 3), ratio(row["ratio"])))
+    return table(("network", "loop", "crops per second", "ratio to the fastest loop"), rows)
+
+
+def step(figures: Figures) -> str:
+    """Parts of a step, the largest first."""
+    rows = sorted(figures["step"]["figures"], key=lambda row: -row["share"]["median"])
+    shown = [
+        (
+            row["part"],
+            "{median:.1f} % ({low:.1f} to {high:.1f})".format(**{k: 100 * v for k, v in row["share"].items()}),
+        )
+        for row in rows
+    ]
+    return table(("part", "share of an epoch's training"), shown)
+
+
+def memory(figures: Figures) -> str:
+    """Steps with memory that is kept, and without."""
+    rows = []
+    for row in figures["memory"]["figures"]:
+        usual, kept = row["usual"], row["kept"]
+        rows.append(
+            (
+                f"width {row['width']}, depth {row['depth']}, {row['batch']} x {row['crop']}²", row["arithmetic"],
+                spread({key: 1000 * value for key, value in usual["seconds"].items()}, 3),
+                spread({key: 1000 * value for key, value in kept["seconds"].items()}, 3),
+                f"{usual['seconds']['median'] / kept['seconds']['median']:.2f}",
+                f"{usual['faults']['median']:,.0f}", f"{kept['faults']['median']:,.0f}",
+                f"{usual['bytes'] / 1e9:.1f}", f"{kept['bytes'] / 1e9:.1f}",
+            )
+        )  # fmt: skip
+    columns = (
+        "network", "arithmetic", "usual, ms", "kept, ms", "faster by", "page faults, usual", "kept", "peak, usual, GB",
+        "kept",
+    )  # fmt: skip
+    return table(columns, rows)
+
+
+def time_to_f1(figures: Figures) -> str:
+    """Seconds of training until the target is reached, each seed."""
+    found: dict[str, list[Figures]] = {}
+    for row in figures["time-to-f1"]["figures"]:
+        found.setdefault(row["name"], []).append(row)
+    rows = []
+    for name, seeds in found.items():
+        if "not_measured" in seeds[0]:
+            rows.append((name, f"not measured: {seeds[0]['not_measured']}", "", ""))
+            continue
+        times = ["not reached" if row["seconds"] is None else f"{row['seconds']:.0f}" for row in seeds]
+        lengths = ["-" if row["epochs"] is None else str(row["epochs"]) for row in seeds]
+        last = [f"{list(row['f1_by_epochs'].values())[-1]:.3f}" for row in seeds]
+        rows.append((name, ", ".join(times), ", ".join(lengths), ", ".join(last)))
+    return table(("training", "seconds", "epochs", "F1 in the end"), rows)
 
 
 def parallel(figures: Figures) -> str:
@@ -177,6 +237,10 @@ def beginnings(figures: Figures) -> str:
 
 TABLES: dict[str, Callable[[Figures], str]] = {
     "throughput": throughput,
+    "arithmetic": arithmetic,
+    "step": step,
+    "memory": memory,
+    "time-to-f1": time_to_f1,
     "evaluation": evaluation,
     "blocks": blocks,
     "operators": operators,

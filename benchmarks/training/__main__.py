@@ -31,14 +31,24 @@ from benchmarks.training.contender import NotMeasuredError
 from benchmarks.training.operators import profiles
 from benchmarks.training.parallel import efficiency
 from benchmarks.training.step_parts import step_parts
-from benchmarks.training.throughput import blocks, evaluation, training
+from benchmarks.training.throughput import arithmetic, blocks, evaluation, training
 from benchmarks.training.time_to_f1 import time_to_f1
 from benchmarks.training.trainers import TRAINERS
 from benchmarks.training.work import CHECK, FULL, QUICK, STUDY, Work, make_work
 from metaseg.device import keep_freed_memory
 
 Part = Literal[
-    "throughput", "evaluation", "blocks", "profile", "step", "parallel", "accuracy", "time-to-f1", "sizes", "packing"
+    "throughput",
+    "arithmetic",
+    "evaluation",
+    "blocks",
+    "profile",
+    "step",
+    "parallel",
+    "accuracy",
+    "time-to-f1",
+    "sizes",
+    "packing",
 ]
 GPU_ONLY = ("sizes", "packing")
 """Parts that a CPU would take hours for, unless they are asked for."""
@@ -100,6 +110,9 @@ def measure(options: Options, work: Work, small: Callable[[], Work], console: Co
 
     parts: dict[Part, Callable[[], Any]] = {
         "throughput": lambda: training(work, names, rounds, options.compile, say),
+        "arithmetic": lambda: arithmetic(
+            {"default study (width 8, depth 2, 4 x 96²)": small(), "width 16, depth 4, 16 x 128²": work}, rounds, say
+        ),
         "evaluation": lambda: evaluation(work, rounds, say),
         "blocks": lambda: blocks(work, rounds, say),
         "profile": lambda: profiles(work),
