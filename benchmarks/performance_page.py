@@ -115,13 +115,10 @@ def arithmetic(figures: Figures) -> str:
 def step(figures: Figures) -> str:
     """Parts of a step, the largest first."""
     rows = sorted(figures["step"]["figures"], key=lambda row: -row["share"]["median"])
-    shown = [
-        (
-            row["part"],
-            "{median:.1f} % ({low:.1f} to {high:.1f})".format(**{k: 100 * v for k, v in row["share"].items()}),
-        )
-        for row in rows
-    ]
+    shown = []
+    for row in rows:
+        percent = {key: 100 * value for key, value in row["share"].items()}
+        shown.append((row["part"], "{median:.1f} % ({low:.1f} to {high:.1f})".format(**percent)))
     return table(("part", "share of an epoch's training"), shown)
 
 
