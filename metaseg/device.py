@@ -85,7 +85,7 @@ def keep_freed_memory() -> None:
     """Let this process keep the memory that it frees, for the tensors of its next step, instead of giving it back.
 
     glibc gives large tensors back to the kernel, and the heap's end as soon as it is free. Each step then gets the same
-    memory again page by page, which took from a tenth to two fifths of its time on CPUs (docs/performance.md). The
+    memory again page by page, which took from a tenth to a quarter of its time on CPUs (docs/performance.md). The
     price is fragmentation: up to a third more memory at the most. Does nothing where the C library isn't glibc.
     """
     if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
