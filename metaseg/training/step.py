@@ -1,10 +1,12 @@
 """A training step: forward pass, loss, backward pass and optimizer, launched one by one or from a CUDA graph."""
 
+import random
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -17,6 +19,9 @@ from metaseg.training.world import World
 
 WARM_UP_STEPS = 3
 """Steps before a capture, in which libraries make what they keep: as many as PyTorch's documentation takes."""
+
+KNOWN_PACKAGES = ("torch", "metaseg", "monai", "segmentation_models_pytorch", "timm", "torchvision")
+"""Packages whose modules compute the same in each step, apart from what they draw."""
 
 Capture = Callable[[Callable[[], Tensor]], tuple[Callable[[], None], Tensor]]
 """Captures a function of no arguments, which it may call several times first: returns what replays it, and the tensor
@@ -124,30 +129,58 @@ class CapturedStep:
         inputs = tuple(tensor.clone() for tensor in given)
         rates = [float(group["lr"]) for group in self._step.optimizer.param_groups]
         self._rates = [torch.tensor(rate, dtype=torch.float32, device=given[0].device) for rate in rates]
-        restore = _kept(self._step)
+        restore, buffers = _kept(self._step), list(self._step.network.buffers())
+        undrawn = _draws(self._step.device)
         try:
-            self._replay, self._loss = self._capture(lambda: self._with_rates(inputs))
-            self._inputs = inputs
+            replay, loss = self._capture(lambda: self._with_rates(inputs))
         except RuntimeError as error:
             self._failed = True
             why = str(error).partition("\n")[0]
-            warnings.warn(
-                f"steps are launched one by one, as none could be captured: {why}", CaptureWarning, stacklevel=4
-            )
+            warnings.warn(f"steps are launched one by one, as a capture failed: {why}", CaptureWarning, stacklevel=4)
+            return
         finally:
             restore()
+            drew = undrawn()
+        # A graph would repeat what layers have drawn, and would go on with buffers that the network has replaced.
+        kept = all(one is other for one, other in zip(buffers, self._step.network.buffers(), strict=True))
+        if kept and not drew:
+            self._inputs, self._replay, self._loss = inputs, replay, loss
+        else:
+            self._failed = True
 
     def _with_rates(self, inputs: tuple[Tensor, ...]) -> Tensor:
         """Take a step with learning rates that lie in tensors: numbers would stay as they are when it is captured."""
         groups = self._step.optimizer.param_groups
         numbers = [group["lr"] for group in groups]
+        # PyTorch warns of optimizers that are capturable and take a step that isn't captured.
+        capturing = self._step.device.type == "cuda" and torch.cuda.is_current_stream_capturing()
         try:
             for group, rate in zip(groups, self._rates, strict=True):
-                group |= {"lr": rate, "capturable": True}
+                group |= {"lr": rate, "capturable": capturing}
             return self._step.taken(*inputs)
         finally:
             for group, number in zip(groups, numbers, strict=True):
                 group |= {"lr": number, "capturable": False}
+
+
+def _draws(device: torch.device) -> Callable[[], bool]:
+    """Remember the generators that layers may draw from; returns what sets them back, and says if any has drawn."""
+    generators = [torch.default_generator]
+    if device.type == "cuda":
+        generators.append(torch.cuda.default_generators[torch.cuda.current_device()])
+    states = [generator.get_state() for generator in generators]
+    python, arrays = random.getstate(), np.random.get_state()
+
+    def undrawn() -> bool:
+        same = [torch.equal(generator.get_state(), state) for generator, state in zip(generators, states, strict=True)]
+        same += [random.getstate() == python, repr(np.random.get_state()) == repr(arrays)]
+        for generator, state in zip(generators, states, strict=True):
+            generator.set_state(state)
+        random.setstate(python)
+        np.random.set_state(arrays)
+        return not all(same)
+
+    return undrawn
 
 
 def _kept(step: Step) -> Callable[[], None]:
@@ -195,8 +228,10 @@ def on_gpu(step: Callable[[], Tensor]) -> tuple[Callable[[], None], Tensor]:
 
 
 def build_step(step: Step, capture: Capture | None) -> Step | CapturedStep:
-    """The step, to be captured where that gives the same training: not with several workers, nor in float16, whose
-    scaler looks at gradients on the host, nor in networks that may draw numbers, which get other seeds in each step.
+    """The step, to be captured where that gives the same training.
+
+    That isn't so with several workers; nor in float16, whose scaler looks at gradients on the host; nor in networks
+    that draw numbers, which get other seeds in each step; and a module of an unknown package may count steps in Python.
 
     Args:
         step: the usual one.
@@ -204,21 +239,7 @@ def build_step(step: Step, capture: Capture | None) -> Step | CapturedStep:
     """
     if capture is None or (capture is on_gpu and step.device.type != "cuda"):
         return step
-    if World.current().size > 1 or step.scaler.is_enabled() or _draws(step.network):
+    known = all(type(module).__module__.partition(".")[0] in KNOWN_PACKAGES for module in step.network.modules())
+    if World.current().size > 1 or step.scaler.is_enabled() or not known:
         return step
     return CapturedStep(step, capture)
-
-
-def _draws(network: nn.Module) -> bool:
-    """Return True if a layer may draw numbers in training: those of PyTorch that do, or one of another package's."""
-    known = (
-        nn.modules.dropout._DropoutNd,
-        nn.RReLU,
-        nn.FractionalMaxPool2d,
-        nn.FractionalMaxPool3d,
-        nn.MultiheadAttention,
-    )
-    return any(
-        isinstance(module, known) or not module.__class__.__module__.startswith(("torch.nn.modules", "metaseg."))
-        for module in network.modules()
-    )
