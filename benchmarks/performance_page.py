@@ -2,8 +2,8 @@
 
     python -m benchmarks.performance_page
 
-A table stands between `<!-- NAME -->` and `<!-- end -->`, or between `<!-- NAME MACHINE -->` and `<!-- end -->` if it is of
-another machine than the first; what is around it is written by hand.
+A table stands between `<!-- NAME -->` and `<!-- end -->`, or, if it is of another machine than the first, between
+`<!-- NAME MACHINE -->` and `<!-- end -->`; what is around it is written by hand.
 """
 
 import json
@@ -113,7 +113,8 @@ def parallel(figures: Figures) -> str:
         return f"Not measured: {found['not_measured']}"
     names = {
         "one": "one worker", "side by side": "two runs side by side, one worker each",
-        "halves": "two runs side by side, batches of half the size", "strong": "two workers share a batch of 16", "weak": "two workers, a batch of 16 each",
+        "halves": "two runs side by side, batches of half the size",
+        "strong": "two workers share a batch of 16", "weak": "two workers, a batch of 16 each",
     }  # fmt: skip
     rows = [
         (

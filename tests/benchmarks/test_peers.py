@@ -175,7 +175,7 @@ def test_the_page_can_have_a_table_of_another_machine():
     assert "half the size" not in first
     assert "0.90 (0.89 to 0.92)" in second
     assert "old" not in second
-    with pytest.raises(ValueError, match="'parallel arm'; known: throughput, .*: amd"):
+    with pytest.raises(ValueError, match=r"'parallel arm'; known: throughput, .*: amd"):
         written("<!-- parallel arm -->\n<!-- end -->\n", figures)
 
 
