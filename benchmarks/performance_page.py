@@ -2,7 +2,8 @@
 
     python -m benchmarks.performance_page
 
-A table stands between `<!-- NAME -->` and `<!-- end -->`; what is around it is written by hand.
+A table stands between `<!-- NAME -->` and `<!-- end -->`, or, if it is of another machine than the first, between
+`<!-- NAME MACHINE -->` and `<!-- end -->`; what is around it is written by hand.
 """
 
 import json
@@ -20,10 +21,17 @@ FIGURES = PAGE.parent / "figures" / "performance"
 Figures = dict[str, Any]
 
 
+MACHINES = {"amd": "training_cpu_amd.json"}
+"""Files of `benchmarks.training` on other machines than that of `training_cpu.json`."""
+
+
 def load() -> Figures:
-    """Committed figures of a CPU: each part of `benchmarks.training`, and `scale`."""
+    """Committed figures of a CPU: each part of `benchmarks.training`, `scale`, and parts by `machines`."""
     training = json.loads((RESULTS / "training_cpu.json").read_text())
-    return {**training, "scale": json.loads((RESULTS / "scale.json").read_text())}
+    others = {
+        name: json.loads(path.read_text()) for name, file in MACHINES.items() if (path := RESULTS / file).exists()
+    }
+    return {**training, "scale": json.loads((RESULTS / "scale.json").read_text()), "machines": others}
 
 
 def spread(value: dict[str, float] | None, digits: int = 2) -> str:
@@ -105,6 +113,7 @@ def parallel(figures: Figures) -> str:
         return f"Not measured: {found['not_measured']}"
     names = {
         "one": "one worker", "side by side": "two runs side by side, one worker each",
+        "halves": "two runs side by side, batches of half the size",
         "strong": "two workers share a batch of 16", "weak": "two workers, a batch of 16 each",
     }  # fmt: skip
     rows = [
@@ -113,6 +122,7 @@ def parallel(figures: Figures) -> str:
             ratio(found.get(f"{name} of side by side")),
         )
         for name, text in names.items()
+        if name in found
     ]  # fmt: skip
     return table(("training", "crops per second", "ratio to twice one worker", "ratio to two runs side by side"), rows)
 
@@ -127,6 +137,19 @@ def accuracy(figures: Figures) -> str:
             scores = ", ".join(f"{score:.3f}" for score in row["f1_by_seed"])
             rows.append((row["name"], f"{row['f1']:.3f}", f"{row['sd']:.3f}", scores))
     return table(("training", "mean validation F1", "SD", "by seed"), rows)
+
+
+def time_to_f1(figures: Figures) -> str:
+    """Training time to a validation F1."""
+    rows = []
+    for row in figures["time-to-f1"]["figures"]:
+        if "not_measured" in row:
+            rows.append((row["name"], f"not measured: {row['not_measured']}", "", "", "", ""))
+            continue
+        times = [spread(row[what], 3) or "not reached" for what in ("seconds", "seconds_in_all")]
+        rows.append((row["name"], row["reached"], row["epochs"] or "", *times, f"{row['best_f1']:.3f}"))
+    columns = ("training", "seeds that reach it", "epochs, by seed", "seconds of training", "seconds in all", "best F1")
+    return table(columns, rows)
 
 
 CURVES = {
@@ -176,6 +199,7 @@ TABLES: dict[str, Callable[[Figures], str]] = {
     "operators": operators,
     "parallel": parallel,
     "accuracy": accuracy,
+    "time to f1": time_to_f1,
     **{f"growth of {name}": growth(name) for name in CURVES},
     "beginnings": beginnings,
 }
@@ -186,9 +210,14 @@ def written(page: str, figures: Figures) -> str:
     """The page with its tables as the figures have them; an unknown one is a `ValueError`."""
 
     def fill(found: re.Match[str]) -> str:
-        if found[1] not in TABLES:
-            raise ValueError(f"the page has a table {found[1]!r}; known: {', '.join(TABLES)}")
-        return f"<!-- {found[1]} -->\n{TABLES[found[1]](figures)}\n<!-- end -->"
+        name, _, machine = found[1].rpartition(" ")
+        name, own = (name, figures["machines"][machine]) if machine in figures["machines"] else (found[1], figures)
+        if name not in TABLES:
+            raise ValueError(
+                f"the page has a table {found[1]!r}; known: {', '.join(TABLES)}, each also with one of the machines "
+                f"whose figures are there: {', '.join(figures['machines']) or 'none'}"
+            )
+        return f"<!-- {found[1]} -->\n{TABLES[name](own)}\n<!-- end -->"
 
     return re.sub(r"<!-- (.+?) -->\n.*?<!-- end -->", fill, page, flags=re.DOTALL)
 

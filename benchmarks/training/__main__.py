@@ -31,17 +31,23 @@ from benchmarks.training.contender import NotMeasuredError
 from benchmarks.training.operators import profiles
 from benchmarks.training.parallel import efficiency
 from benchmarks.training.throughput import blocks, evaluation, training
-from benchmarks.training.trainers import TRAINERS
+from benchmarks.training.time_to_f1 import LENGTHS, TARGET, time_to_f1
+from benchmarks.training.trainers import TRAINERS, USUAL
 from benchmarks.training.work import CHECK, FULL, QUICK, STUDY, Work, make_work
 from metaseg.device import keep_freed_memory
 
-Part = Literal["throughput", "evaluation", "blocks", "profile", "parallel", "accuracy", "sizes", "packing"]
+Part = Literal[
+    "throughput", "evaluation", "blocks", "profile", "parallel", "accuracy", "time-to-f1", "sizes", "packing"
+]
 GPU_ONLY = ("sizes", "packing")
 """Parts that a CPU would take hours for, unless they are asked for."""
-ONLY_IN_JSON = ("about", "ratio_to_fastest", "f1_by_seed")
+ONLY_IN_JSON = ("about", "ratio_to_fastest", "f1_by_seed", "trainings")
 CHECK_ROUNDS = 3
 SLOWER = 1
 """Exit code of a check that failed."""
+
+MISUSE = 2
+"""Exit code where an option can't be meant."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +61,7 @@ class Options:
     parts: tuple[Part, ...] = ()
     """Default: all; on a CPU all but sizes and packing."""
 
-    contenders: tuple[str, ...] = tuple(TRAINERS)
+    contenders: tuple[str, ...] = USUAL
     """Trainers that take part."""
 
     rounds: int = 7
@@ -69,6 +75,12 @@ class Options:
 
     seeds: int = 3
     """Trainings of each."""
+
+    lengths: tuple[int, ...] = LENGTHS
+    """Epochs of the trainings of time-to-f1, each with a schedule of its own."""
+
+    target: float = TARGET
+    """Validation F1 whose time is measured."""
 
     quick: bool = False
     """Fewer images, 2 rounds, 2 epochs and seeds."""
@@ -99,6 +111,7 @@ def measure(options: Options, work: Work, console: Console) -> Iterator[tuple[Pa
         "sizes": lambda: sizes([paper_size(side) for side in PAPER_SIDES], work.device, work.threads, rounds),
         "packing": lambda: packing(work, PACKED, epochs=5, rounds=max(1, rounds // 2)),
         "accuracy": lambda: final_scores(work, names, epochs, seeds, say),
+        "time-to-f1": lambda: time_to_f1(work, names, options.lengths, seeds, options.target, say),
         "parallel": lambda: efficiency(work, max(1, rounds // 2), epochs=5),
     }
     all_parts: tuple[Part, ...] = get_args(Part)
@@ -134,6 +147,9 @@ def main(options: Options) -> int:
     """Measure, print and write; returns the exit code."""
     keep_freed_memory()  # bare loops have what ours has
     console, device = Console(), torch.device(options.device)
+    if unknown := [name for name in options.contenders if name not in TRAINERS]:
+        console.print(f"--contenders: unknown {unknown[0]!r}; known: {', '.join(TRAINERS)}", style="red")
+        return MISUSE
     torch.set_num_threads(options.threads)
     size = CHECK if options.check or options.record else QUICK if options.quick else FULL
 
@@ -158,7 +174,7 @@ def main(options: Options) -> int:
             "machine": describe_machine(), "device": options.device, "threads": options.threads,
             "quick": options.quick, "size": asdict(size), "crops": work.crops, "steps": work.steps,
         }  # fmt: skip
-        whole = not options.quick and options.contenders == tuple(TRAINERS)
+        whole = not options.quick and options.contenders == USUAL
         out = options.out or (RESULTS / f"training_{options.device}.json" if whole else None)
         for part, rows in measure(options, work, console):
             show(part, rows, console)

@@ -6,12 +6,12 @@ import numpy as np
 import pandas as pd
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from benchmarks.training.bare import Dtype
-from benchmarks.training.loop import Loop
+from benchmarks.training.bare import Arithmetic
+from benchmarks.training.loop import Loop, Loss
 from benchmarks.training.work import Work
 from metaseg.training.fit import build_network, encode_metadata
 from metaseg.training.losses import segmentation_loss
@@ -47,8 +47,22 @@ class PngImages(TorchDataset[tuple[Tensor, Tensor, Tensor]]):
         return image, mask, self.vectors[index]
 
 
-def textbook(work: Work, seed: int, epochs: int, dtype: Dtype = "float32") -> Loop:
-    """The loop, ready to train."""
+def mean_loss(logits: Tensor, mask: Tensor) -> Tensor:
+    """Our loss, of the whole batch."""
+    return segmentation_loss(logits, mask).mean()
+
+
+def textbook_network(work: Work) -> tuple[nn.Module, Loss]:
+    """Our network and loss."""
+    config, dataset = work.config(), work.dataset
+    vectors = encode_metadata(config, dataset)[1]
+    return build_network(config, dataset.channels, len(dataset.classes), vectors.shape[1]), mean_loss
+
+
+def textbook(
+    work: Work, seed: int, epochs: int, arithmetic: Arithmetic, network: tuple[nn.Module, Loss, str] | None = None
+) -> Loop:
+    """The loop, ready to train our network, or another with its loss and description."""
     torch.manual_seed(seed)
     config, table = work.config(seed), work.dataset.table
     vectors = encode_metadata(config, work.dataset)[1]
@@ -62,9 +76,8 @@ def textbook(work: Work, seed: int, epochs: int, dtype: Dtype = "float32") -> Lo
             pin_memory=work.device.type == "cuda",
         )  # fmt: skip
 
-    model = build_network(config, work.dataset.channels, len(work.dataset.classes), vectors.shape[1])
+    model, loss, about = network or (*textbook_network(work), "our network")
     return Loop(
-        work, epochs, model, lambda logits, mask: segmentation_loss(logits, mask).mean(),
-        loader("train", work.size.crop, work.size.batch), loader("val", None, 4), dtype,
-        f"our network; PNGs decoded by {processes or 'no'} loader processes; {dtype}, NCHW",
+        work, epochs, model, loss, loader("train", work.size.crop, work.size.batch), loader("val", None, 4), arithmetic,
+        f"{about}; PNGs decoded by {processes or 'no'} loader processes",
     )  # fmt: skip

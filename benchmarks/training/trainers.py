@@ -3,10 +3,14 @@
 from collections.abc import Callable
 
 import torch
+from torch import nn
 
-from benchmarks.training.bare import Arithmetic, type_name
+from benchmarks.training.bare import Arithmetic, Dtype, type_name
+from benchmarks.training.best_setting import best_setting
 from benchmarks.training.contender import MakeTrainer, NotMeasuredError, Trainer
 from benchmarks.training.ivadomed_peer import IvadomedPeer
+from benchmarks.training.loop import Loss
+from benchmarks.training.nnunet_peer import NnunetPeer
 from benchmarks.training.ours import Ours
 from benchmarks.training.work import Work
 from metaseg.device import half_precision, possible_arithmetic, usual_arithmetic
@@ -19,28 +23,55 @@ def _ours(full_precision: bool) -> MakeTrainer:
     return lambda work, seed, epochs: Ours(work, work.config(seed, epochs), full_precision)
 
 
-def _textbook(dtype: str) -> MakeTrainer:
+def _textbook(dtype: Dtype | None, compiled: bool = False) -> MakeTrainer:
     def make(work: Work, seed: int, epochs: int) -> Trainer:
-        from benchmarks.training.textbook import textbook
+        from benchmarks.training.textbook import textbook, textbook_network
 
-        return textbook(work, seed, epochs, dtype)
+        arithmetic = _setting("textbook", dtype, compiled, work, lambda: textbook_network(work))
+        return textbook(work, seed, epochs, arithmetic)
 
     return make
 
 
-def _monai(dtype: str) -> MakeTrainer:
+def _monai(dtype: Dtype | None, compiled: bool = False) -> MakeTrainer:
     def make(work: Work, seed: int, epochs: int) -> Trainer:
         try:
-            from benchmarks.training.monai_peer import monai_loop
+            from benchmarks.training.monai_peer import monai_loop, monai_network
         except ModuleNotFoundError as error:
             raise NotMeasuredError(f"MONAI isn't installed: {install('scores')}") from error
-        return monai_loop(work, seed, epochs, our_parameters(work), dtype)
+        parameters = our_parameters(work)
+        arithmetic = _setting("MONAI", dtype, compiled, work, lambda: monai_network(parameters)[:2])
+        return monai_loop(work, seed, epochs, parameters, arithmetic)
 
     return make
+
+
+def _smp(compiled: bool = False) -> MakeTrainer:
+    def make(work: Work, seed: int, epochs: int) -> Trainer:
+        try:
+            from benchmarks.training.smp_peer import smp_loop, smp_network
+        except ModuleNotFoundError as error:
+            raise NotMeasuredError(f"segmentation_models_pytorch isn't installed: {install('smp')}") from error
+        parameters = our_parameters(work)
+        arithmetic = _setting("SMP U-Net", None, compiled, work, lambda: smp_network(parameters)[:2])
+        return smp_loop(work, seed, epochs, parameters, arithmetic)
+
+    return make
+
+
+def _setting(
+    name: str, dtype: Dtype | None, compiled: bool, work: Work, make: Callable[[], tuple[nn.Module, Loss]]
+) -> Arithmetic:
+    """The number format that is asked for, in NCHW; where none is, the fastest setting."""
+    return Arithmetic(dtype) if dtype else best_setting(name, work, make, compiled)
 
 
 def _ivadomed(transforms: str) -> MakeTrainer:
     return lambda work, seed, epochs: IvadomedPeer(work, seed, epochs, our_parameters(work), transforms)
+
+
+def _nnunet(work: Work, seed: int, epochs: int) -> Trainer:
+    return NnunetPeer(work, seed, epochs, our_parameters(work))
 
 
 def our_parameters(work: Work) -> int:
@@ -51,23 +82,36 @@ def our_parameters(work: Work) -> int:
 TRAINERS: dict[str, MakeTrainer] = {
     OURS: _ours(full_precision=False),
     OURS_FLOAT32: _ours(full_precision=True),
+    "textbook": _textbook(None),
+    "MONAI": _monai(None),
+    "SMP U-Net": _smp(),
+    "ivadomed": _ivadomed("flips"),
+    "ivadomed, its transforms": _ivadomed("default"),
+    "nnU-Net": _nnunet,
+    "textbook or compiled": _textbook(None, compiled=True),
+    "MONAI or compiled": _monai(None, compiled=True),
+    "SMP U-Net or compiled": _smp(compiled=True),
     "textbook float32": _textbook("float32"),
     "textbook bfloat16": _textbook("bfloat16"),
     "MONAI float32": _monai("float32"),
     "MONAI bfloat16": _monai("bfloat16"),
-    "ivadomed": _ivadomed("flips"),
-    "ivadomed, its transforms": _ivadomed("default"),
 }
-"""Functions that make trainers, by name."""
+"""Functions that make trainers, by name. Peers without a number format in their name have their fastest setting; those
+"or compiled" may be compiled for it, which takes minutes to warm up."""
+
+USUAL = (
+    OURS, OURS_FLOAT32, "textbook", "MONAI", "SMP U-Net", "ivadomed", "ivadomed, its transforms", "nnU-Net"
+)  # fmt: skip
+"""Trainers that are measured unless others are asked for: one row a peer."""
 
 
 def limits_of(name: str, device: torch.device) -> list[Arithmetic]:
     """Bare loops, the fastest of which is a trainer's limit.
 
     Ours may choose its arithmetic, so it is compared with all that the device has; in float32 with both memory formats.
-    Peers are compared with the arithmetic that their name says.
+    So may peers whose name says no number format; others are compared with the one that it says.
     """
-    if name == OURS:
+    if name == OURS or name.partition(" or ")[0] in ("textbook", "MONAI", "SMP U-Net"):
         return [Arithmetic(type_name(each.dtype), each.channels_last) for each in possible_arithmetic(device)]
     if name == OURS_FLOAT32:
         return [Arithmetic("float32", last) for last in (False, True)]
