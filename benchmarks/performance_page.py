@@ -2,8 +2,7 @@
 
     python -m benchmarks.performance_page
 
-A table stands between `<!-- NAME -->` and `<!-- end -->`, or, if it is of another machine than the first, between
-`<!-- NAME MACHINE -->` and `<!-- end -->`; what is around it is written by hand.
+A table stands between `<!-- NAME -->` and `<!-- end -->`; what is around it is written by hand.
 """
 
 import json
@@ -21,17 +20,15 @@ FIGURES = PAGE.parent / "figures" / "performance"
 Figures = dict[str, Any]
 
 
-MACHINES = {"amd": "training_cpu_amd.json"}
-"""Files of `benchmarks.training` on other machines than that of `training_cpu.json`."""
+OTHER = "amd"
+"""Word after a table's name, where it is of the second machine."""
 
 
 def load() -> Figures:
-    """Committed figures of a CPU: each part of `benchmarks.training`, `scale`, and parts by `machines`."""
-    training = json.loads((RESULTS / "training_cpu.json").read_text())
-    others = {
-        name: json.loads(path.read_text()) for name, file in MACHINES.items() if (path := RESULTS / file).exists()
-    }
-    return {**training, "scale": json.loads((RESULTS / "scale.json").read_text()), "machines": others}
+    """Committed figures of CPUs: each part of `benchmarks.training`, those of a second machine, and `scale`."""
+    names = ("training_cpu", "training_cpu_amd", "scale", "kept_memory")
+    first, other, scale, kept = (json.loads((RESULTS / f"{name}.json").read_text()) for name in names)
+    return {**first, OTHER: other, "scale": scale, "memory": kept}
 
 
 def spread(value: dict[str, float] | None, digits: int = 2) -> str:
@@ -106,6 +103,64 @@ def operators(figures: Figures) -> str:
     return table(("operator", "share", "calls"), rows)
 
 
+def arithmetic(figures: Figures) -> str:
+    """Bare loops of every number and memory format, and ours, for each network."""
+    rows = []
+    for row in figures["arithmetic"]["figures"]:
+        name = f"**{row['name']}**, which chose {row['chosen']}" if "chosen" in row else row["name"]
+        rows.append((row["network"], name, spread(row["images_per_second"], 3), ratio(row["ratio"])))
+    return table(("network", "loop", "crops per second", "ratio to the fastest loop"), rows)
+
+
+def step(figures: Figures) -> str:
+    """Parts of a step, the largest first."""
+    rows = sorted(figures["step"]["figures"], key=lambda row: -row["share"]["median"])
+    shown = []
+    for row in rows:
+        percent = {key: 100 * value for key, value in row["share"].items()}
+        shown.append((row["part"], "{median:.1f} % ({low:.1f} to {high:.1f})".format(**percent)))
+    return table(("part", "share of an epoch's training"), shown)
+
+
+def memory(figures: Figures) -> str:
+    """Steps with memory that is kept, and without."""
+    rows = []
+    for row in figures["memory"]["figures"]:
+        usual, kept = row["usual"], row["kept"]
+        rows.append(
+            (
+                f"width {row['width']}, depth {row['depth']}, {row['batch']} x {row['crop']}²", row["arithmetic"],
+                spread({key: 1000 * value for key, value in usual["seconds"].items()}, 3),
+                spread({key: 1000 * value for key, value in kept["seconds"].items()}, 3),
+                f"{usual['seconds']['median'] / kept['seconds']['median']:.2f}",
+                f"{usual['faults']['median']:,.0f}", f"{kept['faults']['median']:,.0f}",
+                f"{usual['bytes'] / 1e9:.1f}", f"{kept['bytes'] / 1e9:.1f}",
+            )
+        )  # fmt: skip
+    columns = (
+        "network", "arithmetic", "usual, ms", "kept, ms", "faster by", "page faults, usual", "kept", "peak, usual, GB",
+        "kept",
+    )  # fmt: skip
+    return table(columns, rows)
+
+
+def time_to_f1(figures: Figures) -> str:
+    """Seconds of training until the target is reached, each seed."""
+    found: dict[str, list[Figures]] = {}
+    for row in figures["time-to-f1"]["figures"]:
+        found.setdefault(row["name"], []).append(row)
+    rows = []
+    for name, seeds in found.items():
+        if "not_measured" in seeds[0]:
+            rows.append((name, f"not measured: {seeds[0]['not_measured']}", "", ""))
+            continue
+        times = ["not reached" if row["seconds"] is None else f"{row['seconds']:.0f}" for row in seeds]
+        lengths = ["-" if row["epochs"] is None else str(row["epochs"]) for row in seeds]
+        last = [f"{list(row['f1_by_epochs'].values())[-1]:.3f}" for row in seeds]
+        rows.append((name, ", ".join(times), ", ".join(lengths), ", ".join(last)))
+    return table(("training", "seconds", "epochs", "F1 in the end"), rows)
+
+
 def parallel(figures: Figures) -> str:
     """One worker and two."""
     found = figures["parallel"]["figures"]
@@ -137,19 +192,6 @@ def accuracy(figures: Figures) -> str:
             scores = ", ".join(f"{score:.3f}" for score in row["f1_by_seed"])
             rows.append((row["name"], f"{row['f1']:.3f}", f"{row['sd']:.3f}", scores))
     return table(("training", "mean validation F1", "SD", "by seed"), rows)
-
-
-def time_to_f1(figures: Figures) -> str:
-    """Training time to a validation F1."""
-    rows = []
-    for row in figures["time-to-f1"]["figures"]:
-        if "not_measured" in row:
-            rows.append((row["name"], f"not measured: {row['not_measured']}", "", "", "", ""))
-            continue
-        times = [spread(row[what], 3) or "not reached" for what in ("seconds", "seconds_in_all")]
-        rows.append((row["name"], row["reached"], row["epochs"] or "", *times, f"{row['best_f1']:.3f}"))
-    columns = ("training", "seeds that reach it", "epochs, by seed", "seconds of training", "seconds in all", "best F1")
-    return table(columns, rows)
 
 
 CURVES = {
@@ -194,12 +236,15 @@ def beginnings(figures: Figures) -> str:
 
 TABLES: dict[str, Callable[[Figures], str]] = {
     "throughput": throughput,
+    "arithmetic": arithmetic,
+    "step": step,
+    "memory": memory,
+    "time-to-f1": time_to_f1,
     "evaluation": evaluation,
     "blocks": blocks,
     "operators": operators,
     "parallel": parallel,
     "accuracy": accuracy,
-    "time to f1": time_to_f1,
     **{f"growth of {name}": growth(name) for name in CURVES},
     "beginnings": beginnings,
 }
@@ -210,14 +255,10 @@ def written(page: str, figures: Figures) -> str:
     """The page with its tables as the figures have them; an unknown one is a `ValueError`."""
 
     def fill(found: re.Match[str]) -> str:
-        name, _, machine = found[1].rpartition(" ")
-        name, own = (name, figures["machines"][machine]) if machine in figures["machines"] else (found[1], figures)
+        name = found[1].removesuffix(f" {OTHER}")
         if name not in TABLES:
-            raise ValueError(
-                f"the page has a table {found[1]!r}; known: {', '.join(TABLES)}, each also with one of the machines "
-                f"whose figures are there: {', '.join(figures['machines']) or 'none'}"
-            )
-        return f"<!-- {found[1]} -->\n{TABLES[name](own)}\n<!-- end -->"
+            raise ValueError(f"the page has a table {found[1]!r}; known: {', '.join(TABLES)}")
+        return f"<!-- {found[1]} -->\n{TABLES[name](figures if name == found[1] else figures[OTHER])}\n<!-- end -->"
 
     return re.sub(r"<!-- (.+?) -->\n.*?<!-- end -->", fill, page, flags=re.DOTALL)
 

@@ -434,9 +434,10 @@ class LossConfig:
 
 ArithmeticName = Literal[
     "auto", "float32 channels-first", "float32 channels-last", "bfloat16 channels-first", "bfloat16 channels-last",
-    "float16 channels-first", "float16 channels-last",
+    "float16 channels-first", "float16 channels-last", "float32 channels-first compiled",
+    "float32 channels-last compiled", "bfloat16 channels-first compiled", "bfloat16 channels-last compiled",
 ]  # fmt: skip
-"""Number format and memory format of a training (`metaseg.device.Arithmetic`)."""
+"""Number format and memory format of a training, and whether it is compiled (`metaseg.device.Arithmetic`)."""
 
 
 @dataclass(frozen=True)
@@ -478,8 +479,13 @@ class EngineConfig:
     """Keep a checkpoint after every so many epochs too."""
 
     arithmetic: ArithmeticName = "auto"
-    """Number format and memory format of training, for example "float32 channels-last". By default what is fastest on
-    the machine, measured once for each network and kept there; `config.json` says which."""
+    """Number format and memory format of training, for example "float32 channels-last", and whether the network is
+    compiled. By default what is fastest on the machine, measured once for each network and kept there; `config.json`
+    says which. Compiling is only considered for runs of 20 minutes and more."""
+
+    cuda_graphs: bool = True
+    """On a GPU, capture a training step in a CUDA graph and replay it, where that can be: small networks are then much
+    faster."""
 
     def __post_init__(self) -> None:
         workers = self.workers_per_run

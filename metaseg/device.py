@@ -17,16 +17,19 @@ KEPT_BYTES = 2**31 - 1
 
 @dataclass(frozen=True)
 class Arithmetic:
-    """Number format and memory format of a network's training."""
+    """Number format and memory format of a network's training, and whether it is compiled."""
 
     dtype: torch.dtype
     """float32, or the half precision that convolutions compute in."""
     channels_last: bool
     """True if a pixel's channels lie together in memory, False if a channel's pixels do."""
+    compiled: bool = False
+    """True if the network is compiled by `torch.compile`."""
 
     def __str__(self) -> str:
         dtype = str(self.dtype).removeprefix("torch.")
-        return f"{dtype} {'channels-last' if self.channels_last else 'channels-first'}"
+        layout = "channels-last" if self.channels_last else "channels-first"
+        return f"{dtype} {layout}{' compiled' if self.compiled else ''}"
 
     @property
     def memory_format(self) -> torch.memory_format:

@@ -21,6 +21,7 @@ from metaseg.study.run_id import run_id
 from metaseg.training.evaluate import evaluate
 from metaseg.training.fit import fit
 from metaseg.training.history import Epoch
+from metaseg.training.step import on_gpu
 
 SMALL = Size(side=64, images=42, network=NetworkConfig(width=4, depth=2), batch=4, crop=32)
 CPU = torch.device("cpu")
@@ -122,12 +123,46 @@ def an_epoch_never_waits_for_the_device(work: Work, device: torch.device, folder
     return f"{counts[0]} synchronisations in 2 epochs, whatever the number of steps"
 
 
+def an_evaluation_waits_once(work: Work, device: torch.device, folder: Path) -> str:
+    """Batches of an evaluation are sent without waiting: 48 times as many images give no more synchronisations."""
+    if device.type != "cuda":
+        return "nothing to wait for on a CPU"
+    fitted, samples = fit(work.config(epochs=1), work.dataset, device), work.dataset.indices("test")
+    counts = []
+    for several in (samples, np.concatenate([samples] * 48)):
+        torch.cuda.set_sync_debug_mode("warn")
+        try:
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                evaluate(fitted.model, work.dataset, several, fitted.vectors, device)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+        counts.append(sum("synchroniz" in str(each.message) for each in caught))
+    _require(counts[0] == counts[1], f"{counts[0]} and {counts[1]} synchronisations with 1x and 48x the images")
+    return f"{counts[0]} synchronisations, whatever the number of images"
+
+
+def replayed_steps_learn_alike(work: Work, device: torch.device, folder: Path) -> str:
+    """Steps that are replayed from a CUDA graph give the losses of steps that are launched one by one."""
+    if device.type != "cuda":
+        return "no graphs on a CPU"
+    found = [fit(work.config(epochs=3), work.dataset, device, capture=capture) for capture in (on_gpu, None)]
+    _require(found[0].captured, "no step was captured")
+    _require(not found[1].captured, "a step was captured although none should be")
+    replayed, launched = (np.array([epoch.train_loss for epoch in fitted.history]) for fitted in found)
+    apart = float(np.max(np.abs(replayed / launched - 1)))
+    _require(apart < 0.02, f"losses differ by {apart:.2%}")
+    return f"largest relative difference in 3 epochs: {apart:.3%}"
+
+
 CHECKS: dict[str, Callable[[Work, torch.device, Path], str]] = {
     "losses": losses_are_the_cpus,
     "counts": counts_are_the_cpus,
     "cutters": cutters_give_equal_bits,
     "resume": resuming_gives_equal_bits,
     "waits": an_epoch_never_waits_for_the_device,
+    "waits of evaluation": an_evaluation_waits_once,
+    "graphs": replayed_steps_learn_alike,
 }
 
 

@@ -7,8 +7,10 @@ from typing import Any
 import torch
 
 from benchmarks.training.bare import Arithmetic, BareLoop, precision, wait
+from benchmarks.training.ours import Ours
 from benchmarks.training.work import Work
 from metaseg.training.losses import segmentation_loss
+from metaseg.training.step import Capture, on_gpu
 
 STEPS = 200
 """Steps of a measurement."""
@@ -24,13 +26,30 @@ class Speed:
 
 
 def launches(work: Work, arithmetic: Arithmetic, compiled: bool) -> list[dict[str, Any]]:
-    """A row a way: eager, replayed from a graph where there is a GPU, and compiled if asked for."""
-    rows = [_eager(work, arithmetic)]
+    """A row a way: eager, replayed from a graph where there is a GPU, our training in both ways, and compiled if asked
+    for."""
+    rows = [_eager(work, arithmetic), _ours(work, None)]
     if work.device.type == "cuda":
-        rows.append(_graph(work, arithmetic))
+        rows += [_graph(work, arithmetic), _ours(work, on_gpu)]
     if compiled:
         rows.append(_eager(work, Arithmetic(arithmetic.dtype, arithmetic.channels_last, compiled=True)))
     return [vars(row) for row in rows]
+
+
+def _ours(work: Work, capture: Capture | None) -> Speed:
+    """Our training, with its data path; the first epoch, which isn't counted, also captures."""
+    started = time.perf_counter()
+    ours = Ours(work, work.config(), capture=capture)
+    try:
+        ours.lap()
+        warm = time.perf_counter() - started
+        images, seconds = 0, 0.0
+        while images < STEPS * work.size.batch:
+            lap = ours.lap()
+            images, seconds = images + lap.images, seconds + lap.seconds
+    finally:
+        ours.close()
+    return Speed("ours, launched" if capture is None else "ours, replayed", images / seconds, warm)
 
 
 def _eager(work: Work, arithmetic: Arithmetic) -> Speed:

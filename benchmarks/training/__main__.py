@@ -30,22 +30,32 @@ from benchmarks.training.capacity import PACKED, PAPER_SIDES, packing, paper_siz
 from benchmarks.training.contender import NotMeasuredError
 from benchmarks.training.operators import profiles
 from benchmarks.training.parallel import efficiency
-from benchmarks.training.throughput import blocks, evaluation, training
-from benchmarks.training.time_to_f1 import LENGTHS, TARGET, time_to_f1
+from benchmarks.training.step_parts import step_parts
+from benchmarks.training.throughput import arithmetic, blocks, evaluation, training
+from benchmarks.training.time_to_f1 import time_to_f1
 from benchmarks.training.trainers import TRAINERS, USUAL
 from benchmarks.training.work import CHECK, FULL, QUICK, STUDY, Work, make_work
 from metaseg.device import keep_freed_memory
 
 Part = Literal[
-    "throughput", "evaluation", "blocks", "profile", "parallel", "accuracy", "time-to-f1", "sizes", "packing"
+    "throughput",
+    "arithmetic",
+    "evaluation",
+    "blocks",
+    "profile",
+    "step",
+    "parallel",
+    "accuracy",
+    "time-to-f1",
+    "sizes",
+    "packing",
 ]
 GPU_ONLY = ("sizes", "packing")
 """Parts that a CPU would take hours for, unless they are asked for."""
-ONLY_IN_JSON = ("about", "ratio_to_fastest", "f1_by_seed", "trainings")
+ONLY_IN_JSON = ("about", "ratio_to_fastest", "f1_by_seed", "f1_by_epochs")
 CHECK_ROUNDS = 3
 SLOWER = 1
 """Exit code of a check that failed."""
-
 MISUSE = 2
 """Exit code where an option can't be meant."""
 
@@ -76,11 +86,8 @@ class Options:
     seeds: int = 3
     """Trainings of each."""
 
-    lengths: tuple[int, ...] = LENGTHS
-    """Epochs of the trainings of time-to-f1, each with a schedule of its own."""
-
-    target: float = TARGET
-    """Validation F1 whose time is measured."""
+    target: float = 0.85
+    """Validation F1 that trainings are to reach in the part time-to-f1."""
 
     quick: bool = False
     """Fewer images, 2 rounds, 2 epochs and seeds."""
@@ -95,8 +102,8 @@ class Options:
     """Only write the ratios that are to be committed."""
 
 
-def measure(options: Options, work: Work, console: Console) -> Iterator[tuple[Part, Any]]:
-    """All parts that are asked for, one after the other."""
+def measure(options: Options, work: Work, small: Callable[[], Work], console: Console) -> Iterator[tuple[Part, Any]]:
+    """All parts that are asked for, one after the other; `small` makes the default study's work."""
     rounds, epochs, seeds = (2, 2, 2) if options.quick else (options.rounds, options.epochs, options.seeds)
     names = list(options.contenders)
 
@@ -105,13 +112,17 @@ def measure(options: Options, work: Work, console: Console) -> Iterator[tuple[Pa
 
     parts: dict[Part, Callable[[], Any]] = {
         "throughput": lambda: training(work, names, rounds, options.compile, say),
+        "arithmetic": lambda: arithmetic(
+            {"default study (width 8, depth 2, 4 x 96²)": small(), "width 16, depth 4, 16 x 128²": work}, rounds, say
+        ),
         "evaluation": lambda: evaluation(work, rounds, say),
         "blocks": lambda: blocks(work, rounds, say),
         "profile": lambda: profiles(work),
+        "step": lambda: step_parts(small(), 3 + rounds),
         "sizes": lambda: sizes([paper_size(side) for side in PAPER_SIDES], work.device, work.threads, rounds),
         "packing": lambda: packing(work, PACKED, epochs=5, rounds=max(1, rounds // 2)),
         "accuracy": lambda: final_scores(work, names, epochs, seeds, say),
-        "time-to-f1": lambda: time_to_f1(work, names, options.lengths, seeds, options.target, say),
+        "time-to-f1": lambda: time_to_f1(work, names, options.target, seeds, say),
         "parallel": lambda: efficiency(work, max(1, rounds // 2), epochs=5),
     }
     all_parts: tuple[Part, ...] = get_args(Part)
@@ -176,7 +187,7 @@ def main(options: Options) -> int:
         }  # fmt: skip
         whole = not options.quick and options.contenders == USUAL
         out = options.out or (RESULTS / f"training_{options.device}.json" if whole else None)
-        for part, rows in measure(options, work, console):
+        for part, rows in measure(options, work, lambda: small(folder), console):
             show(part, rows, console)
             if out:  # at once, since a later part may fail; parts that aren't asked for stay as they are
                 known = json.loads(out.read_text()) if out.exists() else {}

@@ -19,6 +19,7 @@ from metaseg.training.arithmetic import choose
 from metaseg.training.evaluate import evaluate
 from metaseg.training.fit import build_network, encode_metadata, fit
 from metaseg.training.history import Epoch
+from metaseg.training.step import Capture, on_gpu
 
 
 class _ClosedError(Exception):
@@ -32,15 +33,19 @@ class Ours:
         work: what is trained on.
         config: the run.
         full_precision: compute in float32 also where the device has a faster type.
+        capture: how steps are captured on a GPU; None to launch each.
     """
 
-    def __init__(self, work: Work, config: RunConfig, full_precision: bool = False) -> None:
+    def __init__(
+        self, work: Work, config: RunConfig, full_precision: bool = False, capture: Capture | None = on_gpu
+    ) -> None:
         self.work, self.config, self.full_precision = work, config, full_precision
         half = None if full_precision else half_precision(work.device)
         self.about = f"SME U-Net by metaseg.training.fit; {str(half or torch.float32).removeprefix('torch.')}"
         vectors = encode_metadata(config, work.dataset)[1]
         model = build_network(config, work.dataset.channels, len(work.dataset.classes), vectors.shape[1])
         self.parameters = sum(weights.numel() for weights in model.parameters())
+        self._capture = capture
         self._turn = threading.Semaphore(0)
         self._news: queue.Queue[Epoch | BaseException] = queue.Queue()
         self._closed = False
@@ -82,7 +87,7 @@ class Ours:
     def _fit(self) -> None:
         try:
             self._wait()
-            fit(self.config, self.work.dataset, self.work.device, self._tell)
+            fit(self.config, self.work.dataset, self.work.device, self._tell, capture=self._capture)
         except _ClosedError:
             pass
         except BaseException as error:  # it is the caller's, whatever it is

@@ -1,52 +1,59 @@
-"""U-Net of segmentation_models_pytorch, trained by the textbook's loop with the package's own loss."""
+"""A U-Net of segmentation_models_pytorch with a ResNet-18, untrained, in the textbook's loop."""
 
+from functools import cache
+from itertools import product
+
+import segmentation_models_pytorch as smp
 import torch
-from torch import Tensor, nn
-
-try:
-    import torchvision  # noqa: F401  which timm needs
-except RuntimeError:
-    # PyPI's torchvision is built for CUDA: beside a CPU build of torch its operators are missing. None is used.
-    _operators = torch.library.Library("torchvision", "DEF")
-    for _name in ("nms", "qnms"):
-        _operators.define(f"{_name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-from segmentation_models_pytorch import Unet
-from segmentation_models_pytorch.losses import BINARY_MODE, DiceLoss
-from torch.nn.functional import binary_cross_entropy_with_logits
+from torch import nn
 
 from benchmarks.training.bare import Arithmetic
-from benchmarks.training.contender import closest_width
 from benchmarks.training.loop import Loop, Loss, Unconditioned
-from benchmarks.training.textbook import textbook
+from benchmarks.training.textbook import mean_loss, textbook
 from benchmarks.training.work import Work
 
-ENCODER = "timm-mobilenetv3_small_minimal_100"
-"""The package's smallest encoder, 0.4 million weights; already resnet18 has 11 million, five times our network's."""
+DEPTHS, WIDTHS = (3, 4, 5), (8, 16, 32, 64)
+"""Depths of the encoder, and widths of the decoder's last stage but for one, that are tried."""
 
 
-def unet(width: int) -> Unet:
-    """Without pretrained weights; the decoder doubles its width from level to level, as ours does."""
-    widths = tuple(width * 2**level for level in reversed(range(5)))
-    return Unet(ENCODER, encoder_weights=None, in_channels=1, classes=1, decoder_channels=widths)
+def unet(depth: int, width: int) -> nn.Module:
+    """The network; its decoder's stages are twice as wide as the next."""
+    widths = [width * 2**level for level in reversed(range(depth))]
+    network: nn.Module = smp.Unet(
+        "resnet18", encoder_depth=depth, encoder_weights=None, decoder_channels=widths, in_channels=1, classes=1
+    )
+    return network
 
 
-def smp_network(parameters: int) -> tuple[nn.Module, Loss, int]:
-    """U-Net with about `parameters` parameters, its loss, and its width."""
-    with torch.device("meta"):
-        width = closest_width(lambda each: sum(w.numel() for w in unet(each).parameters()), parameters)
-    dice = DiceLoss(BINARY_MODE)
+def used(network: nn.Module) -> int:
+    """Number of the parameters that logits depend on: encoders have all their stages, whatever their depth."""
+    network(torch.zeros(2, 1, 64, 64)).sum().backward()
+    count = sum(weights.numel() for weights in network.parameters() if weights.grad is not None)
+    network.zero_grad(set_to_none=True)
+    return count
 
-    def loss(logits: Tensor, mask: Tensor) -> Tensor:
-        target = mask[:, None].float()
-        found: Tensor = dice(logits, target) + binary_cross_entropy_with_logits(logits, target)
-        return found
 
-    return Unconditioned(unet(width)), loss, width
+@cache
+def closest(parameters: int) -> tuple[int, int]:
+    """The depth and width whose network has closest to so many parameters."""
+
+    def apart(shape: tuple[int, int]) -> int:
+        return abs(used(unet(*shape)) - parameters)
+
+    return min(product(DEPTHS, WIDTHS), key=apart)
+
+
+def smp_network(parameters: int) -> tuple[nn.Module, Loss]:
+    """U-Net with about `parameters` parameters, and its loss."""
+    return Unconditioned(unet(*closest(parameters))), mean_loss
 
 
 def smp_loop(work: Work, seed: int, epochs: int, parameters: int, arithmetic: Arithmetic) -> Loop:
-    """U-Net with about `parameters` parameters, ready to train."""
+    """The loop, ready to train."""
+    depth, width = closest(parameters)
     torch.manual_seed(seed)
-    model, loss, width = smp_network(parameters)
-    about = f"U-Net with encoder {ENCODER}, without pretrained weights, decoder of width {width}"
-    return textbook(work, seed, epochs, arithmetic, (model, loss, about))
+    network = unet(depth, width)
+    about = f"Unet of resnet18 with {depth} stages, decoder from {width} channels"
+    loop = textbook(work, seed, epochs, arithmetic, (Unconditioned(network), mean_loss, about))
+    loop.parameters = used(unet(depth, width))
+    return loop

@@ -7,7 +7,7 @@ from typing import Any
 
 from benchmarks.training.bare import ALL, BareForward, BareLoop
 from benchmarks.training.contender import Contender, Lap
-from benchmarks.training.ours import OurEvaluation
+from benchmarks.training.ours import OurEvaluation, chosen_arithmetic
 from benchmarks.training.rounds import Spread, interleaved, rates, ratios
 from benchmarks.training.trainers import OURS, TRAINERS, evaluation_limit, limits_of, make_trainers, usual_limit
 from benchmarks.training.work import Work
@@ -99,3 +99,22 @@ def evaluation(work: Work, rounds: int, say: Callable[[str], None]) -> list[dict
     rows = [_row(name, laps[name], laps[name], fastest) for name in bare]
     ours = [_row(name, laps[name], laps[limit], fastest) | {"limit": limit} for name in (OURS, WITHIN)]
     return [*rows, *ours]
+
+
+def arithmetic(works: Mapping[str, Work], rounds: int, say: Callable[[str], None]) -> list[dict[str, Any]]:
+    """A row a network and number and memory format: the bare loop's speed; and ours, with what it chose.
+
+    `ratio` is to the fastest loop of the same network.
+    """
+    rows = []
+    for name, work in works.items():
+        ours = TRAINERS[OURS](work, 0, LONG)
+        contenders: dict[str, Contender] = {str(each): BareLoop(work, each) for each in limits_of(OURS, work.device)}
+        try:
+            laps = interleaved({**contenders, OURS: ours}, rounds, say)
+        finally:
+            ours.close()
+        fastest = _fastest({each: laps[each] for each in contenders})
+        chosen = {OURS: {"chosen": str(chosen_arithmetic(work))}}
+        rows += [{"network": name, **_row(each, laps[each], fastest, fastest), **chosen.get(each, {})} for each in laps]
+    return rows

@@ -4,12 +4,15 @@ Importing this module is cheap: a page parses its options first, and imports wha
 """
 
 import contextlib
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic
 
+from metaseg.cli.early_ray import starting_ray
 from metaseg.cli.option_file import to_toml
 from metaseg.cli.options import Options, Preset, StudyOptions, parse
 from metaseg.cli.process import FAILED, Read, command, complain, guarded, open_store, prepare_shown
@@ -33,6 +36,9 @@ if TYPE_CHECKING:
 
 Pictures = Callable[["Study", "Store"], Mapping[str, bytes]]
 """Draws predictions of trained networks: PNG files by name."""
+
+AHEAD_SECONDS = 15.0
+"""Time after which what the report needs is imported, which takes a second or two: before the last run is done."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,6 +153,8 @@ def launch(page: Callable[[Options], Page], options: Options) -> int:
 
     def body(console: "Console") -> int:
         asked = page(options)
+        if not options.dry_run:
+            afterwards.enter_context(starting_ray(study_name(asked, options), options.storage))
         study, store = _prepare(asked, options, console)
         if not options.dry_run:
             asked.record(study, store)
@@ -156,7 +164,8 @@ def launch(page: Callable[[Options], Page], options: Options) -> int:
         print_estimate(study, store, options.engine, console)
         return 0
 
-    return guarded(body)
+    with contextlib.ExitStack() as afterwards:  # a Ray that nobody needs ends after errors are told
+        return guarded(body)
 
 
 def _prepare(page: Page, options: StudyOptions, console: "Console") -> tuple["Study", "Store"]:
@@ -248,10 +257,11 @@ def _train_and_report(
     recorder: "Recorder | None",
 ) -> int:
     # Only now: neither a dry run nor a wrong setting has to wait for Ray's or matplotlib's import.
-    from analysis.report.study import report
     from metaseg.engine import run_study
-    from metaseg.scoring.study import score_study
 
+    ahead = threading.Timer(AHEAD_SECONDS, import_module, ["analysis.report.study"])
+    ahead.daemon = True
+    ahead.start()
     followers = () if recorder is None else (recorder,)
     if study.sequential:
         train = partial(run_study, config=options.engine, console=console, followers=followers)
@@ -260,9 +270,13 @@ def _train_and_report(
         require_same_rule(study, store)
         study.declare(store, command, to_toml(options))
         outcome = run_study(study, store, options.engine, console, followers=followers)
+    ahead.cancel()
     for run, reason in outcome.failed.items():
         where = f"traceback: {store.failure(run.run_id)}"
         complain(console, "failed", f"{run.label} ({run.run_id}): {reason}\n  {where}")
+    from analysis.report.study import report
+    from metaseg.scoring.study import score_study
+
     scored = not options.extra_scores or score_study(
         store, study.name, options.extra_scores, console=console, blocks=study.own_code
     )

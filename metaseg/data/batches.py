@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from metaseg.data.counter_random import Stream, permutation, uniform
-from metaseg.data.crops import Cutter, Placement
+from metaseg.data.crops import Cutter, Placement, sent
 from metaseg.data.dataset import Dataset
 from metaseg.data.reading import ImagePixels
 
@@ -41,9 +41,9 @@ def standardise(pixels: Tensor, statistics: Tensor, memory_format: torch.memory_
 
 def to_input(dataset: Dataset, samples: npt.NDArray[np.int64], pixels: ImagePixels, device: torch.device) -> Tensor:
     """Standardise `(N, H, W, C)` pixels, as stored, of `samples` for evaluation: `(N, C, H, W)` float32 on `device`."""
-    statistics = torch.from_numpy(dataset.statistics[samples]).to(device)
-    images = torch.from_numpy(pixels).to(device, non_blocking=True).movedim(-1, 1)
-    return standardise(images, statistics, torch.channels_last)
+    return standardise(
+        sent(pixels, device).movedim(-1, 1), sent(dataset.statistics[samples], device), torch.channels_last
+    )
 
 
 def intensity_changes(

@@ -41,10 +41,13 @@ def uniform(seed: int, epoch: int, samples: npt.NDArray[np.int64], stream: Strea
     return (state >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
-def generator_seed(seed: int, epoch: int, step: int, rank: int) -> int:
-    """Seed of PyTorch's generators for one training step on one worker: for layers that draw, such as dropout."""
-    drawn = uniform(seed, epoch, np.array([step * 4096 + rank], dtype=np.int64), Stream.LAYERS)
-    return int(drawn[0] * 2.0**53)
+def generator_seeds(seed: int, epoch: int, steps: int, rank: int) -> npt.NDArray[np.int64]:
+    """Seeds of PyTorch's generators for an epoch's training steps on one worker, `(steps,)`.
+
+    They are for layers that draw, such as dropout.
+    """
+    places = np.arange(1, steps + 1, dtype=np.int64) * 4096 + rank
+    return (uniform(seed, epoch, places, Stream.LAYERS) * 2.0**53).astype(np.int64)
 
 
 def permutation(seed: int, epoch: int, samples: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

@@ -1,7 +1,7 @@
 """Random crops, placed once per epoch and cut on the host, or on a device that holds all pixels."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -74,13 +74,7 @@ class HostCutter:
             for source, target in zip(pixels, (images, masks), strict=True):
                 square = reflect_up_to(source[top : top + crop, left : left + crop], crop)
                 target[row] = symmetry(square, int(turn))
-        return self._send(images).movedim(-1, 1), self._send(masks)
-
-    def _send(self, pixels: ImagePixels) -> Tensor:
-        tensor = torch.from_numpy(pixels)
-        if self._device.type == "cuda":  # only copies from pinned memory are asynchronous
-            tensor = tensor.pin_memory()
-        return tensor.to(self._device, non_blocking=True)
+        return sent(images, self._device).movedim(-1, 1), sent(masks, self._device)
 
 
 class ResidentCutter:
@@ -98,9 +92,7 @@ class ResidentCutter:
         self._dataset.require_open(placement.samples)
         device = self._layout.device
         where = np.stack([placement.samples, placement.top, placement.left, placement.symmetry])
-        sent = torch.from_numpy(where)
-        sent = sent.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else sent
-        samples, top, left, turn = (column[:, None, None] for column in sent)
+        samples, top, left, turn = (column[:, None, None] for column in sent(where, device))
         height, width, stored, image_start, mask_start = self._layout[samples[:, 0, 0]].T[:, :, None, None]
 
         steps = torch.arange(crop, device=device)
@@ -113,6 +105,14 @@ class ResidentCutter:
         bits = self._images.view(torch.int16) if self._images.dtype == torch.uint16 else self._images
         images = bits[(image_start + pixel * stored)[..., None] + channel].view(self._images.dtype)
         return images.movedim(-1, 1), self._masks[mask_start + pixel]
+
+
+def sent(values: npt.NDArray[Any], device: torch.device) -> Tensor:
+    """Values on the device, without waiting for a GPU."""
+    tensor = torch.from_numpy(values)
+    if device.type == "cuda":  # only copies from pinned memory are asynchronous
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
 
 
 def unturned(row: Tensor, column: Tensor, turn: Tensor, side: int) -> tuple[Tensor, Tensor]:

@@ -11,12 +11,13 @@ from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from metaseg.config import ConfigError, EngineConfig
+from metaseg.engine.board import Board
 from metaseg.engine.failure import Failure, Kind, explain
 from metaseg.engine.outcome import Outcome
 from metaseg.engine.progress import StudyProgress
 from metaseg.engine.room import Worker, can_grow, count, free_orphans, left_beside
 from metaseg.engine.seat import Seat
-from metaseg.engine.worker import Board, Execute, Job, Slot
+from metaseg.engine.worker import Execute, Job, Slot
 from metaseg.store.claims import Claimant
 from metaseg.store.runs import Store
 from metaseg.store.storage import StorageError

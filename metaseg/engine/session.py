@@ -10,6 +10,8 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator
+from concurrent.futures import Future, wait
+from typing import ClassVar
 
 # Before ray is imported: studies run where the network is closed, and a study's data are nobody's statistics.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -114,7 +116,56 @@ def _connect() -> None:
         return
     require_ground()
     with _on_loopback():
-        ray.init(where, log_to_driver=False, logging_level=logging.ERROR, _node_ip_address="127.0.0.1")
+        ray.init(
+            where,
+            include_dashboard=False,  # nobody would look at that of a Ray which ends with this process
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            _node_ip_address="127.0.0.1",
+        )
+
+
+class EarlyStart:
+    """A connection to Ray that is made in the background, beside whatever takes time before runs can be trained.
+
+    The next `session` takes it over, and raises what its making raised.
+    """
+
+    _latest: ClassVar["EarlyStart | None"] = None
+
+    def __init__(self) -> None:
+        self._made: Future[bool] = Future()
+        """True if there was no connection before."""
+        EarlyStart._latest = self
+        threading.Thread(target=self._make, daemon=True).start()
+
+    def _make(self) -> None:
+        if ray.is_initialized():
+            self._made.set_result(False)
+            return
+        try:
+            _connect()
+        except BaseException as error:  # the session's, whatever it is
+            self._made.set_exception(error)
+            return
+        self._made.set_result(True)
+        # Linux ends Ray's processes with the thread that has started them.
+        threading.Event().wait()
+
+    @classmethod
+    def take(cls) -> bool:
+        """Wait for a connection that nobody has taken yet; True if one was made."""
+        early, cls._latest = cls._latest, None
+        return early is not None and early._made.result()
+
+    def end(self) -> None:
+        """Disconnect, if no session has taken the connection."""
+        if EarlyStart._latest is not self:
+            return
+        EarlyStart._latest = None
+        wait([self._made])
+        if self._made.exception() is None and self._made.result():
+            ray.shutdown()
 
 
 @contextlib.contextmanager
@@ -124,12 +175,14 @@ def session() -> Iterator[None]:
     `ray.init` finds a cluster by `RAY_ADDRESS` (which `ray job submit` sets) or by `ray start` on this machine. If the
     process is connected already, as a notebook may be, that connection is used and kept.
     """
-    if ray.is_initialized():
+    early = EarlyStart.take()
+    if ray.is_initialized() and not early:
         yield
         return
     with _without_raylets_messages():
-        with _same_handler_of_sigterm():
-            _connect()
+        if not early:
+            with _same_handler_of_sigterm():
+                _connect()
         # While actors wait for room, Ray has all processes collect garbage every ten seconds: what is there already
         # needn't be looked through each time.
         gc.freeze()

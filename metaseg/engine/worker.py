@@ -1,4 +1,4 @@
-"""Code that runs in Ray's processes: the training function, the slots that call it, and the board they report to."""
+"""Code that runs in Ray's processes: the training function, and the slots that call it."""
 
 import gc
 import logging
@@ -136,27 +136,6 @@ def training_function(settings: dict[str, Job]) -> None:
 
         warnings.showwarning = tell
         job.execute(job.config, dataset, store, get_device(), on_epoch, job.engine)
-
-
-News = Epoch | str | None
-"""News of a run: an epoch that it has finished, a warning, or None when its workers have begun."""
-
-
-class Board:
-    """An actor that holds the runs' news since the last look."""
-
-    def __init__(self) -> None:
-        self._news: list[tuple[str, News]] = []
-        gc.freeze()  # as in slots
-
-    def post(self, run: str, news: News) -> None:
-        """Add news of a run."""
-        self._news.append((run, news))
-
-    def take(self) -> list[tuple[str, News]]:
-        """Remove and return all news, oldest first, each with its run id."""
-        news, self._news = self._news, []
-        return news
 
 
 def scaling(workers: tuple[int, ...], cpus: float, gpus: float) -> ScalingConfig:

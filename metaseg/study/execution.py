@@ -29,6 +29,7 @@ from metaseg.training import TRAINING_VERSION
 from metaseg.training.arithmetic import named
 from metaseg.training.fit import Fitted, fit
 from metaseg.training.history import Epoch
+from metaseg.training.step import on_gpu
 from metaseg.training.world import World
 
 
@@ -53,7 +54,8 @@ def execute(
     checkpoints = StoredCheckpoints(store, run_id(config), engine or EngineConfig())
     with one_thread(device):
         chosen = named(engine.arithmetic, device) if engine else None
-        fitted = fit(config, dataset, device, on_epoch, checkpoints, initial_weights(config, store), chosen)
+        capture = None if engine and not engine.cuda_graphs else on_gpu
+        fitted = fit(config, dataset, device, on_epoch, checkpoints, initial_weights(config, store), chosen, capture)
         images = evaluate_test_images(config, fitted, dataset, device)
     if World.current().rank == 0:
         weights = {name: tensor.cpu().clone().contiguous() for name, tensor in fitted.model.state_dict().items()}
@@ -130,6 +132,7 @@ def describe(config: RunConfig, dataset: Dataset, fitted: Fitted, device: torch.
             "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
             "workers": World.current().size,
             "arithmetic": str(fitted.arithmetic),
+            "cuda_graph": fitted.captured,
         },
     }
 

@@ -20,6 +20,7 @@ from metaseg.training.arithmetic import named
 from metaseg.training.checkpoint import unpack
 from metaseg.training.fit import DivergedError, fit
 from metaseg.training.history import Epoch
+from metaseg.training.step import on_gpu
 from metaseg.training.world import World
 
 Judge = Callable[[int, float], bool]
@@ -133,7 +134,10 @@ def execute_trial(
     with one_thread(device):
         try:
             chosen = named(engine.arithmetic, device)
-            fitted = fit(config, dataset, device, on_epoch, checkpoints, initial_weights(config, store), chosen)
+            capture = on_gpu if engine.cuda_graphs else None
+            fitted = fit(
+                config, dataset, device, on_epoch, checkpoints, initial_weights(config, store), chosen, capture
+            )
         except _Pruned:
             recall()
             store.delete_checkpoints(run)

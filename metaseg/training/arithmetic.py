@@ -8,13 +8,14 @@ study have the same arithmetic, whichever arm they are of, and a run the same bi
 import contextlib
 import hashlib
 import json
+import math
 import os
 import platform
 import time
 import uuid
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from torch import nn
 from metaseg.config import ArithmeticName, ConfigError, RunConfig
 from metaseg.device import Arithmetic, possible_arithmetic
 from metaseg.training.checkpoint import CheckpointWarning
+from metaseg.training.compilation import LONG_SECONDS, Compilation, compiled, measure, read, written
 from metaseg.training.losses import segmentation_loss
 from metaseg.training.schedule import build_optimizer
 from metaseg.training.world import World
@@ -56,6 +58,7 @@ def choose(
     classes: int,
     device: torch.device,
     samples: int,
+    steps: int = 0,
 ) -> Arithmetic:
     """Choose a training's arithmetic; every worker of the process group must call it, and all get the first one's.
 
@@ -67,14 +70,15 @@ def choose(
         classes: number of classes.
         device: of the training.
         samples: number of samples of the whole dataset.
+        steps: number of steps of a training with all of them; a long training on one worker of a CPU may be compiled.
     """
     world, candidates = World.current(), possible_arithmetic(device)
     if samples < LEAST_SAMPLES or len(candidates) == 1:
         return candidates[0]
     place = 0
+    names = [str(each) for each in candidates]
+    file = _folder() / f"{_key(config, shape, classes, device, names)}.json"
     if world.rank == 0:
-        names = [str(each) for each in candidates]
-        file = _folder() / f"{_key(config, shape, classes, device, names)}.json"
         known = _read(file, names)
         if known is None:
             seconds = _measure(
@@ -84,7 +88,24 @@ def choose(
                 torch.cuda.empty_cache()  # beside other runs
             known = _keep(file, names, _fastest(seconds), [min(each) for each in seconds])
         place = known
-    return candidates[int(world.gather(place)[0])]
+    found = candidates[int(world.gather(place)[0])]
+    is_long = LONG_SECONDS <= steps * _kept_seconds(file, str(found)) < math.inf
+    if world.size > 1 or device.type != "cpu" or not is_long:
+        return found
+    fast = replace(found, compiled=True)
+    trials = [_trial(make, each, config, shape, metadata, classes, device) for each in (found, fast)]
+    return fast if _compilation(file.with_suffix(".compiled"), *trials).pays(steps) else found
+
+
+def _compilation(file: Path, eager: Trial, faster: Trial) -> Compilation:
+    """What is known of compiling, or is measured now."""
+    known = read(file)
+    if known is None:
+        measured = measure(eager, faster)
+        _link(file, written(measured), lambda: read(file) is None)
+        known = read(file)
+    # Where nothing can be kept, networks aren't compiled: the next run would perhaps choose otherwise.
+    return known or Compilation(0.0, 0.0, 0.0)
 
 
 def _fastest(seconds: Sequence[Sequence[float]]) -> int:
@@ -100,12 +121,19 @@ def named(name: ArithmeticName, device: torch.device) -> Arithmetic | None:
     Raises:
         ConfigError: the device has no such one.
     """
-    known = {str(each): each for each in possible_arithmetic(device)}
+    known = _known(device)
     if name == "auto":
         return None
     if name not in known:
         raise ConfigError(f"arithmetic is {name!r}, which {device.type} here doesn't have; expected {', '.join(known)}")
     return known[name]
+
+
+def _known(device: torch.device) -> dict[str, Arithmetic]:
+    """All arithmetic of a device, by name."""
+    possible = possible_arithmetic(device)
+    compiled_too = [replace(each, compiled=True) for each in possible if device.type == "cpu"]
+    return {str(each): each for each in (*possible, *compiled_too)}
 
 
 def continued(before: str, arithmetic: Arithmetic, device: torch.device) -> Arithmetic:
@@ -119,7 +147,7 @@ def continued(before: str, arithmetic: Arithmetic, device: torch.device) -> Arit
     """
     if before in ("", str(arithmetic)):
         return arithmetic
-    known = {str(each): each for each in possible_arithmetic(device)}
+    known = _known(device)
     kept = known.get(before, arithmetic)
     warnings.warn(
         f"training began in {before} and goes on in {kept}; chosen or set now is {arithmetic}",
@@ -141,6 +169,7 @@ def _trial(
     """A training step on noise, as a function to be called."""
     model = make().to(device, memory_format=arithmetic.memory_format).train()  # type: ignore[call-overload]
     optimizer = build_optimizer(model, config.schedule)
+    network = compiled(model, caches()) if arithmetic.compiled else model
     generator = torch.Generator().manual_seed(0)
     image = torch.randn(shape, generator=generator).to(device).clone(memory_format=arithmetic.memory_format)
     target = torch.randint(classes + 1, (shape[0], *shape[2:]), generator=generator, dtype=torch.uint8).to(device)
@@ -148,7 +177,7 @@ def _trial(
 
     def step() -> None:
         with arithmetic.autocast(device):
-            outputs = model(image, told)
+            outputs = network(image, told)
         logits = outputs[0] if isinstance(outputs, list | tuple) else outputs
         loss = segmentation_loss(logits.float(), target).mean()
         optimizer.zero_grad(set_to_none=True)
@@ -211,9 +240,21 @@ def _machine(device: torch.device) -> str:
     return f"{names[0] if names else platform.processor()} {torch.backends.cpu.get_cpu_capability()}"
 
 
+def caches() -> Path:
+    """The folder of what is kept on this machine from run to run."""
+    return Path(os.environ.get("METASEG_CACHE", "~/.cache/metaseg")).expanduser()
+
+
 def _folder() -> Path:
-    caches = Path(os.environ.get("METASEG_CACHE", "~/.cache/metaseg")).expanduser()
-    return caches / "arithmetic"
+    return caches() / "arithmetic"
+
+
+def _kept_seconds(file: Path, name: str) -> float:
+    """The time of a step that was measured when the arithmetic was chosen; 0 where it isn't known."""
+    try:
+        return float(json.loads(file.read_bytes())["seconds_per_step"][name])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0.0
 
 
 def _read(file: Path, names: Sequence[str]) -> int | None:
@@ -230,19 +271,24 @@ def _keep(file: Path, names: Sequence[str], place: int, seconds: Sequence[float]
     Where nothing can be kept, the choice is the usual one, since the next run would perhaps choose otherwise.
     """
     content = json.dumps({"chosen": names[place], "seconds_per_step": dict(zip(names, seconds, strict=True))}, indent=2)
+    _link(file, content + "\n", lambda: _read(file, names) is None)
+    kept = _read(file, names)
+    return 0 if kept is None else kept
+
+
+def _link(file: Path, content: str, damaged: Callable[[], bool]) -> None:
+    """Write a file if it isn't there or is damaged; whoever is first wins."""
     temporary = file.with_name(f".{file.name}.{uuid.uuid4().hex}")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(content + "\n")
-        if file.exists() and _read(file, names) is None:
-            os.replace(temporary, file)  # what was there is damaged
+        temporary.write_text(content)
+        if file.exists() and damaged():
+            os.replace(temporary, file)
         else:
             with contextlib.suppress(FileExistsError):
                 os.link(temporary, file)
     except OSError:
-        return 0
+        return
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
-    kept = _read(file, names)
-    return 0 if kept is None else kept

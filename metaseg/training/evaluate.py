@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from metaseg.data.batches import to_input
+from metaseg.data.crops import sent
 from metaseg.data.dataset import Dataset
 from metaseg.device import autocast
 from metaseg.training.metrics import confusion_counts
@@ -70,9 +71,10 @@ def predictions(
     for positions in evaluation_batches(dataset, samples)[world.rank :: world.size]:
         members = samples[positions]
         pixels = np.stack([dataset.image(int(sample)) for sample in members])
-        target = torch.from_numpy(np.stack([dataset.mask(int(sample)) for sample in members])).to(device)
+        target = sent(np.stack([dataset.mask(int(sample)) for sample in members]), device)
         with autocast(device):
-            logits = predict_logits(model, to_input(dataset, members, pixels, device), vectors[members])
+            metadata = vectors[sent(members, device)]
+            logits = predict_logits(model, to_input(dataset, members, pixels, device), metadata)
         yield positions, logits, target
 
 
@@ -80,6 +82,8 @@ def evaluate(
     model: nn.Module, dataset: Dataset, samples: npt.NDArray[np.int64], vectors: Tensor, device: torch.device
 ) -> npt.NDArray[np.int64]:
     """Confusion counts of each of `samples`, computed together by the workers of the current process group.
+
+    A GPU is waited for once, at the end.
 
     Args:
         model: the network (not its data-parallel wrapper), on `device`.
@@ -93,5 +97,5 @@ def evaluate(
     """
     counts = torch.zeros(len(samples), len(dataset.classes), 4, dtype=torch.int64, device=device)
     for positions, logits, target in predictions(model, dataset, samples, vectors, device):
-        counts[positions] = confusion_counts(logits, target)
+        counts[sent(positions, device)] = confusion_counts(logits, target)
     return World.current().sum(counts).cpu().numpy()

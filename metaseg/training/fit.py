@@ -14,7 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from metaseg.config import LEFT_OUT, ConfigError, RunConfig
 from metaseg.data.batches import epoch_batches
-from metaseg.data.counter_random import generator_seed
+from metaseg.data.counter_random import generator_seeds
 from metaseg.data.crops import open_cutter
 from metaseg.data.dataset import Dataset
 from metaseg.data.metadata import MetadataEncoder
@@ -25,15 +25,16 @@ from metaseg.networks.build import build, start_from
 from metaseg.networks.initialisation import initialise_by_name
 from metaseg.networks.segmenter import Segmenter
 from metaseg.schema import UNKNOWN
-from metaseg.training.arithmetic import choose, continued
+from metaseg.training.arithmetic import caches, choose, continued
 from metaseg.training.checkpoint import Checkpoints, Parts, State, pack, resume
-from metaseg.training.deep_supervision import supervised_loss
+from metaseg.training.compilation import compiled
 from metaseg.training.early_stopping import has_stalled
 from metaseg.training.evaluate import evaluate
 from metaseg.training.history import Epoch
 from metaseg.training.losses import build_loss
 from metaseg.training.metrics import f1_score
 from metaseg.training.schedule import build_optimizer, build_scheduler
+from metaseg.training.step import Capture, Step, build_step, on_gpu
 from metaseg.training.world import World
 
 
@@ -53,6 +54,8 @@ class Fitted:
     history: tuple[Epoch, ...]
     arithmetic: Arithmetic | None = None
     """The arithmetic of its training; None where it wasn't trained here."""
+    captured: bool = False
+    """True if steps were replayed from a CUDA graph."""
 
 
 def build_network(
@@ -120,6 +123,7 @@ def fit(
     checkpoints: Checkpoints | None = None,
     weights: Mapping[str, Tensor] | None = None,
     arithmetic: Arithmetic | None = None,
+    capture: Capture | None = on_gpu,
 ) -> Fitted:
     """Train the run's network and return it with the weights of its best validation.
 
@@ -138,6 +142,7 @@ def fit(
         checkpoints: where checkpoints are saved; None to save none.
         weights: those that the run's network starts from, where `config.architecture` names a file of them.
         arithmetic: number format and memory format; by default what is fastest here (`metaseg.training.arithmetic`).
+        capture: on GPUs, how steps are captured to be replayed (`metaseg.training.step`); None to launch each.
 
     Raises:
         ConfigError: another dataset or fold, an unknown block, or a block that needs metadata the dataset doesn't have.
@@ -179,7 +184,9 @@ def fit(
     make = partial(build_network, config, dataset.channels, len(dataset.classes), vectors.shape[1], weights)
     if arithmetic is None:
         share = (math.ceil(schedule.batch_size / world.size), dataset.channels, schedule.crop, schedule.crop)
-        arithmetic = choose(config, make, share, vectors.shape[1], len(dataset.classes), device, len(dataset.table))
+        planned = schedule.epochs * math.ceil(len(dataset.indices("train")) / schedule.batch_size)
+        sizes = (vectors.shape[1], len(dataset.classes))
+        arithmetic = choose(config, make, share, *sizes, device, len(dataset.table), planned)
     model = make().to(device, memory_format=arithmetic.memory_format)  # type: ignore[call-overload]
     cutter = open_cutter(dataset, device)
     parallel: nn.Module = model
@@ -195,6 +202,9 @@ def fit(
     arithmetic = continued(state.arithmetic, arithmetic, device)
     model.to(memory_format=arithmetic.memory_format)
     state.arithmetic = str(arithmetic)
+    full = min(schedule.batch_size, len(training))
+    fast = compiled(model, caches()) if arithmetic.compiled and world.size == 1 else None
+    take = build_step(Step(parallel, optimizer, scaler, loss_of, arithmetic, device, fast, full), capture)
     for epoch in range(state.epoch, schedule.epochs + 1):
         if has_stalled(state.history, config.early_stopping):
             break
@@ -203,7 +213,7 @@ def fit(
         model.train()
         loss_sum = torch.tensor(own_share(state.loss_sums, world), dtype=torch.float32, device=device)
         rate = 0.0
-        seen = told(config, encoder, vectors, epoch)
+        seen, seeds = told(config, encoder, vectors, epoch), generator_seeds(config.stream, epoch, steps, world.rank)
         batches = epoch_batches(
             dataset,
             training,
@@ -220,17 +230,10 @@ def fit(
             memory_format=arithmetic.memory_format,
         )
         for step, batch in enumerate(batches, start=state.step + 1):
-            torch.manual_seed(generator_seed(config.stream, epoch, step, world.rank))
-            with arithmetic.autocast(device):
-                outputs = parallel(batch.image, seen[batch.samples])
-            losses = supervised_loss(outputs, batch.target, loss_of)
-            optimizer.zero_grad(set_to_none=True)
-            scaler.scale((losses * batch.weight).sum()).backward()
-            scaler.step(optimizer)
-            scaler.update()
+            seed_generators(int(seeds[step - 1]), device)
+            loss_sum += take(batch, seen[batch.samples])
             rate = optimizer.param_groups[0]["lr"]
             scheduler.step()
-            loss_sum += (losses.detach() * (batch.weight > 0)).sum()
             if checkpoints and step % CHECK_STEPS == 0 and step < steps and is_due(checkpoints, world, epoch, False):
                 state.step, state.loss_sums = step, world.gather(float(loss_sum))
                 state.seconds = time.perf_counter() - started
@@ -267,7 +270,14 @@ def fit(
             save(checkpoints, world, state, parts)
 
     model.load_state_dict(state.best_weights)
-    return Fitted(model, encoder, vectors, state.best_epoch, tuple(state.history), arithmetic)
+    return Fitted(model, encoder, vectors, state.best_epoch, tuple(state.history), arithmetic, take.is_captured)
+
+
+def seed_generators(seed: int, device: torch.device) -> None:
+    """Seed PyTorch's generators; `torch.manual_seed` does the same, but takes long where there are no GPUs."""
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed_all(seed)
 
 
 def own_share(sums: list[float], world: World) -> float:

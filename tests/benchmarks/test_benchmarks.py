@@ -30,6 +30,7 @@ from checkout import ROOT
 from metaseg.config import NetworkConfig
 from metaseg.networks.blocks import BLOCKS
 from metaseg.training import fit as fitting
+from metaseg.training import step as training_step
 
 TINY = Size(side=64, images=42, network=NetworkConfig(width=2, depth=2), batch=8, crop=32)
 
@@ -208,9 +209,9 @@ import time:       300 |        500 | metaseg
 def test_ours_is_compared_with_bare_loops_that_compute_as_it_may(work, monkeypatch, full_precision):
     """`QUICK_STEPS` is above 300, so that the arithmetic is measured."""
     seen, layouts = [], []
-    losses = fitting.supervised_loss
+    losses = training_step.supervised_loss
     monkeypatch.setattr(
-        fitting, "supervised_loss", lambda logits, *target: seen.append(logits.dtype) or losses(logits, *target)
+        training_step, "supervised_loss", lambda logits, *target: seen.append(logits.dtype) or losses(logits, *target)
     )
 
     def note(module, inputs, output):

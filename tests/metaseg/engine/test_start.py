@@ -17,10 +17,13 @@ import pytest
 import ray
 from rich.console import Console
 
+from metaseg.cli.early_ray import starting_ray
 from metaseg.config import ConfigError
 from metaseg.engine import ray_address as module
-from metaseg.engine import session, watch
+from metaseg.engine import session as session_module
+from metaseg.engine import watch
 from metaseg.engine.ray_address import address, answers
+from metaseg.engine.session import session
 from metaseg.engine.token import keep_token_private
 from metaseg.store.claims import Claimant
 from metaseg.store.folder import FolderStorage
@@ -88,17 +91,17 @@ def test_a_temporary_folder_with_a_long_path_is_refused_with_what_to_set(monkeyp
     monkeypatch.delenv("RAY_TMPDIR", raising=False)
     monkeypatch.setenv("TMPDIR", str(tmp_path / ("long" * 20)))
     with pytest.raises(ConfigError, match="set RAY_TMPDIR"):
-        session.require_ground()
+        session_module.require_ground()
 
 
 def test_a_full_temporary_folder_is_refused(monkeypatch):
     monkeypatch.setenv("RAY_TMPDIR", "/tmp")
-    monkeypatch.setattr(session, "FREE_BYTES", 1 << 60)
+    monkeypatch.setattr(session_module, "FREE_BYTES", 1 << 60)
     with pytest.raises(OSError, match="MiB free; expected at least"):
-        session.require_ground()
+        session_module.require_ground()
     monkeypatch.setenv("RAY_TMPDIR", "/proc/none")
     with pytest.raises(OSError, match=r"can't be started in /proc/none.*set RAY_TMPDIR"):
-        session.require_ground()
+        session_module.require_ground()
 
 
 @pytest.fixture
@@ -179,3 +182,61 @@ def test_a_driver_whose_head_is_lost_says_so_and_leaves_no_claim(local_ray, tmp_
     assert "the same command again goes on" in console.file.getvalue()
     assert not list(storage.names("claims"))
     assert not list(storage.names("sessions"))
+
+
+EARLY = """
+import ray
+from metaseg.engine.session import EarlyStart
+early = EarlyStart()
+print("begun" if early._made.result() and ray.is_initialized() else "not begun")
+early.end()
+print("left" if ray.is_initialized() else "ended")
+"""
+
+
+def test_a_connection_that_is_made_early_ends_if_no_session_takes_it():
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    done = subprocess.run(
+        [sys.executable, "-c", EARLY], env=environment, capture_output=True, text=True, timeout=120, check=True
+    )
+    assert done.stdout.split() == ["begun", "ended"]
+
+
+def test_a_connection_that_is_there_already_is_kept(local_ray):
+    early = session_module.EarlyStart()
+    with session():
+        assert ray.is_initialized()
+    early.end()
+    session_module.EarlyStart().end()
+    assert ray.is_initialized()
+
+
+def test_what_an_early_start_raised_is_raised_by_the_session(monkeypatch):
+    def refused() -> None:
+        raise ConfigError("no Ray cluster answers")
+
+    monkeypatch.setattr(session_module, "_connect", refused)
+    monkeypatch.setattr(session_module.ray, "is_initialized", lambda: False)
+    session_module.EarlyStart()
+    with pytest.raises(ConfigError, match="answers"), session():
+        pass
+
+
+@pytest.mark.parametrize(("known", "storage", "started"), [(False, "", 1), (True, "", 0), (False, "s3://bucket", 0)])
+def test_ray_starts_early_only_where_runs_are_missing_for_sure(tmp_path, monkeypatch, known, storage, started):
+    begun = []
+
+    class Start:
+        def __init__(self) -> None:
+            begun.append("begun")
+
+        def end(self) -> None:
+            begun.append("ended")
+
+    monkeypatch.setattr(session_module, "EarlyStart", Start)
+    if known:
+        (tmp_path / "studies").mkdir()
+        (tmp_path / "studies" / "cells.json").write_text("{}")
+    with starting_ray("cells", storage or str(tmp_path)):
+        assert begun == ["begun"] * started
+    assert begun == ["begun", "ended"] * started
