@@ -20,7 +20,7 @@ from benchmarks.training.loop import Loop, Loss, Unconditioned
 from benchmarks.training.textbook import textbook
 from benchmarks.training.work import Work
 
-ENCODER = "timm-mobilenetv3_small_minimal_100"
+ENCODER = "tu-tf_mobilenetv3_small_minimal_100"
 """The package's smallest encoder, 0.4 million weights; already resnet18 has 11 million, five times our network's."""
 
 
