@@ -79,10 +79,7 @@ class Training:
         }
         for folder in folders.values():
             folder.mkdir()
-        # Processes for augmentation would take more than the cores that others are given.
-        processes = {"nnUNet_n_proc_DA": "0" if request["device"] == "cpu" else "4"}
-        os.environ.update(processes | {name: str(folder) for name, folder in folders.items()})
-        torch.set_num_threads(request["threads"])
+        os.environ.update({name: str(folder) for name, folder in folders.items()}, nnUNet_n_proc_DA="1")
         from nnunetv2.experiment_planning.plan_and_preprocess_api import (
             extract_fingerprints,
             plan_experiments,
@@ -115,6 +112,9 @@ class Training:
         flat["architecture"] = shaped(architecture, self.width, depth)
         (prepared / "nnUNetPlans.json").write_text(json.dumps(plans))
         preprocess([1], configurations=["2d"], num_processes=[1])
+        # Processes for augmentation would take more than the cores that others are given.
+        os.environ.update(nnUNet_n_proc_DA="0" if request["device"] == "cpu" else "4")
+        torch.set_num_threads(request["threads"])  # the planner sets another number
         torch.manual_seed(request["seed"])
         np.random.seed(request["seed"])
         random.seed(request["seed"])
@@ -149,7 +149,7 @@ class Training:
         cases = trainer.get_tr_and_val_datasets()[1]
         scores = []
         for name in self.cases:
-            image, mask = (np.asarray(each) for each in cases.load_case(name)[:2])
+            image, mask = (each[:] for each in cases.load_case(name)[:2])
             logits = trainer.network(torch.from_numpy(image[:, 0][None]).to(self.device))
             predicted, actual = logits[0].argmax(0).cpu().numpy() > 0, mask[0, 0] > 0
             both = predicted.sum() + actual.sum()
