@@ -168,6 +168,7 @@ def parallel(figures: Figures) -> str:
         return f"Not measured: {found['not_measured']}"
     names = {
         "one": "one worker", "side by side": "two runs side by side, one worker each",
+        "halves": "two runs side by side, batches of half the size",
         "strong": "two workers share a batch of 16", "weak": "two workers, a batch of 16 each",
     }  # fmt: skip
     rows = [
@@ -176,6 +177,7 @@ def parallel(figures: Figures) -> str:
             ratio(found.get(f"{name} of side by side")),
         )
         for name, text in names.items()
+        if name in found
     ]  # fmt: skip
     return table(("training", "crops per second", "ratio to twice one worker", "ratio to two runs side by side"), rows)
 

@@ -33,7 +33,7 @@ from benchmarks.training.parallel import efficiency
 from benchmarks.training.step_parts import step_parts
 from benchmarks.training.throughput import arithmetic, blocks, evaluation, training
 from benchmarks.training.time_to_f1 import time_to_f1
-from benchmarks.training.trainers import TRAINERS
+from benchmarks.training.trainers import TRAINERS, USUAL
 from benchmarks.training.work import CHECK, FULL, QUICK, STUDY, Work, make_work
 from metaseg.device import keep_freed_memory
 
@@ -56,6 +56,8 @@ ONLY_IN_JSON = ("about", "ratio_to_fastest", "f1_by_seed", "f1_by_epochs")
 CHECK_ROUNDS = 3
 SLOWER = 1
 """Exit code of a check that failed."""
+MISUSE = 2
+"""Exit code where an option can't be meant."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ class Options:
     parts: tuple[Part, ...] = ()
     """Default: all; on a CPU all but sizes and packing."""
 
-    contenders: tuple[str, ...] = tuple(TRAINERS)
+    contenders: tuple[str, ...] = USUAL
     """Trainers that take part."""
 
     rounds: int = 7
@@ -156,6 +158,9 @@ def main(options: Options) -> int:
     """Measure, print and write; returns the exit code."""
     keep_freed_memory()  # bare loops have what ours has
     console, device = Console(), torch.device(options.device)
+    if unknown := [name for name in options.contenders if name not in TRAINERS]:
+        console.print(f"--contenders: unknown {unknown[0]!r}; known: {', '.join(TRAINERS)}", style="red")
+        return MISUSE
     torch.set_num_threads(options.threads)
     size = CHECK if options.check or options.record else QUICK if options.quick else FULL
 
@@ -180,7 +185,7 @@ def main(options: Options) -> int:
             "machine": describe_machine(), "device": options.device, "threads": options.threads,
             "quick": options.quick, "size": asdict(size), "crops": work.crops, "steps": work.steps,
         }  # fmt: skip
-        whole = not options.quick and options.contenders == tuple(TRAINERS)
+        whole = not options.quick and options.contenders == USUAL
         out = options.out or (RESULTS / f"training_{options.device}.json" if whole else None)
         for part, rows in measure(options, work, lambda: small(folder), console):
             show(part, rows, console)

@@ -47,3 +47,11 @@ class Trainer(Contender, Protocol):
 
 MakeTrainer = Callable[[Work, int, int], Trainer]
 """Makes a trainer from the work, the seed, and the number of epochs in its schedule."""
+
+
+def closest_width(parameters: Callable[[int], int], wanted: int) -> int:
+    """The width with which a network that grows with it has closest to `wanted` parameters."""
+    width = 1
+    while parameters(width + 1) <= wanted:
+        width += 1
+    return min(width, width + 1, key=lambda each: abs(parameters(each) - wanted))

@@ -1,6 +1,6 @@
 """MONAI as its fast-training guide says: images cached on the device, random transforms there, threads."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import torch
 from monai.data import CacheDataset, ThreadDataLoader, set_track_meta
@@ -18,38 +18,18 @@ from monai.transforms import (
 )
 from torch import Tensor, nn
 
-from benchmarks.training.bare import Dtype
-from benchmarks.training.loop import Loop
+from benchmarks.training.bare import Arithmetic
+from benchmarks.training.contender import closest_width
+from benchmarks.training.loop import Loop, Loss, Unconditioned
 from benchmarks.training.work import Work
 
 KEYS = ("image", "mask")
-
-
-def closest_width(parameters: Callable[[int], int], wanted: int) -> int:
-    """The width with which a network that grows with it has closest to `wanted` parameters."""
-    width = 1
-    while parameters(width + 1) <= wanted:
-        width += 1
-    return min(width, width + 1, key=lambda each: abs(parameters(each) - wanted))
 
 
 def basic_unet(width: int) -> BasicUNet:
     """Widths as of our levels."""
     features = (width, 2 * width, 4 * width, 8 * width, 16 * width, width)
     return BasicUNet(spatial_dims=2, in_channels=1, out_channels=1, features=features)
-
-
-class Unconditioned(nn.Module):
-    """A network that isn't told metadata."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, image: Tensor, metadata: Tensor) -> Tensor:
-        """Logits of images."""
-        logits: Tensor = self.network(image)
-        return logits
 
 
 class Batches:
@@ -64,14 +44,23 @@ class Batches:
             yield batch["image"], mask, mask.new_zeros(len(mask), 0)
 
 
-def monai_loop(
-    work: Work, seed: int, epochs: int, parameters: int, dtype: Dtype = "float32", channels_last: bool = False
-) -> Loop:
+def monai_network(parameters: int) -> tuple[nn.Module, Loss, int]:
+    """BasicUNet with about `parameters` parameters, its loss, and its width."""
+    with torch.device("meta"):
+        width = closest_width(lambda each: sum(w.numel() for w in basic_unet(each).parameters()), parameters)
+    dice = DiceCELoss(sigmoid=True)
+
+    def loss(logits: Tensor, mask: Tensor) -> Tensor:
+        found: Tensor = dice(logits, mask[:, None].float())
+        return found
+
+    return Unconditioned(basic_unet(width)), loss, width
+
+
+def monai_loop(work: Work, seed: int, epochs: int, parameters: int, arithmetic: Arithmetic) -> Loop:
     """BasicUNet with about `parameters` parameters, ready to train."""
     torch.manual_seed(seed)
     set_track_meta(False)
-    with torch.device("meta"):
-        width = closest_width(lambda each: sum(w.numel() for w in basic_unet(each).parameters()), parameters)
     read = [
         LoadImaged(KEYS, image_only=True), EnsureChannelFirstd(KEYS, channel_dim="no_channel"),
         NormalizeIntensityd("image"), EnsureTyped(KEYS, device=work.device, track_meta=False),
@@ -89,10 +78,8 @@ def monai_loop(
         cached = CacheDataset(files, transform, num_workers=work.threads, progress=False, copy_cache=False)
         return Batches(ThreadDataLoader(cached, num_workers=0, batch_size=batch, shuffle=shuffle))
 
-    loss = DiceCELoss(sigmoid=True)
+    model, loss, width = monai_network(parameters)
     return Loop(
-        work, epochs, Unconditioned(basic_unet(width)),
-        lambda logits, mask: loss(logits, mask[:, None].float()),
-        batches("train", [*read, *augment], work.size.batch, True), batches("val", read, 4, False), dtype,
-        f"BasicUNet of width {width}; CacheDataset, ThreadDataLoader", channels_last,
+        work, epochs, model, loss, batches("train", [*read, *augment], work.size.batch, True),
+        batches("val", read, 4, False), arithmetic, f"BasicUNet of width {width}; CacheDataset, ThreadDataLoader",
     )  # fmt: skip

@@ -71,6 +71,8 @@ def efficiency(work: Work, rounds: int, epochs: int) -> dict[str, dict[str, floa
 
     Strong scaling: two workers share the batch; weak: each has a batch of its own. Ideal is twice one worker's rate;
     `of_side_by_side` is relative to two runs at once instead, which share the machine's memory but wait for nothing.
+    `halves` are two such runs with half the batch each: what two workers that share a batch would reach if they never
+    waited for each other, the ceiling that small batches set.
 
     Raises:
         NotMeasuredError: fewer GPUs than workers.
@@ -79,20 +81,23 @@ def efficiency(work: Work, rounds: int, epochs: int) -> dict[str, dict[str, floa
         raise NotMeasuredError(f"{torch.cuda.device_count()} GPU; data-parallel workers need {WORKERS}")
     shared = work.config(epochs=epochs, validate_every=epochs)
     own = replace(shared, schedule=replace(shared.schedule, batch_size=WORKERS * work.size.batch))
+    half = replace(shared, schedule=replace(shared.schedule, batch_size=work.size.batch // WORKERS))
     ways = {
         "one": (shared, 1, False), "strong": (shared, WORKERS, True), "weak": (own, WORKERS, True),
-        "side by side": (shared, WORKERS, False),
+        "side by side": (shared, WORKERS, False), "halves": (half, WORKERS, False),
     }  # fmt: skip
     rates: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(rounds):
         for name, (config, workers, together) in ways.items():
             rates[name].append(rate(work, config, workers, together, work.device.type))
     figures = {name: vars(Spread.of(values)) for name, values in rates.items()}
-    for name in ("strong", "weak", "side by side"):
+    for name in ("strong", "weak", "side by side", "halves"):
         ideal = [WORKERS * one for one in rates["one"]]
         shares = [got / most for got, most in zip(rates[name], ideal, strict=True)]
         figures[f"{name} of ideal"] = vars(Spread.of(shares))
     for name in ("strong", "weak"):
         shares = [got / most for got, most in zip(rates[name], rates["side by side"], strict=True)]
         figures[f"{name} of side by side"] = vars(Spread.of(shares))
+    shares = [got / most for got, most in zip(rates["strong"], rates["halves"], strict=True)]
+    figures["strong of halves"] = vars(Spread.of(shares))
     return figures

@@ -1,17 +1,16 @@
 """A U-Net of segmentation_models_pytorch with a ResNet-18, untrained, in the textbook's loop."""
 
+from functools import cache
 from itertools import product
 
 import segmentation_models_pytorch as smp
 import torch
 from torch import nn
 
-from benchmarks.training.bare import Dtype
-from benchmarks.training.loop import Loop
-from benchmarks.training.monai_peer import Unconditioned
-from benchmarks.training.textbook import loaders
+from benchmarks.training.bare import Arithmetic
+from benchmarks.training.loop import Loop, Loss, Unconditioned
+from benchmarks.training.textbook import mean_loss, textbook
 from benchmarks.training.work import Work
-from metaseg.training.losses import segmentation_loss
 
 DEPTHS, WIDTHS = (3, 4, 5), (8, 16, 32, 64)
 """Depths of the encoder, and widths of the decoder's last stage but for one, that are tried."""
@@ -34,6 +33,7 @@ def used(network: nn.Module) -> int:
     return count
 
 
+@cache
 def closest(parameters: int) -> tuple[int, int]:
     """The depth and width whose network has closest to so many parameters."""
 
@@ -43,16 +43,17 @@ def closest(parameters: int) -> tuple[int, int]:
     return min(product(DEPTHS, WIDTHS), key=apart)
 
 
-def smp_loop(work: Work, seed: int, epochs: int, parameters: int, dtype: Dtype, channels_last: bool) -> Loop:
+def smp_network(parameters: int) -> tuple[nn.Module, Loss]:
+    """U-Net with about `parameters` parameters, and its loss."""
+    return Unconditioned(unet(*closest(parameters))), mean_loss
+
+
+def smp_loop(work: Work, seed: int, epochs: int, parameters: int, arithmetic: Arithmetic) -> Loop:
     """The loop, ready to train."""
     depth, width = closest(parameters)
     torch.manual_seed(seed)
     network = unet(depth, width)
-    training, validation = loaders(work, seed)
-    loop = Loop(
-        work, epochs, Unconditioned(network),
-        lambda logits, mask: segmentation_loss(logits, mask).mean(), training, validation, dtype,
-        f"Unet of resnet18 with {depth} stages, decoder from {width} channels; PNGs decoded", channels_last,
-    )  # fmt: skip
-    loop.parameters = used(network)
+    about = f"Unet of resnet18 with {depth} stages, decoder from {width} channels"
+    loop = textbook(work, seed, epochs, arithmetic, (Unconditioned(network), mean_loss, about))
+    loop.parameters = used(unet(depth, width))
     return loop

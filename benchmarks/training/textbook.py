@@ -6,12 +6,12 @@ import numpy as np
 import pandas as pd
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from benchmarks.training.bare import Dtype
-from benchmarks.training.loop import Loop
+from benchmarks.training.bare import Arithmetic
+from benchmarks.training.loop import Loop, Loss
 from benchmarks.training.work import Work
 from metaseg.training.fit import build_network, encode_metadata
 from metaseg.training.losses import segmentation_loss
@@ -22,11 +22,7 @@ def loader_workers(device: torch.device) -> int:
     return 4 if device.type == "cuda" else 0
 
 
-Sample = tuple[Tensor, Tensor, Tensor]
-"""Image, mask and metadata."""
-
-
-class PngImages(TorchDataset[Sample]):
+class PngImages(TorchDataset[tuple[Tensor, Tensor, Tensor]]):
     """Files, decoded when they are asked for; a random crop and flips where `crop` isn't None."""
 
     def __init__(self, root: Path, rows: pd.DataFrame, vectors: Tensor, crop: int | None) -> None:
@@ -37,7 +33,7 @@ class PngImages(TorchDataset[Sample]):
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, index: int) -> Sample:
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
         image = torch.from_numpy(np.array(Image.open(self.images[index]), dtype=np.float32))[None]
         mask = torch.from_numpy((np.array(Image.open(self.masks[index])) > 0).astype(np.uint8))
         image = (image - image.mean()) / image.std()
@@ -51,12 +47,28 @@ class PngImages(TorchDataset[Sample]):
         return image, mask, self.vectors[index]
 
 
-def loaders(work: Work, seed: int) -> tuple[DataLoader[Sample], DataLoader[Sample]]:
-    """Batches of random crops for training, and of whole images for validation."""
-    vectors, table = encode_metadata(work.config(seed), work.dataset)[1], work.dataset.table
+def mean_loss(logits: Tensor, mask: Tensor) -> Tensor:
+    """Our loss, of the whole batch."""
+    return segmentation_loss(logits, mask).mean()
+
+
+def textbook_network(work: Work) -> tuple[nn.Module, Loss]:
+    """Our network and loss."""
+    config, dataset = work.config(), work.dataset
+    vectors = encode_metadata(config, dataset)[1]
+    return build_network(config, dataset.channels, len(dataset.classes), vectors.shape[1]), mean_loss
+
+
+def textbook(
+    work: Work, seed: int, epochs: int, arithmetic: Arithmetic, network: tuple[nn.Module, Loss, str] | None = None
+) -> Loop:
+    """The loop, ready to train our network, or another with its loss and description."""
+    torch.manual_seed(seed)
+    config, table = work.config(seed), work.dataset.table
+    vectors = encode_metadata(config, work.dataset)[1]
     processes = loader_workers(work.device)
 
-    def loader(split: str, crop: int | None, batch: int) -> DataLoader[Sample]:
+    def loader(split: str, crop: int | None, batch: int) -> DataLoader[tuple[Tensor, Tensor, Tensor]]:
         chosen = np.flatnonzero(table["split"] == split)
         images = PngImages(work.data, table.iloc[chosen], vectors[chosen], crop)
         return DataLoader(
@@ -64,17 +76,8 @@ def loaders(work: Work, seed: int) -> tuple[DataLoader[Sample], DataLoader[Sampl
             pin_memory=work.device.type == "cuda",
         )  # fmt: skip
 
-    return loader("train", work.size.crop, work.size.batch), loader("val", None, 4)
-
-
-def textbook(work: Work, seed: int, epochs: int, dtype: Dtype = "float32", channels_last: bool = False) -> Loop:
-    """The loop, ready to train."""
-    torch.manual_seed(seed)
-    config, processes = work.config(seed), loader_workers(work.device)
-    training, validation = loaders(work, seed)
-    vectors = encode_metadata(config, work.dataset)[1]
-    model = build_network(config, work.dataset.channels, len(work.dataset.classes), vectors.shape[1])
+    model, loss, about = network or (*textbook_network(work), "our network")
     return Loop(
-        work, epochs, model, lambda logits, mask: segmentation_loss(logits, mask).mean(), training, validation, dtype,
-        f"our network; PNGs decoded by {processes or 'no'} loader processes", channels_last,
+        work, epochs, model, loss, loader("train", work.size.crop, work.size.batch), loader("val", None, 4), arithmetic,
+        f"{about}; PNGs decoded by {processes or 'no'} loader processes",
     )  # fmt: skip

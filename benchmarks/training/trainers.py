@@ -3,10 +3,14 @@
 from collections.abc import Callable
 
 import torch
+from torch import nn
 
-from benchmarks.training.bare import Arithmetic, Dtype, type_name
+from benchmarks.training.bare import ALL, Arithmetic, type_name
+from benchmarks.training.best_setting import best_setting
 from benchmarks.training.contender import MakeTrainer, NotMeasuredError, Trainer
 from benchmarks.training.ivadomed_peer import IvadomedPeer
+from benchmarks.training.loop import Loss
+from benchmarks.training.nnunet_peer import NnunetPeer
 from benchmarks.training.ours import Ours
 from benchmarks.training.work import Work
 from metaseg.device import half_precision, possible_arithmetic, usual_arithmetic
@@ -19,39 +23,64 @@ def _ours(full_precision: bool) -> MakeTrainer:
     return lambda work, seed, epochs: Ours(work, work.config(seed, epochs), full_precision)
 
 
-def _textbook(dtype: Dtype, channels_last: bool = False) -> MakeTrainer:
+def _textbook(given: Arithmetic | None, compiled: bool = False) -> MakeTrainer:
     def make(work: Work, seed: int, epochs: int) -> Trainer:
-        from benchmarks.training.textbook import textbook
+        from benchmarks.training.textbook import textbook, textbook_network
 
-        return textbook(work, seed, epochs, dtype, channels_last)
+        arithmetic = _setting("textbook", given, compiled, work, lambda: textbook_network(work))
+        return textbook(work, seed, epochs, arithmetic)
 
     return make
 
 
-def _monai(dtype: Dtype, channels_last: bool = False) -> MakeTrainer:
+def _monai(given: Arithmetic | None, compiled: bool = False) -> MakeTrainer:
     def make(work: Work, seed: int, epochs: int) -> Trainer:
         try:
-            from benchmarks.training.monai_peer import monai_loop
+            from benchmarks.training.monai_peer import monai_loop, monai_network
         except ModuleNotFoundError as error:
             raise NotMeasuredError(f"MONAI isn't installed: {install('scores')}") from error
-        return monai_loop(work, seed, epochs, our_parameters(work), dtype, channels_last)
+        parameters = our_parameters(work)
+        arithmetic = _setting("MONAI", given, compiled, work, lambda: monai_network(parameters)[:2])
+        return monai_loop(work, seed, epochs, parameters, arithmetic)
 
     return make
 
 
-def _smp(dtype: Dtype, channels_last: bool = False) -> MakeTrainer:
+def _smp(given: Arithmetic | None, compiled: bool = False) -> MakeTrainer:
     def make(work: Work, seed: int, epochs: int) -> Trainer:
         try:
-            from benchmarks.training.smp_peer import smp_loop
+            from benchmarks.training.smp_peer import smp_loop, smp_network
         except ModuleNotFoundError as error:
-            raise NotMeasuredError("SMP isn't installed: pip install segmentation-models-pytorch") from error
-        return smp_loop(work, seed, epochs, our_parameters(work), dtype, channels_last)
+            raise NotMeasuredError(f"segmentation_models_pytorch isn't installed: {install('smp')}") from error
+        parameters = our_parameters(work)
+        arithmetic = _setting("SMP", given, compiled, work, lambda: smp_network(parameters))
+        return smp_loop(work, seed, epochs, parameters, arithmetic)
 
     return make
+
+
+def _setting(
+    name: str, given: Arithmetic | None, compiled: bool, work: Work, make: Callable[[], tuple[nn.Module, Loss]]
+) -> Arithmetic:
+    """The setting that is asked for; where none is, the fastest."""
+    return given or best_setting(name, work, make, compiled)
 
 
 def _ivadomed(transforms: str) -> MakeTrainer:
     return lambda work, seed, epochs: IvadomedPeer(work, seed, epochs, our_parameters(work), transforms)
+
+
+def _nnunet(work: Work, seed: int, epochs: int) -> Trainer:
+    return NnunetPeer(work, seed, epochs, our_parameters(work))
+
+
+PEERS = {"textbook": _textbook, "MONAI": _monai, "SMP": _smp}
+"""Peers whose setting can be chosen."""
+
+
+def named(setting: Arithmetic) -> str:
+    """A setting, as names of trainers have it."""
+    return str(setting).removesuffix(" NCHW")
 
 
 def our_parameters(work: Work) -> int:
@@ -62,31 +91,29 @@ def our_parameters(work: Work) -> int:
 TRAINERS: dict[str, MakeTrainer] = {
     OURS: _ours(full_precision=False),
     OURS_FLOAT32: _ours(full_precision=True),
-    "textbook float32": _textbook("float32"),
-    "textbook bfloat16": _textbook("bfloat16"),
-    "MONAI float32": _monai("float32"),
-    "MONAI bfloat16": _monai("bfloat16"),
-    "SMP float32": _smp("float32"),
-    "SMP bfloat16": _smp("bfloat16"),
-    "textbook float32 channels last": _textbook("float32", channels_last=True),
-    "textbook bfloat16 channels last": _textbook("bfloat16", channels_last=True),
-    "MONAI float32 channels last": _monai("float32", channels_last=True),
-    "MONAI bfloat16 channels last": _monai("bfloat16", channels_last=True),
-    "SMP float32 channels last": _smp("float32", channels_last=True),
-    "SMP bfloat16 channels last": _smp("bfloat16", channels_last=True),
+    **{peer: make(None) for peer, make in PEERS.items()},
     "ivadomed": _ivadomed("flips"),
     "ivadomed, its transforms": _ivadomed("default"),
+    "nnU-Net": _nnunet,
+    **{f"{peer} or compiled": make(None, compiled=True) for peer, make in PEERS.items()},
+    **{f"{peer} {named(setting)}": make(setting) for peer, make in PEERS.items() for setting in ALL},
 }
-"""Functions that make trainers, by name."""
+"""Functions that make trainers, by name. Peers without a number format in their name have their fastest setting; those
+"or compiled" may be compiled for it, which takes minutes to warm up."""
+
+USUAL = (
+    OURS, OURS_FLOAT32, "textbook", "MONAI", "SMP", "ivadomed", "ivadomed, its transforms", "nnU-Net"
+)  # fmt: skip
+"""Trainers that are measured unless others are asked for: one row a peer."""
 
 
 def limits_of(name: str, device: torch.device) -> list[Arithmetic]:
     """Bare loops, the fastest of which is a trainer's limit.
 
     Ours may choose its arithmetic, so it is compared with all that the device has; in float32 with both memory formats.
-    Peers are compared with the arithmetic that their name says.
+    So may peers whose name says no number format; others are compared with the one that it says.
     """
-    if name == OURS:
+    if name == OURS or name.partition(" or ")[0] in PEERS:
         return [Arithmetic(type_name(each.dtype), each.channels_last) for each in possible_arithmetic(device)]
     if name == OURS_FLOAT32:
         return [Arithmetic("float32", last) for last in (False, True)]

@@ -17,9 +17,8 @@ from benchmarks.training import capacity, check, trainers
 from benchmarks.training.accuracy import final_scores
 from benchmarks.training.bare import Arithmetic, BareLoop
 from benchmarks.training.capacity import Peak, flops, packing, sizes
-from benchmarks.training.contender import Lap, NotMeasuredError
+from benchmarks.training.contender import Lap, NotMeasuredError, closest_width
 from benchmarks.training.ivadomed_peer import VARIABLE, IvadomedPeer
-from benchmarks.training.monai_peer import closest_width
 from benchmarks.training.operators import profiles
 from benchmarks.training.ours import Ours
 from benchmarks.training.parallel import rate
