@@ -14,7 +14,7 @@ import torch
 from benchmarks.training.work import Size, Work, make_work
 from metaseg.config import EngineConfig, NetworkConfig, RunConfig
 from metaseg.data.crops import HostCutter, Placement, ResidentCutter
-from metaseg.device import Arithmetic, possible_arithmetic
+from metaseg.device import Arithmetic, one_thread, possible_arithmetic
 from metaseg.store.checkpoints import StoredCheckpoints
 from metaseg.store.runs import Store
 from metaseg.study.run_id import run_id
@@ -35,7 +35,7 @@ class _StoppedError(Exception):
 def check_all(device: torch.device) -> list[dict[str, Any]]:
     """Run every check; a row each: `name`, `passed` and what was seen, `said`."""
     rows = []
-    with tempfile.TemporaryDirectory(prefix="metaseg-gpu-day-") as folder:
+    with tempfile.TemporaryDirectory(prefix="metaseg-gpu-day-") as folder, one_thread(device):
         work = make_work(Path(folder), SMALL, CPU, 1)
         for name, check in CHECKS.items():
             try:

@@ -78,7 +78,9 @@ def test_a_pruned_trial_ends_where_the_judge_says(sweep, store):
 
 
 def test_a_trial_that_diverges_has_failed_and_says_why(sweep, store, monkeypatch):
-    monkeypatch.setattr("metaseg.training.fit.supervised_loss", lambda logits, *target: logits.mean((1, 2, 3)) * np.nan)
+    monkeypatch.setattr(
+        "metaseg.training.step.supervised_loss", lambda logits, *target: logits.mean((1, 2, 3)) * np.nan
+    )
     failed = run_trial(sweep, store, {"lr_max": 1e-2, "batch_size": 2})
     assert (failed.state, failed.diverged, failed.curve) == ("failed", True, ())
     assert "training loss is nan" in failed.error

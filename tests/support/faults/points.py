@@ -72,15 +72,15 @@ def half_written(path: Path, content: bytes) -> None:
 def _install() -> None:
     """Replace functions of this process, once."""
     from metaseg.store import folder
-    from metaseg.training import fit
+    from metaseg.training import fit, step
 
-    batches, loss, save, write = fit.epoch_batches, fit.supervised_loss, fit.save, folder._write_flushed
+    batches, loss, save, write = fit.epoch_batches, step.supervised_loss, fit.save, folder._write_flushed
 
     def epoch_batches(*arguments: Any, epoch: int, first_step: int, **more: Any) -> Iterator[Any]:
-        for step, batch in enumerate(batches(*arguments, epoch=epoch, first_step=first_step, **more), first_step + 1):
-            Here.epoch, Here.step = epoch, step
+        for number, batch in enumerate(batches(*arguments, epoch=epoch, first_step=first_step, **more), first_step + 1):
+            Here.epoch, Here.step = epoch, number
             if Here.rank == 0:
-                _note("steps", f"{epoch} {step}")
+                _note("steps", f"{epoch} {number}")
             yield batch
 
     def supervised_loss(*arguments: Any) -> Any:
@@ -101,7 +101,7 @@ def _install() -> None:
             _reach(point)
         write(path, content)
 
-    fit.epoch_batches, fit.supervised_loss, fit.save = epoch_batches, supervised_loss, save_checkpoint
+    fit.epoch_batches, step.supervised_loss, fit.save = epoch_batches, supervised_loss, save_checkpoint
     folder._write_flushed = write_flushed
 
 
