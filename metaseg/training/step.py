@@ -1,9 +1,11 @@
 """A training step: forward pass, loss, backward pass and optimizer, launched one by one or from a CUDA graph."""
 
+import contextlib
 import random
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import ClassVar
 
 import numpy as np
@@ -114,7 +116,8 @@ class CapturedStep:
         given = (batch.image, metadata, batch.target, batch.weight)
         full = len(batch.image) == self._step.samples
         if full and self._inputs is None and not self._failed:
-            self._begin(given)
+            with _on(self._step.device):
+                self._begin(given)
         if not full or self._inputs is None or self._replay is None or self._loss is None:
             return self._step.taken(*given)
         for kept, new in zip(self._inputs, given, strict=True):
@@ -133,6 +136,8 @@ class CapturedStep:
         undrawn = _draws(self._step.device)
         try:
             replay, loss = self._capture(lambda: self._with_rates(inputs))
+            # A graph would go on with buffers that the network has replaced, and would repeat what layers have drawn.
+            kept = [id(buffer) for buffer in self._step.network.buffers()] == [id(buffer) for buffer in buffers]
         except RuntimeError as error:
             self._failed = True
             why = str(error).partition("\n")[0]
@@ -141,8 +146,6 @@ class CapturedStep:
         finally:
             restore()
             drew = undrawn()
-        # A graph would repeat what layers have drawn, and would go on with buffers that the network has replaced.
-        kept = all(one is other for one, other in zip(buffers, self._step.network.buffers(), strict=True))
         if kept and not drew:
             self._inputs, self._replay, self._loss = inputs, replay, loss
         else:
@@ -161,6 +164,11 @@ class CapturedStep:
         finally:
             for group, number in zip(groups, numbers, strict=True):
                 group |= {"lr": number, "capturable": False}
+
+
+def _on(device: torch.device) -> contextlib.AbstractContextManager[object]:
+    """Make a GPU the current one: streams and captures are of that one, and a capture of another would be empty."""
+    return torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext()
 
 
 def _draws(device: torch.device) -> Callable[[], bool]:
@@ -184,8 +192,12 @@ def _draws(device: torch.device) -> Callable[[], bool]:
 
 
 def _kept(step: Step) -> Callable[[], None]:
-    """Remember parameters, buffers and the optimizer's state; returns what writes them back to where they are."""
+    """Remember parameters, buffers and the optimizer's state; returns what writes them back to where they were.
+
+    Buffers that the network has replaced are put back, too.
+    """
     tensors = [*step.network.parameters(), *step.network.buffers()]
+    buffers = [(module, dict(module.named_buffers(recurse=False))) for module in step.network.modules()]
     values = [tensor.detach().clone() for tensor in tensors]
     state = step.optimizer.state
     before = {
@@ -195,6 +207,9 @@ def _kept(step: Step) -> Callable[[], None]:
 
     @torch.no_grad()
     def restore() -> None:
+        for module, names in buffers:
+            for name, buffer in names.items():
+                setattr(module, name, buffer)
         for tensor, value in zip(tensors, values, strict=True):
             tensor.copy_(value)
         for parameter, found in state.items():
@@ -215,16 +230,38 @@ def on_gpu(step: Callable[[], Tensor]) -> tuple[Callable[[], None], Tensor]:
     Raises:
         RuntimeError: an operation waits for the GPU, or draws on the host.
     """
-    beside = torch.cuda.Stream()
-    beside.wait_stream(torch.cuda.current_stream())
+    current, beside = torch.cuda.current_stream(), _beside(torch.cuda.current_device())
+    # A capture that fails leaves its stream as the current one: this context sets it back.
     with torch.cuda.stream(beside):
-        for _ in range(WARM_UP_STEPS):
-            step()
-    torch.cuda.current_stream().wait_stream(beside)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        loss = step()
+        beside.wait_stream(current)
+        try:
+            for _ in range(WARM_UP_STEPS - 1):
+                step()
+            with _waiting_raises():
+                step()
+        finally:  # what follows mustn't overtake steps that are under way
+            current.wait_stream(beside)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, stream=beside):
+            loss = step()
     return graph.replay, loss
+
+
+@cache
+def _beside(device: int) -> torch.cuda.Stream:
+    """The stream of all captures on a GPU: for each further one, cuBLAS would keep memory of its own."""
+    return torch.cuda.Stream(device)
+
+
+@contextlib.contextmanager
+def _waiting_raises() -> Iterator[None]:
+    """Let operations that wait for the GPU raise: in a capture, they would leave PyTorch's allocator capturing."""
+    before = torch.cuda.get_sync_debug_mode()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode(before)
 
 
 def build_step(step: Step, capture: Capture | None) -> Step | CapturedStep:

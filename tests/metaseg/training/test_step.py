@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from metaseg.config import EngineConfig, NetworkConfig, RunConfig, ScheduleConfig
+from metaseg.data.batches import Batch
 from metaseg.device import Arithmetic
 from metaseg.networks.unet import UNet
 from metaseg.store.checkpoints import StoredCheckpoints
@@ -131,6 +132,41 @@ def test_a_network_that_draws_is_launched_and_draws_as_it_would(tiny_dataset, co
     assert not found[2]
 
 
+class Replacing(nn.Module):
+    """Puts a new tensor in the place of a buffer in each step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(1))
+        self.register_buffer("seen", torch.zeros(1))
+
+    def forward(self, image: Tensor, metadata: Tensor) -> Tensor:
+        self.seen = self.seen + 1
+        return image * self.weight - self.seen
+
+
+def test_a_network_that_replaces_a_buffer_is_launched_and_has_the_buffer_of_its_own_steps(monkeypatch):
+    monkeypatch.setattr("metaseg.training.step.KNOWN_PACKAGES", (__name__.partition(".")[0],))
+
+    def losses(capture: Recorder | None) -> tuple[list[float], bool]:
+        network = Replacing()
+        optimizer, scaler = (
+            torch.optim.AdamW(network.parameters(), fused=True),
+            torch.amp.GradScaler("cpu", enabled=False),
+        )
+        step = Step(network, optimizer, scaler, squares, FULL_PRECISION, CPU, samples=2)
+        take = build_step(step, capture)
+        batch = Batch(torch.ones(2, 1, 4, 4), torch.zeros(2, 4, 4), torch.arange(2), torch.ones(2))
+        return [float(take(batch, torch.zeros(2, 0))) for _ in range(3)], take.is_captured
+
+    def squares(logits: Tensor, target: Tensor) -> Tensor:
+        return logits.square().mean(dim=(1, 2, 3))
+
+    recorder = Recorder()
+    assert losses(recorder) == (losses(None)[0], False)
+    assert recorder.captures == 1
+
+
 def test_only_gpus_capture_by_default(tiny_dataset, config):
     assert not trained(config, tiny_dataset, on_gpu)[2]
 
@@ -148,3 +184,28 @@ def test_a_gpu_replays_its_steps_and_learns_as_if_it_launched_them(tiny_dataset,
 def test_a_gpus_replays_give_the_same_bits_each_time(tiny_dataset, config):
     first, second = (fit(config, tiny_dataset, torch.device("cuda")).model.state_dict() for _ in range(2))
     assert all(torch.equal(first[name], weights) for name, weights in second.items())
+
+
+@CUDA
+def test_a_network_that_waits_for_its_gpu_is_launched_and_learns_as_it_would(tiny_dataset, config, monkeypatch):
+    forward, gpu = UNet.forward, torch.device("cuda")
+
+    def waiting(network: UNet, image: Tensor, metadata: Tensor | None = None) -> Tensor:
+        return forward(network, image * float(image.isfinite().all()), metadata)
+
+    monkeypatch.setattr(UNet, "forward", waiting)
+    with pytest.warns(CaptureWarning, match="synchroniz"):
+        found = fit(config, tiny_dataset, gpu)
+    launched = fit(config, tiny_dataset, gpu, capture=None)
+    assert not found.captured
+    assert torch.cuda.current_stream() == torch.cuda.default_stream()
+    assert torch.cuda.get_sync_debug_mode() == 0
+    assert [epoch.train_loss for epoch in found.history] == [epoch.train_loss for epoch in launched.history]
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="fewer than two CUDA devices")
+def test_a_gpu_that_isnt_the_current_one_replays_its_steps(tiny_dataset, config):
+    first, second = (fit(config, tiny_dataset, torch.device("cuda", index)) for index in (0, 1))
+    assert second.captured
+    losses = [[epoch.train_loss for epoch in fitted.history] for fitted in (first, second)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
