@@ -484,8 +484,8 @@ class EngineConfig:
     says which. Compiling is only considered for runs of 20 minutes and more."""
 
     cuda_graphs: bool = True
-    """On a GPU, capture a training step in a CUDA graph and replay it, where that can be: small networks are then much
-    faster."""
+    """On a GPU, capture a training step in a CUDA graph and replay it, where that can be: small networks then
+    don't wait for Python to launch each operation."""
 
     def __post_init__(self) -> None:
         workers = self.workers_per_run

@@ -103,6 +103,18 @@ def resuming_gives_equal_bits(work: Work, device: torch.device, folder: Path) ->
     return f"{len(whole)} tensors"
 
 
+def _waits(function: Callable[..., object], *arguments: object) -> int:
+    """Number of times that a call waits for the GPU."""
+    torch.cuda.set_sync_debug_mode("warn")
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            function(*arguments)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    return sum("synchroniz" in str(each.message) for each in caught)
+
+
 def an_epoch_never_waits_for_the_device(work: Work, device: torch.device, folder: Path) -> str:
     """Steps are sent to a GPU without waiting for it: twice as many steps in an epoch give no more synchronisations."""
     if device.type != "cuda":
@@ -111,14 +123,7 @@ def an_epoch_never_waits_for_the_device(work: Work, device: torch.device, folder
     for batch in (8, 4):
         config = work.config(epochs=2)
         config = replace(config, schedule=replace(config.schedule, batch_size=batch, validate_every=2))
-        torch.cuda.set_sync_debug_mode("warn")
-        try:
-            with warnings.catch_warnings(record=True) as caught:
-                warnings.simplefilter("always")
-                fit(config, work.dataset, device)
-        finally:
-            torch.cuda.set_sync_debug_mode("default")
-        counts.append(sum("synchroniz" in str(each.message) for each in caught))
+        counts.append(_waits(fit, config, work.dataset, device))
     _require(counts[0] == counts[1], f"{counts[0]} and {counts[1]} synchronisations with 1x and 2x the steps")
     return f"{counts[0]} synchronisations in 2 epochs, whatever the number of steps"
 
@@ -130,14 +135,7 @@ def an_evaluation_waits_once(work: Work, device: torch.device, folder: Path) -> 
     fitted, samples = fit(work.config(epochs=1), work.dataset, device), work.dataset.indices("test")
     counts = []
     for several in (samples, np.concatenate([samples] * 48)):
-        torch.cuda.set_sync_debug_mode("warn")
-        try:
-            with warnings.catch_warnings(record=True) as caught:
-                warnings.simplefilter("always")
-                evaluate(fitted.model, work.dataset, several, fitted.vectors, device)
-        finally:
-            torch.cuda.set_sync_debug_mode("default")
-        counts.append(sum("synchroniz" in str(each.message) for each in caught))
+        counts.append(_waits(evaluate, fitted.model, work.dataset, several, fitted.vectors, device))
     _require(counts[0] == counts[1], f"{counts[0]} and {counts[1]} synchronisations with 1x and 48x the images")
     return f"{counts[0]} synchronisations, whatever the number of images"
 

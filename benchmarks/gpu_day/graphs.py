@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from benchmarks.training.bare import Arithmetic, BareLoop, precision, wait
+from benchmarks.training.contender import Contender
 from benchmarks.training.ours import Ours
 from benchmarks.training.work import Work
 from metaseg.training.losses import segmentation_loss
@@ -41,27 +42,25 @@ def _ours(work: Work, capture: Capture | None) -> Speed:
     started = time.perf_counter()
     ours = Ours(work, work.config(), capture=capture)
     try:
-        ours.lap()
-        warm = time.perf_counter() - started
-        images, seconds = 0, 0.0
-        while images < STEPS * work.size.batch:
-            lap = ours.lap()
-            images, seconds = images + lap.images, seconds + lap.seconds
+        return _timed("ours, launched" if capture is None else "ours, replayed", ours, work, started)
     finally:
         ours.close()
-    return Speed("ours, launched" if capture is None else "ours, replayed", images / seconds, warm)
 
 
 def _eager(work: Work, arithmetic: Arithmetic) -> Speed:
     started = time.perf_counter()
-    loop = BareLoop(work, arithmetic)
-    loop.lap()
+    return _timed(str(arithmetic), BareLoop(work, arithmetic), work, started)
+
+
+def _timed(way: str, contender: Contender, work: Work, started: float) -> Speed:
+    """The contender's speed over laps of `STEPS` steps and more; one before them warms up."""
+    contender.lap()
     warm = time.perf_counter() - started
     images, seconds = 0, 0.0
     while images < STEPS * work.size.batch:
-        lap = loop.lap()
+        lap = contender.lap()
         images, seconds = images + lap.images, seconds + lap.seconds
-    return Speed(str(arithmetic), images / seconds, warm)
+    return Speed(way, images / seconds, warm)
 
 
 def _graph(work: Work, arithmetic: Arithmetic) -> Speed:

@@ -14,7 +14,7 @@ MEMORY = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHO
 """`metaseg.device.keep_freed_memory` as variables of the environment, for processes that needn't have metaseg."""
 
 KEEPS_MEMORY = "keeps freed memory, as ours does"
-"""What a contender's note says about it: by themselves, peers don't."""
+"""Words of a contender's note about it: by themselves, peers don't."""
 
 
 def interpreter(variable: str, package: str) -> Path:

@@ -93,15 +93,15 @@ def choose(
     if world.size > 1 or device.type != "cpu" or not is_long:
         return found
     fast = replace(found, compiled=True)
-    trials = [_trial(make, each, config, shape, metadata, classes, device) for each in (found, fast)]
-    return fast if _compilation(file.with_suffix(".compiled"), *trials).pays(steps) else found
+    makers = [partial(_trial, make, each, config, shape, metadata, classes, device) for each in (found, fast)]
+    return fast if _compilation(file.with_suffix(".compiled"), makers).pays(steps) else found
 
 
-def _compilation(file: Path, eager: Trial, faster: Trial) -> Compilation:
-    """What is known of compiling, or is measured now."""
+def _compilation(file: Path, makers: Sequence[Callable[[], Trial]]) -> Compilation:
+    """Times with and without compiling that were kept, or are measured now, by trials of both kinds."""
     known = read(file)
     if known is None:
-        measured = measure(eager, faster)
+        measured = measure(*(make() for make in makers))
         _link(file, written(measured), lambda: read(file) is None)
         known = read(file)
     # Where nothing can be kept, networks aren't compiled: the next run would perhaps choose otherwise.

@@ -58,7 +58,7 @@ def measure(eager: Callable[[], None], faster: Callable[[], None]) -> Compilatio
 
 
 def read(file: Path) -> Compilation | None:
-    """What was measured before; None where there is nothing that can be read."""
+    """Read what was measured before; None where there is nothing that can be read."""
     try:
         return Compilation(**{name: float(value) for name, value in json.loads(file.read_bytes()).items()})
     except (OSError, ValueError, TypeError, AttributeError):

@@ -4,7 +4,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -200,10 +200,11 @@ def fit(
     run = json.dumps(config.resolved(), sort_keys=True)
     state = State(run) if checkpoints is None else resume(checkpoints, parts, run)
     arithmetic = continued(state.arithmetic, arithmetic, device)
+    arithmetic = replace(arithmetic, compiled=arithmetic.compiled and world.size == 1)  # it is recorded
     model.to(memory_format=arithmetic.memory_format)
     state.arithmetic = str(arithmetic)
     full = min(schedule.batch_size, len(training))
-    fast = compiled(model, caches()) if arithmetic.compiled and world.size == 1 else None
+    fast = compiled(model, caches()) if arithmetic.compiled else None
     take = build_step(Step(parallel, optimizer, scaler, loss_of, arithmetic, device, fast, full), capture)
     for epoch in range(state.epoch, schedule.epochs + 1):
         if has_stalled(state.history, config.early_stopping):

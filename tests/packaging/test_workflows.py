@@ -12,7 +12,7 @@ from checkout import ROOT
 
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 MAY_WRITE = {"docs.yml": {"pages", "id-token"}, "publish.yml": {"id-token"}, "image.yml": {"packages"}}
-"""What a workflow's jobs may write."""
+"""Permissions to write that a workflow's jobs may have."""
 
 
 def read(path: Path) -> dict[str, Any]:
